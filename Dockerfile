@@ -1,0 +1,40 @@
+# BnService as a container image.
+#   docker build -t bnservice .
+#   docker run --rm -p 8080:8080 bnservice
+# Without access to an image registry: docker/base-images.sh makes local stand-ins for the two base images.
+
+# One tag for both, so that what is published runs on the runtime it was built for.
+ARG DOTNET_TAG=10.0
+
+FROM mcr.microsoft.com/dotnet/sdk:${DOTNET_TAG} AS build
+WORKDIR /source
+
+# Only what decides which packages are needed: the restored layer stays valid until one of these files changes.
+COPY global.json Directory.*.props .editorconfig ./
+COPY src/Core/BnService.Core.csproj src/Core/
+COPY src/Api/BnService.Api.csproj src/Api/
+RUN dotnet restore src/Api
+
+# No apphost: the entry point is `dotnet BnService.Api.dll`, so the published files hold no native launcher.
+COPY src src
+RUN dotnet publish src/Api -c Release --no-restore -o /app -p:UseAppHost=false -p:ContinuousIntegrationBuild=true
+
+
+FROM mcr.microsoft.com/dotnet/aspnet:${DOTNET_TAG} AS final
+LABEL org.opencontainers.image.title="BnService" \
+      org.opencontainers.image.description="Batch normalization layers as a web service: training steps, inference and gradients"
+WORKDIR /app
+
+# Owned by root and not writable by the user below: the service cannot change its own program.
+COPY --from=build /app .
+
+# APP_UID (1654) comes from the base image. A number, not a name: orchestrators can then verify that it is not root.
+USER $APP_UID
+ENV ASPNETCORE_HTTP_PORTS=8080
+EXPOSE 8080
+STOPSIGNAL SIGTERM
+
+# The program asks its own /health/ready, so the image needs neither a shell nor curl.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=10s --retries=3 \
+    CMD ["dotnet", "BnService.Api.dll", "healthcheck"]
+ENTRYPOINT ["dotnet", "BnService.Api.dll"]

@@ -1,0 +1,12 @@
+using BnService.Core.Simd;
+
+namespace BnService.Core;
+
+/// <summary>With what a computation runs. The result is the same, bit for bit, for any number of threads.</summary>
+/// <param name="Width">Width of the vectors.</param>
+/// <param name="Threads">The largest number of threads that work on one tensor, 1 or more.</param>
+public sealed record ComputeSettings(VectorWidth Width, int Threads)
+{
+    /// <summary>The widest vectors of this machine and all its cores.</summary>
+    public static ComputeSettings Default { get; } = new(VectorWidths.Widest, Environment.ProcessorCount);
+}

@@ -1,0 +1,35 @@
+using System.Runtime.CompilerServices;
+using BnService.Core.Simd;
+
+namespace BnService.Core.Kernels;
+
+// Training:  dx = γ·s·[g − dβ/m − x̂·dγ/m] = g·a + ((x − center)·b + c)
+//            a = γ·s,  b = −a·s·dγ/m,  c = −a·dβ/m − b·(μ − center),  center = (float)μ, all prepared in double.
+// Inference: dx = g·a, since the running statistics are constants.
+
+/// <summary>dx of a batch that was normalized with its own statistics.</summary>
+internal readonly unsafe struct TrainingInputGradient(float* x, float* dy, float* dx) : IElementwiseOperator
+{
+    public static int Constants => 4;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Apply<TVector, T>(nint element, TVector center, TVector a, TVector b, TVector c)
+        where TVector : struct, IVector<TVector, T>
+        where T : unmanaged
+    {
+        var statistics = TVector.FusedMultiplyAdd(TVector.LoadFloats(x + element) - center, b, c);
+        TVector.FusedMultiplyAdd(TVector.LoadFloats(dy + element), a, statistics).StoreFloats(dx + element);
+    }
+}
+
+/// <summary>dx of a batch that was normalized with statistics which do not depend on it.</summary>
+internal readonly unsafe struct InferenceInputGradient(float* dy, float* dx) : IElementwiseOperator
+{
+    public static int Constants => 1;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Apply<TVector, T>(nint element, TVector a, TVector c1, TVector c2, TVector c3)
+        where TVector : struct, IVector<TVector, T>
+        where T : unmanaged =>
+        TVector.FusedMultiplyAdd(TVector.LoadFloats(dy + element), a, TVector.Zero).StoreFloats(dx + element);
+}

@@ -1,0 +1,222 @@
+using BnService.Core.Normalizers;
+using BnService.Core.Statistics;
+
+namespace BnService.Core.Layers;
+
+/// <summary>The statistics of the last batch that moved the layer.</summary>
+/// <param name="Mean">Mean of each statistic.</param>
+/// <param name="Variance">Biased variance of each statistic.</param>
+/// <param name="Count">m, the number of values per statistic.</param>
+public sealed record LastBatch(double[] Mean, double[] Variance, long Count);
+
+/// <summary>
+/// A normalization layer at one moment: its options, parameters, running statistics and optimizer buffers, under a version that
+/// grows by one with every change. Immutable: who holds one can compute with it while the layer moves on. Arrays are shared between
+/// versions and never written.
+/// </summary>
+public sealed record LayerState
+{
+    /// <summary>The layer's options.</summary>
+    public required NormalizerOptions Options { get; init; }
+
+    /// <summary>Grows by one with every change; the first is 1.</summary>
+    public required long Version { get; init; }
+
+    /// <summary>
+    /// Number of statistics: num_features, or with one statistic per position the number of positions of a sample, which the first
+    /// batch fixes.
+    /// </summary>
+    public required int Features { get; init; }
+
+    /// <summary>Whether a batch or a caller has fixed <see cref="Features"/>.</summary>
+    public bool FeaturesAreFixed { get; init; }
+
+    /// <summary>γ, or null where the layer has none.</summary>
+    public double[]? Gamma { get; init; }
+
+    /// <summary>β, or null where the layer has none.</summary>
+    public double[]? Beta { get; init; }
+
+    /// <summary>Running statistics, or null where the layer tracks none.</summary>
+    public RunningStatistics? Running { get; init; }
+
+    /// <summary>What the optimizer remembers, or null before the first update.</summary>
+    public OptimizerBuffers? Optimizer { get; init; }
+
+    /// <summary>The last batch that moved the layer, or null before the first.</summary>
+    public LastBatch? LastBatch { get; init; }
+
+    /// <summary>Whether a train-step normalizes with the batch's own statistics.</summary>
+    public bool NormalizesWithBatch => Options.Mode == NormalizationMode.Train;
+
+    /// <summary>A new layer, version 1.</summary>
+    /// <param name="options">Valid options.</param>
+    public static LayerState Create(NormalizerOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        return new LayerState
+        {
+            Options = options,
+            Version = 1,
+            Features = options.NumFeatures,
+            FeaturesAreFixed = options.Granularity == Granularity.PerChannel,
+        }.WithInitialValues();
+    }
+
+    /// <summary>The layer sized for a batch: unchanged, or with a value per position where this is what the batch decides.</summary>
+    /// <param name="plan">The batch's plan.</param>
+    /// <exception cref="LayerException"><see cref="LayerError.ShapeMismatch"/> where an earlier batch decided otherwise.</exception>
+    public LayerState SizedFor(NormalizationPlan plan)
+    {
+        ArgumentNullException.ThrowIfNull(plan);
+        if (plan.Statistics == Features) return FeaturesAreFixed ? this : this with { FeaturesAreFixed = true };
+        if (FeaturesAreFixed)
+        {
+            throw new LayerException(LayerError.ShapeMismatch,
+                $"expected {Features} activations per sample, as the layer has statistics for, got {plan.Statistics}");
+        }
+        return Sized(plan.Statistics);
+    }
+
+    /// <summary>One step: the batch moves the running statistics and becomes the last batch. An empty batch moves nothing.</summary>
+    /// <param name="batch">The batch's moments.</param>
+    public LayerState Advance(Moments batch)
+    {
+        ArgumentNullException.ThrowIfNull(batch);
+        if (batch.Count == 0) return this;
+        return Next() with
+        {
+            Running = Running?.Advance(batch, Options.Momentum, Options.UnbiasedRunningVar),
+            LastBatch = new LastBatch(batch.Mean, batch.Variance(unbiased: false), batch.Count),
+        };
+    }
+
+    /// <summary>One update of gamma and beta by their gradients.</summary>
+    /// <param name="update">The rule.</param>
+    /// <param name="gradients">The gradients.</param>
+    /// <exception cref="LayerException">The layer has no parameters, or the update would leave one that is not finite.</exception>
+    public LayerState Update(ParameterUpdate update, ParameterGradients gradients)
+    {
+        ArgumentNullException.ThrowIfNull(update);
+        ArgumentNullException.ThrowIfNull(gradients);
+        if (Gamma is null)
+            throw new LayerException(LayerError.InvalidOption, "update needs a session with parameters, got one with affine false");
+        RequireLength(gradients.DGamma, "dgamma");
+        var past = Optimizer?.Optimizer == update.Optimizer ? Optimizer : null;
+        var step = (past?.Step ?? 0) + 1;
+        var (gamma, gammaMoments) = update.Apply(Gamma, gradients.DGamma, past?.Gamma, step);
+        var (beta, betaMoments) = Beta is null ? (null, null) : update.Apply(Beta, gradients.DBeta, past?.Beta, step);
+        if (Options.NonFinite == NonFinitePolicy.Reject)
+        {
+            RequireFiniteUpdate(gamma, "gamma");
+            if (beta is not null) RequireFiniteUpdate(beta, "beta");
+        }
+        return Next() with
+        {
+            Gamma = gamma,
+            Beta = beta,
+            Optimizer = new OptimizerBuffers(update.Optimizer, step, gammaMoments, betaMoments),
+        };
+    }
+
+    /// <summary>The layer with other parameters; null leaves one as it is.</summary>
+    /// <param name="gamma">New γ, finite.</param>
+    /// <param name="beta">New β, finite.</param>
+    /// <exception cref="LayerException">A wrong length, a value that is not finite, or a parameter that the layer does not have.</exception>
+    public LayerState WithParameters(double[]? gamma, double[]? beta)
+    {
+        if (TakesSizeFrom(gamma ?? beta)) return Sized((gamma ?? beta)!.Length).WithParameters(gamma, beta);
+        RequireParameter(gamma, Gamma, "gamma");
+        RequireParameter(beta, Beta, "beta");
+        return gamma is null && beta is null ? this : Next() with { Gamma = gamma ?? Gamma, Beta = beta ?? Beta };
+    }
+
+    /// <summary>The layer with other running statistics; null leaves one as it is.</summary>
+    /// <param name="mean">New running mean, finite.</param>
+    /// <param name="variance">New running variance, finite and ≥ 0.</param>
+    /// <param name="batchesTracked">New number of batches, ≥ 0.</param>
+    /// <exception cref="LayerException">A wrong length or value, or a layer that tracks no statistics.</exception>
+    public LayerState WithRunningStatistics(double[]? mean, double[]? variance, long? batchesTracked)
+    {
+        if (TakesSizeFrom(mean ?? variance))
+            return Sized((mean ?? variance)!.Length).WithRunningStatistics(mean, variance, batchesTracked);
+        if (Running is null)
+            throw new LayerException(LayerError.InvalidOption, "running statistics need a session with track_running_stats true");
+        RequireFinite(mean, "running_mean");
+        RequireFinite(variance, "running_var");
+        if (variance is not null && Array.FindIndex(variance, v => v < 0) is var negative and >= 0)
+            throw new LayerException(LayerError.InvalidOption, $"running_var[{negative}] must be 0 or more, got {variance[negative]:R}");
+        if (batchesTracked < 0)
+            throw new LayerException(LayerError.InvalidOption, $"num_batches_tracked must be 0 or more, got {batchesTracked}");
+        if (mean is null && variance is null && batchesTracked is null) return this;
+        return Next() with
+        {
+            Running = new RunningStatistics(mean ?? Running.Mean, variance ?? Running.Variance,
+                batchesTracked ?? Running.BatchesTracked, isInitial: false),
+        };
+    }
+
+    /// <summary>The layer with other options that leave its shape as it is.</summary>
+    /// <param name="options">Valid options with the same shape.</param>
+    public LayerState WithOptions(NormalizerOptions options) => options == Options ? this : Next() with { Options = options };
+
+    /// <summary>The layer with running statistics and counters at their start.</summary>
+    /// <param name="parameters">Whether gamma, beta and the optimizer's buffers go back as well.</param>
+    public LayerState Reset(bool parameters)
+    {
+        var reset = (Next() with { LastBatch = null }).WithInitialValues();
+        return parameters ? reset with { Optimizer = null } : reset with { Gamma = Gamma, Beta = Beta };
+    }
+
+    private LayerState Next() => this with { Version = Version + 1 };
+
+    // Values from outside decide the size where nothing has yet: a whole number of positions for each channel.
+    private bool TakesSizeFrom(double[]? values) =>
+        !FeaturesAreFixed && values is { Length: > 0 } && values.Length % Options.NumFeatures == 0;
+
+    private LayerState Sized(int features) => (this with { Features = features, FeaturesAreFixed = true }).WithInitialValues();
+
+    private LayerState WithInitialValues() => this with
+    {
+        Gamma = Options.Affine ? Filled(Options.GammaInit) : null,
+        Beta = Options.Affine && Options.Bias ? Filled(Options.BetaInit) : null,
+        Running = Options.TrackRunningStats ? RunningStatistics.Initial(Features) : null,
+    };
+
+    private double[] Filled(double value)
+    {
+        var values = new double[Features];
+        Array.Fill(values, value);
+        return values;
+    }
+
+    private void RequireParameter(double[]? values, double[]? current, string name)
+    {
+        if (values is not null && current is null)
+            throw new LayerException(LayerError.InvalidOption, $"{name} was sent, but the session has none (its affine is {Options.Affine}, its bias {Options.Bias})");
+        RequireFinite(values, name);
+    }
+
+    private void RequireFinite(double[]? values, string name)
+    {
+        if (values is null) return;
+        RequireLength(values, name);
+        if (Array.FindIndex(values, v => !double.IsFinite(v)) is var index and >= 0)
+            throw new LayerException(LayerError.InvalidOption, $"{name}[{index}] must be a finite number, got {values[index]:R}");
+    }
+
+    private void RequireLength(double[] values, string name)
+    {
+        if (values.Length != Features)
+            throw new LayerException(LayerError.ShapeMismatch, $"{name} must have {Features} values, one per statistic, got {values.Length}");
+    }
+
+    private static void RequireFiniteUpdate(double[] values, string name)
+    {
+        if (Array.FindIndex(values, v => !double.IsFinite(v)) is var index and >= 0)
+        {
+            throw new LayerException(LayerError.NonFiniteInput,
+                $"the update would set {name}[{index}] to {values[index]:R}: a gradient or the learning rate is not finite or too large");
+        }
+    }
+}

@@ -1,0 +1,47 @@
+namespace BnService.Core.Simd;
+
+/// <summary>
+/// One register of <typeparamref name="T"/> lanes. Every kernel is written once over this interface and compiled once per width:
+/// the runtime's own abstraction of the kind is internal, and struct type arguments with static abstract members give the same
+/// machine code as direct calls.
+/// </summary>
+/// <remarks>
+/// Tensors hold float32, sums and rare channels need double: a vector of double lanes therefore also loads floats (widened, exact)
+/// and stores floats (rounded to nearest). Memory need not be aligned.
+/// </remarks>
+/// <typeparam name="TSelf">The vector itself.</typeparam>
+/// <typeparam name="T">The type of a lane, <see cref="float"/> or <see cref="double"/>.</typeparam>
+internal unsafe interface IVector<TSelf, T>
+    where TSelf : struct, IVector<TSelf, T>
+    where T : unmanaged
+{
+    /// <summary>Number of lanes.</summary>
+    static abstract int Count { get; }
+
+    static abstract TSelf Zero { get; }
+
+    static abstract TSelf Broadcast(T value);
+
+    static abstract TSelf Load(T* source);
+
+    /// <summary>Loads <see cref="Count"/> floats as lanes of <typeparamref name="T"/>.</summary>
+    static abstract TSelf LoadFloats(float* source);
+
+    void Store(T* destination);
+
+    /// <summary>Stores the lanes as <see cref="Count"/> floats.</summary>
+    void StoreFloats(float* destination);
+
+    static abstract TSelf operator +(TSelf left, TSelf right);
+
+    static abstract TSelf operator -(TSelf left, TSelf right);
+
+    /// <summary>left · right + addend, rounded once.</summary>
+    static abstract TSelf FusedMultiplyAdd(TSelf left, TSelf right, TSelf addend);
+
+    /// <summary><paramref name="value"/> in the lanes where <paramref name="gate"/> is not ≤ 0, else 0 (so a NaN gate lets the value pass).</summary>
+    static abstract TSelf Gate(TSelf gate, TSelf value);
+
+    /// <summary>The sum of the lanes, in a fixed order.</summary>
+    T Sum();
+}

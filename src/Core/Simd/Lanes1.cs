@@ -1,0 +1,47 @@
+using System.Numerics;
+using System.Runtime.CompilerServices;
+
+namespace BnService.Core.Simd;
+
+/// <summary>A single lane: the tail of every sweep, and the reference width that runs anywhere.</summary>
+internal readonly unsafe struct Lanes1<T>(T lane) : IVector<Lanes1<T>, T>
+    where T : unmanaged, IFloatingPointIeee754<T>
+{
+    private const MethodImplOptions Inline = MethodImplOptions.AggressiveInlining;
+    private readonly T _lane = lane;
+
+    public static int Count => 1;
+
+    public static Lanes1<T> Zero => default;
+
+    [MethodImpl(Inline)]
+    public static Lanes1<T> Broadcast(T value) => new(value);
+
+    [MethodImpl(Inline)]
+    public static Lanes1<T> Load(T* source) => new(*source);
+
+    [MethodImpl(Inline)]
+    public static Lanes1<T> LoadFloats(float* source) => new(T.CreateTruncating(*source));
+
+    [MethodImpl(Inline)]
+    public void Store(T* destination) => *destination = _lane;
+
+    [MethodImpl(Inline)]
+    public void StoreFloats(float* destination) => *destination = float.CreateTruncating(_lane);
+
+    [MethodImpl(Inline)]
+    public static Lanes1<T> operator +(Lanes1<T> left, Lanes1<T> right) => new(left._lane + right._lane);
+
+    [MethodImpl(Inline)]
+    public static Lanes1<T> operator -(Lanes1<T> left, Lanes1<T> right) => new(left._lane - right._lane);
+
+    [MethodImpl(Inline)]
+    public static Lanes1<T> FusedMultiplyAdd(Lanes1<T> left, Lanes1<T> right, Lanes1<T> addend) =>
+        new(T.FusedMultiplyAdd(left._lane, right._lane, addend._lane));
+
+    [MethodImpl(Inline)]
+    public static Lanes1<T> Gate(Lanes1<T> gate, Lanes1<T> value) => gate._lane <= T.Zero ? default : value;
+
+    [MethodImpl(Inline)]
+    public T Sum() => _lane;
+}

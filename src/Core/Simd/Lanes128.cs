@@ -1,0 +1,57 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+
+namespace BnService.Core.Simd;
+
+/// <summary>128 bits of lanes: 4 floats or 2 doubles.</summary>
+internal readonly unsafe struct Lanes128<T>(Vector128<T> lanes) : IVector<Lanes128<T>, T>
+    where T : unmanaged
+{
+    private const MethodImplOptions Inline = MethodImplOptions.AggressiveInlining;
+    private readonly Vector128<T> _lanes = lanes;
+
+    public static int Count => Vector128<T>.Count;
+
+    public static Lanes128<T> Zero => new(Vector128<T>.Zero);
+
+    [MethodImpl(Inline)]
+    public static Lanes128<T> Broadcast(T value) => new(Vector128.Create(value));
+
+    [MethodImpl(Inline)]
+    public static Lanes128<T> Load(T* source) => new(Vector128.Load(source));
+
+    [MethodImpl(Inline)]
+    public static Lanes128<T> LoadFloats(float* source) =>
+        typeof(T) == typeof(float)
+            ? new(Vector128.Load(source).As<float, T>())
+            : new(Vector128.WidenLower(Vector64.Load(source).ToVector128Unsafe()).As<double, T>());
+
+    [MethodImpl(Inline)]
+    public void Store(T* destination) => _lanes.Store(destination);
+
+    [MethodImpl(Inline)]
+    public void StoreFloats(float* destination)
+    {
+        if (typeof(T) == typeof(float)) _lanes.AsSingle().Store(destination);
+        else Vector128.Narrow(_lanes.AsDouble(), _lanes.AsDouble()).GetLower().Store(destination);
+    }
+
+    [MethodImpl(Inline)]
+    public static Lanes128<T> operator +(Lanes128<T> left, Lanes128<T> right) => new(left._lanes + right._lanes);
+
+    [MethodImpl(Inline)]
+    public static Lanes128<T> operator -(Lanes128<T> left, Lanes128<T> right) => new(left._lanes - right._lanes);
+
+    [MethodImpl(Inline)]
+    public static Lanes128<T> FusedMultiplyAdd(Lanes128<T> left, Lanes128<T> right, Lanes128<T> addend) =>
+        typeof(T) == typeof(float)
+            ? new(Vector128.FusedMultiplyAdd(left._lanes.AsSingle(), right._lanes.AsSingle(), addend._lanes.AsSingle()).As<float, T>())
+            : new(Vector128.FusedMultiplyAdd(left._lanes.AsDouble(), right._lanes.AsDouble(), addend._lanes.AsDouble()).As<double, T>());
+
+    [MethodImpl(Inline)]
+    public static Lanes128<T> Gate(Lanes128<T> gate, Lanes128<T> value) =>
+        new(Vector128.AndNot(value._lanes, Vector128.LessThanOrEqual(gate._lanes, Vector128<T>.Zero)));
+
+    [MethodImpl(Inline)]
+    public T Sum() => Vector128.Sum(_lanes);
+}

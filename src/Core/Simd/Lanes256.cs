@@ -1,0 +1,57 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+
+namespace BnService.Core.Simd;
+
+/// <summary>256 bits of lanes: 8 floats or 4 doubles.</summary>
+internal readonly unsafe struct Lanes256<T>(Vector256<T> lanes) : IVector<Lanes256<T>, T>
+    where T : unmanaged
+{
+    private const MethodImplOptions Inline = MethodImplOptions.AggressiveInlining;
+    private readonly Vector256<T> _lanes = lanes;
+
+    public static int Count => Vector256<T>.Count;
+
+    public static Lanes256<T> Zero => new(Vector256<T>.Zero);
+
+    [MethodImpl(Inline)]
+    public static Lanes256<T> Broadcast(T value) => new(Vector256.Create(value));
+
+    [MethodImpl(Inline)]
+    public static Lanes256<T> Load(T* source) => new(Vector256.Load(source));
+
+    [MethodImpl(Inline)]
+    public static Lanes256<T> LoadFloats(float* source) =>
+        typeof(T) == typeof(float)
+            ? new(Vector256.Load(source).As<float, T>())
+            : new(Vector256.WidenLower(Vector128.Load(source).ToVector256Unsafe()).As<double, T>());
+
+    [MethodImpl(Inline)]
+    public void Store(T* destination) => _lanes.Store(destination);
+
+    [MethodImpl(Inline)]
+    public void StoreFloats(float* destination)
+    {
+        if (typeof(T) == typeof(float)) _lanes.AsSingle().Store(destination);
+        else Vector128.Narrow(_lanes.AsDouble().GetLower(), _lanes.AsDouble().GetUpper()).Store(destination);
+    }
+
+    [MethodImpl(Inline)]
+    public static Lanes256<T> operator +(Lanes256<T> left, Lanes256<T> right) => new(left._lanes + right._lanes);
+
+    [MethodImpl(Inline)]
+    public static Lanes256<T> operator -(Lanes256<T> left, Lanes256<T> right) => new(left._lanes - right._lanes);
+
+    [MethodImpl(Inline)]
+    public static Lanes256<T> FusedMultiplyAdd(Lanes256<T> left, Lanes256<T> right, Lanes256<T> addend) =>
+        typeof(T) == typeof(float)
+            ? new(Vector256.FusedMultiplyAdd(left._lanes.AsSingle(), right._lanes.AsSingle(), addend._lanes.AsSingle()).As<float, T>())
+            : new(Vector256.FusedMultiplyAdd(left._lanes.AsDouble(), right._lanes.AsDouble(), addend._lanes.AsDouble()).As<double, T>());
+
+    [MethodImpl(Inline)]
+    public static Lanes256<T> Gate(Lanes256<T> gate, Lanes256<T> value) =>
+        new(Vector256.AndNot(value._lanes, Vector256.LessThanOrEqual(gate._lanes, Vector256<T>.Zero)));
+
+    [MethodImpl(Inline)]
+    public T Sum() => Vector256.Sum(_lanes);
+}

@@ -1,0 +1,57 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+
+namespace BnService.Core.Simd;
+
+/// <summary>512 bits of lanes: 16 floats or 8 doubles.</summary>
+internal readonly unsafe struct Lanes512<T>(Vector512<T> lanes) : IVector<Lanes512<T>, T>
+    where T : unmanaged
+{
+    private const MethodImplOptions Inline = MethodImplOptions.AggressiveInlining;
+    private readonly Vector512<T> _lanes = lanes;
+
+    public static int Count => Vector512<T>.Count;
+
+    public static Lanes512<T> Zero => new(Vector512<T>.Zero);
+
+    [MethodImpl(Inline)]
+    public static Lanes512<T> Broadcast(T value) => new(Vector512.Create(value));
+
+    [MethodImpl(Inline)]
+    public static Lanes512<T> Load(T* source) => new(Vector512.Load(source));
+
+    [MethodImpl(Inline)]
+    public static Lanes512<T> LoadFloats(float* source) =>
+        typeof(T) == typeof(float)
+            ? new(Vector512.Load(source).As<float, T>())
+            : new(Vector512.WidenLower(Vector256.Load(source).ToVector512Unsafe()).As<double, T>());
+
+    [MethodImpl(Inline)]
+    public void Store(T* destination) => _lanes.Store(destination);
+
+    [MethodImpl(Inline)]
+    public void StoreFloats(float* destination)
+    {
+        if (typeof(T) == typeof(float)) _lanes.AsSingle().Store(destination);
+        else Vector256.Narrow(_lanes.AsDouble().GetLower(), _lanes.AsDouble().GetUpper()).Store(destination);
+    }
+
+    [MethodImpl(Inline)]
+    public static Lanes512<T> operator +(Lanes512<T> left, Lanes512<T> right) => new(left._lanes + right._lanes);
+
+    [MethodImpl(Inline)]
+    public static Lanes512<T> operator -(Lanes512<T> left, Lanes512<T> right) => new(left._lanes - right._lanes);
+
+    [MethodImpl(Inline)]
+    public static Lanes512<T> FusedMultiplyAdd(Lanes512<T> left, Lanes512<T> right, Lanes512<T> addend) =>
+        typeof(T) == typeof(float)
+            ? new(Vector512.FusedMultiplyAdd(left._lanes.AsSingle(), right._lanes.AsSingle(), addend._lanes.AsSingle()).As<float, T>())
+            : new(Vector512.FusedMultiplyAdd(left._lanes.AsDouble(), right._lanes.AsDouble(), addend._lanes.AsDouble()).As<double, T>());
+
+    [MethodImpl(Inline)]
+    public static Lanes512<T> Gate(Lanes512<T> gate, Lanes512<T> value) =>
+        new(Vector512.AndNot(value._lanes, Vector512.LessThanOrEqual(gate._lanes, Vector512<T>.Zero)));
+
+    [MethodImpl(Inline)]
+    public T Sum() => Vector512.Sum(_lanes);
+}

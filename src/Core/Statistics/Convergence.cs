@@ -1,0 +1,20 @@
+namespace BnService.Core.Statistics;
+
+/// <summary>Whether the running statistics have forgotten where they started.</summary>
+/// <param name="InitialWeight">What is left of the initial values in the moving average: (1 − α)^t.</param>
+/// <param name="EffectiveBatches">How many batches the average rests on once settled, (2 − α)/α; for the cumulative average, all so far.</param>
+public sealed record Convergence(double InitialWeight, double EffectiveBatches)
+{
+    /// <summary>Below this weight the initial values no longer show in what is served.</summary>
+    public const double SettledWeight = 0.01;
+
+    /// <summary>Whether less than <see cref="SettledWeight"/> of the initial values is left.</summary>
+    public bool IsSettled => InitialWeight < SettledWeight;
+
+    /// <summary>The convergence of a moving average after a number of batches.</summary>
+    /// <param name="momentum">α, the weight of a new batch; null for the cumulative average.</param>
+    /// <param name="batchesTracked">t, the number of batches.</param>
+    public static Convergence Of(double? momentum, long batchesTracked) => momentum is { } alpha
+        ? new(Math.Pow(1 - alpha, batchesTracked), alpha > 0 ? (2 - alpha) / alpha : 0)
+        : new(batchesTracked > 0 ? 0 : 1, batchesTracked);
+}

@@ -1,0 +1,66 @@
+namespace BnService.Core.Statistics;
+
+/// <summary>
+/// Count, mean and sum of squared deviations of each channel: what a batch contributes, and what merges exactly
+/// (Chan, Golub, LeVeque 1979). Kept in double.
+/// </summary>
+public sealed class Moments
+{
+    /// <summary>Moments of <paramref name="mean"/>.Length channels.</summary>
+    /// <param name="count">Number of values per channel.</param>
+    /// <param name="mean">Mean of each channel.</param>
+    /// <param name="meanResidual">What rounding the mean to double left over: the mean is the unevaluated sum of both.</param>
+    /// <param name="m2">Σ(x − mean)² of each channel.</param>
+    public Moments(long count, double[] mean, double[] meanResidual, double[] m2) =>
+        (Count, Mean, MeanResidual, M2) = (count, mean, meanResidual, m2);
+
+    /// <summary>Number of values per channel.</summary>
+    public long Count { get; }
+
+    /// <summary>Mean of each channel.</summary>
+    public double[] Mean { get; }
+
+    /// <summary>What rounding the mean to double left over; it matters for values that lie closer to the mean than double resolves it.</summary>
+    public double[] MeanResidual { get; }
+
+    /// <summary>Σ(x − mean)² of each channel.</summary>
+    public double[] M2 { get; }
+
+    /// <summary>Number of channels.</summary>
+    public int Channels => Mean.Length;
+
+    /// <summary>The moments of no values: the neutral element of <see cref="Merge"/>.</summary>
+    public static Moments Empty(int channels) => new(0, new double[channels], new double[channels], new double[channels]);
+
+    /// <summary>Variance of each channel: M2 / count, or M2 / (count − 1).</summary>
+    /// <param name="unbiased">Whether to divide by count − 1; needs a count of 2 or more.</param>
+    public double[] Variance(bool unbiased)
+    {
+        var divisor = Math.Max(unbiased ? Count - 1 : Count, 1);
+        return Array.ConvertAll(M2, m2 => m2 / divisor);
+    }
+
+    /// <summary>Whether every mean and variance is a finite number, which holds if and only if every value was.</summary>
+    public bool IsFinite => Array.TrueForAll(Mean, double.IsFinite) && Array.TrueForAll(M2, double.IsFinite);
+
+    /// <summary>The moments of the union of two sets of values; an empty side is skipped.</summary>
+    /// <exception cref="ArgumentException">The numbers of channels differ.</exception>
+    public static Moments Merge(Moments a, Moments b)
+    {
+        ArgumentNullException.ThrowIfNull(a);
+        ArgumentNullException.ThrowIfNull(b);
+        if (a.Channels != b.Channels) throw new ArgumentException("the numbers of channels differ", nameof(b));
+        if (a.Count == 0) return b;
+        if (b.Count == 0) return a;
+        var count = a.Count + b.Count;
+        var mean = new double[a.Channels];
+        var m2 = new double[a.Channels];
+        for (var c = 0; c < mean.Length; c++)
+        {
+            var delta = b.Mean[c] - a.Mean[c];
+            mean[c] = a.Mean[c] + (delta * b.Count / count);
+            m2[c] = a.M2[c] + b.M2[c] + (delta * delta * a.Count * b.Count / count);
+        }
+        return new Moments(count, mean, new double[mean.Length], m2);
+    }
+}

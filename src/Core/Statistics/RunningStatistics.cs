@@ -1,0 +1,55 @@
+namespace BnService.Core.Statistics;
+
+/// <summary>Running mean and variance of each channel, moved by one step per batch. Immutable.</summary>
+public sealed class RunningStatistics
+{
+    /// <summary>Running statistics with the given values.</summary>
+    /// <param name="mean">Running mean of each channel.</param>
+    /// <param name="variance">Running variance of each channel, ≥ 0.</param>
+    /// <param name="batchesTracked">Number of batches that went into them.</param>
+    /// <param name="isInitial">Whether they are still the initial 0 and 1, which no data has touched.</param>
+    public RunningStatistics(double[] mean, double[] variance, long batchesTracked, bool isInitial) =>
+        (Mean, Variance, BatchesTracked, IsInitial) = (mean, variance, batchesTracked, isInitial);
+
+    /// <summary>Running mean of each channel.</summary>
+    public double[] Mean { get; }
+
+    /// <summary>Running variance of each channel.</summary>
+    public double[] Variance { get; }
+
+    /// <summary>Number of batches that moved these statistics.</summary>
+    public long BatchesTracked { get; }
+
+    /// <summary>Whether no batch has moved them and nobody has set them.</summary>
+    public bool IsInitial { get; }
+
+    /// <summary>Mean 0 and variance 1, as every framework starts.</summary>
+    public static RunningStatistics Initial(int channels)
+    {
+        var variance = new double[channels];
+        Array.Fill(variance, 1);
+        return new RunningStatistics(new double[channels], variance, 0, isInitial: true);
+    }
+
+    /// <summary>r ← (1 − α)·r + α·batch, and one more batch tracked (Ioffe &amp; Szegedy 2015).</summary>
+    /// <param name="batch">The batch's moments.</param>
+    /// <param name="momentum">α, the weight of the new batch; null for 1/(number of batches): the average of all batches.</param>
+    /// <param name="unbiased">Whether the running variance takes M2/(m − 1) or M2/m.</param>
+    public RunningStatistics Advance(Moments batch, double? momentum, bool unbiased)
+    {
+        ArgumentNullException.ThrowIfNull(batch);
+        var alpha = momentum ?? 1.0 / (BatchesTracked + 1);
+        return new RunningStatistics(
+            Blend(Mean, batch.Mean, alpha),
+            Blend(Variance, batch.Variance(unbiased && batch.Count > 1), alpha),
+            BatchesTracked + 1,
+            isInitial: false);
+    }
+
+    private static double[] Blend(double[] running, double[] batch, double alpha)
+    {
+        var blended = new double[running.Length];
+        for (var c = 0; c < blended.Length; c++) blended[c] = ((1 - alpha) * running[c]) + (alpha * batch[c]);
+        return blended;
+    }
+}

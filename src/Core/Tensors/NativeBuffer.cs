@@ -1,0 +1,91 @@
+using System.Collections.Concurrent;
+using System.Numerics;
+using System.Runtime.InteropServices;
+
+namespace BnService.Core.Tensors;
+
+/// <summary>
+/// Pooled unmanaged memory, aligned to 64 bytes (a cache line, and the widest vector), with contents undefined.
+/// Memory that has been touched before is worth keeping: page faults on a fresh mapping cost more than normalizing it.
+/// </summary>
+/// <remarks>Not thread-safe: one owner, who disposes it once. Disposing gives the memory back to the pool.</remarks>
+public sealed unsafe class NativeBuffer : IDisposable
+{
+    private const int Alignment = 64;
+    private const long SmallestLength = 256;
+    private const long MaxIdleBytes = 256L << 20;
+
+    private static readonly ConcurrentStack<nint>[] Idle = [.. Enumerable.Range(0, 256).Select(_ => new ConcurrentStack<nint>())];
+    private static long s_idleBytes;
+    private static long s_rentedBytes;
+
+    private readonly int _sizeClass;
+    private nint _address;
+
+    private NativeBuffer(nint address, int sizeClass, long length) => (_address, _sizeClass, Length) = (address, sizeClass, length);
+
+    /// <summary>Bytes that are rented at this moment, in the whole process.</summary>
+    public static long RentedBytes => Interlocked.Read(ref s_rentedBytes);
+
+    /// <summary>Bytes that wait in the pool for the next renter, in the whole process.</summary>
+    public static long IdleBytes => Interlocked.Read(ref s_idleBytes);
+
+    /// <summary>Usable bytes: at least as many as were asked for.</summary>
+    public long Length { get; }
+
+    /// <summary>The first byte.</summary>
+    /// <exception cref="ObjectDisposedException">The buffer was given back.</exception>
+    internal void* Pointer
+    {
+        get
+        {
+            ObjectDisposedException.ThrowIf(_address == 0, this);
+            return (void*)_address;
+        }
+    }
+
+    /// <summary>A buffer of at least <paramref name="bytes"/> bytes.</summary>
+    public static NativeBuffer Rent(long bytes)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(bytes);
+        var (sizeClass, length) = Classify(bytes);
+        if (Idle[sizeClass].TryPop(out var address)) Interlocked.Add(ref s_idleBytes, -length);
+        else address = (nint)NativeMemory.AlignedAlloc((nuint)length, Alignment);
+        Interlocked.Add(ref s_rentedBytes, length);
+        return new NativeBuffer(address, sizeClass, length);
+    }
+
+    /// <summary>The first <paramref name="count"/> elements of type <typeparamref name="T"/>.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">The buffer is shorter.</exception>
+    public Span<T> Span<T>(int count)
+        where T : unmanaged
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThan((long)count * sizeof(T), Length);
+        return new Span<T>(Pointer, count);
+    }
+
+    /// <summary>Gives the memory back; beyond a fixed amount of idle memory, to the operating system.</summary>
+    public void Dispose()
+    {
+        var address = Interlocked.Exchange(ref _address, 0);
+        if (address == 0) return;
+        Interlocked.Add(ref s_rentedBytes, -Length);
+        if (Interlocked.Add(ref s_idleBytes, Length) <= MaxIdleBytes)
+        {
+            Idle[_sizeClass].Push(address);
+            return;
+        }
+        Interlocked.Add(ref s_idleBytes, -Length);
+        NativeMemory.AlignedFree((void*)address);
+    }
+
+    // Four size classes per power of two: at most a quarter of a buffer lies idle behind its contents.
+    private static (int SizeClass, long Length) Classify(long bytes)
+    {
+        bytes = Math.Max(bytes, SmallestLength);
+        var exponent = BitOperations.Log2((ulong)(bytes - 1));
+        var step = 1L << (exponent - 2);
+        var steps = (bytes + step - 1) / step;
+        return ((exponent * 4) + (int)steps - 5, steps * step);
+    }
+}

@@ -1,0 +1,39 @@
+namespace BnService.Core.Tensors;
+
+/// <summary>A float32 tensor, row-major, in pooled memory. One owner disposes it.</summary>
+public sealed class Tensor : IDisposable
+{
+    private readonly NativeBuffer _buffer;
+
+    /// <summary>Takes over <paramref name="buffer"/>, whose first elements are the tensor's.</summary>
+    /// <param name="shape">The tensor's shape.</param>
+    /// <param name="buffer">At least 4 · <see cref="Shape.Count"/> bytes.</param>
+    public Tensor(Shape shape, NativeBuffer buffer)
+    {
+        ArgumentNullException.ThrowIfNull(shape);
+        ArgumentNullException.ThrowIfNull(buffer);
+        ArgumentOutOfRangeException.ThrowIfLessThan(buffer.Length, (long)shape.Count * sizeof(float), nameof(buffer));
+        Shape = shape;
+        _buffer = buffer;
+    }
+
+    /// <summary>The dimensions.</summary>
+    public Shape Shape { get; }
+
+    /// <summary>The elements in row-major order.</summary>
+    /// <exception cref="ObjectDisposedException">The tensor was disposed.</exception>
+    public Span<float> Data => _buffer.Span<float>(Shape.Count);
+
+    /// <summary>Bytes of memory that the tensor holds, which is more than its elements need.</summary>
+    public long AllocatedBytes => _buffer.Length;
+
+    /// <summary>A tensor of the given shape with undefined contents.</summary>
+    public static Tensor Rent(Shape shape)
+    {
+        ArgumentNullException.ThrowIfNull(shape);
+        return new Tensor(shape, NativeBuffer.Rent((long)shape.Count * sizeof(float)));
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _buffer.Dispose();
+}
