@@ -1,5 +1,24 @@
-var builder = WebApplication.CreateBuilder(args);
-var app = builder.Build();
-app.MapGet("/health/ready", () => "ready");
-app.MapGet("/health/live", () => "live");
-app.Run();
+using BnService.Api.Hosting;
+using Microsoft.Extensions.Options;
+
+if (args is ["healthcheck"]) return await HealthCheckCommand.RunAsync();
+
+try
+{
+    var builder = WebApplication.CreateBuilder(args);
+    builder.AddBnService();
+    var app = builder.Build();
+    app.UseBnService();
+    await app.RunAsync();
+    return 0;
+}
+catch (OptionsValidationException exception)
+{
+    foreach (var failure in exception.Failures) await Console.Error.WriteLineAsync($"configuration: {failure}");
+    return 1;
+}
+catch (InvalidOperationException exception) when (exception.Message.StartsWith("Failed to convert configuration value", StringComparison.Ordinal))
+{
+    await Console.Error.WriteLineAsync($"configuration: {exception.Message}");
+    return 1;
+}

@@ -16,6 +16,9 @@ internal struct PairSum
 
     public readonly double UV => double.IsFinite(_uv) ? _uv + _uvLow : _uv;
 
+    /// <summary>What rounding <see cref="U"/> to double left over; meaningless where that is not finite.</summary>
+    public readonly double UResidual => _uLow - (U - _u);
+
     /// <summary>Σu², for terms that ask for it.</summary>
     public double UU { get; private set; }
 

@@ -69,6 +69,7 @@ public sealed record LayerState
     public LayerState SizedFor(NormalizationPlan plan)
     {
         ArgumentNullException.ThrowIfNull(plan);
+        if (plan.Statistics == 0) return this;
         if (plan.Statistics == Features) return FeaturesAreFixed ? this : this with { FeaturesAreFixed = true };
         if (FeaturesAreFixed)
         {

@@ -57,9 +57,12 @@ public sealed class AffineMap : IDisposable
         return sum == 0 ? 0 : 1 / Math.Sqrt(sum);
     }
 
+    /// <summary>(float)μ; where that overflows μ itself, which puts the channel on the double path.</summary>
+    internal static double CenterOf(double mean) => float.IsFinite((float)mean) ? (float)mean : mean;
+
     private void Set(int channel, double mean, double meanResidual, double variance, double gamma, double beta, double eps)
     {
-        var center = (double)(float)mean;
+        var center = CenterOf(mean);
         var scale = gamma * InverseDeviation(variance, eps);
         Constants[Center, channel] = center;
         Constants[Scale, channel] = scale;

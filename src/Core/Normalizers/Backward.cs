@@ -44,7 +44,7 @@ public static unsafe class Backward
             for (var c = 0; c < plan.Statistics; c++)
             {
                 var s = AffineMap.InverseDeviation(batch.M2[c] / Math.Max(batch.Count, 1), eps);
-                var center = (double)(float)batch.Mean[c];
+                var center = AffineMap.CenterOf(batch.Mean[c]);
                 var residual = batch.Mean[c] - center + batch.MeanResidual[c];
                 var dBeta = gradients.DBeta[c];
                 var dGamma = gradients.DGamma[c] = s * (gradients.DGamma[c] - (residual * dBeta));
@@ -84,7 +84,7 @@ public static unsafe class Backward
             for (var c = 0; c < plan.Statistics; c++)
             {
                 var s = AffineMap.InverseDeviation(running.Variance[c], eps);
-                var residual = running.Mean[c] - (float)running.Mean[c];
+                var residual = running.Mean[c] - AffineMap.CenterOf(running.Mean[c]);
                 gradients.DGamma[c] = s * (gradients.DGamma[c] - (residual * gradients.DBeta[c]));
                 constants[0, c] = (gamma?[c] ?? 1) * s;
             }
@@ -120,7 +120,7 @@ public static unsafe class Backward
         using var shifts = NativeBuffer.Rent((long)channels * sizeof(double));
         using var memory = NativeBuffer.Rent((long)channels * sizeof(PairSum));
         var centers = shifts.Span<double>(channels);
-        for (var c = 0; c < channels; c++) centers[c] = (float)mean[c];
+        for (var c = 0; c < channels; c++) centers[c] = AffineMap.CenterOf(mean[c]);
         ChannelSums.Of(new GradientTerms(x, dy), plan.View, (double*)shifts.Pointer, (PairSum*)memory.Pointer, compute);
         var sums = memory.Span<PairSum>(channels);
         for (var c = 0; c < channels; c++)

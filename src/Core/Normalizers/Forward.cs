@@ -77,7 +77,7 @@ public static unsafe class Forward
     }
 
     // K: the mean of the channel's first 8, 4, 2 values or its first one. A power of two, so that K is exact where they are all equal
-    // and a constant channel has deviations of exactly 0.
+    // and a constant channel has deviations of exactly 0. A float, so that x − K is exact in double for all but very unequal magnitudes.
     private static void FirstValuesMean(ChannelView view, ReadOnlySpan<float> x, Span<double> shifts)
     {
         var adjacent = view.IsColumns ? view.Outer : view.Inner;
@@ -86,7 +86,7 @@ public static unsafe class Forward
         {
             var sum = 0.0;
             for (var i = 0; i < count; i++) sum += x[(c * view.Inner) + (i * stride)];
-            shifts[c] = double.IsFinite(sum) ? sum / count : 0;
+            shifts[c] = double.IsFinite(sum) ? (float)(sum / count) : 0;
         }
     }
 
@@ -101,19 +101,14 @@ public static unsafe class Forward
             var mean = shifts[c] + difference;
             var isFinite = double.IsFinite(sumOfSquares);
             moments.Mean[c] = mean;
-            moments.MeanResidual[c] = isFinite ? Residual(shifts[c], difference, mean) : 0;
+            // The mean is K + difference + what the quotient left over: a value next to it has an output of that size.
+            var left = (Math.FusedMultiplyAdd(-difference, moments.Count, sum) + sums[c].UResidual) / moments.Count;
+            moments.MeanResidual[c] = isFinite ? Moments.SumResidual(shifts[c], difference, mean) + left : 0;
             moments.M2[c] = isFinite ? Math.Max(sumOfSquares - (sum * difference), 0) : double.NaN;
             if (!(sum * difference > LargestCancellation * moments.M2[c])) continue;
-            shifts[c] = mean;
+            shifts[c] = (float)mean;
             goodShifts = false;
         }
         return goodShifts;
-    }
-
-    // What a + b loses when rounded to sum (Knuth's two-sum).
-    private static double Residual(double a, double b, double sum)
-    {
-        var part = sum - a;
-        return a - (sum - part) + (b - part);
     }
 }

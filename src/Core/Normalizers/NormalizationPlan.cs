@@ -12,8 +12,8 @@ public sealed record NormalizationPlan(ChannelView View)
     /// <summary>Number of statistics, and of elements of gamma and beta.</summary>
     public int Statistics => View.Channels;
 
-    /// <summary>m, the number of values per statistic.</summary>
-    public long Count => View.CountPerChannel;
+    /// <summary>m, the number of values per statistic; 0 where there is no statistic, as with one per position of no positions.</summary>
+    public long Count => Statistics == 0 ? 0 : View.CountPerChannel;
 
     /// <summary>The plan of batch normalization for one batch.</summary>
     /// <param name="shape">The batch's shape, [N, C, spatial…] or [N, spatial…, C].</param>

@@ -99,6 +99,7 @@ public sealed record NormalizerOptions
         Require(Momentum is not { } alpha || (alpha >= 0 && alpha <= 1), "momentum", Momentum,
             "a number from 0 to 1 (the weight of the new batch), or null for the average over all batches");
         Require(ChannelAxis is 1 or -1, "channel_axis", ChannelAxis, "1, or -1 for channels last");
+        Require(Mode == NormalizationMode.Train || TrackRunningStats, "mode", "frozen", "train where track_running_stats is false");
         Require(double.IsFinite(GammaInit), "gamma_init", GammaInit, "a finite number");
         Require(double.IsFinite(BetaInit), "beta_init", BetaInit, "a finite number");
         return this;

@@ -54,13 +54,24 @@ public sealed class Moments
         if (b.Count == 0) return a;
         var count = a.Count + b.Count;
         var mean = new double[a.Channels];
+        var residual = new double[a.Channels];
         var m2 = new double[a.Channels];
         for (var c = 0; c < mean.Length; c++)
         {
-            var delta = b.Mean[c] - a.Mean[c];
-            mean[c] = a.Mean[c] + (delta * b.Count / count);
+            // Without the residuals, the difference of two means far from 0 is off by more than the variance may be.
+            var delta = b.Mean[c] - a.Mean[c] + (b.MeanResidual[c] - a.MeanResidual[c]);
+            var step = (delta * b.Count / count) + a.MeanResidual[c];
+            mean[c] = a.Mean[c] + step;
+            residual[c] = double.IsFinite(mean[c]) ? SumResidual(a.Mean[c], step, mean[c]) : 0;
             m2[c] = a.M2[c] + b.M2[c] + (delta * delta * a.Count * b.Count / count);
         }
-        return new Moments(count, mean, new double[mean.Length], m2);
+        return new Moments(count, mean, residual, m2);
+    }
+
+    /// <summary>What a + b loses when rounded to <paramref name="sum"/> (Knuth's two-sum).</summary>
+    internal static double SumResidual(double a, double b, double sum)
+    {
+        var part = sum - a;
+        return a - (sum - part) + (b - part);
     }
 }

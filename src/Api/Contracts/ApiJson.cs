@@ -1,0 +1,74 @@
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using BnService.Core.Layers;
+using BnService.Core.Normalizers;
+using BnService.Core.Tensors;
+
+namespace BnService.Api.Contracts;
+
+/// <summary>How the contract is written in JSON: snake_case, enumerations by name, NaN and infinities as strings, no field twice.</summary>
+[JsonSourceGenerationOptions(
+    PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower,
+    NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals,
+    AllowDuplicateProperties = false,
+    UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow,
+    RespectNullableAnnotations = true,
+    Converters = [typeof(SnakeCaseEnum<LayerKind>), typeof(SnakeCaseEnum<Granularity>), typeof(SnakeCaseEnum<NormalizationMode>),
+        typeof(SnakeCaseEnum<Activation>), typeof(SnakeCaseEnum<NonFinitePolicy>), typeof(SnakeCaseEnum<BackwardMode>),
+        typeof(OptimizerName)])]
+[JsonSerializable(typeof(CreateSessionRequest))]
+[JsonSerializable(typeof(PatchSessionRequest))]
+[JsonSerializable(typeof(ResetRequest))]
+[JsonSerializable(typeof(SessionResource))]
+[JsonSerializable(typeof(SessionList))]
+[JsonSerializable(typeof(TrainStepRequest))]
+[JsonSerializable(typeof(TrainStepResponse))]
+[JsonSerializable(typeof(InferenceRequest))]
+[JsonSerializable(typeof(InferenceResponse))]
+[JsonSerializable(typeof(BackwardRequest))]
+[JsonSerializable(typeof(BackwardResponse))]
+[JsonSerializable(typeof(StatsResponse))]
+[JsonSerializable(typeof(PutParametersRequest))]
+[JsonSerializable(typeof(ParametersResponse))]
+[JsonSerializable(typeof(PutRunningStatsRequest))]
+[JsonSerializable(typeof(RunningStatsResponse))]
+[JsonSerializable(typeof(HealthResponse))]
+[JsonSerializable(typeof(Problem))]
+internal sealed partial class ApiJson : JsonSerializerContext;
+
+/// <summary>The contract as it is read and written.</summary>
+internal static class ContractJson
+{
+    /// <summary>Nothing of the contract is ever part of a page, so that only what JSON asks for is escaped.</summary>
+    public static ApiJson Context { get; } =
+        new(new JsonSerializerOptions(ApiJson.Default.Options) { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping });
+}
+
+/// <summary>An enumeration by its members' names in snake_case; numbers are refused.</summary>
+internal sealed class SnakeCaseEnum<T>() : JsonStringEnumConverter<T>(JsonNamingPolicy.SnakeCaseLower, allowIntegerValues: false)
+    where T : struct, Enum;
+
+/// <summary>Optimizers by the names that torch.optim's users know: sgd, adam, adamw.</summary>
+internal sealed class OptimizerName() : JsonStringEnumConverter<Optimizer>(LowerCase.Policy, allowIntegerValues: false)
+{
+    private sealed class LowerCase : JsonNamingPolicy
+    {
+        public static readonly LowerCase Policy = new();
+
+        public override string ConvertName(string name) => name.ToLowerInvariant();
+    }
+}
+
+/// <summary>
+/// Stands where a tensor does, so that the contract's types describe it. Tensors themselves never pass through the serializer: the
+/// wire reads and writes their elements between bytes and pooled memory.
+/// </summary>
+internal sealed class TensorPlaceholder : JsonConverter<Tensor>
+{
+    public override Tensor Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options) =>
+        throw new NotSupportedException("tensors are read by the wire");
+
+    public override void Write(Utf8JsonWriter writer, Tensor value, JsonSerializerOptions options) =>
+        throw new NotSupportedException("tensors are written by the wire");
+}

@@ -1,0 +1,184 @@
+using System.ComponentModel.DataAnnotations;
+using System.Text.Json.Serialization;
+using BnService.Core.Layers;
+using BnService.Core.Tensors;
+
+namespace BnService.Api.Contracts;
+
+/// <summary>A batch to train on.</summary>
+public sealed class TrainStepRequest : IDisposable
+{
+    /// <summary>The batch: [N, C] to [N, C, D, H, W], or with the channels last.</summary>
+    [Required, JsonConverter(typeof(TensorPlaceholder))]
+    public Tensor X { get; set; } = null!;
+
+    /// <summary>Whether the step's activations are kept for a later backward by step_id.</summary>
+    public bool Retain { get; set; } = true;
+
+    /// <inheritdoc/>
+    public void Dispose() => X?.Dispose();
+}
+
+/// <summary>What a train-step did.</summary>
+public sealed class TrainStepResponse : IDisposable
+{
+    /// <summary>The normalized batch, in the shape of x.</summary>
+    [JsonConverter(typeof(TensorPlaceholder))]
+    public required Tensor Y { get; init; }
+
+    /// <summary>Names the retained activations for backward; null where they were not to be kept.</summary>
+    public required string? StepId { get; init; }
+
+    /// <summary>Mean with which the batch was normalized, one value per statistic: the batch's own, or the running one of a frozen session. 0 for an empty batch.</summary>
+    public required double[] BatchMean { get; init; }
+
+    /// <summary>Biased variance with which the batch was normalized, or the running variance of a frozen session. 0 for an empty batch.</summary>
+    public required double[] BatchVar { get; init; }
+
+    /// <summary>Number of values per statistic.</summary>
+    public required long Count { get; init; }
+
+    /// <summary>Number of batches that moved the running statistics, this one included.</summary>
+    public required long NumBatchesTracked { get; init; }
+
+    /// <summary>Version of the state after the step.</summary>
+    public required long Version { get; init; }
+
+    /// <summary>What the caller should know about this batch.</summary>
+    public required IReadOnlyList<Warning> Warnings { get; init; }
+
+    /// <inheritdoc/>
+    public void Dispose() => Y.Dispose();
+}
+
+/// <summary>Something that is allowed but seldom meant.</summary>
+public sealed class Warning
+{
+    /// <summary>Stable name: small-batch, constant-channels.</summary>
+    public required string Code { get; init; }
+
+    /// <summary>What was seen, in numbers, and what to do about it.</summary>
+    public required string Detail { get; init; }
+}
+
+/// <summary>A batch to infer.</summary>
+public sealed class InferenceRequest : IDisposable
+{
+    /// <summary>The input: [N, C] to [N, C, D, H, W], or with the channels last. A single example is fine.</summary>
+    [Required, JsonConverter(typeof(TensorPlaceholder))]
+    public Tensor X { get; set; } = null!;
+
+    /// <inheritdoc/>
+    public void Dispose() => X?.Dispose();
+}
+
+/// <summary>The inferred batch.</summary>
+public sealed class InferenceResponse : IDisposable
+{
+    /// <summary>The output, in the shape of x.</summary>
+    [JsonConverter(typeof(TensorPlaceholder))]
+    public required Tensor Y { get; init; }
+
+    /// <summary>Version of the state that was used.</summary>
+    public required long Version { get; init; }
+
+    /// <inheritdoc/>
+    public void Dispose() => Y.Dispose();
+}
+
+/// <summary>Through which statistics the gradient flows.</summary>
+public enum BackwardMode
+{
+    /// <summary>The batch's own, as in a train-step. In a frozen session: as its train-step, through the running ones.</summary>
+    Train,
+
+    /// <summary>The running ones, which are constants.</summary>
+    Inference,
+}
+
+/// <summary>A gradient to take backwards: through a retained step (step_id), or through x, which is then sent again.</summary>
+public sealed class BackwardRequest : IDisposable
+{
+    /// <summary>The retained train-step; either this or x.</summary>
+    public string? StepId { get; set; }
+
+    /// <summary>The input of the forward pass; either this or step_id.</summary>
+    [JsonConverter(typeof(TensorPlaceholder))]
+    public Tensor? X { get; set; }
+
+    /// <summary>Gradient of the loss by y, in the shape of x.</summary>
+    [Required, JsonConverter(typeof(TensorPlaceholder))]
+    public Tensor Dy { get; set; } = null!;
+
+    /// <summary>With x: through which statistics; train where absent. With step_id the step decides.</summary>
+    public BackwardMode? Mode { get; set; }
+
+    /// <summary>Applies the gradients to gamma and beta in the same call.</summary>
+    public UpdateRequest? Update { get; set; }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        X?.Dispose();
+        Dy?.Dispose();
+    }
+}
+
+/// <summary>How the gradients change gamma and beta; rules and defaults are those of torch.optim. The optimizer's buffers are session state.</summary>
+public sealed class UpdateRequest
+{
+    /// <summary>The rule.</summary>
+    [Required]
+    public Optimizer? Optimizer { get; set; }
+
+    /// <summary>Step size, 0 or more.</summary>
+    public double LearningRate { get; set; } = 1e-3;
+
+    /// <summary>sgd: weight of the momentum buffer, 0 or more.</summary>
+    public double? Momentum { get; set; }
+
+    /// <summary>sgd: Nesterov momentum; needs a momentum above 0.</summary>
+    public bool? Nesterov { get; set; }
+
+    /// <summary>adam, adamw: weight of the past in the average of the gradient, 0 or more and below 1; 0.9 where absent.</summary>
+    public double? Beta1 { get; set; }
+
+    /// <summary>adam, adamw: weight of the past in the average of the squared gradient, 0 or more and below 1; 0.999 where absent.</summary>
+    public double? Beta2 { get; set; }
+
+    /// <summary>adam, adamw: added to the denominator, 0 or more; 1e-8 where absent.</summary>
+    public double? Eps { get; set; }
+
+    /// <summary>L2 penalty (sgd, adam) or decoupled decay (adamw), 0 or more. Where absent 0, and 0.01 for adamw.</summary>
+    public double? WeightDecay { get; set; }
+}
+
+/// <summary>The gradients.</summary>
+public sealed class BackwardResponse : IDisposable
+{
+    /// <summary>Gradient of the loss by x.</summary>
+    [JsonConverter(typeof(TensorPlaceholder))]
+    public required Tensor Dx { get; init; }
+
+    /// <summary>Gradient by gamma; absent where the session has none.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public double[]? Dgamma { get; init; }
+
+    /// <summary>Gradient by beta; absent where the session has none.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public double[]? Dbeta { get; init; }
+
+    /// <summary>Version of the state, after the update if there was one.</summary>
+    public required long Version { get; init; }
+
+    /// <summary>gamma after the update; absent without one.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public double[]? Gamma { get; init; }
+
+    /// <summary>beta after the update; absent without one.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public double[]? Beta { get; init; }
+
+    /// <inheritdoc/>
+    public void Dispose() => Dx.Dispose();
+}

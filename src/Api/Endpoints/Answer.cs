@@ -1,0 +1,33 @@
+using System.Text.Json.Serialization.Metadata;
+using BnService.Api.Contracts;
+using BnService.Api.Wire;
+using BnService.Api.Wire.Json;
+
+namespace BnService.Api.Endpoints;
+
+/// <summary>An answer in the form that the request asks for, with the state's version as its ETag where it carries state.</summary>
+/// <param name="value">What to write; disposed when it has been written.</param>
+/// <param name="version">Version of the state, or null.</param>
+internal sealed class Answer<T>(T value, long? version = null) : IResult
+    where T : class
+{
+    private static readonly JsonTypeInfo<T> Contract = (JsonTypeInfo<T>)ContractJson.Context.GetTypeInfo(typeof(T))!;
+
+    /// <summary>The HTTP status.</summary>
+    public int Status { get; init; } = StatusCodes.Status200OK;
+
+    /// <summary>Path of what was created.</summary>
+    public string? Location { get; init; }
+
+    /// <inheritdoc/>
+    public async Task ExecuteAsync(HttpContext httpContext)
+    {
+        using var owned = value as IDisposable;
+        var response = httpContext.Response;
+        response.StatusCode = Status;
+        response.ContentType = MediaTypes.Json;
+        if (version is { } tag) response.Headers.ETag = Precondition.Tag(tag);
+        if (Location is not null) response.Headers.Location = Location;
+        await JsonMessageWriter.WriteAsync(response.BodyWriter, value, Contract, httpContext.RequestAborted);
+    }
+}

@@ -1,0 +1,113 @@
+using BnService.Api.Contracts;
+using BnService.Api.Hosting.OpenApi;
+using BnService.Api.Hosting.Problems;
+using BnService.Api.Sessions;
+
+namespace BnService.Api.Endpoints;
+
+/// <summary>The calls of the main job: train-step, inference, backward.</summary>
+internal static class LayerEndpoints
+{
+    // Below this many values per statistic a batch's variance is mostly noise.
+    private const int SmallBatch = 8;
+
+    /// <summary>Maps the calls.</summary>
+    public static void MapLayer(this IEndpointRouteBuilder routes)
+    {
+        var group = routes.MapGroup("/sessions/{session}").WithTags("Layer");
+        group.MapPost("/train-step", TrainStep).Reads<TrainStepRequest>().Answers<TrainStepResponse>().FindsSession().ChangesState()
+            .Fails(ProblemCode.ShapeMismatch, ProblemCode.BatchTooSmall, ProblemCode.NonFiniteInput, ProblemCode.InvalidOption,
+                ProblemCode.LimitReached, ProblemCode.NoRunningStatistics)
+            .Describe("TrainStep", "Train on a batch", "Normalizes the batch with its own statistics (biased variance), applies gamma and beta, and moves the running statistics by one step.");
+        group.MapPost("/inference", Infer).Reads<InferenceRequest>().Answers<InferenceResponse>().FindsSession()
+            .Fails(ProblemCode.ShapeMismatch, ProblemCode.BatchTooSmall, ProblemCode.NonFiniteInput, ProblemCode.InvalidOption, ProblemCode.NoRunningStatistics)
+            .Describe("Inference", "Infer a batch", "Normalizes with the running statistics and changes nothing; a single example is fine.");
+        group.MapPost("/backward", Backward).Reads<BackwardRequest>().Answers<BackwardResponse>().FindsSession().ChangesState()
+            .Fails(ProblemCode.ShapeMismatch, ProblemCode.BatchTooSmall, ProblemCode.NonFiniteInput, ProblemCode.InvalidOption,
+                ProblemCode.StepExpired, ProblemCode.LimitReached)
+            .Describe("Backward", "Gradients of a batch", "Gradients by x, gamma and beta, through a retained step (`step_id`) or through `x` sent again. With `update` they are applied to gamma and beta in the same call.");
+    }
+
+    private static async Task<IResult> TrainStep(
+        string session, Body<TrainStepRequest> body, Precondition ifMatch, SessionCatalog catalog, TrainStep training,
+        CancellationToken cancellationToken)
+    {
+        var request = body.Value;
+        var found = await catalog.GetAsync(session, cancellationToken);
+        var step = await training.RunAsync(found, request.X, request.Retain, ifMatch.Check, cancellationToken);
+        if (step.StepId is not null) request.X = null!; // retained: no longer this request's to give back
+        return new Answer<TrainStepResponse>(Response(step), step.State.Layer.Version);
+    }
+
+    private static async Task<IResult> Infer(
+        string session, Body<InferenceRequest> body, SessionCatalog catalog, Inference inference, CancellationToken cancellationToken)
+    {
+        var (y, version) = inference.Run(await catalog.GetAsync(session, cancellationToken), body.Value.X);
+        return new Answer<InferenceResponse>(new InferenceResponse { Y = y, Version = version }, version);
+    }
+
+    private static async Task<IResult> Backward(
+        string session, Body<BackwardRequest> body, Precondition ifMatch, SessionCatalog catalog, BackwardPass backward,
+        CancellationToken cancellationToken)
+    {
+        var request = body.Value;
+        if (request.StepId is null == request.X is null) throw Invalid("send either step_id or x with dy, and not both");
+        if (request is { StepId: not null, Mode: not null }) throw Invalid("mode belongs to x; with step_id the step decides");
+        var update = request.Update?.ToUpdate();
+        var found = await catalog.GetAsync(session, cancellationToken);
+        var result = request.StepId is { } stepId
+            ? await backward.ThroughStepAsync(found, stepId, request.Dy, update, ifMatch.Check, cancellationToken)
+            : await backward.ThroughInputAsync(found, request.X!, request.Dy, request.Mode != BackwardMode.Inference, update, ifMatch.Check, cancellationToken);
+        return new Answer<BackwardResponse>(Response(result, update is not null), result.State.Layer.Version);
+    }
+
+    private static TrainStepResponse Response(TrainStepResult step) => new()
+    {
+        Y = step.Y,
+        StepId = step.StepId,
+        BatchMean = step.Mean,
+        BatchVar = step.Variance,
+        Count = step.Count,
+        NumBatchesTracked = step.State.Layer.Running?.BatchesTracked ?? 0,
+        Version = step.State.Layer.Version,
+        Warnings = step is { UsedBatch: true, Count: > 0 } ? [.. Warnings(step)] : [],
+    };
+
+    private static BackwardResponse Response(BackwardResult result, bool updated)
+    {
+        var layer = result.State.Layer;
+        return new BackwardResponse
+        {
+            Dx = result.Dx,
+            Dgamma = layer.Gamma is null ? null : result.Gradients.DGamma,
+            Dbeta = layer.Beta is null ? null : result.Gradients.DBeta,
+            Version = layer.Version,
+            Gamma = updated ? layer.Gamma : null,
+            Beta = updated ? layer.Beta : null,
+        };
+    }
+
+    private static IEnumerable<Warning> Warnings(TrainStepResult step)
+    {
+        if (step.Count < SmallBatch)
+        {
+            var noise = Math.Sqrt(2.0 * (step.Count - 1)) / step.Count;
+            yield return new Warning
+            {
+                Code = "small-batch",
+                Detail = $"{step.Count} values per statistic: the batch variance has a relative standard deviation of {noise:P0}; " +
+                    "use larger batches, group_norm, batch_renorm or synchronized batch norm",
+            };
+        }
+        if (step.Variance.Count(variance => variance == 0) is var constant and > 0)
+        {
+            yield return new Warning
+            {
+                Code = "constant-channels",
+                Detail = $"{constant} of {step.Variance.Length} statistics have variance 0 in this batch and are normalized to beta; check the features",
+            };
+        }
+    }
+
+    private static ProblemException Invalid(string detail) => new(ProblemCode.InvalidOption, detail);
+}

@@ -1,0 +1,37 @@
+using System.Globalization;
+using BnService.Api.Hosting.Problems;
+using Microsoft.Net.Http.Headers;
+
+namespace BnService.Api.Endpoints;
+
+/// <summary>The If-Match header of a call that changes state (RFC 9110, 13.1.1): which versions it may change.</summary>
+internal sealed class Precondition
+{
+    private readonly string _header;
+    private readonly HashSet<string>? _allowed;
+
+    private Precondition(string header, HashSet<string>? allowed) => (_header, _allowed) = (header, allowed);
+
+    /// <summary>Binds a handler's parameter.</summary>
+    public static ValueTask<Precondition?> BindAsync(HttpContext context)
+    {
+        var header = context.Request.Headers.IfMatch;
+        if (header.Count == 0 || header.ToString().Trim() == "*") return new(new Precondition(header.ToString(), null));
+        // A header that cannot be read matches nothing: the caller meant to be careful. Weak tags never match strongly.
+        var allowed = EntityTagHeaderValue.TryParseList(header, out var tags)
+            ? tags.Where(tag => !tag.IsWeak).Select(tag => tag.Tag.ToString()).ToHashSet()
+            : [];
+        return new(new Precondition(header.ToString(), allowed));
+    }
+
+    /// <summary>The entity tag of a version.</summary>
+    public static string Tag(long version) => string.Create(CultureInfo.InvariantCulture, $"\"{version}\"");
+
+    /// <summary>Refuses to change a state whose version the caller did not expect.</summary>
+    /// <exception cref="ProblemException">The version is none of those in If-Match.</exception>
+    public void Check(long version)
+    {
+        if (_allowed?.Contains(Tag(version)) == false)
+            throw new ProblemException(ProblemCode.VersionConflict, $"If-Match allows {_header}, the session is at version {Tag(version)}");
+    }
+}

@@ -1,0 +1,164 @@
+using System.Buffers.Text;
+using System.Globalization;
+using System.Text;
+using System.Text.RegularExpressions;
+using BnService.Api.Contracts;
+using BnService.Api.Hosting.OpenApi;
+using BnService.Api.Hosting.Problems;
+using BnService.Api.Sessions;
+using BnService.Api.Storage;
+
+namespace BnService.Api.Endpoints;
+
+/// <summary>Creating, finding, changing and deleting sessions.</summary>
+internal static partial class SessionEndpoints
+{
+    private const int DefaultPage = 50, LargestPage = 1000;
+    private const int MaxLabels = 64, MaxLabelKey = 64, MaxLabelValue = 256;
+
+    /// <summary>Maps the calls.</summary>
+    public static void MapSessions(this IEndpointRouteBuilder routes)
+    {
+        var group = routes.MapGroup("/sessions").WithTags("Sessions");
+        group.MapPost("", Create).Reads<CreateSessionRequest>().Answers<SessionResource>(201)
+            .Fails(ProblemCode.InvalidOption, ProblemCode.SessionExists, ProblemCode.LimitReached)
+            .Describe("CreateSession", "Create a session", "Creates a batch normalization layer. Only `num_features` has no default; the other defaults are PyTorch's.");
+        group.MapGet("", List).Answers<SessionList>().Fails(ProblemCode.InvalidOption)
+            .Describe("ListSessions", "List sessions", "Pages through the sessions, newest first.");
+        group.MapGet("/{session}", Get).Answers<SessionResource>().FindsSession()
+            .Describe("GetSession", "Get a session", "The session's options, version, counters and timestamps.");
+        group.MapPatch("/{session}", Patch).Reads<PatchSessionRequest>().Answers<SessionResource>().FindsSession().ChangesState()
+            .Fails(ProblemCode.InvalidOption, ProblemCode.LimitReached)
+            .Describe("PatchSession", "Change a session's options", "Changes momentum, eps, mode or labels; what is absent stays. Nothing that changes shapes can be changed.");
+        group.MapDelete("/{session}", Delete).Answers(204).FindsSession().ChangesState()
+            .Describe("DeleteSession", "Delete a session", "Deletes the session, its state and the steps it retains.");
+        group.MapPost("/{session}/reset", Reset).Reads<ResetRequest>(isOptional: true).Answers<SessionResource>().FindsSession().ChangesState()
+            .Fails(ProblemCode.InvalidOption)
+            .Describe("ResetSession", "Reset running statistics", "Takes the running statistics and counters back to their start; gamma and beta stay unless `parameters` is true.");
+    }
+
+    private static async Task<IResult> Create(Body<CreateSessionRequest> body, SessionCatalog catalog, CancellationToken cancellationToken)
+    {
+        var request = body.Value;
+        if (request.Name is { } name && !SessionName.IsMatch(name))
+            throw Invalid($"name must be 1 to 128 letters, digits, '.', '_' or '-', the first a letter or digit, got '{(name.Length <= 128 ? name : name[..128] + "…")}'");
+        var session = await catalog.CreateAsync(request.Name, CheckedLabels(request.Labels) ?? [], request.ToOptions(), cancellationToken);
+        return new Answer<SessionResource>(Resource(session), session.Layer.Version) { Status = 201, Location = $"/v1/sessions/{session.Name}" };
+    }
+
+    private static async Task<IResult> List(
+        SessionCatalog catalog, string? prefix, string? kind, string? limit, string? cursor, CancellationToken cancellationToken)
+    {
+        if (kind is not null && kind != SessionRecord.Kind) throw Invalid($"kind must be {SessionRecord.Kind}, got '{kind}'");
+        var size = limit is null ? DefaultPage : int.TryParse(limit, NumberStyles.None, CultureInfo.InvariantCulture, out var parsed) ? parsed : 0;
+        if (size is < 1 or > LargestPage) throw Invalid($"limit must be a whole number from 1 to {LargestPage}, got '{limit}'");
+        // One more than asked for tells whether there is another page.
+        var page = await catalog.ListAsync(new SessionQuery(prefix, kind, size + 1, cursor is null ? null : Position(cursor)), cancellationToken);
+        var next = page.Count > size ? Cursor(page[size - 1]) : null;
+        return new Answer<SessionList>(new SessionList { Sessions = [.. page.Take(size).Select(Resource)], NextCursor = next });
+    }
+
+    private static async Task<IResult> Get(string session, SessionCatalog catalog, CancellationToken cancellationToken) =>
+        AnswerWith((await catalog.GetAsync(session, cancellationToken)).Current);
+
+    private static async Task<IResult> Patch(
+        string session, Body<PatchSessionRequest> body, Precondition ifMatch, SessionCatalog catalog, CancellationToken cancellationToken)
+    {
+        var labels = CheckedLabels(body.Value.Labels);
+        var found = await catalog.GetAsync(session, cancellationToken);
+        return AnswerWith(await catalog.ChangeAsync(found, record =>
+        {
+            ifMatch.Check(record.Layer.Version);
+            var layer = record.Layer.WithOptions(body.Value.ApplyTo(record.Layer.Options));
+            if (labels is null || SameLabels(labels, record.Labels)) return ReferenceEquals(layer, record.Layer) ? record : record with { Layer = layer };
+            return record with { Layer = record.Layer.WithOptions(layer.Options) with { Version = record.Layer.Version + 1 }, Labels = labels };
+        }, cancellationToken));
+    }
+
+    private static async Task<IResult> Delete(string session, Precondition ifMatch, SessionCatalog catalog, CancellationToken cancellationToken)
+    {
+        await catalog.DeleteAsync(await catalog.GetAsync(session, cancellationToken), ifMatch.Check, cancellationToken);
+        return TypedResults.NoContent();
+    }
+
+    private static async Task<IResult> Reset(
+        string session, [OptionalBody] Body<ResetRequest> body, Precondition ifMatch, SessionCatalog catalog, CancellationToken cancellationToken)
+    {
+        var found = await catalog.GetAsync(session, cancellationToken);
+        return AnswerWith(await catalog.ChangeAsync(found, record =>
+        {
+            ifMatch.Check(record.Layer.Version);
+            return record with { Layer = record.Layer.Reset(body.Value.Parameters) };
+        }, cancellationToken));
+    }
+
+    private static Answer<SessionResource> AnswerWith(SessionRecord session) => new(Resource(session), session.Layer.Version);
+
+    private static SessionResource Resource(SessionRecord session)
+    {
+        var (layer, options) = (session.Layer, session.Layer.Options);
+        return new SessionResource
+        {
+            Id = session.Id,
+            Name = session.Name,
+            Kind = LayerKind.BatchNorm,
+            NumFeatures = options.NumFeatures,
+            Eps = options.Eps,
+            Momentum = options.Momentum,
+            Affine = options.Affine,
+            Bias = options.Bias,
+            TrackRunningStats = options.TrackRunningStats,
+            UnbiasedRunningVar = options.UnbiasedRunningVar,
+            ChannelAxis = options.ChannelAxis,
+            Granularity = options.Granularity,
+            Mode = options.Mode,
+            Activation = options.Activation,
+            GammaInit = options.GammaInit,
+            BetaInit = options.BetaInit,
+            GhostBatchSize = null,
+            NonFinite = options.NonFinite,
+            RequireStatistics = options.RequireStatistics,
+            Labels = session.Labels,
+            NumBatchesTracked = layer.Running?.BatchesTracked ?? 0,
+            Version = layer.Version,
+            CreatedAt = session.CreatedAt,
+            UpdatedAt = session.UpdatedAt,
+        };
+    }
+
+    private static Dictionary<string, string>? CheckedLabels(Dictionary<string, string>? labels)
+    {
+        if (labels is null) return null;
+        if (labels.Count > MaxLabels) throw Invalid($"labels has at most {MaxLabels} entries, got {labels.Count}");
+        foreach (var (key, value) in labels)
+        {
+            if (key.Length is 0 or > MaxLabelKey) throw Invalid($"a key of labels has 1 to {MaxLabelKey} characters, got {key.Length}");
+            if (value is null || value.Length > MaxLabelValue)
+                throw Invalid($"labels.{key} must be a string of at most {MaxLabelValue} characters, got {(value is null ? "null" : value.Length)}");
+        }
+        return labels;
+    }
+
+    private static bool SameLabels(Dictionary<string, string> a, IReadOnlyDictionary<string, string> b) =>
+        a.Count == b.Count && a.All(label => b.GetValueOrDefault(label.Key) == label.Value);
+
+    private static string Cursor(SessionRecord last) =>
+        Base64Url.EncodeToString(Encoding.UTF8.GetBytes(string.Create(CultureInfo.InvariantCulture, $"{last.CreatedAt.UtcTicks}.{last.Id}")));
+
+    private static SessionPosition Position(string cursor)
+    {
+        if (Base64Url.IsValid(cursor)
+            && Encoding.UTF8.GetString(Base64Url.DecodeFromChars(cursor)).Split('.') is [var ticks, var id]
+            && long.TryParse(ticks, NumberStyles.None, CultureInfo.InvariantCulture, out var value)
+            && value <= DateTimeOffset.MaxValue.UtcTicks)
+        {
+            return new SessionPosition(new DateTimeOffset(value, TimeSpan.Zero), id);
+        }
+        throw Invalid("cursor must be a next_cursor of an earlier page");
+    }
+
+    private static ProblemException Invalid(string detail) => new(ProblemCode.InvalidOption, detail);
+
+    [GeneratedRegex(@"\A[A-Za-z0-9][A-Za-z0-9._-]{0,127}\z")]
+    private static partial Regex SessionName { get; }
+}

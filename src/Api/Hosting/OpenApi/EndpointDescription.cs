@@ -1,0 +1,42 @@
+using BnService.Api.Hosting.Problems;
+using BnService.Api.Wire;
+
+namespace BnService.Api.Hosting.OpenApi;
+
+/// <summary>The problems that a call can answer with.</summary>
+internal sealed record ProblemMetadata(IReadOnlyList<ProblemCode> Codes);
+
+/// <summary>Marks a call that changes state: it honours If-Match.</summary>
+internal sealed record ChangesStateMetadata;
+
+/// <summary>What a route table says about its calls; the OpenAPI document is made of it.</summary>
+internal static class EndpointDescription
+{
+    /// <summary>The call reads a body of type <typeparamref name="T"/>.</summary>
+    public static RouteHandlerBuilder Reads<T>(this RouteHandlerBuilder route, bool isOptional = false)
+        where T : class =>
+        route.Accepts<T>(isOptional, MediaTypes.Readable[0], [.. MediaTypes.Readable.Skip(1)])
+            .Fails(ProblemCode.MalformedBody, ProblemCode.RequestTimeout, ProblemCode.PayloadTooLarge, ProblemCode.UnsupportedMediaType);
+
+    /// <summary>The call answers with a body of type <typeparamref name="T"/>.</summary>
+    public static RouteHandlerBuilder Answers<T>(this RouteHandlerBuilder route, int status = StatusCodes.Status200OK) =>
+        route.Produces<T>(status, MediaTypes.Writable[0], [.. MediaTypes.Writable.Skip(1)]).Fails(ProblemCode.NotAcceptable);
+
+    /// <summary>The call answers without a body.</summary>
+    public static RouteHandlerBuilder Answers(this RouteHandlerBuilder route, int status) => route.Produces(status);
+
+    /// <summary>The call can answer with these problems, beside those that any call can.</summary>
+    public static RouteHandlerBuilder Fails(this RouteHandlerBuilder route, params ProblemCode[] codes) =>
+        route.WithMetadata(new ProblemMetadata(codes));
+
+    /// <summary>The call finds a session by the path.</summary>
+    public static RouteHandlerBuilder FindsSession(this RouteHandlerBuilder route) => route.Fails(ProblemCode.SessionNotFound);
+
+    /// <summary>The call changes state and honours If-Match.</summary>
+    public static RouteHandlerBuilder ChangesState(this RouteHandlerBuilder route) =>
+        route.WithMetadata(new ChangesStateMetadata()).Fails(ProblemCode.VersionConflict);
+
+    /// <summary>Names and explains the call.</summary>
+    public static RouteHandlerBuilder Describe(this RouteHandlerBuilder route, string operationId, string summary, string description) =>
+        route.WithName(operationId).WithSummary(summary).WithDescription(description);
+}

@@ -1,0 +1,81 @@
+using System.Text.Json.Nodes;
+using BnService.Api.Contracts;
+using BnService.Api.Hosting.Problems;
+using BnService.Api.Wire;
+using Microsoft.AspNetCore.OpenApi;
+using Microsoft.OpenApi;
+
+namespace BnService.Api.Hosting.OpenApi;
+
+/// <summary>Writes into each operation what the route table says of it: problems by status, parameters, headers and examples.</summary>
+internal sealed class OperationTransformer : IOpenApiOperationTransformer
+{
+    private static readonly Dictionary<string, (string Description, JsonNode? Example)> Parameters = new()
+    {
+        ["session"] = ("Name or id of the session.", RequestExamples.SessionName),
+        ["prefix"] = ("Beginning of the names to list.", RequestExamples.SessionName),
+        ["kind"] = ("Kind of the sessions to list.", "batch_norm"),
+        ["limit"] = ("The most sessions of a page, 1 to 1000; 50 where absent.", "50"),
+        ["cursor"] = ("The next_cursor of the page before.", null),
+        ["include"] = ("Names of the fields to answer with, separated by commas; all where absent.", "running_mean,running_var"),
+    };
+
+    /// <inheritdoc/>
+    public async Task TransformAsync(OpenApiOperation operation, OpenApiOperationTransformerContext context, CancellationToken cancellationToken)
+    {
+        var metadata = context.Description.ActionDescriptor.EndpointMetadata;
+        var problem = await ProblemSchemaAsync(context, cancellationToken);
+        var codes = metadata.OfType<ProblemMetadata>().SelectMany(item => item.Codes).Append(ProblemCode.BadRequest).Append(ProblemCode.InternalError);
+        foreach (var status in codes.Distinct().GroupBy(code => code.Status).OrderBy(group => group.Key))
+            operation.Responses![$"{status.Key}"] = ProblemResponse(status, problem);
+        foreach (var parameter in operation.Parameters ?? [])
+        {
+            if (parameter is not OpenApiParameter known || !Parameters.TryGetValue(parameter.Name!, out var text)) continue;
+            (known.Description, known.Example) = (text.Description, text.Example?.DeepClone());
+        }
+        if (metadata.OfType<ChangesStateMetadata>().Any()) AddIfMatch(operation);
+        if (operation.RequestBody?.Content?[MediaTypes.Json] is { } body && RequestExamples.ByOperation.TryGetValue(operation.OperationId!, out var example))
+            body.Example = JsonNode.Parse(example);
+        DescribeSuccess(operation);
+    }
+
+    private static async Task<IOpenApiSchema> ProblemSchemaAsync(OpenApiOperationTransformerContext context, CancellationToken cancellationToken)
+    {
+        var schema = await context.GetOrCreateSchemaAsync(typeof(Problem), null, cancellationToken);
+        context.Document!.AddComponent(nameof(Problem), schema);
+        return new OpenApiSchemaReference(nameof(Problem), context.Document);
+    }
+
+    private static OpenApiResponse ProblemResponse(IEnumerable<ProblemCode> codes, IOpenApiSchema schema) => new()
+    {
+        Description = string.Join(" ", codes.OrderBy(code => code.Code, StringComparer.Ordinal).Select(code => $"`{code.Code}`: {code.Meaning}")),
+        Content = new Dictionary<string, OpenApiMediaType> { [MediaTypes.ProblemJson] = new OpenApiMediaType { Schema = schema } },
+    };
+
+    private static void AddIfMatch(OpenApiOperation operation)
+    {
+        operation.Parameters ??= [];
+        operation.Parameters.Add(new OpenApiParameter
+        {
+            Name = "If-Match",
+            In = ParameterLocation.Header,
+            Description = "Entity tags of the versions that the call may change; any version where absent.",
+            Schema = new OpenApiSchema { Type = JsonSchemaType.String },
+        });
+    }
+
+    private static void DescribeSuccess(OpenApiOperation operation)
+    {
+        foreach (var (status, response) in operation.Responses!)
+        {
+            if (!status.StartsWith('2') || response is not OpenApiResponse success) continue;
+            success.Description = status switch { "201" => "Created.", "204" => "Done.", _ => "The answer." };
+            if (operation.Tags?.Any(tag => tag.Name == "Health") == true || operation.OperationId == "ListSessions" || status == "204") continue;
+            success.Headers = new Dictionary<string, IOpenApiHeader> { ["ETag"] = StringHeader("Version of the session's state, in quotes.") };
+            if (status == "201") success.Headers.Add("Location", StringHeader("Path of the session."));
+        }
+    }
+
+    private static OpenApiHeader StringHeader(string description) =>
+        new() { Description = description, Schema = new OpenApiSchema { Type = JsonSchemaType.String } };
+}

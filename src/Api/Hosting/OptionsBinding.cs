@@ -1,0 +1,43 @@
+using System.ComponentModel.DataAnnotations;
+using Microsoft.Extensions.Options;
+
+namespace BnService.Api.Hosting;
+
+/// <summary>Binds each record of options to its section of the configuration and checks it at start.</summary>
+internal static class OptionsBinding
+{
+    /// <summary>Registers all sections.</summary>
+    public static void AddServiceOptions(this IServiceCollection services)
+    {
+        services.AddSection<StorageOptions>("Storage");
+        services.AddSection<ResidencyOptions>("Sessions");
+        services.AddSection<RetentionOptions>("Retention");
+        services.AddSection<LimitOptions>("Limits");
+        services.AddSection<ComputeOptions>("Compute");
+        services.AddSection<ShutdownOptions>("Shutdown");
+    }
+
+    private static void AddSection<T>(this IServiceCollection services, string section)
+        where T : class
+    {
+        services.AddOptions<T>().BindConfiguration(section).ValidateOnStart();
+        services.AddSingleton<IValidateOptions<T>>(provider => new SectionValidation<T>(section, provider.GetRequiredService<IConfiguration>()));
+    }
+
+    // Says which key is wrong, what it holds and what is allowed, in the form in which operators write keys.
+    private sealed class SectionValidation<T>(string section, IConfiguration configuration) : IValidateOptions<T>
+        where T : class
+    {
+        public ValidateOptionsResult Validate(string? name, T options)
+        {
+            var results = new List<ValidationResult>();
+            if (Validator.TryValidateObject(options, new ValidationContext(options), results, validateAllProperties: true))
+                return ValidateOptionsResult.Success;
+            return ValidateOptionsResult.Fail(results.Select(result =>
+            {
+                var key = $"{section}:{result.MemberNames.First()}";
+                return $"{key} {result.ErrorMessage}, got '{configuration[key]}'";
+            }));
+        }
+    }
+}

@@ -1,0 +1,79 @@
+using System.ComponentModel.DataAnnotations;
+using BnService.Core;
+using BnService.Core.Simd;
+
+namespace BnService.Api.Hosting;
+
+/// <summary>Section <c>Storage</c>: where sessions are kept.</summary>
+public sealed record StorageOptions
+{
+    /// <summary>The engine; <c>memory</c> keeps sessions as long as the process lives.</summary>
+    [AllowedValues("memory", ErrorMessage = "must be memory")]
+    public string Engine { get; init; } = "memory";
+}
+
+/// <summary>Section <c>Sessions</c>.</summary>
+public sealed record ResidencyOptions
+{
+    /// <summary>The most bytes that the states of all sessions may take.</summary>
+    [Range(1L << 10, 1L << 50, ErrorMessage = "must be from 1024 to 2^50 bytes")]
+    public long MaxResidentBytes { get; init; } = 1L << 30;
+}
+
+/// <summary>Section <c>Retention</c>: the activations that train-steps leave behind for backward.</summary>
+public sealed record RetentionOptions
+{
+    /// <summary>The most bytes over all sessions; the oldest step makes room first.</summary>
+    [Range(0L, 1L << 50, ErrorMessage = "must be from 0 to 2^50 bytes")]
+    public long MaxBytes { get; init; } = 1L << 30;
+
+    /// <summary>How long a step is kept.</summary>
+    [Range(typeof(TimeSpan), "00:00:00.001", "365.00:00:00", ErrorMessage = "must be from 00:00:00.001 to 365 days")]
+    public TimeSpan TimeToLive { get; init; } = TimeSpan.FromMinutes(10);
+}
+
+/// <summary>Section <c>Limits</c>: what a client may ask for.</summary>
+public sealed record LimitOptions
+{
+    /// <summary>The largest request body in bytes.</summary>
+    [Range(1L << 10, 1L << 30, ErrorMessage = "must be from 1024 to 2^30 bytes")]
+    public long MaxBodyBytes { get; init; } = 256L << 20;
+
+    /// <summary>The most statistics of one session.</summary>
+    [Range(1, 1 << 26, ErrorMessage = "must be from 1 to 2^26")]
+    public int MaxFeatures { get; init; } = 1 << 20;
+
+    /// <summary>The most sessions.</summary>
+    [Range(1, int.MaxValue, ErrorMessage = "must be 1 or more")]
+    public int MaxSessions { get; init; } = 1_000_000;
+}
+
+/// <summary>Section <c>Compute</c>: with what batches are normalized.</summary>
+public sealed record ComputeOptions : IValidatableObject
+{
+    /// <summary>The largest number of threads that work on one batch; without it, the cores that the process may use.</summary>
+    [Range(1, 1024, ErrorMessage = "must be from 1 to 1024")]
+    public int Threads { get; init; } = Environment.ProcessorCount;
+
+    /// <summary>Width of the vectors: <c>auto</c>, or <c>512</c>, <c>256</c>, <c>128</c>, <c>1</c>.</summary>
+    [AllowedValues("auto", "512", "256", "128", "1", ErrorMessage = "must be auto, 512, 256, 128 or 1")]
+    public string Width { get; init; } = "auto";
+
+    /// <inheritdoc/>
+    public IEnumerable<ValidationResult> Validate(ValidationContext validationContext)
+    {
+        if (Width != "auto" && !VectorWidths.IsSupported(Enum.Parse<VectorWidth>(Width)))
+            yield return new ValidationResult($"must be auto or at most {(int)VectorWidths.Widest}: this machine has no wider vectors", [nameof(Width)]);
+    }
+
+    /// <summary>The settings of the normalization core.</summary>
+    public ComputeSettings ToSettings() => new(Width == "auto" ? VectorWidths.Widest : Enum.Parse<VectorWidth>(Width), Threads);
+}
+
+/// <summary>Section <c>Shutdown</c>.</summary>
+public sealed record ShutdownOptions
+{
+    /// <summary>How long running requests may take to finish after the service was told to stop.</summary>
+    [Range(typeof(TimeSpan), "00:00:00", "01:00:00", ErrorMessage = "must be from 00:00:00 to 01:00:00")]
+    public TimeSpan Drain { get; init; } = TimeSpan.FromSeconds(30);
+}

@@ -1,0 +1,27 @@
+namespace BnService.Api.Sessions;
+
+/// <summary>
+/// A session in use: one reference to its newest state. Readers take it without a lock; a change is published only when the store has it.
+/// </summary>
+internal sealed class LayerSession(SessionRecord record)
+{
+    private SessionRecord _current = record;
+
+    /// <summary>The newest state.</summary>
+    public SessionRecord Current => Volatile.Read(ref _current);
+
+    /// <summary>Identifier of the session.</summary>
+    public string Id => Current.Id;
+
+    /// <summary>Makes a stored state the newest one, unless a newer one has come meanwhile.</summary>
+    public void Publish(SessionRecord stored)
+    {
+        var current = Current;
+        while (stored.Layer.Version > current.Layer.Version)
+        {
+            var seen = Interlocked.CompareExchange(ref _current, stored, current);
+            if (ReferenceEquals(seen, current)) return;
+            current = seen;
+        }
+    }
+}

@@ -1,0 +1,146 @@
+using System.Collections.Concurrent;
+using BnService.Api.Hosting;
+using BnService.Api.Hosting.Problems;
+using BnService.Api.Storage;
+using BnService.Core.Layers;
+using BnService.Core.Normalizers;
+using Microsoft.Extensions.Options;
+
+namespace BnService.Api.Sessions;
+
+/// <summary>Finds, creates, changes and deletes sessions: between the calls, which see states, and the store, which sees bytes and versions.</summary>
+internal sealed class SessionCatalog(
+    ISessionStore store, RetainedSteps retained, IOptions<LimitOptions> limits, IOptions<ResidencyOptions> sessions, TimeProvider time)
+{
+    private readonly ConcurrentDictionary<string, LayerSession> _byId = new();
+    private readonly ConcurrentDictionary<string, LayerSession> _byName = new();
+    private long _residentBytes;
+
+    /// <summary>Creates a session.</summary>
+    /// <param name="name">Its name, or null for its id.</param>
+    /// <param name="labels">Its labels.</param>
+    /// <param name="options">Its layer's options; valid.</param>
+    /// <param name="cancellationToken">Ends waiting for the store.</param>
+    public async Task<SessionRecord> CreateAsync(
+        string? name, IReadOnlyDictionary<string, string> labels, NormalizerOptions options, CancellationToken cancellationToken)
+    {
+        RequireFeatures(options.NumFeatures);
+        if (await store.CountAsync(cancellationToken) >= limits.Value.MaxSessions)
+            throw new ProblemException(ProblemCode.LimitReached, $"there are {limits.Value.MaxSessions} sessions, as many as Limits:MaxSessions allows");
+        var now = time.GetUtcNow();
+        var id = Guid.CreateVersion7(now).ToString("N");
+        var record = new SessionRecord(id, name ?? id, labels, now, now, LayerState.Create(options));
+        Charge(record.Bytes);
+        if (!await store.TryInsertAsync(SessionEncoding.Encode(record), cancellationToken))
+        {
+            Charge(-record.Bytes);
+            throw new ProblemException(ProblemCode.SessionExists, $"name '{record.Name}' is taken; choose another");
+        }
+        return record;
+    }
+
+    /// <summary>The session with a name or id.</summary>
+    /// <exception cref="ProblemException">There is none.</exception>
+    public async ValueTask<LayerSession> GetAsync(string nameOrId, CancellationToken cancellationToken)
+    {
+        if (_byName.TryGetValue(nameOrId, out var session) || _byId.TryGetValue(nameOrId, out session)) return session;
+        var stored = await store.FindAsync(nameOrId, cancellationToken) ?? throw NotFound(nameOrId);
+        session = _byId.GetOrAdd(stored.Id, _ => new LayerSession(SessionEncoding.Decode(stored)));
+        _byName.TryAdd(stored.Name, session);
+        // Deleted between finding it and remembering it: without a second look it would be served for ever.
+        if (await store.FindAsync(stored.Id, cancellationToken) is null)
+        {
+            Forget(session);
+            throw NotFound(nameOrId);
+        }
+        return session;
+    }
+
+    /// <summary>A page of sessions, newest first.</summary>
+    public async Task<IReadOnlyList<SessionRecord>> ListAsync(SessionQuery query, CancellationToken cancellationToken)
+    {
+        var page = await store.ListAsync(query, cancellationToken);
+        return [.. page.Select(stored => _byId.TryGetValue(stored.Id, out var session) ? session.Current : SessionEncoding.Decode(stored))];
+    }
+
+    /// <summary>
+    /// Changes a session's state. The change is applied to the newest state and stored; where another one was faster it is applied
+    /// again to what that one left, so that it must depend on nothing but the state it is given.
+    /// </summary>
+    /// <param name="session">The session.</param>
+    /// <param name="change">New state from old; the same state if there is nothing to change. Throws to refuse.</param>
+    /// <param name="cancellationToken">Ends waiting for the store.</param>
+    /// <returns>The state after the change.</returns>
+    public async Task<SessionRecord> ChangeAsync(
+        LayerSession session, Func<SessionRecord, SessionRecord> change, CancellationToken cancellationToken)
+    {
+        while (true)
+        {
+            var current = session.Current;
+            var next = change(current);
+            if (ReferenceEquals(next, current)) return current;
+            next = next with { UpdatedAt = time.GetUtcNow() };
+            RequireFeatures(next.Layer.Features);
+            if (await TryStoreAsync(current, next, cancellationToken))
+            {
+                session.Publish(next);
+                return next;
+            }
+            var stored = await store.FindAsync(session.Id, cancellationToken);
+            if (stored?.Id != session.Id) throw NotFound(current.Name);
+            session.Publish(SessionEncoding.Decode(stored));
+        }
+    }
+
+    /// <summary>Deletes a session and the steps it retains.</summary>
+    /// <param name="session">The session.</param>
+    /// <param name="check">Throws to refuse, given the version that would be deleted.</param>
+    /// <param name="cancellationToken">Ends waiting for the store.</param>
+    public async Task DeleteAsync(LayerSession session, Action<long> check, CancellationToken cancellationToken)
+    {
+        while (true)
+        {
+            var stored = await store.FindAsync(session.Id, cancellationToken);
+            if (stored?.Id != session.Id) throw NotFound(session.Current.Name);
+            check(stored.Version);
+            if (!await store.TryDeleteAsync(stored.Id, stored.Version, cancellationToken)) continue;
+            Charge(-SessionEncoding.Decode(stored).Bytes);
+            Forget(session);
+            retained.Drop(stored.Id);
+            return;
+        }
+    }
+
+    private async Task<bool> TryStoreAsync(SessionRecord current, SessionRecord next, CancellationToken cancellationToken)
+    {
+        var growth = next.Bytes - current.Bytes;
+        Charge(growth);
+        if (await store.TryUpdateAsync(SessionEncoding.Encode(next), current.Layer.Version, cancellationToken)) return true;
+        Charge(-growth);
+        return false;
+    }
+
+    private void Forget(LayerSession session)
+    {
+        _byId.TryRemove(new KeyValuePair<string, LayerSession>(session.Id, session));
+        _byName.TryRemove(new KeyValuePair<string, LayerSession>(session.Current.Name, session));
+    }
+
+    private void Charge(long bytes)
+    {
+        var total = Interlocked.Add(ref _residentBytes, bytes);
+        if (bytes <= 0 || total <= sessions.Value.MaxResidentBytes) return;
+        Interlocked.Add(ref _residentBytes, -bytes);
+        throw new ProblemException(ProblemCode.LimitReached,
+            $"the states of all sessions would take {total} bytes; Sessions:MaxResidentBytes allows {sessions.Value.MaxResidentBytes}");
+    }
+
+    private void RequireFeatures(int features)
+    {
+        if (features > limits.Value.MaxFeatures)
+            throw new ProblemException(ProblemCode.LimitReached, $"a session has at most {limits.Value.MaxFeatures} features (Limits:MaxFeatures), got {features}");
+    }
+
+    private static ProblemException NotFound(string nameOrId) =>
+        new(ProblemCode.SessionNotFound, $"there is no session '{(nameOrId.Length <= 128 ? nameOrId : nameOrId[..128] + "…")}'");
+}

@@ -1,0 +1,134 @@
+using System.ComponentModel.DataAnnotations;
+using System.Text.Json;
+using System.Text.Json.Serialization.Metadata;
+using BnService.Api.Hosting.Problems;
+using BnService.Core.Tensors;
+
+namespace BnService.Api.Wire.Json;
+
+/// <summary>
+/// Reads a JSON body into a contract type. Its properties say what each field is: tensors go straight from the body's bytes into
+/// pooled memory, everything else through the serializer.
+/// </summary>
+internal static class JsonMessageReader
+{
+    private static readonly JsonReaderOptions Strict = new() { MaxDepth = 64 };
+
+    /// <summary>Reads one object.</summary>
+    /// <param name="body">The whole body, UTF-8.</param>
+    /// <param name="contract">Metadata of the type to read.</param>
+    /// <exception cref="ProblemException">Not JSON, an unknown or missing or repeated field, or a value of the wrong type.</exception>
+    public static T Read<T>(ReadOnlySpan<byte> body, JsonTypeInfo<T> contract)
+        where T : class
+    {
+        var message = contract.CreateObject!();
+        try
+        {
+            var reader = new Utf8JsonReader(body, Strict);
+            if (!reader.Read() || reader.TokenType != JsonTokenType.StartObject)
+                throw new ProblemException(ProblemCode.MalformedBody, $"the body must be a JSON object, got {JsonToken.Describe(ref reader)}");
+            Fill(ref reader, message, contract, "", body.Length);
+            if (reader.Read()) throw new ProblemException(ProblemCode.MalformedBody, "the body goes on after its JSON object");
+            return message;
+        }
+        catch (Exception exception)
+        {
+            (message as IDisposable)?.Dispose();
+            if (exception is not JsonException json) throw;
+            throw new ProblemException(ProblemCode.MalformedBody, $"the body is not well-formed JSON: {json.Message}");
+        }
+    }
+
+    // Fills an object of the contract from the JSON object that the reader stands on; path is where it lies, with a dot behind.
+    private static void Fill(ref Utf8JsonReader reader, object message, JsonTypeInfo contract, string path, int bodyLength)
+    {
+        var seen = new HashSet<string>();
+        while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
+        {
+            var name = NameOf(ref reader);
+            if (!seen.Add(name)) throw new ProblemException(ProblemCode.MalformedBody, $"the body names '{path}{name}' twice");
+            var property = Find(contract, name, path);
+            reader.Read();
+            property.Set!(message, ReadValue(ref reader, property, path + name, bodyLength));
+        }
+        if (contract.Properties.FirstOrDefault(property => IsRequired(property) && !seen.Contains(property.Name)) is { } missing)
+        {
+            throw new ProblemException(missing.PropertyType == typeof(Tensor) ? ProblemCode.MalformedBody : ProblemCode.InvalidOption,
+                $"{path}{missing.Name} is missing; it must be {Expectation(missing)}");
+        }
+    }
+
+    private static object? ReadValue(ref Utf8JsonReader reader, JsonPropertyInfo property, string path, int bodyLength)
+    {
+        if (reader.TokenType == JsonTokenType.Null && property.IsSetNullable && !IsRequired(property)) return null;
+        if (property.PropertyType == typeof(Tensor)) return new JsonTensorReader(path, bodyLength).Read(ref reader);
+        var type = property.Options.GetTypeInfo(property.PropertyType);
+        if (type.Kind == JsonTypeInfoKind.Object && reader.TokenType == JsonTokenType.StartObject)
+        {
+            var inner = type.CreateObject!();
+            Fill(ref reader, inner, type, $"{path}.", bodyLength);
+            return inner;
+        }
+        var sent = JsonToken.Describe(ref reader);
+        // A first pass over the value finds what is not JSON; what then fails is JSON of the wrong type or range.
+        var probe = reader;
+        probe.Skip();
+        try
+        {
+            return JsonSerializer.Deserialize(ref reader, type);
+        }
+        catch (JsonException exception) when (exception.Message.StartsWith("Duplicate", StringComparison.Ordinal))
+        {
+            throw new ProblemException(ProblemCode.MalformedBody, $"{path} names a field twice");
+        }
+        catch (JsonException exception)
+        {
+            // The serializer's path starts with $ and, inside arrays and dictionaries, says where.
+            var inside = exception.Path is { Length: > 1 } where ? where[1..] : "";
+            throw new ProblemException(ProblemCode.InvalidOption,
+                $"{path} must be {Expectation(property)}, got {(inside.Length == 0 ? sent : $"something else at {path}{inside}")}");
+        }
+    }
+
+    private static string Expectation(JsonPropertyInfo property)
+    {
+        var type = Nullable.GetUnderlyingType(property.PropertyType) ?? property.PropertyType;
+        var orNull = property.IsSetNullable && !IsRequired(property) ? ", or null" : "";
+        if (type.IsEnum)
+        {
+            var names = Enum.GetValuesAsUnderlyingType(type).Cast<object>()
+                .Select(value => JsonSerializer.Serialize(Enum.ToObject(type, value), property.Options.GetTypeInfo(type)));
+            return $"one of {string.Join(", ", names)}{orNull}";
+        }
+        return (type == typeof(Tensor) ? "a tensor"
+            : type == typeof(int) || type == typeof(long) ? "a whole number"
+            : type == typeof(double) ? "a number"
+            : type == typeof(bool) ? "true or false"
+            : type == typeof(string) ? "a string"
+            : type.IsArray ? "an array of numbers"
+            : type == typeof(Dictionary<string, string>) ? "an object of strings"
+            : "an object") + orNull;
+    }
+
+    // A name may hold escapes of unpaired surrogates, which no string can.
+    private static string NameOf(ref Utf8JsonReader reader)
+    {
+        try
+        {
+            return reader.GetString()!;
+        }
+        catch (InvalidOperationException)
+        {
+            throw new ProblemException(ProblemCode.MalformedBody, "a field's name is not valid Unicode");
+        }
+    }
+
+    private static JsonPropertyInfo Find(JsonTypeInfo contract, string name, string path) =>
+        contract.Properties.FirstOrDefault(property => property.Name == name && property.Set is not null)
+        ?? throw new ProblemException(ProblemCode.InvalidOption,
+            $"'{path}{(name.Length <= 64 ? name : name[..64] + "…")}' is not a field of this call; allowed: " +
+            string.Join(", ", contract.Properties.Where(property => property.Set is not null).Select(property => path + property.Name)));
+
+    private static bool IsRequired(JsonPropertyInfo property) =>
+        property.AttributeProvider?.IsDefined(typeof(RequiredAttribute), inherit: true) == true;
+}

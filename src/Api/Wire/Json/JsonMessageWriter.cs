@@ -1,0 +1,76 @@
+using System.IO.Pipelines;
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using System.Text.Json.Serialization.Metadata;
+using BnService.Api.Contracts;
+using BnService.Core.Tensors;
+
+namespace BnService.Api.Wire.Json;
+
+/// <summary>
+/// Writes a contract type as JSON: tensors as <c>{"shape":[..],"data":[..]}</c>, element by element from pooled memory, in shortest
+/// round-trip form; everything else through the serializer.
+/// </summary>
+internal static class JsonMessageWriter
+{
+    // What is written before the client is given the chance to take it: bounds the memory of an answer of any size.
+    private const int FlushBytes = 32 << 10;
+
+    /// <summary>Writes one object.</summary>
+    /// <param name="output">Where to.</param>
+    /// <param name="message">What to write.</param>
+    /// <param name="contract">Metadata of its type.</param>
+    /// <param name="cancellationToken">Ends writing when the client is gone.</param>
+    public static async Task WriteAsync<T>(PipeWriter output, T message, JsonTypeInfo<T> contract, CancellationToken cancellationToken)
+        where T : class
+    {
+        await using var json = new Utf8JsonWriter(output, new JsonWriterOptions { SkipValidation = true, Encoder = contract.Options.Encoder });
+        json.WriteStartObject();
+        foreach (var property in contract.Properties)
+        {
+            if (property.Get is null || (message is IPartialAnswer partial && !partial.Includes(property.Name))) continue;
+            var value = property.Get(message);
+            if (value is null && IsLeftOutWhenNull(property)) continue;
+            json.WritePropertyName(property.Name);
+            if (value is Tensor tensor) await WriteTensorAsync(json, output, tensor, cancellationToken);
+            else JsonSerializer.Serialize(json, value, contract.Options.GetTypeInfo(property.PropertyType));
+        }
+        json.WriteEndObject();
+        json.Flush();
+        await output.FlushAsync(cancellationToken);
+    }
+
+    private static async ValueTask WriteTensorAsync(Utf8JsonWriter json, PipeWriter output, Tensor tensor, CancellationToken cancellationToken)
+    {
+        json.WriteStartObject();
+        json.WriteStartArray("shape"u8);
+        foreach (var dimension in tensor.Shape.Dimensions) json.WriteNumberValue(dimension);
+        json.WriteEndArray();
+        json.WriteStartArray("data"u8);
+        for (var written = 0; written < tensor.Shape.Count;)
+        {
+            written = WriteElements(json, tensor.Data, written);
+            json.Flush();
+            var flushed = await output.FlushAsync(cancellationToken);
+            if (flushed.IsCompleted || flushed.IsCanceled) throw new OperationCanceledException("the client no longer reads the answer");
+        }
+        json.WriteEndArray();
+        json.WriteEndObject();
+    }
+
+    private static int WriteElements(Utf8JsonWriter json, ReadOnlySpan<float> elements, int from)
+    {
+        var index = from;
+        for (; index < elements.Length && json.BytesPending < FlushBytes; index++)
+        {
+            var element = elements[index];
+            if (float.IsFinite(element)) json.WriteNumberValue(element);
+            else json.WriteStringValue(float.IsNaN(element) ? "NaN"u8 : element > 0 ? "Infinity"u8 : "-Infinity"u8);
+        }
+        return index;
+    }
+
+    private static bool IsLeftOutWhenNull(JsonPropertyInfo property) =>
+        property.AttributeProvider?.GetCustomAttributes(typeof(JsonIgnoreAttribute), inherit: true) is [JsonIgnoreAttribute ignore, ..]
+        && ignore.Condition == JsonIgnoreCondition.WhenWritingNull;
+}
