@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# Runs every test of the project and ends with the line "N passed, N failed".
+#
+# Needs the .NET SDK. Installs what else the tests need where it is missing and it can (Debian's packages, as root); elsewhere it
+# leaves out the parts that need it and names them at the end. With CI=true a part that is left out counts as failed.
+#
+# Usage: ./test.sh [PART...]    parts: core core-avx2 core-128 api openapi readme container; without any, all of them
+set -uo pipefail
+cd "$(dirname "$0")"
+export DOTNET_CLI_TELEMETRY_OPTOUT=1 DOTNET_NOLOGO=1
+passed=0 failed=0 left_out=()
+log=$(mktemp -d)
+trap 'rm -rf "$log"' EXIT
+
+parts=${*:-core core-avx2 core-128 api openapi readme container}
+wanted() { [[ " $parts " == *" $1 "* ]]; }
+
+# have COMMAND PACKAGE...: whether the command is there, once the packages that bring it have been installed if they can be
+have() {
+    local command=$1; shift
+    command -v "$command" >/dev/null && return
+    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return
+    echo "installing $*"
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@"; } >"$log/apt" 2>&1 || tail -5 "$log/apt"
+    command -v "$command" >/dev/null
+}
+
+leave_out() {
+    left_out+=("$1")
+    [ "${CI:-}" != true ] || failed=$((failed + 1))
+}
+
+# step NAME COMMAND...: one test that is not xunit's
+step() {
+    local name=$1; shift
+    if "$@"; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $name"; fi
+}
+
+# xunit PROJECT NAME: a test project, whose own counts are added up; a process that dies before it counts is one failure
+xunit() {
+    local status=0 summary
+    dotnet test "$1" -c Release --no-build --nologo 2>&1 | tee "$log/xunit" || status=$?
+    summary=$(grep -E '(Passed|Failed)! +- Failed:' "$log/xunit" | tail -1)
+    if [ -n "$summary" ]; then
+        failed=$((failed + $(sed -E 's/.*Failed: +([0-9]+).*/\1/' <<<"$summary")))
+        passed=$((passed + $(sed -E 's/.*Passed: +([0-9]+).*/\1/' <<<"$summary")))
+        [ "$(sed -E 's/.*Skipped: +([0-9]+).*/\1/' <<<"$summary")" = 0 ] || leave_out "$2: skipped tests"
+    fi
+    if [ $status != 0 ] && ! grep -qE 'Failed: +[1-9]' <<<"$summary"; then failed=$((failed + 1)); echo "FAILED: $2"; fi
+}
+
+heading() { printf '\n== %s\n' "$1"; }
+
+heading "build"
+if ! command -v dotnet >/dev/null; then echo "the .NET SDK is missing (dotnet)"; exit 1; fi
+if ! dotnet build BnService.sln -c Release --nologo; then printf '\n0 passed, 1 failed\n'; exit 1; fi
+
+if wanted core; then heading "core"; xunit tests/Core.Tests core; fi
+# The narrower vectors once more, as on a machine that has no wider ones.
+if wanted core-avx2; then heading "core without AVX-512"; DOTNET_EnableAVX512=0 xunit tests/Core.Tests core-avx2; fi
+if wanted core-128; then heading "core without AVX2"; DOTNET_EnableAVX2=0 xunit tests/Core.Tests core-128; fi
+if wanted api; then heading "api"; xunit tests/Api.Tests api; fi
+
+if wanted openapi; then
+    heading "the OpenAPI document under Spectral's spectral:oas"
+    if have npm nodejs npm; then step "openapi" tests/OpenApi/lint.sh; else leave_out "openapi (needs Node.js)"; fi
+fi
+if wanted readme; then
+    heading "the commands of the README"
+    if have curl curl && have awk gawk; then step "readme" tests/readme.sh; else leave_out "readme (needs curl and awk)"; fi
+fi
+if wanted container; then
+    heading "the container"
+    if have docker && docker info >/dev/null 2>&1 || have podman || have buildah buildah debootstrap; then
+        step "container" docker/smoke.sh
+    else
+        leave_out "container (needs docker, podman or buildah)"
+    fi
+fi
+
+if [ ${#left_out[@]} -gt 0 ]; then
+    printf '\nleft out:\n'
+    printf '  %s\n' "${left_out[@]}"
+fi
+printf '\n%d passed, %d failed\n' "$passed" "$failed"
+[ "$failed" = 0 ]
