@@ -13,11 +13,11 @@ WORKDIR /source
 COPY global.json Directory.*.props .editorconfig ./
 COPY src/Core/BnService.Core.csproj src/Core/
 COPY src/Api/BnService.Api.csproj src/Api/
-RUN dotnet restore src/Api
+RUN dotnet restore src/Api --disable-build-servers
 
 # No apphost: the entry point is `dotnet BnService.Api.dll`, so the published files hold no native launcher.
 COPY src src
-RUN dotnet publish src/Api -c Release --no-restore -o /app -p:UseAppHost=false -p:ContinuousIntegrationBuild=true
+RUN dotnet publish src/Api -c Release --no-restore --disable-build-servers -o /app -p:UseAppHost=false -p:ContinuousIntegrationBuild=true
 
 
 FROM mcr.microsoft.com/dotnet/aspnet:${DOTNET_TAG} AS final

@@ -71,7 +71,7 @@ if wanted readme; then
 fi
 if wanted container; then
     heading "the container"
-    if have docker && docker info >/dev/null 2>&1 || have podman || have buildah buildah debootstrap; then
+    if { command -v docker && docker info || command -v podman || have buildah buildah debootstrap; } >/dev/null 2>&1; then
         step "container" docker/smoke.sh
     else
         leave_out "container (needs docker, podman or buildah)"

@@ -4,13 +4,13 @@
 #
 # Usage: docker/smoke.sh
 #   SMOKE_ENGINE=docker|podman|buildah   the engine to use; by default the first one that works, in this order
-#   SMOKE_KEEP=1                         leave the image localhost/bnservice:smoke behind
+#   SMOKE_KEEP=1                         leave the image behind, localhost/bnservice:smoke-<process id>
 # Needs bash, curl and python3. With buildah (as root; neither registry nor daemon needed) the service runs on the network
 # of this machine, and docker/base-images.sh makes the base images that cannot be pulled.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-image=localhost/bnservice:smoke
+image=localhost/bnservice:smoke-$$ # its own, so that two runs do not remove each other's
 engine=${SMOKE_ENGINE:-}
 work=$(mktemp -d)
 container='' # its id, once it is made
@@ -23,6 +23,7 @@ fail() { touch "$work/reported"; echo "FAILED: $*" >&2; exit 1; }
 cleanup() {
     local status=$? pid
     trap - EXIT
+    trap '' INT TERM # the cleaning up itself is not to be cut short
     set +e
     if [[ $status != 0 ]]; then
         [[ -e $work/reported ]] || echo "FAILED: unexpected error (status $status)" >&2
@@ -56,23 +57,27 @@ pick_engine() {
     [[ -z $engine ]] || return 0
     for engine in docker podman; do
         # That the command exists proves little: there may be no daemon, or no right to use it.
-        if command -v "$engine" >/dev/null && timeout 20 "$engine" info >/dev/null 2>&1; then return; fi
+        if command -v "$engine" >/dev/null && timeout 20 "$engine" info >/dev/null 2>&1; then return 0; fi
     done
     engine=buildah
 }
 
 build() {
-    if [[ $engine != buildah ]]; then
-        "$engine" build -t "$image" .
-        return
-    fi
-    command -v buildah >/dev/null || docker/base-images.sh
+    # Where there is a choice, in the docker format, because the OCI format has no health check.
+    case $engine in
+        docker) docker build -t "$image" . ;;
+        podman) podman build --format docker -t "$image" . ;;
+        buildah) base_images && buildah bud --pull-never --format docker -t "$image" . ;;
+    esac
+}
+
+# base_images: gets them from their registry if it can be reached, and otherwise has stand-ins made.
+base_images() {
+    command -v buildah >/dev/null || docker/base-images.sh || return
     local base
     for base in $(docker/base-images.sh --list); do
-        buildah inspect --type image "$base" >/dev/null 2>&1 || timeout 300 buildah pull "$base" || docker/base-images.sh
+        buildah inspect --type image "$base" >/dev/null 2>&1 || timeout 300 buildah pull "$base" || docker/base-images.sh || return
     done
-    # In the docker format, because the OCI format has no health check.
-    buildah bud --pull-never --format docker -t "$image" .
 }
 
 # configured KEY: a list in the image's configuration, a line for each item. What runs here is what the image says.
@@ -108,7 +113,7 @@ service_pid() {
     while pid=$(cat /proc/[0-9]*/status 2>/dev/null | awk -v parent="$pid" '/^Pid:/ { pid = $2 } /^PPid:/ && $2 == parent { print pid; exit }'); [[ -n $pid ]]; do
         if [[ $(readlink "/proc/$pid/exe") == */dotnet ]]; then
             echo "$pid"
-            return
+            return 0 # not just `return`: in a trap that would return the status from before the trap
         fi
     done
     return 1
@@ -164,6 +169,24 @@ call() {
     status=$(curl -sS -m 30 -o "$work/answer" -w '%{http_code}' -X "$method" "http://127.0.0.1:$port$path" \
         ${body:+-H 'Content-Type: application/json' --data-binary "$body"}) || fail "$method $path: no answer"
     [[ $status == "$expected" ]] || fail "$method $path: status $status instead of $expected, $(head -c 2000 "$work/answer")"
+}
+
+# decode FILE: takes an answer apart as it came over the network, in chunks or not; prints its status and puts its body
+# into $work/answer.
+decode() {
+    python3 - "$1" "$work/answer" 2>/dev/null <<'PYTHON'
+import http.client, sys
+
+class Received:
+    """As much of a socket as http.client asks for."""
+    def makefile(self, *_):
+        return open(sys.argv[1], "rb")
+
+response = http.client.HTTPResponse(Received())
+response.begin()
+open(sys.argv[2], "wb").write(response.read())
+print(response.status)
+PYTHON
 }
 
 # answer FIELD: prints a field of the last answer (a.b is b within a).
@@ -233,7 +256,7 @@ eventually 60 ready_or_gone || fail 'not ready after 60 seconds'
 running || fail 'the service ended by itself'
 ok "ready after $SECONDS s"
 
-user=$(user_id)
+user=$(user_id) || fail 'the process of the service cannot be found'
 [[ $user =~ ^[1-9][0-9]*$ ]] || fail "the service runs as user '$user'"
 ok "runs as user $user, not as root"
 
@@ -290,7 +313,7 @@ answer running_mean '[0.475, 4.75]'
 ok 'a wrong shape is refused and changes nothing'
 
 json_lines
-one_event_each 1 '/v1/sessions["? ]'
+one_event_each 1 '/v1/sessions/?["? ]'
 one_event_each 3 '/v1/sessions/[^/" ]+/train-step'
 one_event_each 1 '/v1/sessions/[^/" ]+/inference'
 one_event_each 2 '/v1/sessions/[^/" ]+/backward'
@@ -304,17 +327,17 @@ exec {connection}<>"/dev/tcp/127.0.0.1/$port"
 printf '%s\r\n' "POST $session/train-step HTTP/1.1" "Host: 127.0.0.1:$port" 'Content-Type: application/json' \
     "Content-Length: ${#body}" 'Expect: 100-continue' 'Connection: close' '' >&"$connection"
 read -r -t 10 line <&"$connection" || fail 'the service does not begin to read the request'
-[[ $line == *' 100 '* ]] || fail "instead of the request's body the service wants: $line"
+[[ $line == *' 100 '* ]] || fail "before the request's body came, the service answered: $line"
+read -r -t 10 _ <&"$connection" # the empty line that ends this interim answer
 printf %s "${body:0:half}" >&"$connection"
 terminate
 not_ready() { ! ready; }
 eventually 20 not_ready || fail 'still ready 20 seconds after SIGTERM'
 printf %s "${body:half}" >&"$connection"
-response=$(timeout 30 cat <&"$connection") || fail 'the request in flight was not answered'
+timeout 30 cat <&"$connection" >"$work/response" || fail 'the request in flight was not answered to the end'
 exec {connection}>&-
-[[ $response =~ HTTP/1.1\ 200 ]] || fail "the request in flight was answered with: ${response:-nothing}"
-# The JSON object alone, whether the answer came in chunks or not.
-response="{${response#*\{}" && echo "${response%\}*}}" >"$work/answer"
+status=$(decode "$work/response") || fail 'the request in flight was answered with nothing, or not with HTTP'
+[[ $status == 200 ]] || fail "the request in flight was answered with status $status, $(head -c 2000 "$work/answer")"
 answer y.data xhat
 answer num_batches_tracked 3
 ok 'SIGTERM: the request in flight was answered'
