@@ -7,6 +7,12 @@ namespace BnService.Core;
 /// <param name="Threads">The largest number of threads that work on one tensor, 1 or more.</param>
 public sealed record ComputeSettings(VectorWidth Width, int Threads)
 {
+    /// <summary>Ends the computation early, with an <see cref="OperationCanceledException"/>; what it has written by then is undefined.</summary>
+    public CancellationToken Cancellation { get; init; }
+
+    // From this many bytes of results on they go past the caches: measured, non-temporal stores lose in cache and win out of it.
+    internal long StreamingBytes { get; init; } = 8L << 20;
+
     /// <summary>The widest vectors of this machine and all its cores.</summary>
     public static ComputeSettings Default { get; } = new(VectorWidths.Widest, Environment.ProcessorCount);
 }

@@ -12,40 +12,46 @@ internal readonly unsafe struct Affine<TOutput>(float* x, float* other, float* o
 {
     public static int Constants => 3;
 
+    public float* Output => output;
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Apply<TVector, T>(nint element, TVector center, TVector scale, TVector offset, TVector _)
+    public TVector Apply<TVector, T, TAccess>(nint element, TAccess access, TVector center, TVector scale, TVector offset, TVector none)
         where TVector : struct, IVector<TVector, T>
         where T : unmanaged
+        where TAccess : struct, IAccess
     {
-        var y = TVector.FusedMultiplyAdd(TVector.LoadFloats(x + element) - center, scale, offset);
-        TOutput.Finish<TVector, T>(y, other + element).StoreFloats(output + element);
+        var y = TVector.FusedMultiplyAdd(access.Load<TVector, T>(x + element) - center, scale, offset);
+        return TOutput.Finish<TVector, T, TAccess>(y, access, other + element);
     }
 }
 
 /// <summary>What is written, given the affine map's value and, where the rule needs one, another tensor.</summary>
 internal unsafe interface IAffineOutput
 {
-    static abstract TVector Finish<TVector, T>(TVector y, float* other)
+    static abstract TVector Finish<TVector, T, TAccess>(TVector y, TAccess access, float* other)
         where TVector : struct, IVector<TVector, T>
-        where T : unmanaged;
+        where T : unmanaged
+        where TAccess : struct, IAccess;
 }
 
 /// <summary>y.</summary>
 internal readonly unsafe struct PlainOutput : IAffineOutput
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TVector Finish<TVector, T>(TVector y, float* other)
+    public static TVector Finish<TVector, T, TAccess>(TVector y, TAccess access, float* other)
         where TVector : struct, IVector<TVector, T>
-        where T : unmanaged => y;
+        where T : unmanaged
+        where TAccess : struct, IAccess => y;
 }
 
 /// <summary>relu(y); NaN stays NaN.</summary>
 internal readonly unsafe struct RectifiedOutput : IAffineOutput
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TVector Finish<TVector, T>(TVector y, float* other)
+    public static TVector Finish<TVector, T, TAccess>(TVector y, TAccess access, float* other)
         where TVector : struct, IVector<TVector, T>
-        where T : unmanaged => TVector.Gate(y, y);
+        where T : unmanaged
+        where TAccess : struct, IAccess => TVector.Gate(y, y);
 }
 
 /// <summary>
@@ -55,7 +61,8 @@ internal readonly unsafe struct RectifiedOutput : IAffineOutput
 internal readonly unsafe struct GatedGradient : IAffineOutput
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TVector Finish<TVector, T>(TVector y, float* other)
+    public static TVector Finish<TVector, T, TAccess>(TVector y, TAccess access, float* other)
         where TVector : struct, IVector<TVector, T>
-        where T : unmanaged => TVector.Gate(y, TVector.LoadFloats(other));
+        where T : unmanaged
+        where TAccess : struct, IAccess => TVector.Gate(y, access.Load<TVector, T>(other));
 }

@@ -11,7 +11,12 @@ internal sealed unsafe class ChannelConstants : IDisposable
     // Constants with a smaller magnitude than the smallest normal float have lost precision, larger ones than float.MaxValue all of it.
     private const double SmallestNormal = 1.1754943508222875e-38;
 
+    // Vectors of constants are loaded whole, also for the last channels.
+    private const int Padding = 16;
+
     private readonly NativeBuffer _memory;
+    private readonly int _kinds;
+    private readonly int _row;
     private readonly double* _doubles;
     private readonly float* _floats;
     private readonly bool* _needsDouble;
@@ -20,8 +25,8 @@ internal sealed unsafe class ChannelConstants : IDisposable
     /// <param name="kinds">Number of constants of each channel.</param>
     public ChannelConstants(int channels, int kinds)
     {
-        Channels = channels;
-        var count = (long)channels * kinds;
+        (Channels, _kinds, _row) = (channels, kinds, (channels + Padding - 1) / Padding * Padding);
+        var count = (long)_row * kinds;
         _memory = NativeBuffer.Rent((count * (sizeof(double) + sizeof(float))) + channels);
         _doubles = (double*)_memory.Pointer;
         _floats = (float*)(_doubles + count);
@@ -40,10 +45,10 @@ internal sealed unsafe class ChannelConstants : IDisposable
 
     public double this[int kind, int channel]
     {
-        get => _doubles[((nint)kind * Channels) + channel];
+        get => _doubles[((nint)kind * _row) + channel];
         set
         {
-            var index = ((nint)kind * Channels) + channel;
+            var index = ((nint)kind * _row) + channel;
             _doubles[index] = value;
             _floats[index] = (float)value;
             var magnitude = Math.Abs(value);
@@ -55,8 +60,23 @@ internal sealed unsafe class ChannelConstants : IDisposable
     public T* Row<T>(int kind)
         where T : unmanaged
     {
-        var offset = (nint)kind * Channels;
+        var offset = (nint)kind * _row;
         return typeof(T) == typeof(float) ? (T*)(_floats + offset) : (T*)(_doubles + offset);
+    }
+
+    /// <summary>The same constants, the channels standing side by side <paramref name="repeats"/> times.</summary>
+    public ChannelConstants Repeated(int repeats)
+    {
+        var repeated = new ChannelConstants(Channels * repeats, _kinds) { AnyNeedsDouble = AnyNeedsDouble };
+        for (var kind = 0; kind < _kinds; kind++)
+        {
+            for (var channel = 0; channel < repeated.Channels; channel++)
+            {
+                repeated.Row<double>(kind)[channel] = Row<double>(kind)[channel % Channels];
+                repeated.Row<float>(kind)[channel] = Row<float>(kind)[channel % Channels];
+            }
+        }
+        return repeated;
     }
 
     public void Dispose() => _memory.Dispose();

@@ -12,13 +12,16 @@ internal readonly unsafe struct TrainingInputGradient(float* x, float* dy, float
 {
     public static int Constants => 4;
 
+    public float* Output => dx;
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Apply<TVector, T>(nint element, TVector center, TVector a, TVector b, TVector c)
+    public TVector Apply<TVector, T, TAccess>(nint element, TAccess access, TVector center, TVector a, TVector b, TVector c)
         where TVector : struct, IVector<TVector, T>
         where T : unmanaged
+        where TAccess : struct, IAccess
     {
-        var statistics = TVector.FusedMultiplyAdd(TVector.LoadFloats(x + element) - center, b, c);
-        TVector.FusedMultiplyAdd(TVector.LoadFloats(dy + element), a, statistics).StoreFloats(dx + element);
+        var statistics = TVector.FusedMultiplyAdd(access.Load<TVector, T>(x + element) - center, b, c);
+        return TVector.FusedMultiplyAdd(access.Load<TVector, T>(dy + element), a, statistics);
     }
 }
 
@@ -27,9 +30,12 @@ internal readonly unsafe struct InferenceInputGradient(float* dy, float* dx) : I
 {
     public static int Constants => 1;
 
+    public float* Output => dx;
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Apply<TVector, T>(nint element, TVector a, TVector c1, TVector c2, TVector c3)
+    public TVector Apply<TVector, T, TAccess>(nint element, TAccess access, TVector a, TVector c1, TVector c2, TVector c3)
         where TVector : struct, IVector<TVector, T>
-        where T : unmanaged =>
-        TVector.FusedMultiplyAdd(TVector.LoadFloats(dy + element), a, TVector.Zero).StoreFloats(dx + element);
+        where T : unmanaged
+        where TAccess : struct, IAccess =>
+        TVector.FusedMultiplyAdd(access.Load<TVector, T>(dy + element), a, TVector.Zero);
 }

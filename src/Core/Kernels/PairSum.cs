@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using BnService.Core.Simd;
 
 namespace BnService.Core.Kernels;
 
@@ -10,6 +9,9 @@ namespace BnService.Core.Kernels;
 internal struct PairSum
 {
     private double _u, _uLow, _uv, _uvLow;
+
+    public PairSum(double u, double uLow, double uv, double uvLow, double uu) =>
+        (_u, _uLow, _uv, _uvLow, UU) = (u, uLow, uv, uvLow, uu);
 
     // Once a sum is infinite its correction is NaN and means nothing.
     public readonly double U => double.IsFinite(_u) ? _u + _uLow : _u;
@@ -43,60 +45,5 @@ internal struct PairSum
         var part = total - sum;
         low += (sum - (total - part)) + (value - part);
         sum = total;
-    }
-}
-
-/// <summary>What a sum kernel sums: u and v of each element, in double.</summary>
-internal interface IPairTerms
-{
-    /// <summary>Whether Σu² is wanted as well.</summary>
-    static abstract bool WithSquares { get; }
-
-    void Read<TVector>(nint element, TVector shift, out TVector u, out TVector v)
-        where TVector : struct, IVector<TVector, double>;
-}
-
-/// <summary>The running sums of one vector of lanes, held in registers.</summary>
-internal struct PairLanes<TVector>
-    where TVector : struct, IVector<TVector, double>
-{
-    public TVector U, UV, UU;
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Add<TTerms>(TTerms terms, nint element, TVector shift)
-        where TTerms : struct, IPairTerms
-    {
-        terms.Read(element, shift, out TVector u, out TVector v);
-        U += u;
-        UV = TVector.FusedMultiplyAdd(u, v, UV);
-        if (TTerms.WithSquares) UU = TVector.FusedMultiplyAdd(u, u, UU);
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static PairLanes<TVector> operator +(in PairLanes<TVector> a, in PairLanes<TVector> b) =>
-        new() { U = a.U + b.U, UV = a.UV + b.UV, UU = a.UU + b.UU };
-}
-
-/// <summary>u = v = x − shift: the sums are those of the mean and the variance, taken near the mean where nothing cancels.</summary>
-internal readonly unsafe struct MomentTerms(float* x) : IPairTerms
-{
-    public static bool WithSquares => false;
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Read<TVector>(nint element, TVector shift, out TVector u, out TVector v)
-        where TVector : struct, IVector<TVector, double> => u = v = TVector.LoadFloats(x + element) - shift;
-}
-
-/// <summary>u = g, v = x − shift: the sums of dβ and dγ, and Σg².</summary>
-internal readonly unsafe struct GradientTerms(float* x, float* dy) : IPairTerms
-{
-    public static bool WithSquares => true;
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Read<TVector>(nint element, TVector shift, out TVector u, out TVector v)
-        where TVector : struct, IVector<TVector, double>
-    {
-        u = TVector.LoadFloats(dy + element);
-        v = TVector.LoadFloats(x + element) - shift;
     }
 }

@@ -19,13 +19,14 @@ internal static class Partition
     public static void Run<TKernel>(TKernel kernel, int items, long elements, ComputeSettings compute)
         where TKernel : struct, IKernel
     {
-        if (compute.Threads == 1 || items == 1 || elements < ParallelElements)
-        {
-            for (var item = 0; item < items; item++) VectorWidths.Run(compute.Width, kernel, item);
-            return;
-        }
-        Parallel.For(0, items, new ParallelOptions { MaxDegreeOfParallelism = compute.Threads },
-            item => VectorWidths.Run(compute.Width, kernel, item));
+        var threads = elements < ParallelElements ? 1 : compute.Threads;
+        Workers.Run(new KernelWork<TKernel>(kernel, compute.Width), items, threads, compute.Cancellation);
+    }
+
+    private readonly struct KernelWork<TKernel>(TKernel kernel, VectorWidth width) : IWork
+        where TKernel : struct, IKernel
+    {
+        public void Run(int item) => VectorWidths.Run(width, kernel, item);
     }
 }
 
@@ -72,25 +73,45 @@ internal readonly struct RowSegments
     }
 }
 
-/// <summary>The rows of a tensor with adjacent channels, cut into blocks of about <see cref="Partition.ItemElements"/>.</summary>
+/// <summary>
+/// A tensor with adjacent channels as rows of columns, the last one perhaps shorter, cut into blocks of whole rows. Few channels are
+/// repeated side by side until a row is wide enough for vectors: column c then belongs to channel c mod channels.
+/// </summary>
 internal readonly struct ColumnBlocks
 {
-    private readonly int _rows;
+    // Enough for the threads to share, few enough for the merging of their partial sums to cost nothing.
+    private const int MostBlocks = 32;
+    private const int MinColumns = 64;
 
     public ColumnBlocks(ChannelView view)
     {
-        _rows = view.Outer;
-        RowsPerBlock = Math.Max(MinRows, Partition.ItemElements / Math.Max(view.Channels, 1));
-        Items = (int)(((long)view.Outer + RowsPerBlock - 1) / RowsPerBlock);
+        Repeats = view.Channels >= MinColumns ? 1 : Math.Max(1, (MinColumns + view.Channels - 1) / Math.Max(view.Channels, 1));
+        Columns = view.Channels * Repeats;
+        Elements = view.Count;
+        var rows = (Elements + Columns - 1) / Math.Max(Columns, 1);
+        var blocks = Math.Clamp(Elements / Partition.ItemElements, 1, MostBlocks);
+        RowsPerBlock = (int)Math.Max(1, (rows + blocks - 1) / blocks);
+        Items = (int)((rows + RowsPerBlock - 1) / RowsPerBlock);
     }
 
-    // Partial sums take 32 bytes per channel and block: with so many rows they stay a sixteenth of the tensor.
-    private const int MinRows = 128;
+    /// <summary>How often the channels stand side by side in a row.</summary>
+    public int Repeats { get; }
+
+    /// <summary>Number of columns of a row: the channels, repeated.</summary>
+    public int Columns { get; }
+
+    /// <summary>Number of elements of the tensor.</summary>
+    public long Elements { get; }
 
     public int RowsPerBlock { get; }
 
     /// <summary>Number of blocks.</summary>
     public int Items { get; }
 
-    public (int Start, int End) Rows(int item) => (item * RowsPerBlock, (int)Math.Min(_rows, (long)(item + 1) * RowsPerBlock));
+    /// <summary>First element of a block and the one behind its last.</summary>
+    public (nint Start, nint End) Locate(int item)
+    {
+        var start = (nint)item * RowsPerBlock * Columns;
+        return (start, (nint)Math.Min(Elements, start + ((long)RowsPerBlock * Columns)));
+    }
 }

@@ -60,7 +60,11 @@ public sealed class AffineMap : IDisposable
     /// <summary>(float)μ; where that overflows μ itself, which puts the channel on the double path.</summary>
     internal static double CenterOf(double mean) => float.IsFinite((float)mean) ? (float)mean : mean;
 
-    private void Set(int channel, double mean, double meanResidual, double variance, double gamma, double beta, double eps)
+    /// <summary>A map whose channels are set one by one.</summary>
+    internal static AffineMap Unset(int channels) => new(channels);
+
+    /// <summary>Sets the map of one channel.</summary>
+    internal void Set(int channel, double mean, double meanResidual, double variance, double gamma, double beta, double eps)
     {
         var center = CenterOf(mean);
         var scale = gamma * InverseDeviation(variance, eps);

@@ -14,11 +14,6 @@ public sealed record ParameterGradients(double[] DGamma, double[] DBeta);
 /// </summary>
 public static unsafe class Backward
 {
-    // Below this share of its terms' squared norm dx has cancelled so far that float terms would cost it more than 2e-6 of its norm.
-    private const double CancellationShare = 1.0 / 64;
-
-    private const int Center = AffineMap.Center, A = 1, B = 2, C = 3;
-
     /// <summary>
     /// Gradients through a batch that was normalized with its own statistics:
     /// dx = γ·s·[g − dβ/m − x̂·dγ/m] (Ioffe &amp; Szegedy 2015).
@@ -38,25 +33,14 @@ public static unsafe class Backward
         ArgumentNullException.ThrowIfNull(batch);
         RequireLengths(plan, x, dy, dx);
         using var constants = new ChannelConstants(plan.Statistics, 4);
+        var finish = new TrainingGradientFinish(batch, gamma, eps, constants);
+        using var centers = CentersOf(batch.Mean);
         fixed (float* source = x, gradient = dy, destination = dx)
         {
-            var gradients = Sums(plan, source, gradient, batch.Mean, compute, out var squares);
-            for (var c = 0; c < plan.Statistics; c++)
-            {
-                var s = AffineMap.InverseDeviation(batch.M2[c] / Math.Max(batch.Count, 1), eps);
-                var center = AffineMap.CenterOf(batch.Mean[c]);
-                var residual = batch.Mean[c] - center + batch.MeanResidual[c];
-                var dBeta = gradients.DBeta[c];
-                var dGamma = gradients.DGamma[c] = s * (gradients.DGamma[c] - (residual * dBeta));
-                var a = (gamma?[c] ?? 1) * s;
-                var b = -a * s * dGamma / batch.Count;
-                SetConstants(constants, c, center, a, b, (-a * dBeta / batch.Count) - (b * residual));
-                if (Remainder(squares[c], dBeta, dGamma, batch.M2[c] * s * s, batch.Count) < CancellationShare * squares[c])
-                    constants.RequireDouble(c);
-            }
-            Forward.Run(plan, new TrainingInputGradient(source, gradient, destination), constants, compute);
-            return gradients;
+            FusedPass.Run(new GradientTerms(source, gradient), finish, new TrainingInputGradient(source, gradient, destination),
+                inputs: 2, plan.View, (double*)centers.Pointer, constants, compute);
         }
+        return finish.Gradients;
     }
 
     /// <summary>
@@ -78,19 +62,14 @@ public static unsafe class Backward
         ArgumentNullException.ThrowIfNull(running);
         RequireLengths(plan, x, dy, dx);
         using var constants = new ChannelConstants(plan.Statistics, 1);
+        var finish = new InferenceGradientFinish(running, gamma, eps, constants);
+        using var centers = CentersOf(running.Mean);
         fixed (float* source = x, gradient = dy, destination = dx)
         {
-            var gradients = Sums(plan, source, gradient, running.Mean, compute, out _);
-            for (var c = 0; c < plan.Statistics; c++)
-            {
-                var s = AffineMap.InverseDeviation(running.Variance[c], eps);
-                var residual = running.Mean[c] - AffineMap.CenterOf(running.Mean[c]);
-                gradients.DGamma[c] = s * (gradients.DGamma[c] - (residual * gradients.DBeta[c]));
-                constants[0, c] = (gamma?[c] ?? 1) * s;
-            }
-            Forward.Run(plan, new InferenceInputGradient(gradient, destination), constants, compute);
-            return gradients;
+            FusedPass.Run(new GradientTerms(source, gradient), finish, new InferenceInputGradient(gradient, destination),
+                inputs: 2, plan.View, (double*)centers.Pointer, constants, compute);
         }
+        return finish.Gradients;
     }
 
     /// <summary>The gradient before the activation: dy where relu let the value pass, 0 where it did not (y ≤ 0).</summary>
@@ -109,37 +88,13 @@ public static unsafe class Backward
             Forward.Run(plan, new Affine<GatedGradient>(source, gradient, destination), map.Constants, compute);
     }
 
-    // dβ = Σg and, still without its factor s and the mean's residual, dγ = Σg·(x − (float)μ).
-    private static ParameterGradients Sums(
-        NormalizationPlan plan, float* x, float* dy, double[] mean, ComputeSettings compute, out double[] squares)
+    private static NativeBuffer CentersOf(double[] mean)
     {
-        var channels = plan.Statistics;
-        var gradients = new ParameterGradients(new double[channels], new double[channels]);
-        squares = new double[channels];
-        if (plan.Count == 0) return gradients;
-        using var shifts = NativeBuffer.Rent((long)channels * sizeof(double));
-        using var memory = NativeBuffer.Rent((long)channels * sizeof(PairSum));
-        var centers = shifts.Span<double>(channels);
-        for (var c = 0; c < channels; c++) centers[c] = AffineMap.CenterOf(mean[c]);
-        ChannelSums.Of(new GradientTerms(x, dy), plan.View, (double*)shifts.Pointer, (PairSum*)memory.Pointer, compute);
-        var sums = memory.Span<PairSum>(channels);
-        for (var c = 0; c < channels; c++)
-            (gradients.DBeta[c], gradients.DGamma[c], squares[c]) = (sums[c].U, sums[c].UV, sums[c].UU);
-        return gradients;
+        var centers = NativeBuffer.Rent((long)mean.Length * sizeof(double));
+        var centerOfChannel = centers.Span<double>(mean.Length);
+        for (var c = 0; c < mean.Length; c++) centerOfChannel[c] = AffineMap.CenterOf(mean[c]);
+        return centers;
     }
-
-    private static void SetConstants(ChannelConstants constants, int channel, double center, double a, double b, double c)
-    {
-        constants[Center, channel] = center;
-        constants[A, channel] = a;
-        constants[B, channel] = b;
-        constants[C, channel] = c;
-        if (Math.Abs(center) >= AffineMap.LargeCenter) constants.RequireDouble(channel);
-    }
-
-    // Σ(g − dβ/m − x̂·dγ/m)², with Σx̂ = 0 and Σx̂² = M2·s².
-    private static double Remainder(double squares, double dBeta, double dGamma, double normalizedSquares, long count) =>
-        squares - (dBeta * dBeta / count) - (dGamma * dGamma / count * (2 - (normalizedSquares / count)));
 
     private static void RequireLengths(NormalizationPlan plan, ReadOnlySpan<float> x, ReadOnlySpan<float> dy, ReadOnlySpan<float> dx)
     {

@@ -7,9 +7,6 @@ namespace BnService.Core.Normalizers;
 /// <summary>The forward pass: the moments of a batch, and the affine map over its elements.</summary>
 public static unsafe class Forward
 {
-    // Σd² with d = x − K exceeds M2 by m·(mean − K)²: beyond this ratio the difference loses too many digits and K is replaced by the mean.
-    private const double LargestCancellation = 36;
-
     /// <summary>Count, mean and M2 of every statistic, in double: relative error ≤ 1e-12 at any size and layout.</summary>
     /// <param name="plan">How x is laid out.</param>
     /// <param name="x">The batch.</param>
@@ -21,21 +18,48 @@ public static unsafe class Forward
         ArgumentNullException.ThrowIfNull(compute);
         RequireLength(plan, x.Length, nameof(x));
         if (plan.Count == 0) return Moments.Empty(plan.Statistics);
-        var channels = plan.Statistics;
-        var moments = new Moments(plan.Count, new double[channels], new double[channels], new double[channels]);
-        using var shifts = NativeBuffer.Rent((long)channels * sizeof(double));
-        using var sums = NativeBuffer.Rent((long)channels * sizeof(PairSum));
+        var finish = new MomentsFinish(plan);
+        using var shifts = FirstValuesMean(plan.View, x);
         fixed (float* source = x)
+            ChannelSums.Run(new MomentTerms(source), finish, plan.View, (double*)shifts.Pointer, compute);
+        return finish.Moments;
+    }
+
+    /// <summary>
+    /// The training forward: the batch's moments, and y normalized with them. The bits are those of <see cref="BatchMoments"/>
+    /// followed by <see cref="Apply"/>; memory is read once instead of twice where a channel fits into the cache.
+    /// </summary>
+    /// <param name="plan">How x is laid out.</param>
+    /// <param name="x">The batch.</param>
+    /// <param name="gamma">γ of each statistic; null for 1.</param>
+    /// <param name="beta">β of each statistic; null for 0.</param>
+    /// <param name="eps">ε.</param>
+    /// <param name="activation">What follows the affine map.</param>
+    /// <param name="y">Where the output goes; as long as x.</param>
+    /// <param name="compute">With what to compute.</param>
+    /// <returns>Moments that are finite if and only if x is.</returns>
+    public static Moments Train(
+        NormalizationPlan plan, ReadOnlySpan<float> x, double[]? gamma, double[]? beta, double eps, Activation activation, Span<float> y,
+        ComputeSettings compute)
+    {
+        ArgumentNullException.ThrowIfNull(plan);
+        ArgumentNullException.ThrowIfNull(compute);
+        RequireLength(plan, x.Length, nameof(x));
+        RequireLength(plan, y.Length, nameof(y));
+        if (plan.Count == 0) return Moments.Empty(plan.Statistics);
+        using var map = AffineMap.Unset(plan.Statistics);
+        var finish = new MomentsFinish(plan, map, gamma, beta, eps);
+        using var shifts = FirstValuesMean(plan.View, x);
+        fixed (float* source = x, destination = y)
         {
-            var shiftOfChannel = shifts.Span<double>(channels);
-            FirstValuesMean(plan.View, x, shiftOfChannel);
-            for (var pass = 0; pass < 2; pass++)
-            {
-                ChannelSums.Of(new MomentTerms(source), plan.View, (double*)shifts.Pointer, (PairSum*)sums.Pointer, compute);
-                if (Finish(moments, shiftOfChannel, sums.Span<PairSum>(channels))) break;
-            }
+            var terms = new MomentTerms(source);
+            var k = (double*)shifts.Pointer;
+            if (activation == Activation.Relu)
+                FusedPass.Run(terms, finish, new Affine<RectifiedOutput>(source, null, destination), 1, plan.View, k, map.Constants, compute);
+            else
+                FusedPass.Run(terms, finish, new Affine<PlainOutput>(source, null, destination), 1, plan.View, k, map.Constants, compute);
         }
-        return moments;
+        return finish.Moments;
     }
 
     /// <summary>y = map(x), followed by the activation; <paramref name="y"/> may be <paramref name="x"/> itself.</summary>
@@ -64,12 +88,7 @@ public static unsafe class Forward
     }
 
     internal static void Run<TOperator>(NormalizationPlan plan, TOperator op, ChannelConstants constants, ComputeSettings compute)
-        where TOperator : struct, IElementwiseOperator
-    {
-        if (plan.View.Count == 0) return;
-        var kernel = new Elementwise<TOperator>(op, plan.View, constants);
-        Partition.Run(kernel, kernel.Items, plan.View.Count, compute);
-    }
+        where TOperator : struct, IElementwiseOperator => ElementwisePass.Run(op, plan.View, constants, compute);
 
     internal static void RequireLength(NormalizationPlan plan, int length, string name)
     {
@@ -78,37 +97,18 @@ public static unsafe class Forward
 
     // K: the mean of the channel's first 8, 4, 2 values or its first one. A power of two, so that K is exact where they are all equal
     // and a constant channel has deviations of exactly 0. A float, so that x − K is exact in double for all but very unequal magnitudes.
-    private static void FirstValuesMean(ChannelView view, ReadOnlySpan<float> x, Span<double> shifts)
+    private static NativeBuffer FirstValuesMean(ChannelView view, ReadOnlySpan<float> x)
     {
+        var shifts = NativeBuffer.Rent((long)view.Channels * sizeof(double));
+        var shiftOfChannel = shifts.Span<double>(view.Channels);
         var adjacent = view.IsColumns ? view.Outer : view.Inner;
         var (count, stride) = (adjacent >= 8 ? 8 : adjacent >= 4 ? 4 : adjacent >= 2 ? 2 : 1, view.IsColumns ? view.Channels : 1);
-        for (var c = 0; c < shifts.Length; c++)
+        for (var c = 0; c < shiftOfChannel.Length; c++)
         {
             var sum = 0.0;
             for (var i = 0; i < count; i++) sum += x[(c * view.Inner) + (i * stride)];
-            shifts[c] = double.IsFinite(sum) ? (float)(sum / count) : 0;
+            shiftOfChannel[c] = double.IsFinite(sum) ? (float)(sum / count) : 0;
         }
-    }
-
-    // Fills in the moments. Where K was too far from the mean, puts the mean in its place and answers false: sum once more.
-    private static bool Finish(Moments moments, Span<double> shifts, ReadOnlySpan<PairSum> sums)
-    {
-        var goodShifts = true;
-        for (var c = 0; c < shifts.Length; c++)
-        {
-            var (sum, sumOfSquares) = (sums[c].U, sums[c].UV);
-            var difference = sum / moments.Count;
-            var mean = shifts[c] + difference;
-            var isFinite = double.IsFinite(sumOfSquares);
-            moments.Mean[c] = mean;
-            // The mean is K + difference + what the quotient left over: a value next to it has an output of that size.
-            var left = (Math.FusedMultiplyAdd(-difference, moments.Count, sum) + sums[c].UResidual) / moments.Count;
-            moments.MeanResidual[c] = isFinite ? Moments.SumResidual(shifts[c], difference, mean) + left : 0;
-            moments.M2[c] = isFinite ? Math.Max(sumOfSquares - (sum * difference), 0) : double.NaN;
-            if (!(sum * difference > LargestCancellation * moments.M2[c])) continue;
-            shifts[c] = (float)mean;
-            goodShifts = false;
-        }
-        return goodShifts;
+        return shifts;
     }
 }

@@ -27,10 +27,22 @@ internal unsafe interface IVector<TSelf, T>
     /// <summary>Loads <see cref="Count"/> floats as lanes of <typeparamref name="T"/>.</summary>
     static abstract TSelf LoadFloats(float* source);
 
+    /// <summary>Loads the first <paramref name="count"/> floats, 0 ≤ count &lt; <see cref="Count"/>; the lanes behind are 0, and no memory behind is read.</summary>
+    static abstract TSelf LoadFloats(float* source, int count);
+
     void Store(T* destination);
 
     /// <summary>Stores the lanes as <see cref="Count"/> floats.</summary>
     void StoreFloats(float* destination);
+
+    /// <summary>Stores the first <paramref name="count"/> lanes as floats; no memory behind is written.</summary>
+    void StoreFloats(float* destination, int count);
+
+    /// <summary>Stores the lanes as floats past the caches where they are floats; <paramref name="destination"/> is aligned to the vector.</summary>
+    void StreamFloats(float* destination);
+
+    /// <summary>The first <paramref name="count"/> lanes, and 0 behind.</summary>
+    static abstract TSelf First(TSelf value, int count);
 
     static abstract TSelf operator +(TSelf left, TSelf right);
 

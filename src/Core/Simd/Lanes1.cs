@@ -21,13 +21,30 @@ internal readonly unsafe struct Lanes1<T>(T lane) : IVector<Lanes1<T>, T>
     public static Lanes1<T> Load(T* source) => new(*source);
 
     [MethodImpl(Inline)]
-    public static Lanes1<T> LoadFloats(float* source) => new(T.CreateTruncating(*source));
+    public static Lanes1<T> LoadFloats(float* source) =>
+        new(typeof(T) == typeof(float) ? Unsafe.BitCast<float, T>(*source) : Unsafe.BitCast<double, T>(*source));
+
+    // A count below one lane is none: the scalar width has no ragged ends.
+    [MethodImpl(Inline)]
+    public static Lanes1<T> LoadFloats(float* source, int count) => default;
 
     [MethodImpl(Inline)]
     public void Store(T* destination) => *destination = _lane;
 
     [MethodImpl(Inline)]
-    public void StoreFloats(float* destination) => *destination = float.CreateTruncating(_lane);
+    public void StoreFloats(float* destination) =>
+        *destination = typeof(T) == typeof(float) ? Unsafe.BitCast<T, float>(_lane) : (float)Unsafe.BitCast<T, double>(_lane);
+
+    [MethodImpl(Inline)]
+    public void StoreFloats(float* destination, int count)
+    {
+    }
+
+    [MethodImpl(Inline)]
+    public void StreamFloats(float* destination) => StoreFloats(destination);
+
+    [MethodImpl(Inline)]
+    public static Lanes1<T> First(Lanes1<T> value, int count) => default;
 
     [MethodImpl(Inline)]
     public static Lanes1<T> operator +(Lanes1<T> left, Lanes1<T> right) => new(left._lane + right._lane);

@@ -27,6 +27,12 @@ internal readonly unsafe struct Lanes128<T>(Vector128<T> lanes) : IVector<Lanes1
             : new(Vector128.WidenLower(Vector64.Load(source).ToVector128Unsafe()).As<double, T>());
 
     [MethodImpl(Inline)]
+    public static Lanes128<T> LoadFloats(float* source, int count) =>
+        typeof(T) == typeof(float)
+            ? new(PartialVector.Load128(source, count).As<float, T>())
+            : new(Vector128.WidenLower(PartialVector.Load128(source, count)).As<double, T>());
+
+    [MethodImpl(Inline)]
     public void Store(T* destination) => _lanes.Store(destination);
 
     [MethodImpl(Inline)]
@@ -35,6 +41,26 @@ internal readonly unsafe struct Lanes128<T>(Vector128<T> lanes) : IVector<Lanes1
         if (typeof(T) == typeof(float)) _lanes.AsSingle().Store(destination);
         else Vector128.Narrow(_lanes.AsDouble(), _lanes.AsDouble()).GetLower().Store(destination);
     }
+
+    [MethodImpl(Inline)]
+    public void StoreFloats(float* destination, int count)
+    {
+        if (typeof(T) == typeof(float)) PartialVector.Store128(destination, _lanes.AsSingle(), count);
+        else PartialVector.Store128(destination, Vector128.Narrow(_lanes.AsDouble(), _lanes.AsDouble()), count);
+    }
+
+    [MethodImpl(Inline)]
+    public void StreamFloats(float* destination)
+    {
+        if (typeof(T) == typeof(float)) _lanes.AsSingle().StoreAlignedNonTemporal(destination);
+        else StoreFloats(destination);
+    }
+
+    [MethodImpl(Inline)]
+    public static Lanes128<T> First(Lanes128<T> value, int count) =>
+        typeof(T) == typeof(float)
+            ? new(Vector128.BitwiseAnd(value._lanes.AsInt32(), Vector128.LessThan(Vector128<int>.Indices, Vector128.Create(count))).As<int, T>())
+            : new(Vector128.BitwiseAnd(value._lanes.AsInt64(), Vector128.LessThan(Vector128<long>.Indices, Vector128.Create((long)count))).As<long, T>());
 
     [MethodImpl(Inline)]
     public static Lanes128<T> operator +(Lanes128<T> left, Lanes128<T> right) => new(left._lanes + right._lanes);

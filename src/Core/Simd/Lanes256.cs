@@ -27,6 +27,12 @@ internal readonly unsafe struct Lanes256<T>(Vector256<T> lanes) : IVector<Lanes2
             : new(Vector256.WidenLower(Vector128.Load(source).ToVector256Unsafe()).As<double, T>());
 
     [MethodImpl(Inline)]
+    public static Lanes256<T> LoadFloats(float* source, int count) =>
+        typeof(T) == typeof(float)
+            ? new(PartialVector.Load256(source, count).As<float, T>())
+            : new(Vector256.WidenLower(PartialVector.Load128(source, count).ToVector256Unsafe()).As<double, T>());
+
+    [MethodImpl(Inline)]
     public void Store(T* destination) => _lanes.Store(destination);
 
     [MethodImpl(Inline)]
@@ -35,6 +41,26 @@ internal readonly unsafe struct Lanes256<T>(Vector256<T> lanes) : IVector<Lanes2
         if (typeof(T) == typeof(float)) _lanes.AsSingle().Store(destination);
         else Vector128.Narrow(_lanes.AsDouble().GetLower(), _lanes.AsDouble().GetUpper()).Store(destination);
     }
+
+    [MethodImpl(Inline)]
+    public void StoreFloats(float* destination, int count)
+    {
+        if (typeof(T) == typeof(float)) PartialVector.Store256(destination, _lanes.AsSingle(), count);
+        else PartialVector.Store128(destination, Vector128.Narrow(_lanes.AsDouble().GetLower(), _lanes.AsDouble().GetUpper()), count);
+    }
+
+    [MethodImpl(Inline)]
+    public void StreamFloats(float* destination)
+    {
+        if (typeof(T) == typeof(float)) _lanes.AsSingle().StoreAlignedNonTemporal(destination);
+        else StoreFloats(destination);
+    }
+
+    [MethodImpl(Inline)]
+    public static Lanes256<T> First(Lanes256<T> value, int count) =>
+        typeof(T) == typeof(float)
+            ? new(Vector256.BitwiseAnd(value._lanes.AsInt32(), Vector256.LessThan(Vector256<int>.Indices, Vector256.Create(count))).As<int, T>())
+            : new(Vector256.BitwiseAnd(value._lanes.AsInt64(), Vector256.LessThan(Vector256<long>.Indices, Vector256.Create((long)count))).As<long, T>());
 
     [MethodImpl(Inline)]
     public static Lanes256<T> operator +(Lanes256<T> left, Lanes256<T> right) => new(left._lanes + right._lanes);

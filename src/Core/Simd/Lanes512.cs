@@ -27,6 +27,12 @@ internal readonly unsafe struct Lanes512<T>(Vector512<T> lanes) : IVector<Lanes5
             : new(Vector512.WidenLower(Vector256.Load(source).ToVector512Unsafe()).As<double, T>());
 
     [MethodImpl(Inline)]
+    public static Lanes512<T> LoadFloats(float* source, int count) =>
+        typeof(T) == typeof(float)
+            ? new(PartialVector.Load512(source, count).As<float, T>())
+            : new(Vector512.WidenLower(PartialVector.Load256(source, count).ToVector512Unsafe()).As<double, T>());
+
+    [MethodImpl(Inline)]
     public void Store(T* destination) => _lanes.Store(destination);
 
     [MethodImpl(Inline)]
@@ -35,6 +41,26 @@ internal readonly unsafe struct Lanes512<T>(Vector512<T> lanes) : IVector<Lanes5
         if (typeof(T) == typeof(float)) _lanes.AsSingle().Store(destination);
         else Vector256.Narrow(_lanes.AsDouble().GetLower(), _lanes.AsDouble().GetUpper()).Store(destination);
     }
+
+    [MethodImpl(Inline)]
+    public void StoreFloats(float* destination, int count)
+    {
+        if (typeof(T) == typeof(float)) PartialVector.Store512(destination, _lanes.AsSingle(), count);
+        else PartialVector.Store256(destination, Vector256.Narrow(_lanes.AsDouble().GetLower(), _lanes.AsDouble().GetUpper()), count);
+    }
+
+    [MethodImpl(Inline)]
+    public void StreamFloats(float* destination)
+    {
+        if (typeof(T) == typeof(float)) _lanes.AsSingle().StoreAlignedNonTemporal(destination);
+        else StoreFloats(destination);
+    }
+
+    [MethodImpl(Inline)]
+    public static Lanes512<T> First(Lanes512<T> value, int count) =>
+        typeof(T) == typeof(float)
+            ? new(Vector512.BitwiseAnd(value._lanes.AsInt32(), Vector512.LessThan(Vector512<int>.Indices, Vector512.Create(count))).As<int, T>())
+            : new(Vector512.BitwiseAnd(value._lanes.AsInt64(), Vector512.LessThan(Vector512<long>.Indices, Vector512.Create((long)count))).As<long, T>());
 
     [MethodImpl(Inline)]
     public static Lanes512<T> operator +(Lanes512<T> left, Lanes512<T> right) => new(left._lanes + right._lanes);

@@ -9,10 +9,13 @@ namespace BnService.Core.Tensors;
 /// Memory that has been touched before is worth keeping: page faults on a fresh mapping cost more than normalizing it.
 /// </summary>
 /// <remarks>Not thread-safe: one owner, who disposes it once. Disposing gives the memory back to the pool.</remarks>
-public sealed unsafe class NativeBuffer : IDisposable
+public sealed unsafe partial class NativeBuffer : IDisposable
 {
     private const int Alignment = 64;
     private const long SmallestLength = 256;
+    private const int HugePage = 2 << 20;
+    private const long HugeLength = 2 * HugePage;
+    private const int AdviseHugePages = 14; // MADV_HUGEPAGE
     private const long MaxIdleBytes = 256L << 20;
 
     private static readonly ConcurrentStack<nint>[] Idle = [.. Enumerable.Range(0, 256).Select(_ => new ConcurrentStack<nint>())];
@@ -50,7 +53,7 @@ public sealed unsafe class NativeBuffer : IDisposable
         ArgumentOutOfRangeException.ThrowIfNegative(bytes);
         var (sizeClass, length) = Classify(bytes);
         if (Idle[sizeClass].TryPop(out var address)) Interlocked.Add(ref s_idleBytes, -length);
-        else address = (nint)NativeMemory.AlignedAlloc((nuint)length, Alignment);
+        else address = Allocate(length);
         Interlocked.Add(ref s_rentedBytes, length);
         return new NativeBuffer(address, sizeClass, length);
     }
@@ -78,6 +81,20 @@ public sealed unsafe class NativeBuffer : IDisposable
         Interlocked.Add(ref s_idleBytes, -Length);
         NativeMemory.AlignedFree((void*)address);
     }
+
+    // Large buffers are walked from end to end: with huge pages the processor looks up 512 times fewer addresses.
+    private static nint Allocate(long length)
+    {
+        if (length < HugeLength || !OperatingSystem.IsLinux()) return (nint)NativeMemory.AlignedAlloc((nuint)length, Alignment);
+        var address = NativeMemory.AlignedAlloc((nuint)length, HugePage);
+        // An advice: a kernel that cannot follow it says so, and nothing depends on that.
+        _ = Advise(address, (nuint)length, AdviseHugePages);
+        return (nint)address;
+    }
+
+    // madvise(2)
+    [LibraryImport("libc", EntryPoint = "madvise")]
+    private static partial int Advise(void* address, nuint length, int advice);
 
     // Four size classes per power of two: at most a quarter of a buffer lies idle behind its contents.
     private static (int SizeClass, long Length) Classify(long bytes)

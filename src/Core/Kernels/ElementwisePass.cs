@@ -1,0 +1,32 @@
+using BnService.Core.Tensors;
+
+namespace BnService.Core.Kernels;
+
+/// <summary>Runs an operator over a whole tensor.</summary>
+internal static class ElementwisePass
+{
+    /// <param name="op">The operator.</param>
+    /// <param name="view">Layout of the tensors.</param>
+    /// <param name="constants">The constants of each channel.</param>
+    /// <param name="compute">With what to compute.</param>
+    public static void Run<TOperator>(TOperator op, ChannelView view, ChannelConstants constants, ComputeSettings compute)
+        where TOperator : struct, IElementwiseOperator
+    {
+        if (view.Count == 0) return;
+        var repeats = view.IsColumns ? new ColumnBlocks(view).Repeats : 1;
+        using var repeated = repeats > 1 ? constants.Repeated(repeats) : null;
+        if (IsStreaming(view, compute)) Run<TOperator, StreamingStore>(op, view, repeated ?? constants, compute);
+        else Run<TOperator, CachedStore>(op, view, repeated ?? constants, compute);
+    }
+
+    /// <summary>Whether the results of a tensor of this size go past the caches.</summary>
+    public static bool IsStreaming(ChannelView view, ComputeSettings compute) => view.Count * sizeof(float) >= compute.StreamingBytes;
+
+    private static void Run<TOperator, TStore>(TOperator op, ChannelView view, ChannelConstants constants, ComputeSettings compute)
+        where TOperator : struct, IElementwiseOperator
+        where TStore : struct, IStore
+    {
+        var kernel = new Elementwise<TOperator, TStore>(op, view, constants);
+        Partition.Run(kernel, kernel.Items, view.Count, compute);
+    }
+}

@@ -1,0 +1,91 @@
+using System.Runtime.CompilerServices;
+using BnService.Core.Simd;
+
+namespace BnService.Core.Kernels;
+
+/// <summary>What a sum kernel sums: u and v of each element, in double.</summary>
+internal interface IPairTerms
+{
+    /// <summary>Whether Σu² is wanted as well.</summary>
+    static abstract bool WithSquares { get; }
+
+    void Read<TVector>(nint element, TVector shift, out TVector u, out TVector v)
+        where TVector : struct, IVector<TVector, double>;
+
+    /// <summary>Reads the first <paramref name="count"/> elements of a vector; u and v are 0 behind them.</summary>
+    void Read<TVector>(nint element, int count, TVector shift, out TVector u, out TVector v)
+        where TVector : struct, IVector<TVector, double>;
+}
+
+/// <summary>The running sums of one vector of lanes, held in registers.</summary>
+internal struct PairLanes<TVector>
+    where TVector : struct, IVector<TVector, double>
+{
+    public TVector U, UV, UU;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Add<TTerms>(TTerms terms, nint element, TVector shift)
+        where TTerms : struct, IPairTerms
+    {
+        terms.Read(element, shift, out TVector u, out TVector v);
+        Add<TTerms>(u, v);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Add<TTerms>(TTerms terms, nint element, int count, TVector shift)
+        where TTerms : struct, IPairTerms
+    {
+        terms.Read(element, count, shift, out TVector u, out TVector v);
+        Add<TTerms>(u, v);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static PairLanes<TVector> operator +(in PairLanes<TVector> a, in PairLanes<TVector> b) =>
+        new() { U = a.U + b.U, UV = a.UV + b.UV, UU = a.UU + b.UU };
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void Add<TTerms>(TVector u, TVector v)
+        where TTerms : struct, IPairTerms
+    {
+        U += u;
+        UV = TVector.FusedMultiplyAdd(u, v, UV);
+        if (TTerms.WithSquares) UU = TVector.FusedMultiplyAdd(u, u, UU);
+    }
+}
+
+/// <summary>u = v = x − shift: the sums are those of the mean and the variance, taken near the mean where nothing cancels.</summary>
+internal readonly unsafe struct MomentTerms(float* x) : IPairTerms
+{
+    public static bool WithSquares => false;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Read<TVector>(nint element, TVector shift, out TVector u, out TVector v)
+        where TVector : struct, IVector<TVector, double> => u = v = TVector.LoadFloats(x + element) - shift;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Read<TVector>(nint element, int count, TVector shift, out TVector u, out TVector v)
+        where TVector : struct, IVector<TVector, double> =>
+        u = v = TVector.First(TVector.LoadFloats(x + element, count) - shift, count);
+}
+
+/// <summary>u = g, v = x − shift: the sums are those of dβ and dγ, and Σg².</summary>
+internal readonly unsafe struct GradientTerms(float* x, float* dy) : IPairTerms
+{
+    public static bool WithSquares => true;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Read<TVector>(nint element, TVector shift, out TVector u, out TVector v)
+        where TVector : struct, IVector<TVector, double>
+    {
+        u = TVector.LoadFloats(dy + element);
+        v = TVector.LoadFloats(x + element) - shift;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Read<TVector>(nint element, int count, TVector shift, out TVector u, out TVector v)
+        where TVector : struct, IVector<TVector, double>
+    {
+        u = TVector.LoadFloats(dy + element, count);
+        v = TVector.First(TVector.LoadFloats(x + element, count) - shift, count);
+    }
+}
