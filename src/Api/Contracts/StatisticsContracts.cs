@@ -20,28 +20,28 @@ public sealed class StatsResponse : IPartialAnswer
     public bool Includes(string field) => Included is null || field == "version" || Included.Contains(field);
 
     /// <summary>Number of batches that moved the running statistics.</summary>
-    public required long NumBatchesTracked { get; init; }
+    public long NumBatchesTracked { get; init; }
 
     /// <summary>Running mean, one value per statistic; null where none is tracked.</summary>
-    public required double[]? RunningMean { get; init; }
+    public double[]? RunningMean { get; init; }
 
     /// <summary>Running variance, one value per statistic; null where none is tracked.</summary>
-    public required double[]? RunningVar { get; init; }
+    public double[]? RunningVar { get; init; }
 
     /// <summary>gamma; null where the session has none.</summary>
-    public required double[]? Gamma { get; init; }
+    public double[]? Gamma { get; init; }
 
     /// <summary>beta; null where the session has none.</summary>
-    public required double[]? Beta { get; init; }
+    public double[]? Beta { get; init; }
 
     /// <summary>The last batch that moved the session; null before the first.</summary>
-    public required BatchStatistics? LastBatch { get; init; }
+    public BatchStatistics? LastBatch { get; init; }
 
     /// <summary>Version of the state.</summary>
     public required long Version { get; init; }
 
     /// <summary>Whether the running statistics have settled, and how far the last batch lies from them; null where none are tracked.</summary>
-    public required Diagnostics? Diagnostics { get; init; }
+    public Diagnostics? Diagnostics { get; init; }
 }
 
 /// <summary>Statistics of one batch, one value per statistic.</summary>

@@ -2,6 +2,7 @@ using System.Reflection;
 using System.Text.Json.Serialization.Metadata;
 using BnService.Api.Contracts;
 using BnService.Api.Hosting;
+using BnService.Api.Hosting.Problems;
 using BnService.Api.Wire;
 using BnService.Api.Wire.Json;
 using Microsoft.Extensions.Options;
@@ -21,11 +22,16 @@ internal sealed record Body<T>(T Value)
         var limits = context.RequestServices.GetRequiredService<IOptions<LimitOptions>>().Value;
         using var bytes = await BodyBuffer.ReadAsync(context.Request, limits.MaxBodyBytes);
         RequestMetering.Of(context).BodyBytes = bytes.Length;
+        if (bytes.Length > 0 && string.IsNullOrEmpty(context.Request.ContentType)) throw Untyped();
         var isAbsent = bytes.Length == 0 && parameter.GetCustomAttribute<OptionalBodyAttribute>() is not null;
         var value = isAbsent ? Contract.CreateObject!() : JsonMessageReader.Read(bytes.Bytes, Contract);
         if (value is IDisposable disposable) context.Response.RegisterForDispose(disposable);
         return new Body<T>(value);
     }
+
+    // Routing refuses a wrong media type but lets a missing one pass.
+    private static ProblemException Untyped() => new(ProblemCode.UnsupportedMediaType,
+        $"Content-Type must be one of {string.Join(", ", MediaTypes.Readable)}, got none");
 }
 
 /// <summary>Marks a body that may be absent.</summary>

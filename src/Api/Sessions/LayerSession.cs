@@ -6,12 +6,19 @@ namespace BnService.Api.Sessions;
 internal sealed class LayerSession(SessionRecord record)
 {
     private SessionRecord _current = record;
+    private volatile bool _isGone;
 
     /// <summary>The newest state.</summary>
     public SessionRecord Current => Volatile.Read(ref _current);
 
     /// <summary>Identifier of the session.</summary>
     public string Id => Current.Id;
+
+    /// <summary>Whether the session has been deleted: what is retained of it from here on would be retained for nobody.</summary>
+    public bool IsGone => _isGone;
+
+    /// <summary>Marks the session as deleted.</summary>
+    public void MarkGone() => _isGone = true;
 
     /// <summary>Makes a stored state the newest one, unless a newer one has come meanwhile.</summary>
     public void Publish(SessionRecord stored)

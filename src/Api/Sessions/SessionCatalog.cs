@@ -122,6 +122,7 @@ internal sealed class SessionCatalog(
 
     private void Forget(LayerSession session)
     {
+        session.MarkGone();
         _byId.TryRemove(new KeyValuePair<string, LayerSession>(session.Id, session));
         _byName.TryRemove(new KeyValuePair<string, LayerSession>(session.Current.Name, session));
     }

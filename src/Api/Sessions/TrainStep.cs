@@ -96,6 +96,8 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
     {
         var step = new RetainedStep(session.Id, x, layer, batch);
         retained.Add(step);
+        // Deleted since the commit: its steps have been dropped already, without this one.
+        if (session.IsGone) retained.Drop(session.Id);
         return step.Id;
     }
 

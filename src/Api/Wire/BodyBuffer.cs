@@ -1,6 +1,7 @@
 using System.Buffers;
 using BnService.Api.Hosting.Problems;
 using BnService.Core.Tensors;
+using Microsoft.AspNetCore.Connections;
 
 namespace BnService.Api.Wire;
 
@@ -36,10 +37,12 @@ internal sealed class BodyBuffer : IDisposable
             await body.FillAsync(request, limit);
             return body;
         }
-        catch
+        catch (Exception exception)
         {
             body.Dispose();
-            throw;
+            // Kestrel's word for some chunks that are none; what it knows to be a bad request has a status of its own.
+            if (exception is not IOException || exception is BadHttpRequestException or ConnectionResetException) throw;
+            throw new ProblemException(ProblemCode.BadRequest, $"the body cannot be read: {exception.Message}");
         }
     }
 
@@ -51,7 +54,8 @@ internal sealed class BodyBuffer : IDisposable
         var reader = request.BodyReader;
         while (true)
         {
-            var read = await reader.ReadAsync(request.HttpContext.RequestAborted);
+            // Ends by itself when the client goes. Cancelled, it would leave Kestrel's reader in a state that Kestrel reports as an error.
+            var read = await reader.ReadAsync(CancellationToken.None);
             if (Length + read.Buffer.Length > limit) throw TooLarge(limit, $"{Length + read.Buffer.Length} or more");
             Append(read.Buffer);
             reader.AdvanceTo(read.Buffer.End);

@@ -23,7 +23,8 @@ internal static class EndpointDescription
         route.Produces<T>(status, MediaTypes.Writable[0], [.. MediaTypes.Writable.Skip(1)]).Fails(ProblemCode.NotAcceptable);
 
     /// <summary>The call answers without a body.</summary>
-    public static RouteHandlerBuilder Answers(this RouteHandlerBuilder route, int status) => route.Produces(status);
+    public static RouteHandlerBuilder Answers(this RouteHandlerBuilder route, int status) =>
+        route.Produces(status).Fails(ProblemCode.NotAcceptable);
 
     /// <summary>The call can answer with these problems, beside those that any call can.</summary>
     public static RouteHandlerBuilder Fails(this RouteHandlerBuilder route, params ProblemCode[] codes) =>

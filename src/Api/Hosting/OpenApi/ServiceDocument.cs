@@ -23,7 +23,7 @@ internal static class ServiceDocument
     /// <summary>Maps <c>/openapi/v1.json</c> and Swagger UI at <c>/swagger</c>.</summary>
     public static void MapServiceDocument(this WebApplication app)
     {
-        app.MapOpenApi("/openapi/{documentName}.json");
+        app.MapOpenApi($"/openapi/{Name}.json");
         app.UseSwaggerUI(page =>
         {
             page.SwaggerEndpoint($"/openapi/{Name}.json", "BnService");

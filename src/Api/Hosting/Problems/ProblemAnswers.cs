@@ -2,6 +2,7 @@ using System.Diagnostics;
 using BnService.Api.Contracts;
 using BnService.Api.Wire;
 using BnService.Core;
+using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Diagnostics;
 
 namespace BnService.Api.Hosting.Problems;
@@ -12,6 +13,12 @@ internal sealed partial class ProblemAnswers(ILogger<ProblemAnswers> logger) : I
     /// <inheritdoc/>
     public async ValueTask<bool> TryHandleAsync(HttpContext context, Exception exception, CancellationToken cancellationToken)
     {
+        if (exception is ConnectionResetException)
+        {
+            // The client is gone; reading may find that out before RequestAborted tells. Nobody is there for an answer.
+            context.Response.StatusCode = StatusCodes.Status499ClientClosedRequest;
+            return true;
+        }
         var (code, detail) = exception switch
         {
             ProblemException problem => (problem.Code, problem.Message),
@@ -41,6 +48,8 @@ internal sealed partial class ProblemAnswers(ILogger<ProblemAnswers> logger) : I
     {
         context.Response.StatusCode = code.Status;
         if (code.Status == StatusCodes.Status503ServiceUnavailable) context.Response.Headers.RetryAfter = "1";
+        // Kestrel ends the connection, whose unread body is too large to be skipped: a client must not send its next request on it.
+        if (code == ProblemCode.PayloadTooLarge && !HttpProtocol.IsHttp2(context.Request.Protocol)) context.Response.Headers.Connection = "close";
         await context.Response.WriteAsJsonAsync(
             new Problem
             {

@@ -34,8 +34,9 @@ internal static class JsonMessageReader
         catch (Exception exception)
         {
             (message as IDisposable)?.Dispose();
-            if (exception is not JsonException json) throw;
-            throw new ProblemException(ProblemCode.MalformedBody, $"the body is not well-formed JSON: {json.Message}");
+            // The reader finds an escape of an unpaired surrogate only when the text is compared with another.
+            if (exception is not (JsonException or InvalidOperationException { Source: "System.Text.Json.Rethrowable" })) throw;
+            throw new ProblemException(ProblemCode.MalformedBody, $"the body is not well-formed JSON: {exception.Message}");
         }
     }
 
@@ -75,7 +76,10 @@ internal static class JsonMessageReader
         probe.Skip();
         try
         {
-            return JsonSerializer.Deserialize(ref reader, type);
+            var value = JsonSerializer.Deserialize(ref reader, type);
+            // The serializer also takes names as C# has them, in any case, among blanks, and lists of them.
+            if (value is Enum && !reader.ValueTextEquals(JsonSerializer.SerializeToUtf8Bytes(value, type).AsSpan()[1..^1])) throw new JsonException();
+            return value;
         }
         catch (JsonException exception) when (exception.Message.StartsWith("Duplicate", StringComparison.Ordinal))
         {

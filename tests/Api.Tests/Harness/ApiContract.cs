@@ -1,0 +1,69 @@
+using System.Text.Json;
+
+namespace BnService.Api.Tests.Harness;
+
+/// <summary>What every answer must keep to, whatever was asked.</summary>
+public static class ApiContract
+{
+    private static readonly Dictionary<string, int> StatusByCode = new()
+    {
+        ["malformed-body"] = 400,
+        ["bad-request"] = 400,
+        ["session-not-found"] = 404,
+        ["not-found"] = 404,
+        ["method-not-allowed"] = 405,
+        ["not-acceptable"] = 406,
+        ["request-timeout"] = 408,
+        ["session-exists"] = 409,
+        ["no-running-statistics"] = 409,
+        ["limit-reached"] = 409,
+        ["step-expired"] = 410,
+        ["version-conflict"] = 412,
+        ["payload-too-large"] = 413,
+        ["unsupported-media-type"] = 415,
+        ["shape-mismatch"] = 422,
+        ["invalid-option"] = 422,
+        ["batch-too-small"] = 422,
+        ["non-finite-input"] = 422,
+        ["internal-error"] = 500,
+        ["overloaded"] = 503,
+    };
+
+    /// <summary>Every problem code of the contract so far.</summary>
+    public static IReadOnlyCollection<string> Codes => StatusByCode.Keys;
+
+    public static int StatusOf(string code) => StatusByCode[code];
+
+    /// <summary>Holds an answer against the contract.</summary>
+    public static void Check(string method, string path, Answer answer)
+    {
+        var what = $"{method} {path} answered {answer.Status}: {(answer.Body.Length <= 2000 ? answer.Text : answer.Text[..2000])}";
+        Assert.True(answer.Status < 500 || (answer.Status == 503 && path == "/health/ready"), what);
+        if (answer.Status >= 400) CheckProblem(method, answer, what);
+        else CheckSuccess(answer, what);
+        if (ApiDocument.CheckedIn.Find(method, path) is { } operation) operation.Check(answer, what);
+    }
+
+    private static void CheckProblem(string method, Answer answer, string what)
+    {
+        Assert.True(answer.ContentType == "application/problem+json", $"not a problem: {what}");
+        if (method == "HEAD") return;
+        Assert.Equal(["code", "detail", "status", "title", "trace_id", "type"],
+            answer.Json.EnumerateObject().Select(property => property.Name).Order(StringComparer.Ordinal));
+        var code = answer["code"].GetString()!;
+        Assert.True(StatusByCode.ContainsKey(code), $"unknown code: {what}");
+        Assert.True(answer.Status == StatusByCode[code] && answer["status"].GetInt32() == answer.Status, $"wrong status: {what}");
+        Assert.Equal($"/problems/{code}", answer["type"].GetString());
+        foreach (var field in (string[])["title", "detail", "trace_id"])
+            Assert.False(string.IsNullOrWhiteSpace(answer[field].GetString()), $"{field} is empty: {what}");
+        Assert.False(answer.Text.Contains("   at ", StringComparison.Ordinal), $"a stack trace: {what}");
+        Assert.False(answer.Text.Contains("Exception", StringComparison.Ordinal), $"an exception's name: {what}");
+    }
+
+    private static void CheckSuccess(Answer answer, string what)
+    {
+        if (answer.Status == 204) Assert.Empty(answer.Body);
+        if (answer.Json.ValueKind == JsonValueKind.Object && answer.Json.TryGetProperty("version", out var version))
+            Assert.True(answer.ETag == $"\"{version.GetInt64()}\"", $"ETag {answer.ETag} is not the version: {what}");
+    }
+}

@@ -1,0 +1,100 @@
+using BnService.Api.Sessions;
+using BnService.Core.Tensors;
+using Microsoft.AspNetCore.Hosting;
+using Microsoft.AspNetCore.Hosting.Server;
+using Microsoft.AspNetCore.Hosting.Server.Features;
+using Microsoft.AspNetCore.Mvc.Testing;
+using Microsoft.AspNetCore.TestHost;
+using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
+
+namespace BnService.Api.Tests.Harness;
+
+/// <summary>The whole service, in this process, with a client that holds every answer against the contract.</summary>
+public sealed class Service : IDisposable
+{
+    private readonly Application _application;
+    private readonly HttpClient _http, _unchecked;
+
+    public Service()
+        : this([], null, onKestrel: false)
+    {
+    }
+
+    private Service((string Key, string Value)[] settings, Action<IServiceCollection>? replace, bool onKestrel)
+    {
+        _application = new Application(settings, replace);
+        if (onKestrel)
+        {
+            // With a port of its own choice it would set the address after the server may have started.
+            _application.UseKestrel();
+            _application.StartServer();
+        }
+        _http = _application.CreateDefaultClient(new ContractHandler());
+        _unchecked = _application.CreateDefaultClient();
+        Client = new ServiceClient(_http);
+        Unchecked = new ServiceClient(_unchecked);
+    }
+
+    public ServiceClient Client { get; }
+
+    /// <summary>A client for answers that the service should never give, which a test has provoked by breaking a part of it.</summary>
+    public ServiceClient Unchecked { get; }
+
+    /// <summary>Bytes of the activations that are retained.</summary>
+    public long RetainedBytes => _application.Services.GetRequiredService<RetainedSteps>().Bytes;
+
+    /// <summary>Native memory in use in the whole process.</summary>
+    public static long RentedBytes => NativeBuffer.RentedBytes;
+
+    /// <summary>Where Kestrel listens.</summary>
+    public Uri Address => new(_application.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First());
+
+    /// <summary>The service with its own settings.</summary>
+    public static Service With(params (string Key, string Value)[] settings) => new(settings, null, onKestrel: false);
+
+    /// <summary>The service with a clock of the test's.</summary>
+    public static Service At(TimeProvider time, params (string Key, string Value)[] settings) =>
+        new(settings, services => services.AddSingleton(time), onKestrel: false);
+
+    /// <summary>The service with a part of the test's.</summary>
+    public static Service Replacing(Action<IServiceCollection> replace) => new([], replace, onKestrel: false);
+
+    /// <summary>The service behind a real server on a free port: for what happens before ASP.NET Core sees a request.</summary>
+    public static Service OnKestrel(params (string Key, string Value)[] settings) => new(settings, null, onKestrel: true);
+
+    /// <summary>The OpenAPI document as the service makes it, fetched without holding the answer against the document.</summary>
+    public static string ServedDocument()
+    {
+        using var application = new Application([], null);
+        using var http = application.CreateDefaultClient();
+        return http.GetStringAsync(new Uri("/openapi/v1.json", UriKind.Relative)).GetAwaiter().GetResult();
+    }
+
+    public Task<SessionClient> CreateAsync(string options) => Client.CreateAsync(options);
+
+    /// <summary>A connection on which a test writes what it likes; needs Kestrel.</summary>
+    public Task<RawConnection> ConnectAsync() => RawConnection.OpenAsync(Address.Port);
+
+    public void Dispose()
+    {
+        _http.Dispose();
+        _unchecked.Dispose();
+        _application.Dispose();
+    }
+
+    private sealed class Application((string Key, string Value)[] settings, Action<IServiceCollection>? replace) : WebApplicationFactory<Program>
+    {
+        protected override void ConfigureWebHost(IWebHostBuilder builder)
+        {
+            builder.UseSetting("hostBuilder:reloadConfigOnChange", "false");
+            builder.UseUrls("http://127.0.0.1:0");
+            builder.ConfigureAppConfiguration(configuration =>
+                configuration.AddInMemoryCollection(settings.Select(setting => KeyValuePair.Create(setting.Key, (string?)setting.Value))));
+            // Of thousands of requests only what went wrong is worth reading.
+            builder.ConfigureLogging(logging => logging.ClearProviders().AddConsole().SetMinimumLevel(LogLevel.Error));
+            if (replace is not null) builder.ConfigureTestServices(replace);
+        }
+    }
+}

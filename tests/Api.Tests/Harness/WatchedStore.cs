@@ -1,0 +1,37 @@
+using BnService.Api.Storage;
+using BnService.Api.Storage.Memory;
+
+namespace BnService.Api.Tests.Harness;
+
+/// <summary>A store in memory that lets a test do something before or after a change is stored.</summary>
+public sealed class WatchedStore : ISessionStore
+{
+    private readonly MemorySessionStore _inner = new();
+
+    /// <summary>Runs once, before the next change is stored.</summary>
+    public Func<Task>? BeforeNextUpdate { get; set; }
+
+    /// <summary>Runs once, after the next change has been stored and before anybody is told.</summary>
+    public Func<Task>? AfterNextUpdate { get; set; }
+
+    public ValueTask<bool> TryInsertAsync(StoredSession session, CancellationToken cancellationToken) => _inner.TryInsertAsync(session, cancellationToken);
+
+    public ValueTask<StoredSession?> FindAsync(string nameOrId, CancellationToken cancellationToken) => _inner.FindAsync(nameOrId, cancellationToken);
+
+    public async ValueTask<bool> TryUpdateAsync(StoredSession session, long expectedVersion, CancellationToken cancellationToken)
+    {
+        var (before, after) = (BeforeNextUpdate, AfterNextUpdate);
+        (BeforeNextUpdate, AfterNextUpdate) = (null, null);
+        if (before is not null) await before();
+        var isStored = await _inner.TryUpdateAsync(session, expectedVersion, cancellationToken);
+        if (after is not null) await after();
+        return isStored;
+    }
+
+    public ValueTask<bool> TryDeleteAsync(string id, long expectedVersion, CancellationToken cancellationToken) =>
+        _inner.TryDeleteAsync(id, expectedVersion, cancellationToken);
+
+    public ValueTask<IReadOnlyList<StoredSession>> ListAsync(SessionQuery query, CancellationToken cancellationToken) => _inner.ListAsync(query, cancellationToken);
+
+    public ValueTask<long> CountAsync(CancellationToken cancellationToken) => _inner.CountAsync(cancellationToken);
+}

@@ -1,0 +1,43 @@
+using System.Text;
+using System.Text.Json;
+using BnService.Api.Tests.Harness;
+
+namespace BnService.Api.Tests.OpenApi;
+
+public sealed class ExamplesTests(Service service) : IClassFixture<Service>
+{
+    /// <summary>As somebody does who opens the document and tries one call after the other.</summary>
+    [Fact]
+    public async Task All_examples_work_when_they_are_sent_in_the_order_of_the_document()
+    {
+        // Deleting is tried last, as one would: after it there is no session to try anything with.
+        var operations = ApiDocument.CheckedIn.Operations.OrderBy(operation => operation.Method == "DELETE").ToList();
+        Assert.NotEmpty(operations);
+        foreach (var operation in operations)
+        {
+            var answer = await service.Client.SendAsync(new HttpMethod(operation.Method), PathOf(operation), BodyOf(operation));
+            Assert.True(answer.Status is >= 200 and < 300, $"{operation.Id} answered {answer.Status}: {answer.Text}");
+        }
+    }
+
+    // The examples of the path's parameters and of those in the query that have one.
+    private static string PathOf(ApiOperation operation)
+    {
+        var path = operation.Template;
+        var query = new StringBuilder();
+        if (!operation.Element.TryGetProperty("parameters", out var parameters)) return path;
+        foreach (var parameter in parameters.EnumerateArray())
+        {
+            if (!parameter.TryGetProperty("example", out var example)) continue;
+            var (name, value) = (parameter.GetProperty("name").GetString()!, Uri.EscapeDataString(example.ToString()));
+            if (parameter.GetProperty("in").GetString() == "path") path = path.Replace($"{{{name}}}", value, StringComparison.Ordinal);
+            else if (parameter.GetProperty("in").GetString() == "query") query.Append(query.Length == 0 ? '?' : '&').Append(name).Append('=').Append(value);
+        }
+        Assert.DoesNotContain('{', path);
+        return path + query;
+    }
+
+    private static HttpContent? BodyOf(ApiOperation operation) => operation.Element.TryGetProperty("requestBody", out var body)
+        ? ServiceClient.JsonContent(JsonSerializer.Serialize(body.GetProperty("content").GetProperty("application/json").GetProperty("example")))
+        : null;
+}

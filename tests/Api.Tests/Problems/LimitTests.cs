@@ -1,0 +1,140 @@
+using System.Text;
+using BnService.Api.Tests.Expected;
+using BnService.Api.Tests.Harness;
+
+namespace BnService.Api.Tests.Problems;
+
+public sealed class LimitTests
+{
+    [Fact]
+    public async Task There_are_no_more_sessions_than_allowed()
+    {
+        using var service = Service.With(("Limits:MaxSessions", "2"));
+        await service.CreateAsync("""{"name":"a","num_features":1}""");
+        await service.CreateAsync("""{"name":"b","num_features":1}""");
+        (await service.Client.PostAsync("/v1/sessions", """{"name":"c","num_features":1}""")).ExpectProblem("limit-reached", "2 sessions", "Limits:MaxSessions");
+        (await service.Client.GetAsync("/v1/sessions/c")).ExpectProblem("session-not-found");
+        (await service.Client.DeleteAsync("/v1/sessions/a")).Expect(204);
+        await service.CreateAsync("""{"name":"c","num_features":1}""");
+    }
+
+    [Fact]
+    public async Task A_session_has_no_more_features_than_allowed()
+    {
+        using var service = Service.With(("Limits:MaxFeatures", "6"));
+        (await service.Client.PostAsync("/v1/sessions", """{"num_features":7}""")).ExpectProblem("limit-reached", "a session has at most 6 features (Limits:MaxFeatures), got 7");
+        await service.CreateAsync("""{"num_features":6}""");
+    }
+
+    /// <summary>With one statistic per position the batch decides, or values from outside do.</summary>
+    [Fact]
+    public async Task Neither_a_batch_nor_a_put_makes_more_features_than_allowed()
+    {
+        using var service = Service.With(("Limits:MaxFeatures", "6"));
+        var session = await service.CreateAsync("""{"num_features":2,"granularity":"per_activation"}""");
+        (await session.RefusedAsync(s => s.TrainAsync(Batch.Random(1, 3, 2, 4), retain: true))).ExpectProblem("limit-reached", "Limits:MaxFeatures), got 8");
+        Assert.Equal(0, service.RetainedBytes);
+        (await session.RefusedAsync(s => s.PutParametersAsync("""{"gamma":[1,2,3,4,5,6,7,8]}"""))).ExpectProblem("limit-reached");
+        (await session.RefusedAsync(s => s.PutRunningStatsAsync("""{"running_var":[1,2,3,4,5,6,7,8]}"""))).ExpectProblem("limit-reached");
+        var x = Batch.Random(1, 3, 2, 4);
+        (await session.RefusedAsync(s => s.BackwardAsync(x, x, update: """{"optimizer":"sgd"}"""))).ExpectProblem("limit-reached");
+        (await session.TrainAsync(Batch.Random(1, 3, 2, 3))).Expect(200);
+    }
+
+    [Fact]
+    public async Task The_states_of_all_sessions_stay_within_their_budget()
+    {
+        using var service = Service.With(("Sessions:MaxResidentBytes", "300000"));
+        var sessions = new List<SessionClient>();
+        while (true)
+        {
+            var answer = await service.Client.PostAsync("/v1/sessions", """{"num_features":1000}""");
+            if (answer.Status != 201)
+            {
+                answer.ExpectProblem("limit-reached", "Sessions:MaxResidentBytes allows 300000");
+                break;
+            }
+            sessions.Add(new SessionClient(service.Client, answer.Name));
+        }
+        // Gamma, beta, mean and variance of 1000 doubles are 32 kB at the least.
+        Assert.InRange(sessions.Count, 1, 9);
+        (await sessions[0].DeleteAsync()).Expect(204);
+        await service.CreateAsync("""{"num_features":1000}""");
+        (await service.Client.PostAsync("/v1/sessions", """{"num_features":1000}""")).ExpectProblem("limit-reached");
+    }
+
+    /// <summary>A step adds the last batch to the state, an update the optimizer's buffers.</summary>
+    [Fact]
+    public async Task What_makes_a_state_larger_is_refused_where_there_is_no_room()
+    {
+        using var service = Service.With(("Sessions:MaxResidentBytes", "80000"));
+        var session = await service.CreateAsync("""{"num_features":1000}""");
+        var x = Batch.Random(1, 2, 1000);
+        (await session.RefusedAsync(s => s.TrainAsync(x, retain: true))).ExpectProblem("limit-reached", "Sessions:MaxResidentBytes allows 80000");
+        Assert.Equal(0, service.RetainedBytes);
+        (await session.RefusedAsync(s => s.BackwardAsync(x, x, update: """{"optimizer":"adam"}"""))).ExpectProblem("limit-reached");
+        (await session.InferAsync(x)).Expect(200);
+        (await session.PutParametersAsync($"{{\"gamma\":{Batch.Array(Enumerable.Repeat(2.0, 1000))}}}")).Expect(200);
+        (await session.DeleteAsync()).Expect(204);
+        await service.CreateAsync("""{"num_features":1000}""");
+    }
+
+    /// <summary>What is refused must not count: neither a name that is taken nor a change that is not made.</summary>
+    [Fact]
+    public async Task Refusals_use_up_nothing_of_a_budget()
+    {
+        using var service = Service.With(("Sessions:MaxResidentBytes", "200000"));
+        var session = await service.CreateAsync("""{"name":"one","num_features":1000}""");
+        for (var i = 0; i < 20; i++)
+        {
+            (await service.Client.PostAsync("/v1/sessions", """{"name":"one","num_features":1000}""")).ExpectProblem("session-exists");
+            (await session.TrainAsync("""{"x":[[1,2],[3,4]]}""")).ExpectProblem("shape-mismatch");
+            (await session.PatchAsync("""{"eps":0.5,"labels":{"a":"b"}}""", ("If-Match", "\"9\""))).ExpectProblem("version-conflict");
+        }
+        var x = Batch.Random(1, 2, 1000);
+        (await session.TrainAsync(x)).Expect(200);
+        await service.CreateAsync("""{"name":"two","num_features":1000}""");
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task A_body_may_be_as_large_as_the_limit_and_no_larger(bool hasLength)
+    {
+        using var service = Service.With(("Limits:MaxBodyBytes", "2000"));
+        var session = await service.CreateAsync("""{"num_features":2}""");
+        (await SendAsync(service, session, 2000, hasLength)).Expect(200);
+        foreach (var length in (int[])[2001, 2100, 1_000_000])
+        {
+            var answer = await session.RefusedAsync(s => SendAsync(service, s, length, hasLength));
+            answer.ExpectProblem("payload-too-large", "the body must be at most 2000 bytes (Limits:MaxBodyBytes), got ");
+        }
+    }
+
+    private static Task<Answer> SendAsync(Service service, SessionClient session, int length, bool hasLength)
+    {
+        var body = Encoding.UTF8.GetBytes("""{"x":[[1,2],[3,4]]}""".PadRight(length));
+        return service.Client.SendAsync(HttpMethod.Post, $"{session.Path}/train-step",
+            hasLength ? ServiceClient.JsonContent(body) : new UnannouncedContent(body));
+    }
+
+    // A body whose length nobody knows in advance.
+    private sealed class UnannouncedContent : HttpContent
+    {
+        private readonly byte[] _body;
+
+        public UnannouncedContent(byte[] body)
+        {
+            _body = body;
+            Headers.ContentType = new("application/json");
+        }
+
+        protected override Task SerializeToStreamAsync(Stream stream, System.Net.TransportContext? context) => stream.WriteAsync(_body).AsTask();
+
+        protected override bool TryComputeLength(out long length)
+        {
+            length = 0;
+            return false;
+        }
+    }
+}

@@ -1,0 +1,92 @@
+using BnService.Api.Tests.Expected;
+using BnService.Api.Tests.Harness;
+using BnService.Core.Simd;
+
+namespace BnService.Api.Tests.Running;
+
+public sealed class ConfigurationTests
+{
+    [Theory]
+    [InlineData("Retention__MaxBytes", "-1", "Retention:MaxBytes must be from 0 to 2^50 bytes, got '-1'")]
+    [InlineData("Retention__MaxBytes", "abc", "'abc' at 'Retention:MaxBytes' to type 'System.Int64'")]
+    [InlineData("Retention__TimeToLive", "00:00:00", "Retention:TimeToLive must be from 00:00:00.001 to 365 days, got '00:00:00'")]
+    [InlineData("Compute__Width", "77", "Compute:Width must be auto, 512, 256, 128 or 1, got '77'")]
+    [InlineData("Compute__Threads", "0", "Compute:Threads must be from 1 to 1024, got '0'")]
+    [InlineData("Storage__Engine", "nosuch", "Storage:Engine must be memory, got 'nosuch'")]
+    [InlineData("Sessions__MaxResidentBytes", "1", "Sessions:MaxResidentBytes must be from 1024 to 2^50 bytes, got '1'")]
+    [InlineData("Limits__MaxBodyBytes", "5", "Limits:MaxBodyBytes must be from 1024 to 2^30 bytes, got '5'")]
+    [InlineData("Limits__MaxFeatures", "0", "Limits:MaxFeatures must be from 1 to 2^26, got '0'")]
+    [InlineData("Limits__MaxSessions", "1.5", "'1.5' at 'Limits:MaxSessions' to type 'System.Int32'")]
+    [InlineData("Shutdown__Drain", "-00:00:01", "Shutdown:Drain must be from 00:00:00 to 01:00:00, got '-00:00:01'")]
+    public async Task A_wrong_value_ends_the_start_with_its_key_and_what_is_allowed(string name, string value, string words)
+    {
+        var (exitCode, _, errors) = await ServiceProcess.RunAsync([], (name, value), ("ASPNETCORE_URLS", "http://127.0.0.1:0"));
+        Assert.Equal(1, exitCode);
+        Assert.Contains(words, errors, StringComparison.Ordinal);
+        Assert.DoesNotContain("   at ", errors, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Several_wrong_values_are_all_told()
+    {
+        var (exitCode, _, errors) = await ServiceProcess.RunAsync(["--Compute:Threads", "0"],
+            ("Retention__MaxBytes", "-1"), ("Compute__Width", "77"), ("ASPNETCORE_URLS", "http://127.0.0.1:0"));
+        Assert.Equal(1, exitCode);
+        foreach (var key in (string[])["Retention:MaxBytes must be", "Compute:Threads must be", "Compute:Width must be"])
+            Assert.Contains(key, errors, StringComparison.Ordinal);
+        Assert.DoesNotContain("   at ", errors, StringComparison.Ordinal);
+    }
+
+    /// <summary>A width that the machine has not is refused by name; every other one computes the same layer.</summary>
+    [Theory]
+    [InlineData(1)]
+    [InlineData(128)]
+    [InlineData(256)]
+    [InlineData(512)]
+    public async Task Every_vector_width_that_the_machine_has_works(int width)
+    {
+        if (!VectorWidths.IsSupported((VectorWidth)width))
+        {
+            var (exitCode, _, errors) = await ServiceProcess.RunAsync([], ("Compute__Width", $"{width}"));
+            Assert.Equal(1, exitCode);
+            Assert.Contains($"Compute:Width must be auto or at most {(int)VectorWidths.Widest}", errors, StringComparison.Ordinal);
+            return;
+        }
+        using var service = Service.With(("Compute:Width", $"{width}"));
+        foreach (var shape in (int[][])[[37, 19], [5, 3, 7, 9]])
+        {
+            var session = await service.CreateAsync($$"""{"num_features":{{shape[1]}}}""");
+            var (x, dy, layer) = (Batch.Random(1, shape), Batch.Random(2, shape), new ReferenceLayer(shape[1]));
+            var answer = (await session.TrainAsync(x, retain: true)).Expect(200);
+            Accuracy.Outputs_are(layer.Train(x), x, answer.Tensor("y"));
+            Accuracy.Batch_statistics_are(layer.StatisticsOf(x), x, answer);
+            Accuracy.Outputs_are(layer.Infer(x), x, (await session.InferAsync(x)).Expect(200).Tensor("y"));
+            Accuracy.Gradients_are(layer.BackwardThroughBatch(x, dy), x, (await session.BackwardAsync(answer.StepId!, dy)).Expect(200));
+        }
+    }
+
+    /// <summary>The partition of a sum depends on the shape alone: the same bits for any number of threads and under any load.</summary>
+    [Theory]
+    [InlineData(4000, 48)]
+    [InlineData(16, 3, 64, 64)]
+    public async Task The_number_of_threads_does_not_show_in_any_bit(params int[] shape)
+    {
+        var x = Batch.Random(1, shape).Json;
+        var dy = Batch.Random(2, shape).Json;
+        var answers = new List<string[]>();
+        foreach (var threads in (string[])["1", "2", "7"])
+        {
+            using var service = Service.With(("Compute:Threads", threads));
+            var session = await service.CreateAsync($$"""{"num_features":{{shape[1]}},"activation":"relu"}""");
+            var first = (await session.TrainAsync($$"""{"x":{{x}},"retain":false}""")).Expect(200).Text;
+            // Under load as well.
+            var rest = await Task.WhenAll(
+                Task.Run(() => session.InferAsync($$"""{"x":{{x}}}""")),
+                Task.Run(() => session.BackwardAsync($$"""{"x":{{x}},"dy":{{dy}}}""")),
+                Task.Run(() => session.BackwardAsync($$"""{"x":{{x}},"dy":{{dy}},"mode":"inference"}""")));
+            answers.Add([first, .. rest.Select(answer => answer.Expect(200).Text)]);
+        }
+        // Not by Assert.Equal: of megabytes it would print megabytes.
+        Assert.All(answers, others => Assert.True(others.SequenceEqual(answers[0]), "the bits differ"));
+    }
+}

@@ -1,0 +1,143 @@
+using BnService.Core.Normalizers;
+using BnService.Core.Simd;
+using BnService.Core.Statistics;
+using BnService.Core.Tests.Expected;
+
+namespace BnService.Core.Tests.Contract;
+
+/// <summary>
+/// What batch normalization must do with vectors of any width. A width that the machine does not have runs in software, so that one
+/// process checks all four.
+/// </summary>
+public abstract partial class NormalizationContract
+{
+    // Of mathematics.md. They are what was promised, not what was measured.
+    private const double StatisticsTolerance = 1e-12, GradientTolerance = 2e-6;
+
+    private static readonly int[] ThreadCounts = [1, 2, 7];
+    private readonly VectorWidth _width;
+
+    protected NormalizationContract(VectorWidth width) => _width = width;
+
+    public static TheoryData<string> AllBatches => [.. BatchCatalog.Small, .. BatchCatalog.Large];
+
+    private ComputeSettings Settings(int threads = 1) => new(_width, threads);
+
+    // Results of any size go past the caches, as otherwise only large ones do.
+    private ComputeSettings Streaming(int threads = 1) => new(_width, threads) { StreamingBytes = 0 };
+
+    private Moments MomentsOf(Batch batch, int threads = 1) => Forward.BatchMoments(batch.Plan, batch.X, Settings(threads));
+
+    private float[] Output(Batch batch, AffineMap map, Activation activation, int threads = 1)
+    {
+        var y = new float[batch.X.Length];
+        Array.Fill(y, float.NaN);
+        Forward.Apply(batch.Plan, batch.X, map, activation, y, Settings(threads));
+        return y;
+    }
+
+    private float[] TrainingOutput(Batch batch, Activation activation = Activation.None, int threads = 1)
+    {
+        using var map = AffineMap.Of(MomentsOf(batch, threads), batch.Gamma, batch.Beta, batch.Eps);
+        return Output(batch, map, activation, threads);
+    }
+
+    private float[] InferenceOutput(Batch batch, Activation activation = Activation.None, int threads = 1)
+    {
+        using var map = AffineMap.Of(batch.Running, batch.Gamma, batch.Beta, batch.Eps);
+        return Output(batch, map, activation, threads);
+    }
+
+    private float[] ThroughRelu(Batch batch, AffineMap map, int threads = 1)
+    {
+        var gated = new float[batch.X.Length];
+        Backward.ThroughRelu(batch.Plan, batch.X, batch.Dy, map, gated, Settings(threads));
+        return gated;
+    }
+
+    private (float[] Dx, ParameterGradients Parameters) TrainingGradients(Batch batch, float[] dy, int threads = 1)
+    {
+        var dx = new float[dy.Length];
+        Array.Fill(dx, float.NaN);
+        return (dx, Backward.Training(batch.Plan, batch.X, dy, MomentsOf(batch, threads), batch.Gamma, batch.Eps, dx, Settings(threads)));
+    }
+
+    private (float[] Dx, ParameterGradients Parameters) InferenceGradients(Batch batch, float[] dy, int threads = 1)
+    {
+        var dx = new float[dy.Length];
+        Array.Fill(dx, float.NaN);
+        return (dx, Backward.Inference(batch.Plan, batch.X, dy, batch.Running, batch.Gamma, batch.Eps, dx, Settings(threads)));
+    }
+
+    private static void AssertMoments(Batch batch, Moments moments)
+    {
+        Assert.Equal(batch.Reference.Count, moments.Count);
+        Assert.Equal(batch.Reference.Statistics, moments.Channels);
+        var variance = moments.Variance(unbiased: false);
+        for (var s = 0; s < variance.Length; s++)
+        {
+            var largest = batch.Members[s].Max(i => Math.Abs((double)batch.X[i]));
+            var exact = batch.Statistics[s];
+            AssertWithin(StatisticsTolerance * largest, exact.Mean, moments.Mean[s], $"mean[{s}]");
+            AssertWithin(StatisticsTolerance * exact.Variance, exact.Variance, variance[s], $"variance[{s}]");
+        }
+    }
+
+    private static void AssertSameMoments(Moments expected, Moments actual)
+    {
+        Assert.Equal(expected.Count, actual.Count);
+        AssertSameBits(expected.Mean, actual.Mean);
+        AssertSameBits(expected.MeanResidual, actual.MeanResidual);
+        AssertSameBits(expected.M2, actual.M2);
+    }
+
+    private static void AssertOutput(ExactOutput expected, float[] y, Activation activation = Activation.None)
+    {
+        var (share, element) = expected.Worst(y, activation == Activation.Relu);
+        Assert.True(share <= 1, $"y[{element}] is {share:G4} times as far off as allowed: " +
+            $"got {(element < 0 ? 0 : y[element]):R}, exact is {(element < 0 ? 0 : expected[element]):R}");
+    }
+
+    private static void AssertTrainingGradients(
+        Batch batch, ReferenceGradients expected, (float[] Dx, ParameterGradients Parameters) actual, float[] dy)
+    {
+        // Where the terms of dx cancel, the double reference itself knows it only to a part of their size.
+        var deviation = Array.ConvertAll(batch.Statistics, s => Math.Sqrt(s.Variance + batch.Eps));
+        var terms = Norm(dy.Select((g, i) => (batch.Gamma?[batch.Reference.StatisticOf(i)] ?? 1) * g / deviation[batch.Reference.StatisticOf(i)]));
+        Assert.True(double.IsFinite(terms), "the terms of dx are not finite");
+        AssertNear(expected.Dx, Batch.Widened(actual.Dx), 1e-14 * terms, "dx");
+        AssertParameterGradients(expected, actual.Parameters, dy);
+    }
+
+    private static void AssertInferenceGradients(
+        ReferenceGradients expected, (float[] Dx, ParameterGradients Parameters) actual, float[] dy)
+    {
+        AssertNear(expected.Dx, Batch.Widened(actual.Dx), 0, "dx");
+        AssertParameterGradients(expected, actual.Parameters, dy);
+    }
+
+    private static void AssertParameterGradients(ReferenceGradients expected, ParameterGradients actual, float[] dy)
+    {
+        AssertNear(expected.DGamma, actual.DGamma, 1e-14 * Norm(Batch.Widened(dy)), "dγ");
+        AssertNear(expected.DBeta, actual.DBeta, 1e-14 * Norm(Batch.Widened(dy)), "dβ");
+    }
+
+    private static void AssertNear(double[] expected, double[] actual, double unknown, string name)
+    {
+        Assert.Equal(expected.Length, actual.Length);
+        AssertWithin((GradientTolerance * Norm(expected)) + unknown, 0, Norm(expected.Zip(actual, (e, a) => e - a)), $"‖error of {name}‖");
+    }
+
+    private static double Norm(IEnumerable<double> values) => Math.Sqrt(values.Sum(v => v * v));
+
+    private static void AssertWithin(double tolerance, double expected, double actual, string name) =>
+        Assert.True(Math.Abs(actual - expected) <= tolerance, $"{name}: expected {expected:R} ± {tolerance:G3}, got {actual:R}");
+}
+
+public sealed class ScalarNormalizationTests() : NormalizationContract(VectorWidth.Scalar);
+
+public sealed class Vector128NormalizationTests() : NormalizationContract(VectorWidth.Bits128);
+
+public sealed class Vector256NormalizationTests() : NormalizationContract(VectorWidth.Bits256);
+
+public sealed class Vector512NormalizationTests() : NormalizationContract(VectorWidth.Bits512);

@@ -1,0 +1,61 @@
+using BnService.Core.Statistics;
+
+namespace BnService.Core.Tests.Statistics;
+
+public sealed class MomentsTests
+{
+    [Fact]
+    public void Variances_divide_by_the_count_or_by_one_less()
+    {
+        var moments = new Moments(5, [1, 2], [0, 0], [20, 8]);
+        Assert.Equal([4, 1.6], moments.Variance(unbiased: false));
+        Assert.Equal([5, 2], moments.Variance(unbiased: true));
+        Assert.Equal([0], new Moments(1, [3], [0], [0]).Variance(unbiased: true));
+        Assert.Equal([0], Moments.Empty(1).Variance(unbiased: false));
+    }
+
+    [Fact]
+    public void Merging_by_hand()
+    {
+        // 1, 3 and 5, 7, 9: mean 5, squared deviations 16 + 4 + 0 + 4 + 16.
+        var merged = Moments.Merge(new Moments(2, [2], [0], [2]), new Moments(3, [7], [0], [8]));
+        Assert.Equal(5, merged.Count);
+        Assert.Equal([5], merged.Mean);
+        Assert.Equal(40, merged.M2[0], 1e-14);
+    }
+
+    [Fact]
+    public void An_empty_side_is_skipped()
+    {
+        var moments = new Moments(2, [2], [1e-20], [2]);
+        Assert.Same(moments, Moments.Merge(moments, Moments.Empty(1)));
+        Assert.Same(moments, Moments.Merge(Moments.Empty(1), moments));
+        Assert.Equal(0, Moments.Merge(Moments.Empty(1), Moments.Empty(1)).Count);
+    }
+
+    [Fact]
+    public void Merging_keeps_what_rounding_the_mean_left_over()
+    {
+        // The mean of 1 and of 1 + 2⁻⁵² · 4 lies between two doubles' halves: 1 + 2⁻⁵² · 4/3 for one and two values of them.
+        var upper = 1 + Math.ScaleB(4, -52);
+        var merged = Moments.Merge(new Moments(2, [1], [0], [0]), new Moments(1, [upper], [0], [0]));
+        Assert.Equal(1 + Math.ScaleB(1, -52), merged.Mean[0]);
+        Assert.Equal(Math.ScaleB(1.0 / 3, -52), merged.MeanResidual[0], 1e-25);
+    }
+
+    [Fact]
+    public void Different_numbers_of_channels_do_not_merge() =>
+        Assert.Throws<ArgumentException>("b", () => Moments.Merge(Moments.Empty(2), Moments.Empty(3)));
+
+    [Fact]
+    public void Poison_survives_a_merge()
+    {
+        var poisoned = new Moments(2, [double.PositiveInfinity, 0], [0, 0], [double.NaN, 1]);
+        var merged = Moments.Merge(poisoned, new Moments(3, [1, 1], [0, 0], [1, 1]));
+        Assert.False(merged.IsFinite);
+        Assert.False(double.IsFinite(merged.Mean[0]));
+        Assert.Equal(double.NaN, merged.M2[0]);
+        Assert.Equal(0.6, merged.Mean[1], 1e-15);
+        Assert.False(Moments.Merge(new Moments(3, [1, 1], [0, 0], [1, 1]), poisoned).IsFinite);
+    }
+}
