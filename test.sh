@@ -71,10 +71,12 @@ if wanted readme; then
 fi
 if wanted container; then
     heading "the container"
-    if { command -v docker && docker info || command -v podman || have buildah buildah debootstrap; } >/dev/null 2>&1; then
+    # The script picks its engine itself; buildah is the one that can be installed and needs no daemon.
+    engine() { command -v docker && docker info || command -v podman || have buildah buildah debootstrap; }
+    if engine >/dev/null 2>&1 && have curl curl && have python3 python3; then
         step "container" docker/smoke.sh
     else
-        leave_out "container (needs docker, podman or buildah)"
+        leave_out "container (needs docker, podman or buildah, and curl and python3)"
     fi
 fi
 

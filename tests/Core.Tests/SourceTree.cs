@@ -65,6 +65,7 @@ internal static partial class SourceTree
     }
 
     // Line comments, block comments, raw strings, verbatim strings, strings and characters, whichever begins first.
-    [GeneratedRegex("""//[^\n]*|/\*.*?\*/|("{3,}).*?\1|\$?@\$?"(?:""|[^"])*"|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])+'""", RegexOptions.Singleline)]
+    [GeneratedRegex(
+        """//[^\n]*|/\*.*?\*/|("{3,}).*?\1|\$?@\$?"(?:""|[^"])*"|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])+'""", RegexOptions.Singleline)]
     private static partial Regex Ignored();
 }

@@ -54,8 +54,7 @@ internal sealed class BodyBuffer : IDisposable
         var reader = request.BodyReader;
         while (true)
         {
-            // Ends by itself when the client goes. Cancelled, it would leave Kestrel's reader in a state that Kestrel reports as an error.
-            var read = await reader.ReadAsync(CancellationToken.None);
+            var read = await reader.ReadAsync(request.HttpContext.RequestAborted);
             if (Length + read.Buffer.Length > limit) throw TooLarge(limit, $"{Length + read.Buffer.Length} or more");
             Append(read.Buffer);
             reader.AdvanceTo(read.Buffer.End);

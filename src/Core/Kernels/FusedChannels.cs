@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics.X86;
 using BnService.Core.Simd;
 using BnService.Core.Tensors;
@@ -49,7 +48,6 @@ internal readonly unsafe struct FusedChannels<TTerms, TFinish, TOperator, TStore
         if (TStore.IsStreaming && Sse.IsSupported) Sse.StoreFence();
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private PairSum Sum<TVector>(int channel)
         where TVector : struct, IVector<TVector, double>
     {

@@ -16,14 +16,14 @@ internal readonly unsafe struct RowSums<TTerms>(TTerms terms, RowSegments segmen
 {
     private const int Depth = 256;
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public void Run<TSingle, TDouble>(int item)
         where TSingle : struct, IVector<TSingle, float>
         where TDouble : struct, IVector<TDouble, double> =>
         partials[item] = Segment<TDouble>(terms, segments, item, shifts[segments.Channel(item)]);
 
     /// <summary>The sums of one segment.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    /// <remarks>An entry of compilation: inlined more than once into a caller, its lanes would no longer fit into registers.</remarks>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static PairSum Segment<TVector>(TTerms terms, RowSegments segments, int item, double shift)
         where TVector : struct, IVector<TVector, double>
     {
@@ -31,13 +31,11 @@ internal readonly unsafe struct RowSums<TTerms>(TTerms terms, RowSegments segmen
         var count = TVector.Count;
         var k = TVector.Broadcast(shift);
         var sum = default(PairSum);
-        PairLanes<TVector> lanes0 = default, lanes1 = default, lanes2 = default, lanes3 = default;
-        var depth = 0;
-        for (var run = 0; run < runs; run++)
+        var (element, end) = (start, start + length);
+        for (var run = 0; run < runs;)
         {
-            var element = start + (run * stride);
-            var end = element + length;
-            while (end - element >= 4 * count)
+            PairLanes<TVector> lanes0 = default, lanes1 = default, lanes2 = default, lanes3 = default;
+            for (var depth = 0; depth < Depth && run < runs; depth++)
             {
                 // As many rounds of four vectors as this run has and the lanes may still take.
                 var rounds = (int)Math.Min((end - element) / (4 * count), Depth - depth);
@@ -49,37 +47,26 @@ internal readonly unsafe struct RowSums<TTerms>(TTerms terms, RowSegments segmen
                     lanes2.Add(terms, element + (2 * count), k);
                     lanes3.Add(terms, element + (3 * count), k);
                 }
-                if (depth < Depth) break;
-                Flush(ref sum, ref lanes0, ref lanes1, ref lanes2, ref lanes3);
-                depth = 0;
+                if (end - element >= 4 * count) continue;
+                if (end - element >= 2 * count)
+                {
+                    lanes0.Add(terms, element, k);
+                    lanes1.Add(terms, element + count, k);
+                    element += 2 * count;
+                }
+                if (end - element >= count)
+                {
+                    lanes2.Add(terms, element, k);
+                    element += count;
+                }
+                if (end > element) lanes3.Add(terms, element, (int)(end - element), k);
+                run++;
+                element = start + (run * stride);
+                end = element + length;
             }
-            if (end - element >= 2 * count)
-            {
-                lanes0.Add(terms, element, k);
-                lanes1.Add(terms, element + count, k);
-                element += 2 * count;
-            }
-            if (end - element >= count)
-            {
-                lanes2.Add(terms, element, k);
-                element += count;
-            }
-            if (end > element) lanes3.Add(terms, element, (int)(end - element), k);
-            if (++depth < Depth) continue;
-            Flush(ref sum, ref lanes0, ref lanes1, ref lanes2, ref lanes3);
-            depth = 0;
+            var lanes = lanes0 + lanes1 + (lanes2 + lanes3);
+            sum.Add(lanes.U.Sum(), lanes.UV.Sum(), lanes.UU.Sum());
         }
-        Flush(ref sum, ref lanes0, ref lanes1, ref lanes2, ref lanes3);
         return sum;
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Flush<TVector>(
-        ref PairSum sum, ref PairLanes<TVector> lanes0, ref PairLanes<TVector> lanes1, ref PairLanes<TVector> lanes2, ref PairLanes<TVector> lanes3)
-        where TVector : struct, IVector<TVector, double>
-    {
-        var lanes = lanes0 + lanes1 + (lanes2 + lanes3);
-        sum.Add(lanes.U.Sum(), lanes.UV.Sum(), lanes.UU.Sum());
-        lanes0 = lanes1 = lanes2 = lanes3 = default;
     }
 }

@@ -19,9 +19,13 @@ public static unsafe class Forward
         RequireLength(plan, x.Length, nameof(x));
         if (plan.Count == 0) return Moments.Empty(plan.Statistics);
         var finish = new MomentsFinish(plan);
-        using var shifts = FirstValuesMean(plan.View, x);
+        using var shifts = NativeBuffer.Rent((long)plan.Statistics * sizeof(double));
+        var k = (double*)shifts.Pointer;
         fixed (float* source = x)
-            ChannelSums.Run(new MomentTerms(source), finish, plan.View, (double*)shifts.Pointer, compute);
+        {
+            FirstValues.Mean(source, plan.View, k, compute);
+            ChannelSums.Run(new MomentTerms(source), finish, plan.View, k, compute);
+        }
         return finish.Moments;
     }
 
@@ -49,11 +53,12 @@ public static unsafe class Forward
         if (plan.Count == 0) return Moments.Empty(plan.Statistics);
         using var map = AffineMap.Unset(plan.Statistics);
         var finish = new MomentsFinish(plan, map, gamma, beta, eps);
-        using var shifts = FirstValuesMean(plan.View, x);
+        using var shifts = NativeBuffer.Rent((long)plan.Statistics * sizeof(double));
+        var k = (double*)shifts.Pointer;
         fixed (float* source = x, destination = y)
         {
+            FirstValues.Mean(source, plan.View, k, compute);
             var terms = new MomentTerms(source);
-            var k = (double*)shifts.Pointer;
             if (activation == Activation.Relu)
                 FusedPass.Run(terms, finish, new Affine<RectifiedOutput>(source, null, destination), 1, plan.View, k, map.Constants, compute);
             else
@@ -93,22 +98,5 @@ public static unsafe class Forward
     internal static void RequireLength(NormalizationPlan plan, int length, string name)
     {
         if (length != plan.View.Count) throw new ArgumentException($"expected {plan.View.Count} elements, got {length}", name);
-    }
-
-    // K: the mean of the channel's first 8, 4, 2 values or its first one. A power of two, so that K is exact where they are all equal
-    // and a constant channel has deviations of exactly 0. A float, so that x − K is exact in double for all but very unequal magnitudes.
-    private static NativeBuffer FirstValuesMean(ChannelView view, ReadOnlySpan<float> x)
-    {
-        var shifts = NativeBuffer.Rent((long)view.Channels * sizeof(double));
-        var shiftOfChannel = shifts.Span<double>(view.Channels);
-        var adjacent = view.IsColumns ? view.Outer : view.Inner;
-        var (count, stride) = (adjacent >= 8 ? 8 : adjacent >= 4 ? 4 : adjacent >= 2 ? 2 : 1, view.IsColumns ? view.Channels : 1);
-        for (var c = 0; c < shiftOfChannel.Length; c++)
-        {
-            var sum = 0.0;
-            for (var i = 0; i < count; i++) sum += x[(c * view.Inner) + (i * stride)];
-            shiftOfChannel[c] = double.IsFinite(sum) ? (float)(sum / count) : 0;
-        }
-        return shifts;
     }
 }

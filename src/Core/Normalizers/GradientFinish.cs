@@ -8,6 +8,8 @@ namespace BnService.Core.Normalizers;
 /// <summary>The gradients of a channel through its own statistics, and the constants of its dx.</summary>
 internal readonly struct TrainingGradientFinish(Moments batch, double[]? gamma, double eps, ChannelConstants constants) : IChannelFinish
 {
+    private readonly double _perValue = 1.0 / batch.Count;
+
     // Below this share of its terms' squared norm dx has cancelled so far that float terms would cost it more than 2e-6 of its norm.
     private const double CancellationShare = 1.0 / 64;
 
@@ -17,20 +19,20 @@ internal readonly struct TrainingGradientFinish(Moments batch, double[]? gamma, 
 
     public bool Finish(int channel, in PairSum sum, ref double shift)
     {
-        var (mean, m2, count) = (batch.Mean[channel], batch.M2[channel], batch.Count);
-        var s = AffineMap.InverseDeviation(m2 / count, eps);
+        var (mean, m2) = (batch.Mean[channel], batch.M2[channel]);
+        var s = AffineMap.InverseDeviation(m2 * _perValue, eps);
         var center = AffineMap.CenterOf(mean);
         var residual = mean - center + batch.MeanResidual[channel];
         var dBeta = Gradients.DBeta[channel] = sum.U;
         var dGamma = Gradients.DGamma[channel] = s * (sum.UV - (residual * dBeta));
         var a = (gamma?[channel] ?? 1) * s;
-        var b = -a * s * dGamma / count;
+        var b = -a * s * dGamma * _perValue;
         constants[Center, channel] = center;
         constants[A, channel] = a;
         constants[B, channel] = b;
-        constants[C, channel] = (-a * dBeta / count) - (b * residual);
+        constants[C, channel] = (-a * dBeta * _perValue) - (b * residual);
         // Σ(g − dβ/m − x̂·dγ/m)², with Σx̂ = 0 and Σx̂² = M2·s².
-        var remainder = sum.UU - (dBeta * dBeta / count) - (dGamma * dGamma / count * (2 - (m2 * s * s / count)));
+        var remainder = sum.UU - (dBeta * dBeta * _perValue) - (dGamma * dGamma * _perValue * (2 - (m2 * s * s * _perValue)));
         if (remainder < CancellationShare * sum.UU || Math.Abs(center) >= AffineMap.LargeCenter) constants.RequireDouble(channel);
         return true;
     }

@@ -34,7 +34,8 @@ public sealed class CommitTests : IDisposable
     {
         var session = await _service.CreateAsync("""{"num_features":3}""");
         _store.BeforeNextUpdate = async () => (await session.TrainAsync(Other)).Expect(200);
-        (await session.TrainAsync($$"""{"x":{{X.Json}},"retain":true}""", ("If-Match", "\"1\""))).ExpectProblem("version-conflict", "at version \"2\"");
+        (await session.TrainAsync($$"""{"x":{{X.Json}},"retain":true}""", ("If-Match", "\"1\"")))
+            .ExpectProblem("version-conflict", "at version \"2\"");
         Assert.Equal(2, (await session.GetAsync()).Version);
         Assert.Equal(0, _service.RetainedBytes);
     }

@@ -7,7 +7,7 @@ namespace BnService.Api.Tests.Expected;
 public sealed record Batch(int[] Shape, float[] Data)
 {
     /// <summary>The form {"shape", "data"}.</summary>
-    public string Json => new StringBuilder("{\"shape\":[").AppendJoin(',', Shape).Append("],\"data\":[").AppendJoin(',', Data.Select(Text)).Append("]}").ToString();
+    public string Json => $"{{\"shape\":[{string.Join(',', Shape)}],\"data\":[{string.Join(',', Data.Select(Text))}]}}";
 
     /// <summary>The form of nested arrays.</summary>
     public string NestedJson
@@ -45,7 +45,8 @@ public sealed record Batch(int[] Shape, float[] Data)
         : $"\"{value.ToString(CultureInfo.InvariantCulture)}\"";
 
     /// <summary>A flat array.</summary>
-    public static string Array(IEnumerable<double> values) => $"[{string.Join(',', values.Select(value => value.ToString("R", CultureInfo.InvariantCulture)))}]";
+    public static string Array(IEnumerable<double> values) =>
+        $"[{string.Join(',', values.Select(value => value.ToString("R", CultureInfo.InvariantCulture)))}]";
 
     private int AppendNested(StringBuilder json, int axis, int index)
     {

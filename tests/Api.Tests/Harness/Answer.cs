@@ -80,8 +80,10 @@ public sealed class Answer
         Assert.Equal(["shape", "data"], tensor.EnumerateObject().Select(property => property.Name));
         return new Batch(
             [.. tensor.GetProperty("shape").EnumerateArray().Select(dimension => dimension.GetInt32())],
-            [.. tensor.GetProperty("data").EnumerateArray().Select(element => element.ValueKind == JsonValueKind.Number ? element.GetSingle() : (float)Number(element))]);
+            [.. tensor.GetProperty("data").EnumerateArray().Select(Element)]);
     }
+
+    private static float Element(JsonElement element) => element.ValueKind == JsonValueKind.Number ? element.GetSingle() : (float)Number(element);
 
     /// <summary>A number, or one of the three strings that stand for what is not finite.</summary>
     public static double Number(JsonElement element) => element.ValueKind == JsonValueKind.Number

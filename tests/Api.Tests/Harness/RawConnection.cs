@@ -8,7 +8,7 @@ namespace BnService.Api.Tests.Harness;
 /// <summary>A TCP connection to the service, byte by byte: for clients that break the rules, pause or go away.</summary>
 public sealed class RawConnection : IDisposable
 {
-    private readonly Socket _socket = new(SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
+    private readonly Socket _socket = new(SocketType.Stream, ProtocolType.Tcp) { NoDelay = true, ReceiveBufferSize = 64 << 10 };
 
     private RawConnection()
     {

@@ -27,8 +27,10 @@ public sealed class SchemaCheck(ApiDocument document, string what)
         }
         if (schema.TryGetProperty("enum", out var members) && !members.EnumerateArray().Any(member => JsonElement.DeepEquals(member, value)))
             return $"{path} is {value}, not one of {members}";
-        if (schema.TryGetProperty("type", out var type) && !TypesOf(type).Contains(TypeOf(value)) && !(TypeOf(value) == "integer" && TypesOf(type).Contains("number")))
-            return $"{path} is {TypeOf(value)}, not {type}";
+        // Every integer is a number.
+        var kind = TypeOf(value);
+        if (schema.TryGetProperty("type", out var type) && !TypesOf(type).Any(name => name == kind || (name == "number" && kind == "integer")))
+            return $"{path} is {kind}, not {type}";
         return value.ValueKind switch
         {
             JsonValueKind.Object => MisfitOfObject(value, schema, path),

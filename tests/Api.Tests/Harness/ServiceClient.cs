@@ -8,7 +8,8 @@ public sealed class ServiceClient(HttpClient http)
 {
     private static readonly MediaTypeHeaderValue JsonType = new("application/json");
 
-    public Task<Answer> GetAsync(string path, params (string Name, string Value)[] headers) => SendAsync(HttpMethod.Get, path, null, headers);
+    public Task<Answer> GetAsync(string path, params (string Name, string Value)[] headers) =>
+        SendAsync(HttpMethod.Get, path, null, headers);
 
     public Task<Answer> PostAsync(string path, string? json, params (string Name, string Value)[] headers) =>
         SendAsync(HttpMethod.Post, path, JsonContent(json), headers);
@@ -19,7 +20,8 @@ public sealed class ServiceClient(HttpClient http)
     public Task<Answer> PatchAsync(string path, string? json, params (string Name, string Value)[] headers) =>
         SendAsync(HttpMethod.Patch, path, JsonContent(json), headers);
 
-    public Task<Answer> DeleteAsync(string path, params (string Name, string Value)[] headers) => SendAsync(HttpMethod.Delete, path, null, headers);
+    public Task<Answer> DeleteAsync(string path, params (string Name, string Value)[] headers) =>
+        SendAsync(HttpMethod.Delete, path, null, headers);
 
     public async Task<Answer> SendAsync(HttpMethod method, string path, HttpContent? content, params (string Name, string Value)[] headers)
     {

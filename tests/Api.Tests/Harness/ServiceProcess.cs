@@ -23,7 +23,8 @@ public sealed partial class ServiceProcess : IDisposable
             RedirectStandardError = true,
         };
         // What this process was started with is not what the test is about.
-        foreach (var name in start.Environment.Keys.Where(name => name.StartsWith("ASPNETCORE_", StringComparison.Ordinal)).ToList()) start.Environment.Remove(name);
+        var inherited = start.Environment.Keys.Where(name => name.StartsWith("ASPNETCORE_", StringComparison.Ordinal)).ToList();
+        foreach (var name in inherited) start.Environment.Remove(name);
         start.Environment.Remove("DOTNET_RUNNING_IN_CONTAINER");
         foreach (var (name, value) in environment) start.Environment[name] = value;
         _process = new Process { StartInfo = start };
@@ -48,14 +49,23 @@ public sealed partial class ServiceProcess : IDisposable
     {
         var isPortGiven = environment.Any(variable => variable.Name == "ASPNETCORE_HTTP_PORTS");
         var service = new ServiceProcess([], isPortGiven ? environment : [("ASPNETCORE_URLS", "http://127.0.0.1:0"), .. environment]);
-        await Eventually.TrueAsync(() => service._process.HasExited || service.Listening() is not null, "the service does not listen");
-        Assert.False(service._process.HasExited, service.Errors);
-        service.Address = new Uri($"http://127.0.0.1:{service.Listening()}");
-        return service;
+        try
+        {
+            await Eventually.TrueAsync(() => service._process.HasExited || service.Listening() is not null, "the service does not listen");
+            Assert.False(service._process.HasExited, service.Errors);
+            service.Address = new Uri($"http://127.0.0.1:{service.Listening()}");
+            return service;
+        }
+        catch
+        {
+            service.Dispose();
+            throw;
+        }
     }
 
     /// <summary>Runs the program until it ends by itself.</summary>
-    public static async Task<(int ExitCode, IReadOnlyList<string> Output, string Errors)> RunAsync(string[] arguments, params (string Name, string Value)[] environment)
+    public static async Task<(int ExitCode, IReadOnlyList<string> Output, string Errors)> RunAsync(
+        string[] arguments, params (string Name, string Value)[] environment)
     {
         using var service = new ServiceProcess(arguments, environment);
         var exitCode = await service.ExitAsync();

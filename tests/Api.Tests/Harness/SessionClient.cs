@@ -18,7 +18,8 @@ public sealed class SessionClient(ServiceClient client, string name)
 
     public Task<Answer> PatchAsync(string json, params (string Name, string Value)[] headers) => client.PatchAsync(Path, json, headers);
 
-    public Task<Answer> ResetAsync(string? json, params (string Name, string Value)[] headers) => client.PostAsync($"{Path}/reset", json, headers);
+    public Task<Answer> ResetAsync(string? json, params (string Name, string Value)[] headers) =>
+        client.PostAsync($"{Path}/reset", json, headers);
 
     public Task<Answer> PutParametersAsync(string json, params (string Name, string Value)[] headers) =>
         client.PutAsync($"{Path}/parameters", json, headers);
@@ -27,11 +28,13 @@ public sealed class SessionClient(ServiceClient client, string name)
         client.PutAsync($"{Path}/running-stats", json, headers);
 
     /// <summary>A train-step with a body of the caller's.</summary>
-    public Task<Answer> TrainAsync(string json, params (string Name, string Value)[] headers) => client.PostAsync($"{Path}/train-step", json, headers);
+    public Task<Answer> TrainAsync(string json, params (string Name, string Value)[] headers) =>
+        client.PostAsync($"{Path}/train-step", json, headers);
 
     public Task<Answer> TrainAsync(byte[] json) => client.SendAsync(HttpMethod.Post, $"{Path}/train-step", ServiceClient.JsonContent(json));
 
-    public Task<Answer> TrainAsync(Batch x, bool retain = false) => TrainAsync($$"""{"x":{{x.Json}},"retain":{{(retain ? "true" : "false")}}}""");
+    public Task<Answer> TrainAsync(Batch x, bool retain = false) =>
+        TrainAsync($$"""{"x":{{x.Json}},"retain":{{(retain ? "true" : "false")}}}""");
 
     /// <summary>An inference with a body of the caller's.</summary>
     public Task<Answer> InferAsync(string json) => client.PostAsync($"{Path}/inference", json);
@@ -39,7 +42,8 @@ public sealed class SessionClient(ServiceClient client, string name)
     public Task<Answer> InferAsync(Batch x) => InferAsync($$"""{"x":{{x.Json}}}""");
 
     /// <summary>A backward with a body of the caller's.</summary>
-    public Task<Answer> BackwardAsync(string json, params (string Name, string Value)[] headers) => client.PostAsync($"{Path}/backward", json, headers);
+    public Task<Answer> BackwardAsync(string json, params (string Name, string Value)[] headers) =>
+        client.PostAsync($"{Path}/backward", json, headers);
 
     /// <summary>Backward through a retained step.</summary>
     public Task<Answer> BackwardAsync(string stepId, Batch dy, string? update = null) =>

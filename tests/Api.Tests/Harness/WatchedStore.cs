@@ -14,9 +14,11 @@ public sealed class WatchedStore : ISessionStore
     /// <summary>Runs once, after the next change has been stored and before anybody is told.</summary>
     public Func<Task>? AfterNextUpdate { get; set; }
 
-    public ValueTask<bool> TryInsertAsync(StoredSession session, CancellationToken cancellationToken) => _inner.TryInsertAsync(session, cancellationToken);
+    public ValueTask<bool> TryInsertAsync(StoredSession session, CancellationToken cancellationToken) =>
+        _inner.TryInsertAsync(session, cancellationToken);
 
-    public ValueTask<StoredSession?> FindAsync(string nameOrId, CancellationToken cancellationToken) => _inner.FindAsync(nameOrId, cancellationToken);
+    public ValueTask<StoredSession?> FindAsync(string nameOrId, CancellationToken cancellationToken) =>
+        _inner.FindAsync(nameOrId, cancellationToken);
 
     public async ValueTask<bool> TryUpdateAsync(StoredSession session, long expectedVersion, CancellationToken cancellationToken)
     {
@@ -31,7 +33,8 @@ public sealed class WatchedStore : ISessionStore
     public ValueTask<bool> TryDeleteAsync(string id, long expectedVersion, CancellationToken cancellationToken) =>
         _inner.TryDeleteAsync(id, expectedVersion, cancellationToken);
 
-    public ValueTask<IReadOnlyList<StoredSession>> ListAsync(SessionQuery query, CancellationToken cancellationToken) => _inner.ListAsync(query, cancellationToken);
+    public ValueTask<IReadOnlyList<StoredSession>> ListAsync(SessionQuery query, CancellationToken cancellationToken) =>
+        _inner.ListAsync(query, cancellationToken);
 
     public ValueTask<long> CountAsync(CancellationToken cancellationToken) => _inner.CountAsync(cancellationToken);
 }

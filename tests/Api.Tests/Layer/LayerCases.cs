@@ -82,7 +82,8 @@ public static class LayerCases
 
     public static LayerCase Named(string name) => All[name];
 
-    private static LayerCase Of(string options, int[] shape, int channels) => new($"{{\"num_features\":{channels}{options}}}", shape, channels);
+    private static LayerCase Of(string options, int[] shape, int channels) =>
+        new($"{{\"num_features\":{channels}{options}}}", shape, channels);
 
     private static LayerCase Last(int[] shape, int channels) => Of(",\"channel_axis\":-1", shape, channels) with
     {

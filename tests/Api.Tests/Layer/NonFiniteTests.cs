@@ -67,9 +67,12 @@ public sealed class NonFiniteTests(Service service) : IClassFixture<Service>
     public async Task A_number_beyond_float32_is_refused_wherever_it_stands(string policy, string number)
     {
         var session = await service.CreateAsync($$"""{"num_features":2,"non_finite":"{{policy}}"}""");
-        (await session.RefusedAsync(s => s.TrainAsync($$"""{"x":[[1,2],[{{number}},4]]}"""))).ExpectProblem("non-finite-input", $"x: element 2 is {number}");
-        (await session.RefusedAsync(s => s.InferAsync($"{{\"x\":{{\"shape\":[1,2],\"data\":[1,{number}]}}}}"))).ExpectProblem("non-finite-input", $"x: element 1 is {number}");
-        (await session.RefusedAsync(s => s.BackwardAsync($$"""{"x":[[1,2],[3,4]],"dy":[[1,2],[3,{{number}}]]}"""))).ExpectProblem("non-finite-input", $"dy: element 3 is {number}");
+        (await session.RefusedAsync(s => s.TrainAsync($$"""{"x":[[1,2],[{{number}},4]]}""")))
+            .ExpectProblem("non-finite-input", $"x: element 2 is {number}");
+        (await session.RefusedAsync(s => s.InferAsync($"{{\"x\":{{\"shape\":[1,2],\"data\":[1,{number}]}}}}")))
+            .ExpectProblem("non-finite-input", $"x: element 1 is {number}");
+        (await session.RefusedAsync(s => s.BackwardAsync($$"""{"x":[[1,2],[3,4]],"dy":[[1,2],[3,{{number}}]]}""")))
+            .ExpectProblem("non-finite-input", $"dy: element 3 is {number}");
     }
 
     [Theory]
@@ -100,7 +103,8 @@ public sealed class NonFiniteTests(Service service) : IClassFixture<Service>
         foreach (var policy in (string[])["reject", "propagate"])
         {
             var session = await service.CreateAsync($$"""{"num_features":2,"non_finite":"{{policy}}"}""");
-            (await session.RefusedAsync(s => s.TrainAsync($$"""{"x":[[1,{{token}}],[3,4]]}"""))).ExpectProblem("malformed-body", "not well-formed JSON");
+            (await session.RefusedAsync(s => s.TrainAsync($$"""{"x":[[1,{{token}}],[3,4]]}""")))
+                .ExpectProblem("malformed-body", "not well-formed JSON");
         }
     }
 
@@ -118,6 +122,7 @@ public sealed class NonFiniteTests(Service service) : IClassFixture<Service>
         var session = await service.CreateAsync("""{"num_features":2,"non_finite":"propagate"}""");
         (await session.RefusedAsync(s => s.TrainAsync($$"""{"x":[[1,{{element}}],[3,4]]}""")))
             .ExpectProblem("malformed-body", "x: element 1 must be a number, \"NaN\", \"Infinity\" or \"-Infinity\"");
-        (await session.RefusedAsync(s => s.TrainAsync($"{{\"x\":{{\"shape\":[2,2],\"data\":[1,{element},3,4]}}}}"))).ExpectProblem("malformed-body", "x: element 1");
+        (await session.RefusedAsync(s => s.TrainAsync($"{{\"x\":{{\"shape\":[2,2],\"data\":[1,{element},3,4]}}}}")))
+            .ExpectProblem("malformed-body", "x: element 1");
     }
 }

@@ -41,7 +41,8 @@ public sealed class PerActivationTests(Service service) : IClassFixture<Service>
     public async Task A_refused_batch_fixes_nothing()
     {
         var session = await service.CreateAsync(Options);
-        (await session.RefusedAsync(s => s.TrainAsync("""{"x":{"shape":[2,2,2],"data":[1,2,3,4,5,6,7,"NaN"]}}"""))).ExpectProblem("non-finite-input");
+        (await session.RefusedAsync(s => s.TrainAsync("""{"x":{"shape":[2,2,2],"data":[1,2,3,4,5,6,7,"NaN"]}}""")))
+            .ExpectProblem("non-finite-input");
         (await session.TrainAsync(Batch.Random(2, 4, 2, 5))).Expect(200);
     }
 

@@ -150,7 +150,8 @@ public sealed class RetentionTests
         var session = await service.CreateAsync("""{"num_features":2}""");
         var step = (await session.TrainAsync(X, retain: true)).Expect(200).StepId!;
         var bytes = service.RetainedBytes;
-        (await session.RefusedAsync(s => s.BackwardAsync(step, Batch.Random(1, 5, 2)))).ExpectProblem("shape-mismatch", "dy must have the shape of x, [6, 2], got [5, 2]");
+        (await session.RefusedAsync(s => s.BackwardAsync(step, Batch.Random(1, 5, 2))))
+            .ExpectProblem("shape-mismatch", "dy must have the shape of x, [6, 2], got [5, 2]");
         Assert.Equal(bytes, service.RetainedBytes);
         (await session.BackwardAsync(step, Dy)).Expect(200);
     }

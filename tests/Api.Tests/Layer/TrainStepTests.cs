@@ -40,7 +40,8 @@ public sealed class TrainStepTests(Service service) : IClassFixture<Service>
     {
         var session = await service.CreateAsync("""{"num_features":2}""");
         var answer = (await session.TrainAsync("""{"x":[[1,7],[3,7]]}""")).Expect(200);
-        var warnings = answer["warnings"].EnumerateArray().ToDictionary(warning => warning.GetProperty("code").GetString()!, warning => warning.GetProperty("detail").GetString()!);
+        var warnings = answer["warnings"].EnumerateArray()
+            .ToDictionary(warning => warning.GetProperty("code").GetString()!, warning => warning.GetProperty("detail").GetString()!);
         Assert.Equal(["constant-channels", "small-batch"], warnings.Keys.Order());
         Assert.Contains("2 values per statistic", warnings["small-batch"], StringComparison.Ordinal);
         Assert.Contains("1 of 2 statistics have variance 0", warnings["constant-channels"], StringComparison.Ordinal);

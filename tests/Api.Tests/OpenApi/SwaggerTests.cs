@@ -20,7 +20,8 @@ public sealed partial class SwaggerTests(Service service) : IClassFixture<Servic
     {
         var page = (await service.Client.GetAsync("/swagger/index.html")).Expect(200);
         Assert.Equal("text/html", page.ContentType);
-        var assets = Asset().Matches(page.Text).Select(match => match.Groups[1].Value).Where(asset => !asset.StartsWith("data:", StringComparison.Ordinal)).ToList();
+        var assets = Asset().Matches(page.Text).Select(match => match.Groups[1].Value)
+            .Where(asset => !asset.StartsWith("data:", StringComparison.Ordinal)).ToList();
         Assert.Contains(assets, asset => asset.EndsWith(".js", StringComparison.Ordinal));
         Assert.Contains(assets, asset => asset.EndsWith(".css", StringComparison.Ordinal));
         foreach (var asset in assets)

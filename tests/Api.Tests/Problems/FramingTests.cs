@@ -8,7 +8,8 @@ public sealed class FramingTests : IDisposable
 {
     private const string X = """{"x":[[1,2],[3,4]],"retain":false}""";
     private const string Path = "/v1/sessions/framing/train-step";
-    private static readonly (string, string) Json = ("Content-Type", "application/json"), Chunked = ("Transfer-Encoding", "chunked"), Close = ("Connection", "close");
+    private static readonly (string, string) Json = ("Content-Type", "application/json");
+    private static readonly (string, string) Chunked = ("Transfer-Encoding", "chunked"), Close = ("Connection", "close");
 
     private readonly Service _service = Service.OnKestrel(("Limits:MaxBodyBytes", "2000"));
 
@@ -22,6 +23,19 @@ public sealed class FramingTests : IDisposable
         AssertProblem(answer, 413, "payload-too-large", "the body must be at most 2000 bytes (Limits:MaxBodyBytes), got 2001");
         Assert.DoesNotContain("100 Continue", answer, StringComparison.Ordinal);
         await AssertUntouchedAsync();
+    }
+
+    /// <summary>The unread body stands between this request and the next one, so that the connection ends; a client must know.</summary>
+    [Fact]
+    public async Task A_client_whose_body_is_too_large_is_told_not_to_use_the_connection_again()
+    {
+        var session = await CreateAsync();
+        for (var i = 0; i < 5; i++)
+        {
+            var answer = (await session.TrainAsync(X.PadRight(2001))).ExpectProblem("payload-too-large");
+            Assert.Equal("close", answer.Headers["Connection"]);
+            (await session.TrainAsync(X)).Expect(200);
+        }
     }
 
     [Fact]
@@ -52,7 +66,8 @@ public sealed class FramingTests : IDisposable
     {
         await CreateAsync();
         using var connection = await _service.ConnectAsync();
-        var request = $"POST {Path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {X.Length}\r\n\r\n{X}";
+        var request = $"POST {Path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n" +
+            $"Content-Length: {X.Length}\r\n\r\n{X}";
         foreach (var character in request) await connection.WriteAsync(character.ToString());
         Assert.StartsWith("HTTP/1.1 200 ", await connection.ReadToEndAsync(), StringComparison.Ordinal);
     }
@@ -148,5 +163,7 @@ public sealed class FramingTests : IDisposable
         Assert.Equal(code, problem.RootElement.GetProperty("code").GetString());
         Assert.Equal(status, problem.RootElement.GetProperty("status").GetInt32());
         Assert.Contains(detail, problem.RootElement.GetProperty("detail").GetString(), StringComparison.Ordinal);
+        var declared = ApiDocument.CheckedIn.Find("POST", Path)!.Element.GetProperty("responses");
+        Assert.True(declared.TryGetProperty($"{status}", out _), $"the document does not know status {status}");
     }
 }

@@ -26,7 +26,8 @@ public sealed class HangUpTests : IDisposable
         for (var i = 1; i <= 8; i++)
         {
             using var connection = await _service.ConnectAsync();
-            await connection.WriteHeadAsync("POST", $"{session.Path}/{call}", Json, isAnnounced ? ("Content-Length", $"{body.Length}") : ("Transfer-Encoding", "chunked"));
+            await connection.WriteHeadAsync("POST", $"{session.Path}/{call}", Json,
+                isAnnounced ? ("Content-Length", $"{body.Length}") : ("Transfer-Encoding", "chunked"));
             var part = body[..(body.Length * i / 9)];
             await (isAnnounced ? connection.WriteAsync(part) : connection.WriteChunkAsync(part));
             // The service has begun to read: it holds memory for the body.

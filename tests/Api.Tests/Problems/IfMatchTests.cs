@@ -69,7 +69,8 @@ public sealed class IfMatchTests(Service service) : IClassFixture<Service>
     public async Task The_condition_counts_even_where_nothing_would_change(string call, string body)
     {
         var session = await SecondVersionAsync();
-        (await session.RefusedAsync(s => service.Client.PostAsync($"{s.Path}/{call}", body, ("If-Match", "\"1\"")))).ExpectProblem("version-conflict");
+        (await session.RefusedAsync(s => service.Client.PostAsync($"{s.Path}/{call}", body, ("If-Match", "\"1\""))))
+            .ExpectProblem("version-conflict");
         (await service.Client.PostAsync($"{session.Path}/{call}", body, ("If-Match", "\"2\""))).Expect(200);
     }
 

@@ -12,7 +12,8 @@ public sealed class LimitTests
         using var service = Service.With(("Limits:MaxSessions", "2"));
         await service.CreateAsync("""{"name":"a","num_features":1}""");
         await service.CreateAsync("""{"name":"b","num_features":1}""");
-        (await service.Client.PostAsync("/v1/sessions", """{"name":"c","num_features":1}""")).ExpectProblem("limit-reached", "2 sessions", "Limits:MaxSessions");
+        (await service.Client.PostAsync("/v1/sessions", """{"name":"c","num_features":1}"""))
+            .ExpectProblem("limit-reached", "2 sessions", "Limits:MaxSessions");
         (await service.Client.GetAsync("/v1/sessions/c")).ExpectProblem("session-not-found");
         (await service.Client.DeleteAsync("/v1/sessions/a")).Expect(204);
         await service.CreateAsync("""{"name":"c","num_features":1}""");
@@ -22,7 +23,8 @@ public sealed class LimitTests
     public async Task A_session_has_no_more_features_than_allowed()
     {
         using var service = Service.With(("Limits:MaxFeatures", "6"));
-        (await service.Client.PostAsync("/v1/sessions", """{"num_features":7}""")).ExpectProblem("limit-reached", "a session has at most 6 features (Limits:MaxFeatures), got 7");
+        (await service.Client.PostAsync("/v1/sessions", """{"num_features":7}"""))
+            .ExpectProblem("limit-reached", "a session has at most 6 features (Limits:MaxFeatures), got 7");
         await service.CreateAsync("""{"num_features":6}""");
     }
 
@@ -32,7 +34,8 @@ public sealed class LimitTests
     {
         using var service = Service.With(("Limits:MaxFeatures", "6"));
         var session = await service.CreateAsync("""{"num_features":2,"granularity":"per_activation"}""");
-        (await session.RefusedAsync(s => s.TrainAsync(Batch.Random(1, 3, 2, 4), retain: true))).ExpectProblem("limit-reached", "Limits:MaxFeatures), got 8");
+        (await session.RefusedAsync(s => s.TrainAsync(Batch.Random(1, 3, 2, 4), retain: true)))
+            .ExpectProblem("limit-reached", "Limits:MaxFeatures), got 8");
         Assert.Equal(0, service.RetainedBytes);
         (await session.RefusedAsync(s => s.PutParametersAsync("""{"gamma":[1,2,3,4,5,6,7,8]}"""))).ExpectProblem("limit-reached");
         (await session.RefusedAsync(s => s.PutRunningStatsAsync("""{"running_var":[1,2,3,4,5,6,7,8]}"""))).ExpectProblem("limit-reached");
@@ -70,7 +73,8 @@ public sealed class LimitTests
         using var service = Service.With(("Sessions:MaxResidentBytes", "80000"));
         var session = await service.CreateAsync("""{"num_features":1000}""");
         var x = Batch.Random(1, 2, 1000);
-        (await session.RefusedAsync(s => s.TrainAsync(x, retain: true))).ExpectProblem("limit-reached", "Sessions:MaxResidentBytes allows 80000");
+        (await session.RefusedAsync(s => s.TrainAsync(x, retain: true)))
+            .ExpectProblem("limit-reached", "Sessions:MaxResidentBytes allows 80000");
         Assert.Equal(0, service.RetainedBytes);
         (await session.RefusedAsync(s => s.BackwardAsync(x, x, update: """{"optimizer":"adam"}"""))).ExpectProblem("limit-reached");
         (await session.InferAsync(x)).Expect(200);

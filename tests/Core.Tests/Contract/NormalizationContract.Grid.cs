@@ -8,6 +8,7 @@ namespace BnService.Core.Tests.Contract;
 public abstract partial class NormalizationContract
 {
     private const int GridEnd = 70;
+    private const double OutputTolerance = 4.0 / (1 << 24);
 
     [Fact]
     public void Dense_batches_of_every_size_are_right() => CheckGrid((n, c) => [n, c]);
@@ -28,7 +29,15 @@ public abstract partial class NormalizationContract
             for (var b = 0; b <= GridEnd; b++)
             {
                 var shape = new Shape(shapeOf(a, b));
-                if (shape[1] > 0) Check(shape, values, threads: 1 + ((a + b) % 3));
+                if (shape[1] == 0) continue;
+                try
+                {
+                    Check(shape, values, threads: 1 + ((a + b) % 3));
+                }
+                catch (Xunit.Sdk.FailException failure)
+                {
+                    Assert.Fail($"{shape}: {failure.Message}");
+                }
             }
         }
     }
@@ -47,29 +56,29 @@ public abstract partial class NormalizationContract
         if (shape.Count == 0) return;
         for (var c = 0; c < channels; c++)
         {
-            var elements = Enumerable.Range(0, shape[0]).SelectMany(n => Enumerable.Range(((n * channels) + c) * inner, inner)).ToArray();
+            var elements = new int[shape[0] * inner];
+            for (var i = 0; i < elements.Length; i++) elements[i] = (((i / inner * channels) + c) * inner) + (i % inner);
             double mean = 0, m2 = 0, dBeta = 0, dGamma = 0;
             foreach (var i in elements) mean += x[i] / (double)elements.Length;
             foreach (var i in elements) m2 += (x[i] - mean) * (x[i] - mean);
             var s = 1 / Math.Sqrt((m2 / elements.Length) + 1e-5);
             foreach (var i in elements) (dBeta, dGamma) = (dBeta + dy[i], dGamma + (dy[i] * (x[i] - mean) * s));
-            var name = $"{shape} channel {c}";
-            AssertWithin(1e-12 * 20, mean, moments.Mean[c], $"{name}: mean");
-            AssertWithin(1e-12 * m2, m2, moments.M2[c], $"{name}: m2");
-            AssertWithin(GradientTolerance * 20, dBeta, gradients.DBeta[c], $"{name}: dβ");
-            AssertWithin(GradientTolerance * 20, dGamma, gradients.DGamma[c], $"{name}: dγ");
+            AssertWithin(1e-12 * 20, mean, moments.Mean[c], "mean");
+            AssertWithin(1e-12 * m2, m2, moments.M2[c], "m2");
+            AssertWithin(GradientTolerance * 20, dBeta, gradients.DBeta[c], "dβ");
+            AssertWithin(GradientTolerance * 20, dGamma, gradients.DGamma[c], "dγ");
             double error = 0, norm = 0, terms = 0;
             foreach (var i in elements)
             {
                 var normalized = (x[i] - mean) * s;
-                AssertWithin((4 * Math.Pow(2, -24) * Math.Abs(normalized)) + 1e-13, normalized, y[i], $"{name}: y[{i}]");
+                AssertWithin((OutputTolerance * Math.Abs(normalized)) + 1e-13, normalized, y[i], "y");
                 var gradient = s * (dy[i] - (dBeta / elements.Length) - (normalized * dGamma / elements.Length));
                 error += (gradient - dx[i]) * (gradient - dx[i]);
                 norm += gradient * gradient;
                 terms += s * s * dy[i] * dy[i];
             }
             // Two values are always ±1 normalized, and their gradient cancels to what ε leaves: the reference knows it that well.
-            AssertWithin((GradientTolerance * Math.Sqrt(norm)) + (1e-13 * Math.Sqrt(terms)), 0, Math.Sqrt(error), $"{name}: ‖error of dx‖");
+            AssertWithin((GradientTolerance * Math.Sqrt(norm)) + (1e-13 * Math.Sqrt(terms)), 0, Math.Sqrt(error), "‖error of dx‖");
         }
     }
 }

@@ -30,7 +30,8 @@ public abstract partial class NormalizationContract
         Assert.True(checkedBatches > 200, $"{checkedBatches} batches were checked");
     }
 
-    private void RunBetweenGuards(Batch batch, GuardedFloats x, GuardedFloats dy, GuardedFloats output, bool atEnd, ComputeSettings settings)
+    private void RunBetweenGuards(
+        Batch batch, GuardedFloats x, GuardedFloats dy, GuardedFloats output, bool atEnd, ComputeSettings settings)
     {
         var count = batch.X.Length;
         foreach (var memory in new[] { x, dy, output }) memory.Clear(count, atEnd);

@@ -44,7 +44,8 @@ public abstract partial class NormalizationContract
         {
             foreach (var noise in new[] { 0.5, 0.2, 0.14, 0.13, 0.127, 0.125, 0.12, 0.1, 0.05, 1e-3 })
             {
-                var batch = new Batch(new BatchLayout(columns ? [400, 25] : [4, 25, 100]), 31, (s, random) => (float)(s + random.NextGaussian()));
+                var layout = new BatchLayout(columns ? [400, 25] : [4, 25, 100]);
+                var batch = new Batch(layout, 31, (s, random) => (float)(s + random.NextGaussian()));
                 var random = new Random(7);
                 var (mean, variance) = batch.Reference.Moments(Batch.Widened(batch.X));
                 var normalized = batch.Reference.Normalize(Batch.Widened(batch.X), mean, variance, null, null, batch.Eps, relu: false);

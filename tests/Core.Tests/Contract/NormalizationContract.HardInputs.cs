@@ -162,7 +162,12 @@ public abstract partial class NormalizationContract
     private Batch Poisoned(bool columns, int place, float value, out Batch clean)
     {
         clean = HardBatches.Of(columns, 200, 1e-5, (_, random) => random.NextGaussian());
-        return HardBatches.Of(columns, 200, 1e-5, (at, random) => at == place ? value + (0 * random.NextGaussian()) : random.NextGaussian());
+        return HardBatches.Of(columns, 200, 1e-5, (at, random) =>
+        {
+            // Noise is taken for the poisoned place too, so that all others are the same.
+            var noise = random.NextGaussian();
+            return at == place ? value : noise;
+        });
     }
 
     private void AssertSameElsewhere(Batch clean, Moments moments, float[] y)

@@ -16,8 +16,8 @@ internal sealed record BatchLayout(
     bool HasGamma = true, bool HasBeta = true, double Eps = 1e-5)
 {
     public override string ToString() =>
-        $"[{string.Join(", ", Shape)}]{(ChannelAxis == 1 ? "" : " last")}{(Granularity == Granularity.PerChannel ? "" : " per activation")}" +
-        $"{(HasGamma ? " γ" : "")}{(HasBeta ? " β" : "")} ε={Eps:R}";
+        $"[{string.Join(", ", Shape)}]{(ChannelAxis == 1 ? "" : " last")}" +
+        $"{(Granularity == Granularity.PerChannel ? "" : " per activation")}{(HasGamma ? " γ" : "")}{(HasBeta ? " β" : "")} ε={Eps:R}";
 }
 
 /// <summary>

@@ -41,7 +41,8 @@ internal static class BatchCatalog
             // another is a ragged size of its own: together they meet many combinations.
             var (size, another) = (Ragged[i], Ragged[((i * 5) + 3) % Ragged.Length]);
             foreach (var shape in new int[][] { [size, 5], [6, size], [size, another], [size, 1] }) yield return (shape, 1, default);
-            foreach (var shape in new int[][] { [2, size, 3], [3, 2, size], [2, size, 1], [2, 3, 2, size] }) yield return (shape, -1, default);
+            foreach (var shape in new int[][] { [2, size, 3], [3, 2, size], [2, size, 1], [2, 3, 2, size] })
+                yield return (shape, -1, default);
             foreach (var shape in new int[][] { [size, 2, 5], [2, size, 5], [2, 3, size], [size, 2, another], [2, 1, size] })
                 yield return (shape, 1, default);
             foreach (var shape in new int[][] { [2, 3, 1, size], [2, 2, 3, size], [1, 2, 2, 3, size] }) yield return (shape, 1, default);

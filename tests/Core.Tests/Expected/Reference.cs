@@ -47,7 +47,7 @@ internal sealed class Reference
         return Array.ConvertAll(members, list => list.ToArray());
     }
 
-    /// <summary>Mean and biased variance. The mean is taken twice: the second time of what is left, so that it is as good as double gets.</summary>
+    /// <summary>Mean and biased variance. The mean is taken twice, the second time of what is left: it is as good as double gets then.</summary>
     public (double[] Mean, double[] Variance) Moments(double[] x)
     {
         var mean = Average(i => x[i]);

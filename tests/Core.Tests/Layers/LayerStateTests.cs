@@ -169,8 +169,10 @@ public sealed class LayerStateTests
     public void What_a_layer_cannot_take_is_refused_by_name()
     {
         var state = LayerState.Create(Options);
-        AssertRefused(LayerError.ShapeMismatch, "gamma must have 2 values, one per statistic, got 3", () => state.WithParameters([1, 2, 3], null));
-        AssertRefused(LayerError.InvalidOption, "beta[1] must be a finite number, got NaN", () => state.WithParameters(null, [1, double.NaN]));
+        AssertRefused(LayerError.ShapeMismatch, "gamma must have 2 values, one per statistic, got 3",
+            () => state.WithParameters([1, 2, 3], null));
+        AssertRefused(LayerError.InvalidOption, "beta[1] must be a finite number, got NaN",
+            () => state.WithParameters(null, [1, double.NaN]));
         AssertRefused(LayerError.ShapeMismatch, "running_mean must have 2 values, one per statistic, got 1",
             () => state.WithRunningStatistics([1], null, null));
         AssertRefused(LayerError.InvalidOption, "running_mean[0] must be a finite number, got Infinity",

@@ -38,7 +38,8 @@ public sealed class ParameterUpdateTests
         for (var step = 1; step <= 20; step++)
         {
             // The fourth value never gets a gradient.
-            double[] gradient = [random.NextDouble() - 0.5, 100 * random.NextDouble(), random.NextDouble() - 0.5, 0, 1e-9 * random.NextDouble()];
+            double[] gradient =
+                [random.NextDouble() - 0.5, 100 * random.NextDouble(), random.NextDouble() - 0.5, 0, 1e-9 * random.NextDouble()];
             (values, moments) = update.Apply(values, gradient, moments, step);
             expected = torch.Step(expected, gradient);
             for (var i = 0; i < values.Length; i++) Assert.InRange(values[i] - expected[i], -1e-14, 1e-14);
@@ -138,7 +139,7 @@ public sealed class ParameterUpdateTests
     }
 }
 
-/// <summary>SGD, Adam and AdamW, line by line as in the pseudo-code of torch.optim's documentation, over one parameter after the other.</summary>
+/// <summary>SGD, Adam and AdamW, line by line as in the pseudo-code of torch.optim's documentation, one parameter at a time.</summary>
 internal sealed class TorchOptimizer(ParameterUpdate options)
 {
     private readonly Dictionary<int, double> _b = [], _m = [], _v = [];
@@ -147,7 +148,8 @@ internal sealed class TorchOptimizer(ParameterUpdate options)
     public double[] Step(double[] theta, double[] gradient)
     {
         _t++;
-        return [.. theta.Select((value, i) => options.Optimizer == Optimizer.Sgd ? Sgd(i, value, gradient[i]) : Adam(i, value, gradient[i]))];
+        Func<int, double, double, double> rule = options.Optimizer == Optimizer.Sgd ? Sgd : Adam;
+        return [.. theta.Select((value, i) => rule(i, value, gradient[i]))];
     }
 
     private double Sgd(int i, double theta, double g)

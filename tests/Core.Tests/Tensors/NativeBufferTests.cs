@@ -10,7 +10,8 @@ public sealed class AloneInTheProcess;
 public sealed unsafe class NativeBufferTests
 {
     private static readonly long[] Lengths =
-        [0, 1, 63, 64, 255, 256, 257, 300, 319, 320, 321, 383, 384, 511, 512, 513, 1000, 4095, 4096, 4097, 65535, 65537, 999_999, (1 << 20) + 1];
+        [0, 1, 63, 64, 255, 256, 257, 300, 319, 320, 321, 383, 384, 511, 512, 513, 1000, 4095, 4096, 4097, 65535, 65537, 999_999,
+            (1 << 20) + 1, (4 << 20) + 1];
 
     [Fact]
     public void A_buffer_is_long_enough_and_wastes_at_most_a_quarter()

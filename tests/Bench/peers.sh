@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Installs and builds what the benchmark compares with: Debian's oneDNN and PyTorch, and the native loops that tell the limits.
+# Does what it can and says what it could not; a peer that is missing is a column that says so.
+#
+# The shared libraries go into obj beside this script; the program runs the copy of it that lies beside the program.
+set -uo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+folder=$here/obj
+# Debian's own Python: another one on the PATH would not see Debian's PyTorch.
+python=/usr/bin/python3
+mkdir -p "$folder"
+
+missing=()
+command -v g++ >/dev/null || missing+=(g++)
+[ -e /usr/include/oneapi/dnnl/dnnl.hpp ] || missing+=(libdnnl-dev)
+"$python" -c 'import torch, numpy' 2>/dev/null || missing+=(python3-torch python3-numpy)
+
+if [ ${#missing[@]} -gt 0 ]; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        echo "installing ${missing[*]}"
+        log=$(mktemp)
+        { apt-get -o DPkg::Lock::Timeout=300 update -qq &&
+            DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends "${missing[@]}"
+        } >"$log" 2>&1 || tail -3 "$log"
+        rm -f "$log"
+    else
+        echo "not installed, and only root on Debian can: ${missing[*]}"
+    fi
+fi
+
+# library NAME LINKER-OPTION...: Native/NAME.cpp becomes libbench_NAME.so where that is older or missing
+library() {
+    local name=$1; shift
+    local source=$here/Native/$name.cpp target=$folder/libbench_$name.so
+    [ "$target" -nt "$source" ] && return
+    echo "building $name"
+    # To a file of its own first: another run may have the old one loaded.
+    g++ -std=c++20 -O3 -march=native -fopenmp -fPIC -shared -Wall -o "$target.$$" "$source" "$@" && mv "$target.$$" "$target" ||
+        { rm -f "$target.$$"; echo "could not build $name"; }
+}
+
+if command -v g++ >/dev/null; then
+    library limits -pthread
+    [ ! -e /usr/include/oneapi/dnnl/dnnl.hpp ] || library onednn -ldnnl
+fi
+exit 0
