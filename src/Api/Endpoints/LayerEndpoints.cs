@@ -20,7 +20,8 @@ internal static class LayerEndpoints
                 ProblemCode.LimitReached, ProblemCode.NoRunningStatistics)
             .Describe("TrainStep", "Train on a batch", "Normalizes the batch with its own statistics (biased variance), applies gamma and beta, and moves the running statistics by one step.");
         group.MapPost("/inference", Infer).Reads<InferenceRequest>().Answers<InferenceResponse>().FindsSession()
-            .Fails(ProblemCode.ShapeMismatch, ProblemCode.BatchTooSmall, ProblemCode.NonFiniteInput, ProblemCode.InvalidOption, ProblemCode.NoRunningStatistics)
+            .Fails(ProblemCode.ShapeMismatch, ProblemCode.BatchTooSmall, ProblemCode.NonFiniteInput, ProblemCode.InvalidOption, ProblemCode.LimitReached,
+                ProblemCode.NoRunningStatistics)
             .Describe("Inference", "Infer a batch", "Normalizes with the running statistics and changes nothing; a single example is fine.");
         group.MapPost("/backward", Backward).Reads<BackwardRequest>().Answers<BackwardResponse>().FindsSession().ChangesState()
             .Fails(ProblemCode.ShapeMismatch, ProblemCode.BatchTooSmall, ProblemCode.NonFiniteInput, ProblemCode.InvalidOption,

@@ -35,9 +35,7 @@ internal sealed class BackwardPass(SessionCatalog catalog, RetainedSteps retaine
         LayerSession session, Tensor x, Tensor dy, bool throughBatch, ParameterUpdate? update, Action<long> check,
         CancellationToken cancellationToken)
     {
-        var current = session.Current.Layer;
-        var plan = NormalizationPlan.ForBatch(x.Shape, current.Options);
-        var layer = current.SizedFor(plan);
+        var (plan, layer) = catalog.PlanFor(x.Shape, session.Current.Layer);
         var usesBatch = (throughBatch && layer.NormalizesWithBatch) || layer.Running is null;
         // Gradients alone poison nothing; an update that would is refused when it is applied.
         var options = layer.Options with { NonFinite = NonFinitePolicy.Propagate };

@@ -4,6 +4,7 @@ using BnService.Api.Hosting.Problems;
 using BnService.Api.Storage;
 using BnService.Core.Layers;
 using BnService.Core.Normalizers;
+using BnService.Core.Tensors;
 using Microsoft.Extensions.Options;
 
 namespace BnService.Api.Sessions;
@@ -54,6 +55,15 @@ internal sealed class SessionCatalog(
             throw NotFound(nameOrId);
         }
         return session;
+    }
+
+    /// <summary>How a batch of a shape is normalized by a layer, and the layer sized for it.</summary>
+    /// <exception cref="ProblemException">It would take more statistics than a session may have: refused before any are allocated.</exception>
+    public (NormalizationPlan Plan, LayerState Layer) PlanFor(Shape shape, LayerState layer)
+    {
+        var plan = NormalizationPlan.ForBatch(shape, layer.Options);
+        RequireFeatures(plan.Statistics);
+        return (plan, layer.SizedFor(plan));
     }
 
     /// <summary>A page of sessions, newest first.</summary>

@@ -32,9 +32,7 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
     public async Task<TrainStepResult> RunAsync(
         LayerSession session, Tensor x, bool retain, Action<long> check, CancellationToken cancellationToken)
     {
-        var current = session.Current.Layer;
-        var plan = NormalizationPlan.ForBatch(x.Shape, current.Options);
-        var layer = current.SizedFor(plan);
+        var (plan, layer) = catalog.PlanFor(x.Shape, session.Current.Layer);
         if (retain) retained.RequireRoom(RetainedStep.BytesOf(x, layer));
         var batch = layer.NormalizesWithBatch ? BatchMoments(plan, x, layer.Options) : null;
         if (batch is null) RequireStatistics(layer);

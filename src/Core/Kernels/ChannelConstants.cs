@@ -34,7 +34,8 @@ internal sealed unsafe class ChannelConstants : IDisposable
         new Span<bool>(_needsDouble, channels).Clear();
     }
 
-    public int Channels { get; }
+    /// <summary>Number of channels; 0 once the memory has been given back.</summary>
+    public int Channels { get; private set; }
 
     /// <summary>Whether any channel needs the double path.</summary>
     public bool AnyNeedsDouble { get; private set; }
@@ -79,5 +80,9 @@ internal sealed unsafe class ChannelConstants : IDisposable
         return repeated;
     }
 
-    public void Dispose() => _memory.Dispose();
+    public void Dispose()
+    {
+        Channels = 0;
+        _memory.Dispose();
+    }
 }

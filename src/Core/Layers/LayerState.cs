@@ -103,6 +103,7 @@ public sealed record LayerState
         if (Gamma is null)
             throw new LayerException(LayerError.InvalidOption, "update needs a session with parameters, got one with affine false");
         RequireLength(gradients.DGamma, "dgamma");
+        if (Beta is not null) RequireLength(gradients.DBeta, "dbeta");
         var past = Optimizer?.Optimizer == update.Optimizer ? Optimizer : null;
         var step = (past?.Step ?? 0) + 1;
         var (gamma, gammaMoments) = update.Apply(Gamma, gradients.DGamma, past?.Gamma, step);

@@ -84,6 +84,7 @@ public static unsafe class Backward
     {
         ArgumentNullException.ThrowIfNull(map);
         RequireLengths(plan, x, dy, gated);
+        Forward.RequireMap(plan, map);
         fixed (float* source = x, gradient = dy, destination = gated)
             Forward.Run(plan, new Affine<GatedGradient>(source, gradient, destination), map.Constants, compute);
     }

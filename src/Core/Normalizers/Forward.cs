@@ -82,6 +82,7 @@ public static unsafe class Forward
         ArgumentNullException.ThrowIfNull(compute);
         RequireLength(plan, x.Length, nameof(x));
         RequireLength(plan, y.Length, nameof(y));
+        RequireMap(plan, map);
         fixed (float* source = x)
         fixed (float* destination = y)
         {
@@ -94,6 +95,12 @@ public static unsafe class Forward
 
     internal static void Run<TOperator>(NormalizationPlan plan, TOperator op, ChannelConstants constants, ComputeSettings compute)
         where TOperator : struct, IElementwiseOperator => ElementwisePass.Run(op, plan.View, constants, compute);
+
+    internal static void RequireMap(NormalizationPlan plan, AffineMap map)
+    {
+        if (map.Constants.Channels != plan.Statistics)
+            throw new ArgumentException($"expected a map of {plan.Statistics} statistics, got {map.Constants.Channels}", nameof(map));
+    }
 
     internal static void RequireLength(NormalizationPlan plan, int length, string name)
     {

@@ -25,6 +25,16 @@ public sealed class PerActivationTests(Service service) : IClassFixture<Service>
     }
 
     [Fact]
+    public async Task A_batch_without_samples_cannot_ask_for_a_billion_statistics()
+    {
+        var session = await service.CreateAsync(Options);
+        const string x = """{"shape":[0,2,20000,20000],"data":[]}""";
+        (await session.RefusedAsync(s => s.TrainAsync($$"""{"x":{{x}}}"""))).ExpectProblem("limit-reached", "Limits:MaxFeatures", "got 800000000");
+        (await session.RefusedAsync(s => s.InferAsync($$"""{"x":{{x}}}"""))).ExpectProblem("limit-reached");
+        (await session.RefusedAsync(s => s.BackwardAsync($$"""{"x":{{x}},"dy":{{x}}}"""))).ExpectProblem("limit-reached");
+    }
+
+    [Fact]
     public async Task Inference_and_gradients_before_the_first_batch_fix_nothing()
     {
         var session = await service.CreateAsync(Options);
