@@ -35,6 +35,18 @@ public sealed class PerActivationTests(Service service) : IClassFixture<Service>
     }
 
     [Fact]
+    public async Task Samples_without_positions_move_nothing()
+    {
+        var session = await service.CreateAsync(Options);
+        var before = await session.StateAsync();
+        const string x = """{"shape":[4,2,0],"data":[]}""";
+        (await session.TrainAsync($$"""{"x":{{x}}}""")).Expect(200);
+        (await session.InferAsync($$"""{"x":{{x}}}""")).Expect(200);
+        (await session.BackwardAsync($$"""{"x":{{x}},"dy":{{x}},"update":{"optimizer":"sgd"} }""")).Expect(200);
+        Assert.Equal(before, await session.StateAsync());
+    }
+
+    [Fact]
     public async Task Inference_and_gradients_before_the_first_batch_fix_nothing()
     {
         var session = await service.CreateAsync(Options);
