@@ -1,4 +1,5 @@
 using BnService.Core.Simd;
+using BnService.Core.Tensors;
 
 namespace BnService.Core;
 
@@ -10,9 +11,11 @@ public sealed record ComputeSettings(VectorWidth Width, int Threads)
     /// <summary>Ends the computation early, with an <see cref="OperationCanceledException"/>; what it has written by then is undefined.</summary>
     public CancellationToken Cancellation { get; init; }
 
-    // From this many bytes of results on they go past the caches: measured, non-temporal stores lose in cache and win out of it.
-    internal long StreamingBytes { get; init; } = 8L << 20;
+    // From this many bytes of a tensor on it is taken to live out of the caches: measured, streaming loses in cache and wins out of it.
+    internal long OutOfCacheBytes { get; init; } = 8L << 20;
 
     /// <summary>The widest vectors of this machine and all its cores.</summary>
     public static ComputeSettings Default { get; } = new(VectorWidths.Widest, Environment.ProcessorCount);
+
+    internal bool IsOutOfCache(ChannelView view) => view.Count * sizeof(float) >= OutOfCacheBytes;
 }

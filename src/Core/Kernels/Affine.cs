@@ -23,6 +23,10 @@ internal readonly unsafe struct Affine<TOutput>(float* x, float* other, float* o
         var y = TVector.FusedMultiplyAdd(access.Load<TVector, T>(x + element) - center, scale, offset);
         return TOutput.Finish<TVector, T, TAccess>(y, access, other + element);
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void ReadAhead<TResidence>(nint element)
+        where TResidence : struct, IResidence => TResidence.ReadAhead(x + element);
 }
 
 /// <summary>What is written, given the affine map's value and, where the rule needs one, another tensor.</summary>

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+using BnService.Core.Simd;
 using BnService.Core.Tensors;
 
 namespace BnService.Core.Kernels;
@@ -42,19 +44,24 @@ internal sealed unsafe class ChannelConstants : IDisposable
 
     public bool NeedsDouble(int channel) => _needsDouble[channel];
 
-    public void RequireDouble(int channel) => _needsDouble[channel] = AnyNeedsDouble = true;
-
-    public double this[int kind, int channel]
+    /// <summary>Sets one kind of constant for a vector of channels.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Set<TVector>(int kind, int channel, TVector value)
+        where TVector : struct, IVector<TVector, double>
     {
-        get => _doubles[((nint)kind * _row) + channel];
-        set
-        {
-            var index = ((nint)kind * _row) + channel;
-            _doubles[index] = value;
-            _floats[index] = (float)value;
-            var magnitude = Math.Abs(value);
-            if (magnitude > float.MaxValue || (magnitude < SmallestNormal && magnitude != 0)) RequireDouble(channel);
-        }
+        value.Store(Row<double>(kind) + channel);
+        value.StoreFloats(Row<float>(kind) + channel);
+        var magnitude = TVector.Abs(value);
+        var isTiny = TVector.Choose(Lanes.IsZero(value), TVector.Zero, TVector.LessThan(magnitude, TVector.Broadcast(SmallestNormal)));
+        RequireDouble(channel, Lanes.Either(isTiny, TVector.LessThan(TVector.Broadcast(float.MaxValue), magnitude)));
+    }
+
+    /// <summary>Puts the channels of a mask on the double path.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void RequireDouble<TVector>(int channel, TVector mask)
+        where TVector : struct, IVector<TVector, double>
+    {
+        if (TVector.Any(mask)) RequireDoubleWhereSet(channel, mask);
     }
 
     /// <summary>The constants of one kind for all channels, as <see cref="float"/> or <see cref="double"/>.</summary>
@@ -71,10 +78,10 @@ internal sealed unsafe class ChannelConstants : IDisposable
         var repeated = new ChannelConstants(Channels * repeats, _kinds) { AnyNeedsDouble = AnyNeedsDouble };
         for (var kind = 0; kind < _kinds; kind++)
         {
-            for (var channel = 0; channel < repeated.Channels; channel++)
+            for (var repeat = 0; repeat < repeats; repeat++)
             {
-                repeated.Row<double>(kind)[channel] = Row<double>(kind)[channel % Channels];
-                repeated.Row<float>(kind)[channel] = Row<float>(kind)[channel % Channels];
+                new Span<double>(Row<double>(kind), Channels).CopyTo(new(repeated.Row<double>(kind) + (repeat * Channels), Channels));
+                new Span<float>(Row<float>(kind), Channels).CopyTo(new(repeated.Row<float>(kind) + (repeat * Channels), Channels));
             }
         }
         return repeated;
@@ -84,5 +91,14 @@ internal sealed unsafe class ChannelConstants : IDisposable
     {
         Channels = 0;
         _memory.Dispose();
+    }
+
+    private void RequireDoubleWhereSet<TVector>(int channel, TVector mask)
+        where TVector : struct, IVector<TVector, double>
+    {
+        var lanes = stackalloc double[TVector.Count];
+        TVector.Choose(mask, TVector.Broadcast(1), TVector.Zero).Store(lanes);
+        for (var lane = 0; lane < TVector.Count; lane++) _needsDouble[channel + lane] |= lanes[lane] != 0;
+        AnyNeedsDouble = true;
     }
 }

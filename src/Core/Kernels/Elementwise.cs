@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using System.Runtime.Intrinsics.X86;
 using BnService.Core.Simd;
 using BnService.Core.Tensors;
 
@@ -18,75 +17,56 @@ internal unsafe interface IElementwiseOperator
         where TVector : struct, IVector<TVector, T>
         where T : unmanaged
         where TAccess : struct, IAccess;
+
+    /// <summary>Asks for the inputs of an element ahead of time.</summary>
+    void ReadAhead<TResidence>(nint element)
+        where TResidence : struct, IResidence;
 }
 
-// Runs an operator over all elements, in both memory shapes:
+// Runs an operator over all elements in the order of memory, in both memory shapes:
 //
-//   rows     (outer, channels, inner): the constants of a channel are broadcast once for all its runs;
+//   rows     (outer, channels, inner): the constants of a channel are broadcast for each of its runs;
 //   columns  rows × columns:           the constants are loaded along with the elements, one row after the other.
 //
-// Results that would not stay in the caches go past them (non-temporal stores): that saves reading the lines that are overwritten.
 // A channel that asks for double gets it. With adjacent channels the whole tensor does, since a vector spans many of them: this is
 // for inputs near float's range, where being right matters and being fast does not.
 
-/// <summary>The driver of all elementwise kernels; one work item is one row segment or one block of rows.</summary>
-internal readonly struct Elementwise<TOperator, TStore>(TOperator op, ChannelView view, ChannelConstants constants) : IKernel
+/// <summary>The driver of all elementwise kernels; one work item is a stretch of memory, of whole rows where channels are adjacent.</summary>
+internal readonly struct Elementwise<TOperator, TResidence>(TOperator op, ChannelView view, ChannelConstants constants) : IKernel
     where TOperator : struct, IElementwiseOperator
-    where TStore : struct, IStore
+    where TResidence : struct, IResidence
 {
-    private readonly RowSegments _segments = new(view);
     private readonly ColumnBlocks _blocks = new(view);
 
-    public int Items => view.IsColumns ? _blocks.Items : _segments.Items;
+    public int Items => view.IsColumns ? _blocks.Items : (int)((view.Count + Partition.ItemElements - 1) / Partition.ItemElements);
 
     public void Run<TSingle, TDouble>(int item)
         where TSingle : struct, IVector<TSingle, float>
         where TDouble : struct, IVector<TDouble, double>
     {
-        // Backwards: what was summed last is still in the caches.
-        item = Items - 1 - item;
-        if (!view.IsColumns) Segment<TSingle, TDouble>(op, _segments, item, constants);
+        if (!view.IsColumns)
+        {
+            var start = (nint)item * Partition.ItemElements;
+            var end = (nint)Math.Min(view.Count, start + Partition.ItemElements);
+            RunsSweep<TOperator, TResidence>.Stretch<TSingle, TDouble>(op, view, start, end, constants, ahead: 0);
+        }
         else if (constants.AnyNeedsDouble) Columns<TDouble, double>(item);
         else Columns<TSingle, float>(item);
-        if (TStore.IsStreaming && Sse.IsSupported) Sse.StoreFence();
-    }
-
-    /// <summary>One segment of the runs of a channel.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Segment<TSingle, TDouble>(TOperator op, RowSegments segments, int item, ChannelConstants constants)
-        where TSingle : struct, IVector<TSingle, float>
-        where TDouble : struct, IVector<TDouble, double>
-    {
-        if (constants.NeedsDouble(segments.Channel(item))) Runs<TDouble, double>(op, segments, item, constants);
-        else Runs<TSingle, float>(op, segments, item, constants);
-    }
-
-    // The entries of compilation: one sweep each, since the compiler stops inlining where a method would get too large.
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static unsafe void Runs<TVector, T>(TOperator op, RowSegments segments, int item, ChannelConstants constants)
-        where TVector : struct, IVector<TVector, T>
-        where T : unmanaged
-    {
-        var (start, length, runs, stride) = segments.Locate(item);
-        var same = new BroadcastConstants<TOperator, TVector, T>(constants, segments.Channel(item));
-        for (var run = runs - 1; run >= 0; run--)
-        {
-            var element = start + (run * stride);
-            ElementwiseSweep<TOperator, TStore>.Run<TVector, T, BroadcastConstants<TOperator, TVector, T>>(op, element, length, same);
-        }
+        TResidence.Fence();
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private unsafe void Columns<TVector, T>(int item)
+    private void Columns<TVector, T>(int item)
         where TVector : struct, IVector<TVector, T>
         where T : unmanaged
     {
         var (start, end) = _blocks.Locate(item);
+        var (inputs, columns) = (op, _blocks.Columns);
         var perColumn = new ColumnConstants<TOperator, TVector, T>(constants);
-        for (; start < end; start += _blocks.Columns)
+        for (; start < end; start += columns)
         {
-            var width = (int)Math.Min(_blocks.Columns, end - start);
-            ElementwiseSweep<TOperator, TStore>.Run<TVector, T, ColumnConstants<TOperator, TVector, T>>(op, start, width, perColumn);
+            var width = (int)Math.Min(columns, end - start);
+            ElementwiseSweep<TOperator, TResidence>.Run<TVector, T, ColumnConstants<TOperator, TVector, T>>(inputs, start, width, perColumn);
         }
     }
 }

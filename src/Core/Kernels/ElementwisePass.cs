@@ -15,18 +15,15 @@ internal static class ElementwisePass
         if (view.Count == 0) return;
         var repeats = view.IsColumns ? new ColumnBlocks(view).Repeats : 1;
         using var repeated = repeats > 1 ? constants.Repeated(repeats) : null;
-        if (IsStreaming(view, compute)) Run<TOperator, StreamingStore>(op, view, repeated ?? constants, compute);
-        else Run<TOperator, CachedStore>(op, view, repeated ?? constants, compute);
+        if (compute.IsOutOfCache(view)) Run<TOperator, OutOfCache>(op, view, repeated ?? constants, compute);
+        else Run<TOperator, InCache>(op, view, repeated ?? constants, compute);
     }
 
-    /// <summary>Whether the results of a tensor of this size go past the caches.</summary>
-    public static bool IsStreaming(ChannelView view, ComputeSettings compute) => view.Count * sizeof(float) >= compute.StreamingBytes;
-
-    private static void Run<TOperator, TStore>(TOperator op, ChannelView view, ChannelConstants constants, ComputeSettings compute)
+    private static void Run<TOperator, TResidence>(TOperator op, ChannelView view, ChannelConstants constants, ComputeSettings compute)
         where TOperator : struct, IElementwiseOperator
-        where TStore : struct, IStore
+        where TResidence : struct, IResidence
     {
-        var kernel = new Elementwise<TOperator, TStore>(op, view, constants);
-        Partition.Run(kernel, kernel.Items, view.Count, compute);
+        var kernel = new Elementwise<TOperator, TResidence>(op, view, constants);
+        Partition.Run(kernel, kernel.Items, view.Count, compute, isBackwards: true);
     }
 }

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using BnService.Core.Simd;
 using BnService.Core.Tensors;
 
@@ -8,43 +9,31 @@ namespace BnService.Core.Kernels;
 /// A power of two, so that K is exact where they are all equal and a constant channel has deviations of exactly 0. A float, so that
 /// x − K is exact in double for all but very unequal magnitudes. 0 where the values are not finite.
 /// </summary>
-internal static unsafe class FirstValues
+internal readonly unsafe struct FirstValues(float* x, ChannelView view)
 {
-    /// <param name="x">The tensor.</param>
-    /// <param name="view">Its layout.</param>
-    /// <param name="shifts">Receives K of each channel.</param>
-    /// <param name="compute">With what to compute.</param>
-    public static void Mean(float* x, ChannelView view, double* shifts, ComputeSettings compute)
-    {
-        var adjacent = view.IsColumns ? view.Outer : view.Inner;
-        var count = adjacent >= 8 ? 8 : adjacent >= 4 ? 4 : adjacent >= 2 ? 2 : 1;
-        if (view.IsColumns) VectorWidths.Run(compute.Width, new ColumnTops(x, view.Channels, count, shifts), 0);
-        for (var c = 0; c < view.Channels; c++)
-        {
-            var sum = view.IsColumns ? shifts[c] : 0;
-            for (var i = 0; i < count && !view.IsColumns; i++) sum += x[((nint)c * view.Inner) + i];
-            shifts[c] = double.IsFinite(sum) ? (float)(sum / count) : 0;
-        }
-    }
+    private readonly int _count = (view.IsColumns ? view.Outer : view.Inner) switch { >= 8 => 8, >= 4 => 4, >= 2 => 2, _ => 1 };
 
-    // Sums of the first rows.
-    private readonly struct ColumnTops(float* x, int channels, int count, double* sums) : IKernel
+    /// <summary>K of a vector of channels.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Mean<TVector>(int channel, double* shifts)
+        where TVector : struct, IVector<TVector, double>
     {
-        public void Run<TSingle, TDouble>(int item)
-            where TSingle : struct, IVector<TSingle, float>
-            where TDouble : struct, IVector<TDouble, double>
+        var sum = TVector.Zero;
+        if (view.IsColumns)
         {
-            var c = 0;
-            for (; channels - c >= TDouble.Count; c += TDouble.Count) Sum<TDouble>(c);
-            for (; c < channels; c++) Sum<Lanes1<double>>(c);
+            for (var row = 0; row < _count; row++) sum += TVector.LoadFloats(x + ((nint)row * view.Channels) + channel);
         }
-
-        private void Sum<TVector>(int c)
-            where TVector : struct, IVector<TVector, double>
+        else
         {
-            var sum = TVector.Zero;
-            for (var row = 0; row < count; row++) sum += TVector.LoadFloats(x + ((nint)row * channels) + c);
-            sum.Store(sums + c);
+            for (var c = 0; c < TVector.Count; c++)
+            {
+                var run = x + ((nint)(channel + c) * view.Inner);
+                double total = 0;
+                for (var i = 0; i < _count; i++) total += run[i];
+                shifts[channel + c] = total;
+            }
+            sum = TVector.Load(shifts + channel);
         }
+        TVector.Choose(Lanes.IsFinite(sum), TVector.RoundToSingle(sum / TVector.Broadcast(_count)), TVector.Zero).Store(shifts + channel);
     }
 }

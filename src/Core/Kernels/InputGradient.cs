@@ -23,6 +23,14 @@ internal readonly unsafe struct TrainingInputGradient(float* x, float* dy, float
         var statistics = TVector.FusedMultiplyAdd(access.Load<TVector, T>(x + element) - center, b, c);
         return TVector.FusedMultiplyAdd(access.Load<TVector, T>(dy + element), a, statistics);
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void ReadAhead<TResidence>(nint element)
+        where TResidence : struct, IResidence
+    {
+        TResidence.ReadAhead(x + element);
+        TResidence.ReadAhead(dy + element);
+    }
 }
 
 /// <summary>dx of a batch that was normalized with statistics which do not depend on it.</summary>
@@ -38,4 +46,9 @@ internal readonly unsafe struct InferenceInputGradient(float* dy, float* dx) : I
         where T : unmanaged
         where TAccess : struct, IAccess =>
         TVector.FusedMultiplyAdd(access.Load<TVector, T>(dy + element), a, TVector.Zero);
+
+    // The next sums need x as well, which this operator does not read.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void ReadAhead<TResidence>(nint element)
+        where TResidence : struct, IResidence => TResidence.ReadAhead(dy + element);
 }

@@ -8,32 +8,24 @@ namespace BnService.Core.Kernels;
 /// </summary>
 internal struct PairSum
 {
-    private double _u, _uLow, _uv, _uvLow;
+    private double _u, _uLow, _uv, _uvLow, _uu;
 
     public PairSum(double u, double uLow, double uv, double uvLow, double uu) =>
-        (_u, _uLow, _uv, _uvLow, UU) = (u, uLow, uv, uvLow, uu);
+        (_u, _uLow, _uv, _uvLow, _uu) = (u, uLow, uv, uvLow, uu);
 
-    // Once a sum is infinite its correction is NaN and means nothing.
-    public readonly double U => double.IsFinite(_u) ? _u + _uLow : _u;
-
-    public readonly double UV => double.IsFinite(_uv) ? _uv + _uvLow : _uv;
-
-    /// <summary>What rounding <see cref="U"/> to double left over; meaningless where that is not finite.</summary>
-    public readonly double UResidual => _uLow - (U - _u);
-
-    /// <summary>Σu², for terms that ask for it.</summary>
-    public double UU { get; private set; }
+    /// <summary>Σu, what rounding it left over, Σu·v, what rounding it left over, Σu².</summary>
+    public readonly (double U, double ULow, double UV, double UVLow, double UU) Parts => (_u, _uLow, _uv, _uvLow, _uu);
 
     public void Add(double u, double uv, double uu)
     {
         Accumulate(ref _u, ref _uLow, u);
         Accumulate(ref _uv, ref _uvLow, uv);
-        UU += uu;
+        _uu += uu;
     }
 
     public void Add(in PairSum other)
     {
-        Add(other._u, other._uv, other.UU);
+        Add(other._u, other._uv, other._uu);
         _uLow += other._uLow;
         _uvLow += other._uvLow;
     }

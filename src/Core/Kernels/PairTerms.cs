@@ -12,6 +12,10 @@ internal interface IPairTerms
     void Read<TVector>(nint element, TVector shift, out TVector u, out TVector v)
         where TVector : struct, IVector<TVector, double>;
 
+    /// <summary>Asks for the inputs of an element ahead of time.</summary>
+    void ReadAhead<TResidence>(nint element)
+        where TResidence : struct, IResidence;
+
     /// <summary>Reads the first <paramref name="count"/> elements of a vector; u and v are 0 behind them.</summary>
     void Read<TVector>(nint element, int count, TVector shift, out TVector u, out TVector v)
         where TVector : struct, IVector<TVector, double>;
@@ -66,6 +70,10 @@ internal readonly unsafe struct MomentTerms(float* x) : IPairTerms
     public void Read<TVector>(nint element, int count, TVector shift, out TVector u, out TVector v)
         where TVector : struct, IVector<TVector, double> =>
         u = v = TVector.First(TVector.LoadFloats(x + element, count) - shift, count);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void ReadAhead<TResidence>(nint element)
+        where TResidence : struct, IResidence => TResidence.ReadAhead(x + element);
 }
 
 /// <summary>u = g, v = x − shift: the sums are those of dβ and dγ, and Σg².</summary>
@@ -87,5 +95,13 @@ internal readonly unsafe struct GradientTerms(float* x, float* dy) : IPairTerms
     {
         u = TVector.LoadFloats(dy + element, count);
         v = TVector.First(TVector.LoadFloats(x + element, count) - shift, count);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void ReadAhead<TResidence>(nint element)
+        where TResidence : struct, IResidence
+    {
+        TResidence.ReadAhead(x + element);
+        TResidence.ReadAhead(dy + element);
     }
 }

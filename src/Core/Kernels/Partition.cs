@@ -16,11 +16,16 @@ internal static class Partition
     private const int ParallelElements = 1 << 15;
 
     /// <summary>Runs <paramref name="kernel"/> for the items 0 … <paramref name="items"/> − 1, in any order and on any thread.</summary>
-    public static void Run<TKernel>(TKernel kernel, int items, long elements, ComputeSettings compute)
+    /// <param name="kernel">What an item does.</param>
+    /// <param name="items">Number of items.</param>
+    /// <param name="elements">Size of the work.</param>
+    /// <param name="compute">With what to compute.</param>
+    /// <param name="isBackwards">Whether to begin with the last items: what the pass before ended with is still in the caches.</param>
+    public static void Run<TKernel>(TKernel kernel, int items, long elements, ComputeSettings compute, bool isBackwards = false)
         where TKernel : struct, IKernel
     {
         var threads = elements < ParallelElements ? 1 : compute.Threads;
-        Workers.Run(new KernelWork<TKernel>(kernel, compute.Width), items, threads, compute.Cancellation);
+        Workers.Run(new KernelWork<TKernel>(kernel, compute.Width), items, threads, compute.Cancellation, isBackwards);
     }
 
     private readonly struct KernelWork<TKernel>(TKernel kernel, VectorWidth width) : IWork
@@ -81,7 +86,7 @@ internal readonly struct ColumnBlocks
 {
     // Enough for the threads to share, few enough for the merging of their partial sums to cost nothing.
     private const int MostBlocks = 32;
-    private const int MinColumns = 64;
+    private const int MinColumns = 256;
 
     public ColumnBlocks(ChannelView view)
     {

@@ -11,8 +11,9 @@ namespace BnService.Core.Kernels;
 // exact pair sum, which keeps the relative error of a sum of squares below about Depth · 2⁻⁵³ ≈ 2.8e-14 at any size.
 
 /// <summary>Sums over contiguous runs; one work item is one segment of one channel.</summary>
-internal readonly unsafe struct RowSums<TTerms>(TTerms terms, RowSegments segments, double* shifts, PairSum* partials) : IKernel
+internal readonly unsafe struct RowSums<TTerms, TResidence>(TTerms terms, RowSegments segments, double* shifts, PairSum* partials) : IKernel
     where TTerms : struct, IPairTerms
+    where TResidence : struct, IResidence
 {
     private const int Depth = 256;
 
@@ -42,6 +43,8 @@ internal readonly unsafe struct RowSums<TTerms>(TTerms terms, RowSegments segmen
                 depth += rounds;
                 for (; rounds > 0; rounds--, element += 4 * count)
                 {
+                    // The next run, while this one is summed.
+                    for (var line = 0; line < 4 * count; line += IResidence.LineFloats) terms.ReadAhead<TResidence>(element + stride + line);
                     lanes0.Add(terms, element, k);
                     lanes1.Add(terms, element + count, k);
                     lanes2.Add(terms, element + (2 * count), k);

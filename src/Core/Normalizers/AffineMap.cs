@@ -1,4 +1,6 @@
+using System.Runtime.CompilerServices;
 using BnService.Core.Kernels;
+using BnService.Core.Simd;
 using BnService.Core.Statistics;
 
 namespace BnService.Core.Normalizers;
@@ -7,12 +9,12 @@ namespace BnService.Core.Normalizers;
 /// The affine map per channel that normalization comes to once the statistics are known: y = (x − center)·scale + offset,
 /// with center = (float)μ, scale = γ·s, s = 1/√(σ² + ε) and offset = β − (μ − center)·scale, prepared in double.
 /// </summary>
-public sealed class AffineMap : IDisposable
+public sealed unsafe class AffineMap : IDisposable
 {
     internal const int Center = 0, Scale = 1, Offset = 2;
 
-    // From here on |x − center| can pass float's range although x and center do not: half a unit in the last place of float.MaxValue.
-    internal const double LargeCenter = 1e31;
+    // Beyond it |x − center| can pass float's range although x and center do not: half a unit in the last place of float.MaxValue.
+    private const double LargestCenter = 1e31;
 
     private AffineMap(int channels) => Constants = new ChannelConstants(channels, 3);
 
@@ -26,11 +28,7 @@ public sealed class AffineMap : IDisposable
     public static AffineMap Of(Moments batch, double[]? gamma, double[]? beta, double eps)
     {
         ArgumentNullException.ThrowIfNull(batch);
-        var map = new AffineMap(batch.Channels);
-        var count = Math.Max(batch.Count, 1);
-        for (var c = 0; c < batch.Channels; c++)
-            map.Set(c, batch.Mean[c], batch.MeanResidual[c], batch.M2[c] / count, gamma?[c] ?? 1, beta?[c] ?? 0, eps);
-        return map;
+        return Of(batch.Mean, batch.MeanResidual, batch.M2, 1.0 / Math.Max(batch.Count, 1), gamma, beta, eps);
     }
 
     /// <summary>The map of running statistics.</summary>
@@ -41,36 +39,80 @@ public sealed class AffineMap : IDisposable
     public static AffineMap Of(RunningStatistics running, double[]? gamma, double[]? beta, double eps)
     {
         ArgumentNullException.ThrowIfNull(running);
-        var map = new AffineMap(running.Mean.Length);
-        for (var c = 0; c < running.Mean.Length; c++)
-            map.Set(c, running.Mean[c], 0, running.Variance[c], gamma?[c] ?? 1, beta?[c] ?? 0, eps);
-        return map;
+        return Of(running.Mean, null, running.Variance, 1, gamma, beta, eps);
     }
 
     /// <inheritdoc/>
     public void Dispose() => Constants.Dispose();
 
     /// <summary>s = 1/√(variance + ε); 0 where both are 0, so that a constant channel is normalized to exactly 0.</summary>
-    internal static double InverseDeviation(double variance, double eps)
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static TVector InverseDeviation<TVector>(TVector variance, double eps)
+        where TVector : struct, IVector<TVector, double>
     {
-        var sum = variance + eps;
-        return sum == 0 ? 0 : 1 / Math.Sqrt(sum);
+        var sum = variance + TVector.Broadcast(eps);
+        return TVector.Choose(Lanes.IsZero(sum), TVector.Zero, TVector.Broadcast(1) / TVector.Sqrt(sum));
     }
 
     /// <summary>(float)μ; where that overflows μ itself, which puts the channel on the double path.</summary>
-    internal static double CenterOf(double mean) => float.IsFinite((float)mean) ? (float)mean : mean;
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static TVector CenterOf<TVector>(TVector mean)
+        where TVector : struct, IVector<TVector, double>
+    {
+        var rounded = TVector.RoundToSingle(mean);
+        return TVector.Choose(Lanes.IsFinite(rounded), rounded, mean);
+    }
 
-    /// <summary>A map whose channels are set one by one.</summary>
+    /// <summary>A mask of the centers from which on a channel needs the double path.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static TVector IsLarge<TVector>(TVector center)
+        where TVector : struct, IVector<TVector, double> => TVector.LessThan(TVector.Broadcast(LargestCenter), TVector.Abs(center));
+
+    /// <summary>A map whose channels are set later.</summary>
     internal static AffineMap Unset(int channels) => new(channels);
 
-    /// <summary>Sets the map of one channel.</summary>
-    internal void Set(int channel, double mean, double meanResidual, double variance, double gamma, double beta, double eps)
+    /// <summary>Sets the maps of a vector of channels.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal void Set<TVector>(int channel, TVector mean, TVector meanResidual, TVector variance, TVector gamma, TVector beta, double eps)
+        where TVector : struct, IVector<TVector, double>
     {
         var center = CenterOf(mean);
         var scale = gamma * InverseDeviation(variance, eps);
-        Constants[Center, channel] = center;
-        Constants[Scale, channel] = scale;
-        Constants[Offset, channel] = beta - ((mean - center + meanResidual) * scale);
-        if (Math.Abs(center) >= LargeCenter) Constants.RequireDouble(channel);
+        Constants.Set(Center, channel, center);
+        Constants.Set(Scale, channel, scale);
+        Constants.Set(Offset, channel, beta - (((mean - center) + meanResidual) * scale));
+        Constants.RequireDouble(channel, IsLarge(center));
+    }
+
+    private static AffineMap Of(
+        double[] mean, double[]? residual, double[] variance, double perValue, double[]? gamma, double[]? beta, double eps)
+    {
+        // A sample without positions has no statistics, whatever the layer has.
+        if (mean.Length > 0 && ((gamma ?? mean).Length != mean.Length || (beta ?? mean).Length != mean.Length))
+            throw new ArgumentException($"expected gamma and beta of {mean.Length} channels, got {gamma?.Length} and {beta?.Length}");
+        var map = new AffineMap(mean.Length);
+        fixed (double* means = mean, residuals = residual, variances = variance, gammas = gamma, betas = beta)
+            VectorWidths.Run(VectorWidths.Widest, new SetAll(map, means, residuals, variances, perValue, gammas, betas, eps), 0);
+        return map;
+    }
+
+    private readonly struct SetAll(
+        AffineMap map, double* mean, double* residual, double* variance, double perValue, double* gamma, double* beta, double eps) : IKernel
+    {
+        public void Run<TSingle, TDouble>(int item)
+            where TSingle : struct, IVector<TSingle, float>
+            where TDouble : struct, IVector<TDouble, double>
+        {
+            var c = 0;
+            for (; map.Constants.Channels - c >= TDouble.Count; c += TDouble.Count) Set<TDouble>(c);
+            for (; c < map.Constants.Channels; c++) Set<Lanes1<double>>(c);
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+        private void Set<TVector>(int c)
+            where TVector : struct, IVector<TVector, double> =>
+            map.Set(
+                c, TVector.Load(mean + c), Lanes.LoadOr<TVector>(residual, c, 0), TVector.Load(variance + c) * TVector.Broadcast(perValue),
+                Lanes.LoadOr<TVector>(gamma, c, 1), Lanes.LoadOr<TVector>(beta, c, 0), eps);
     }
 }

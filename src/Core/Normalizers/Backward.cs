@@ -1,6 +1,5 @@
 using BnService.Core.Kernels;
 using BnService.Core.Statistics;
-using BnService.Core.Tensors;
 
 namespace BnService.Core.Normalizers;
 
@@ -32,15 +31,17 @@ public static unsafe class Backward
     {
         ArgumentNullException.ThrowIfNull(batch);
         RequireLengths(plan, x, dy, dx);
+        Forward.RequireChannels(plan, batch.Channels, nameof(batch));
+        Forward.RequireChannels(plan, gamma?.Length, nameof(gamma));
         using var constants = new ChannelConstants(plan.Statistics, 4);
-        var finish = new TrainingGradientFinish(batch, gamma, eps, constants);
-        using var centers = CentersOf(batch.Mean);
+        var gradients = new ParameterGradients(new double[plan.Statistics], new double[plan.Statistics]);
+        var finish = new TrainingGradientFinish(batch, gamma, eps, gradients, constants);
         fixed (float* source = x, gradient = dy, destination = dx)
         {
             FusedPass.Run(new GradientTerms(source, gradient), finish, new TrainingInputGradient(source, gradient, destination),
-                inputs: 2, plan.View, (double*)centers.Pointer, constants, compute);
+                inputs: 2, plan.View, constants, compute);
         }
-        return finish.Gradients;
+        return gradients;
     }
 
     /// <summary>
@@ -61,15 +62,17 @@ public static unsafe class Backward
     {
         ArgumentNullException.ThrowIfNull(running);
         RequireLengths(plan, x, dy, dx);
+        Forward.RequireChannels(plan, running.Mean.Length, nameof(running));
+        Forward.RequireChannels(plan, gamma?.Length, nameof(gamma));
         using var constants = new ChannelConstants(plan.Statistics, 1);
-        var finish = new InferenceGradientFinish(running, gamma, eps, constants);
-        using var centers = CentersOf(running.Mean);
+        var gradients = new ParameterGradients(new double[plan.Statistics], new double[plan.Statistics]);
+        var finish = new InferenceGradientFinish(running, gamma, eps, gradients, constants);
         fixed (float* source = x, gradient = dy, destination = dx)
         {
             FusedPass.Run(new GradientTerms(source, gradient), finish, new InferenceInputGradient(gradient, destination),
-                inputs: 2, plan.View, (double*)centers.Pointer, constants, compute);
+                inputs: 2, plan.View, constants, compute);
         }
-        return finish.Gradients;
+        return gradients;
     }
 
     /// <summary>The gradient before the activation: dy where relu let the value pass, 0 where it did not (y ≤ 0).</summary>
@@ -84,17 +87,9 @@ public static unsafe class Backward
     {
         ArgumentNullException.ThrowIfNull(map);
         RequireLengths(plan, x, dy, gated);
-        Forward.RequireMap(plan, map);
+        Forward.RequireChannels(plan, map.Constants.Channels, nameof(map));
         fixed (float* source = x, gradient = dy, destination = gated)
             Forward.Run(plan, new Affine<GatedGradient>(source, gradient, destination), map.Constants, compute);
-    }
-
-    private static NativeBuffer CentersOf(double[] mean)
-    {
-        var centers = NativeBuffer.Rent((long)mean.Length * sizeof(double));
-        var centerOfChannel = centers.Span<double>(mean.Length);
-        for (var c = 0; c < mean.Length; c++) centerOfChannel[c] = AffineMap.CenterOf(mean[c]);
-        return centers;
     }
 
     private static void RequireLengths(NormalizationPlan plan, ReadOnlySpan<float> x, ReadOnlySpan<float> dy, ReadOnlySpan<float> dx)

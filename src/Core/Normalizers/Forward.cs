@@ -1,6 +1,5 @@
 using BnService.Core.Kernels;
 using BnService.Core.Statistics;
-using BnService.Core.Tensors;
 
 namespace BnService.Core.Normalizers;
 
@@ -17,16 +16,13 @@ public static unsafe class Forward
         ArgumentNullException.ThrowIfNull(plan);
         ArgumentNullException.ThrowIfNull(compute);
         RequireLength(plan, x.Length, nameof(x));
-        if (plan.Count == 0) return Moments.Empty(plan.Statistics);
-        var finish = new MomentsFinish(plan);
-        using var shifts = NativeBuffer.Rent((long)plan.Statistics * sizeof(double));
-        var k = (double*)shifts.Pointer;
+        var moments = Moments.Unset(plan.Count, plan.Statistics);
         fixed (float* source = x)
         {
-            FirstValues.Mean(source, plan.View, k, compute);
-            ChannelSums.Run(new MomentTerms(source), finish, plan.View, k, compute);
+            var finish = new MomentsFinish(new FirstValues(source, plan.View), moments);
+            ChannelSums.Run(new MomentTerms(source), finish, plan.View, compute);
         }
-        return finish.Moments;
+        return moments;
     }
 
     /// <summary>
@@ -50,21 +46,20 @@ public static unsafe class Forward
         ArgumentNullException.ThrowIfNull(compute);
         RequireLength(plan, x.Length, nameof(x));
         RequireLength(plan, y.Length, nameof(y));
-        if (plan.Count == 0) return Moments.Empty(plan.Statistics);
+        RequireChannels(plan, gamma?.Length, nameof(gamma));
+        RequireChannels(plan, beta?.Length, nameof(beta));
+        var moments = Moments.Unset(plan.Count, plan.Statistics);
         using var map = AffineMap.Unset(plan.Statistics);
-        var finish = new MomentsFinish(plan, map, gamma, beta, eps);
-        using var shifts = NativeBuffer.Rent((long)plan.Statistics * sizeof(double));
-        var k = (double*)shifts.Pointer;
         fixed (float* source = x, destination = y)
         {
-            FirstValues.Mean(source, plan.View, k, compute);
+            var finish = new MomentsFinish(new FirstValues(source, plan.View), moments, map, gamma, beta, eps);
             var terms = new MomentTerms(source);
             if (activation == Activation.Relu)
-                FusedPass.Run(terms, finish, new Affine<RectifiedOutput>(source, null, destination), 1, plan.View, k, map.Constants, compute);
+                FusedPass.Run(terms, finish, new Affine<RectifiedOutput>(source, null, destination), 1, plan.View, map.Constants, compute);
             else
-                FusedPass.Run(terms, finish, new Affine<PlainOutput>(source, null, destination), 1, plan.View, k, map.Constants, compute);
+                FusedPass.Run(terms, finish, new Affine<PlainOutput>(source, null, destination), 1, plan.View, map.Constants, compute);
         }
-        return finish.Moments;
+        return moments;
     }
 
     /// <summary>y = map(x), followed by the activation; <paramref name="y"/> may be <paramref name="x"/> itself.</summary>
@@ -82,7 +77,7 @@ public static unsafe class Forward
         ArgumentNullException.ThrowIfNull(compute);
         RequireLength(plan, x.Length, nameof(x));
         RequireLength(plan, y.Length, nameof(y));
-        RequireMap(plan, map);
+        RequireChannels(plan, map.Constants.Channels, nameof(map));
         fixed (float* source = x)
         fixed (float* destination = y)
         {
@@ -96,11 +91,11 @@ public static unsafe class Forward
     internal static void Run<TOperator>(NormalizationPlan plan, TOperator op, ChannelConstants constants, ComputeSettings compute)
         where TOperator : struct, IElementwiseOperator => ElementwisePass.Run(op, plan.View, constants, compute);
 
-    internal static void RequireMap(NormalizationPlan plan, AffineMap map)
+    internal static void RequireChannels(NormalizationPlan plan, int? channels, string name)
     {
-        // Without elements no constant is read, and a sample without positions has no statistics to have a map of.
-        if (plan.View.Count > 0 && map.Constants.Channels != plan.Statistics)
-            throw new ArgumentException($"expected a map of {plan.Statistics} statistics, got {map.Constants.Channels}", nameof(map));
+        // Without elements nothing per channel is read, and a sample without positions has no statistics to have it of.
+        if (plan.View.Count > 0 && channels is { } given && given != plan.Statistics)
+            throw new ArgumentException($"expected values of {plan.Statistics} statistics, got {given}", name);
     }
 
     internal static void RequireLength(NormalizationPlan plan, int length, string name)

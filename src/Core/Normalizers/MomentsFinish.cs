@@ -1,47 +1,54 @@
+using System.Runtime.CompilerServices;
 using BnService.Core.Kernels;
+using BnService.Core.Simd;
 using BnService.Core.Statistics;
 
 namespace BnService.Core.Normalizers;
 
-/// <summary>Turns a channel's sums of d = x − K and d² into its moments and, for a training forward, into its affine map.</summary>
-internal readonly struct MomentsFinish : IChannelFinish
+/// <summary>Turns the channels' sums of d = x − K and d² into their moments and, for a training forward, into their affine maps.</summary>
+internal readonly unsafe struct MomentsFinish(
+    FirstValues firstValues, Moments moments, AffineMap? map = null, double[]? gamma = null, double[]? beta = null, double eps = 0) : IChannelFinish
 {
     // Σd² exceeds M2 by m·(mean − K)²: beyond this ratio the difference loses too many digits and K is replaced by the mean.
     private const double LargestCancellation = 30;
 
-    private readonly AffineMap? _map;
-    private readonly double[]? _gamma;
-    private readonly double[]? _beta;
-    private readonly double _eps;
-    private readonly double _perValue;
+    private readonly double _perValue = 1.0 / moments.Count;
 
-    public MomentsFinish(NormalizationPlan plan)
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Begin<TVector>(int channel, double* shifts)
+        where TVector : struct, IVector<TVector, double> => firstValues.Mean<TVector>(channel, shifts);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public bool Finish<TVector>(int channel, PairSums sums, double* shifts, bool isLast)
+        where TVector : struct, IVector<TVector, double>
     {
-        _perValue = 1.0 / plan.Count;
-        Moments = new Moments(plan.Count, new double[plan.Statistics], new double[plan.Statistics], new double[plan.Statistics]);
-    }
-
-    public MomentsFinish(NormalizationPlan plan, AffineMap map, double[]? gamma, double[]? beta, double eps)
-        : this(plan) => (_map, _gamma, _beta, _eps) = (map, gamma, beta, eps);
-
-    /// <summary>The moments of the channels that are finished.</summary>
-    public Moments Moments { get; }
-
-    public bool Finish(int channel, in PairSum sum, ref double shift)
-    {
-        var (u, uv, count) = (sum.U, sum.UV, Moments.Count);
-        // Products with 1/count instead of quotients: what they lose goes into the residual, and this runs once per channel.
-        var difference = u * _perValue;
+        var (high, low) = (TVector.Load(sums.U + channel), TVector.Load(sums.ULow + channel));
+        var u = PairSums.Total(high, low);
+        var uv = PairSums.Total(TVector.Load(sums.UV + channel), TVector.Load(sums.UVLow + channel));
+        var (shift, perValue) = (TVector.Load(shifts + channel), TVector.Broadcast(_perValue));
+        // Products with 1/count instead of quotients: what they lose goes into the residual.
+        var difference = u * perValue;
         var mean = shift + difference;
         // The mean is K + difference + what that left over: a value next to it has an output of that size.
-        var left = (Math.FusedMultiplyAdd(-difference, count, u) + sum.UResidual) * _perValue;
-        var isFinite = double.IsFinite(uv);
-        var residual = isFinite ? Moments.SumResidual(shift, difference, mean) + left : 0;
-        var m2 = isFinite ? Math.Max(uv - (u * difference), 0) : double.NaN;
-        (Moments.Mean[channel], Moments.MeanResidual[channel], Moments.M2[channel]) = (mean, residual, m2);
-        _map?.Set(channel, mean, residual, m2 * _perValue, _gamma?[channel] ?? 1, _beta?[channel] ?? 0, _eps);
-        if (!(u * difference > LargestCancellation * m2)) return true;
-        shift = (float)mean;
-        return false;
+        var left = (TVector.FusedMultiplyAdd(difference, TVector.Broadcast(-(double)moments.Count), u) + (low - (u - high))) * perValue;
+        var isFinite = Lanes.IsFinite(uv);
+        var residual = TVector.Choose(isFinite, Lanes.SumResidual(shift, difference, mean) + left, TVector.Zero);
+        var excess = u * difference;
+        var m2 = uv - excess;
+        m2 = TVector.Choose(isFinite, TVector.Choose(TVector.LessThan(m2, TVector.Zero), TVector.Zero, m2), TVector.Broadcast(double.NaN));
+        var cancels = TVector.LessThan(TVector.Broadcast(LargestCancellation) * m2, excess);
+        if (!isLast && TVector.Any(cancels))
+        {
+            TVector.Choose(cancels, TVector.RoundToSingle(mean), shift).Store(shifts + channel);
+            return false;
+        }
+        fixed (double* means = moments.Mean, residuals = moments.MeanResidual, m2s = moments.M2, gammas = gamma, betas = beta)
+        {
+            mean.Store(means + channel);
+            residual.Store(residuals + channel);
+            m2.Store(m2s + channel);
+            map?.Set(channel, mean, residual, m2 * perValue, Lanes.LoadOr<TVector>(gammas, channel, 1), Lanes.LoadOr<TVector>(betas, channel, 0), eps);
+        }
+        return true;
     }
 }

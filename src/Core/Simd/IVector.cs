@@ -48,11 +48,34 @@ internal unsafe interface IVector<TSelf, T>
 
     static abstract TSelf operator -(TSelf left, TSelf right);
 
+    static abstract TSelf operator *(TSelf left, TSelf right);
+
+    static abstract TSelf operator /(TSelf left, TSelf right);
+
     /// <summary>left · right + addend, rounded once.</summary>
     static abstract TSelf FusedMultiplyAdd(TSelf left, TSelf right, TSelf addend);
 
     /// <summary><paramref name="value"/> in the lanes where <paramref name="gate"/> is not ≤ 0, else 0 (so a NaN gate lets the value pass).</summary>
     static abstract TSelf Gate(TSelf gate, TSelf value);
+
+    static abstract TSelf Sqrt(TSelf value);
+
+    static abstract TSelf Abs(TSelf value);
+
+    /// <summary>Each lane rounded to the nearest <see cref="float"/>.</summary>
+    static abstract TSelf RoundToSingle(TSelf value);
+
+    /// <summary>A mask of the lanes where <paramref name="left"/> &lt; <paramref name="right"/>: for <see cref="Choose"/> and <see cref="Any"/> alone.</summary>
+    static abstract TSelf LessThan(TSelf left, TSelf right);
+
+    /// <summary><paramref name="whenSet"/> in the lanes of a mask, <paramref name="whenNot"/> in the others.</summary>
+    static abstract TSelf Choose(TSelf mask, TSelf whenSet, TSelf whenNot);
+
+    /// <summary>A mask of the first <paramref name="count"/> lanes.</summary>
+    static abstract TSelf MaskOfFirst(int count);
+
+    /// <summary>Whether any lane of a mask is set.</summary>
+    static abstract bool Any(TSelf mask);
 
     /// <summary>The sum of the lanes, in a fixed order.</summary>
     T Sum();

@@ -57,16 +57,19 @@ internal readonly unsafe struct Lanes128<T>(Vector128<T> lanes) : IVector<Lanes1
     }
 
     [MethodImpl(Inline)]
-    public static Lanes128<T> First(Lanes128<T> value, int count) =>
-        typeof(T) == typeof(float)
-            ? new(Vector128.BitwiseAnd(value._lanes.AsInt32(), Vector128.LessThan(Vector128<int>.Indices, Vector128.Create(count))).As<int, T>())
-            : new(Vector128.BitwiseAnd(value._lanes.AsInt64(), Vector128.LessThan(Vector128<long>.Indices, Vector128.Create((long)count))).As<long, T>());
+    public static Lanes128<T> First(Lanes128<T> value, int count) => new(MaskOfFirst(count)._lanes & value._lanes);
 
     [MethodImpl(Inline)]
     public static Lanes128<T> operator +(Lanes128<T> left, Lanes128<T> right) => new(left._lanes + right._lanes);
 
     [MethodImpl(Inline)]
     public static Lanes128<T> operator -(Lanes128<T> left, Lanes128<T> right) => new(left._lanes - right._lanes);
+
+    [MethodImpl(Inline)]
+    public static Lanes128<T> operator *(Lanes128<T> left, Lanes128<T> right) => new(left._lanes * right._lanes);
+
+    [MethodImpl(Inline)]
+    public static Lanes128<T> operator /(Lanes128<T> left, Lanes128<T> right) => new(left._lanes / right._lanes);
 
     [MethodImpl(Inline)]
     public static Lanes128<T> FusedMultiplyAdd(Lanes128<T> left, Lanes128<T> right, Lanes128<T> addend) =>
@@ -77,6 +80,34 @@ internal readonly unsafe struct Lanes128<T>(Vector128<T> lanes) : IVector<Lanes1
     [MethodImpl(Inline)]
     public static Lanes128<T> Gate(Lanes128<T> gate, Lanes128<T> value) =>
         new(Vector128.AndNot(value._lanes, Vector128.LessThanOrEqual(gate._lanes, Vector128<T>.Zero)));
+
+    [MethodImpl(Inline)]
+    public static Lanes128<T> Sqrt(Lanes128<T> value) => new(Vector128.Sqrt(value._lanes));
+
+    [MethodImpl(Inline)]
+    public static Lanes128<T> Abs(Lanes128<T> value) => new(Vector128.Abs(value._lanes));
+
+    [MethodImpl(Inline)]
+    public static Lanes128<T> RoundToSingle(Lanes128<T> value) =>
+        typeof(T) == typeof(float)
+            ? value
+            : new(Vector128.WidenLower(Vector128.Narrow(value._lanes.AsDouble(), value._lanes.AsDouble())).As<double, T>());
+
+    [MethodImpl(Inline)]
+    public static Lanes128<T> LessThan(Lanes128<T> left, Lanes128<T> right) => new(Vector128.LessThan(left._lanes, right._lanes));
+
+    [MethodImpl(Inline)]
+    public static Lanes128<T> Choose(Lanes128<T> mask, Lanes128<T> whenSet, Lanes128<T> whenNot) =>
+        new(Vector128.ConditionalSelect(mask._lanes, whenSet._lanes, whenNot._lanes));
+
+    [MethodImpl(Inline)]
+    public static Lanes128<T> MaskOfFirst(int count) =>
+        typeof(T) == typeof(float)
+            ? new(Vector128.LessThan(Vector128<int>.Indices, Vector128.Create(count)).As<int, T>())
+            : new(Vector128.LessThan(Vector128<long>.Indices, Vector128.Create((long)count)).As<long, T>());
+
+    [MethodImpl(Inline)]
+    public static bool Any(Lanes128<T> mask) => mask._lanes.AsInt64() != Vector128<long>.Zero;
 
     [MethodImpl(Inline)]
     public T Sum() => Vector128.Sum(_lanes);

@@ -57,16 +57,19 @@ internal readonly unsafe struct Lanes256<T>(Vector256<T> lanes) : IVector<Lanes2
     }
 
     [MethodImpl(Inline)]
-    public static Lanes256<T> First(Lanes256<T> value, int count) =>
-        typeof(T) == typeof(float)
-            ? new(Vector256.BitwiseAnd(value._lanes.AsInt32(), Vector256.LessThan(Vector256<int>.Indices, Vector256.Create(count))).As<int, T>())
-            : new(Vector256.BitwiseAnd(value._lanes.AsInt64(), Vector256.LessThan(Vector256<long>.Indices, Vector256.Create((long)count))).As<long, T>());
+    public static Lanes256<T> First(Lanes256<T> value, int count) => new(MaskOfFirst(count)._lanes & value._lanes);
 
     [MethodImpl(Inline)]
     public static Lanes256<T> operator +(Lanes256<T> left, Lanes256<T> right) => new(left._lanes + right._lanes);
 
     [MethodImpl(Inline)]
     public static Lanes256<T> operator -(Lanes256<T> left, Lanes256<T> right) => new(left._lanes - right._lanes);
+
+    [MethodImpl(Inline)]
+    public static Lanes256<T> operator *(Lanes256<T> left, Lanes256<T> right) => new(left._lanes * right._lanes);
+
+    [MethodImpl(Inline)]
+    public static Lanes256<T> operator /(Lanes256<T> left, Lanes256<T> right) => new(left._lanes / right._lanes);
 
     [MethodImpl(Inline)]
     public static Lanes256<T> FusedMultiplyAdd(Lanes256<T> left, Lanes256<T> right, Lanes256<T> addend) =>
@@ -77,6 +80,34 @@ internal readonly unsafe struct Lanes256<T>(Vector256<T> lanes) : IVector<Lanes2
     [MethodImpl(Inline)]
     public static Lanes256<T> Gate(Lanes256<T> gate, Lanes256<T> value) =>
         new(Vector256.AndNot(value._lanes, Vector256.LessThanOrEqual(gate._lanes, Vector256<T>.Zero)));
+
+    [MethodImpl(Inline)]
+    public static Lanes256<T> Sqrt(Lanes256<T> value) => new(Vector256.Sqrt(value._lanes));
+
+    [MethodImpl(Inline)]
+    public static Lanes256<T> Abs(Lanes256<T> value) => new(Vector256.Abs(value._lanes));
+
+    [MethodImpl(Inline)]
+    public static Lanes256<T> RoundToSingle(Lanes256<T> value) =>
+        typeof(T) == typeof(float)
+            ? value
+            : new(Vector256.WidenLower(Vector128.Narrow(value._lanes.AsDouble().GetLower(), value._lanes.AsDouble().GetUpper()).ToVector256Unsafe()).As<double, T>());
+
+    [MethodImpl(Inline)]
+    public static Lanes256<T> LessThan(Lanes256<T> left, Lanes256<T> right) => new(Vector256.LessThan(left._lanes, right._lanes));
+
+    [MethodImpl(Inline)]
+    public static Lanes256<T> Choose(Lanes256<T> mask, Lanes256<T> whenSet, Lanes256<T> whenNot) =>
+        new(Vector256.ConditionalSelect(mask._lanes, whenSet._lanes, whenNot._lanes));
+
+    [MethodImpl(Inline)]
+    public static Lanes256<T> MaskOfFirst(int count) =>
+        typeof(T) == typeof(float)
+            ? new(Vector256.LessThan(Vector256<int>.Indices, Vector256.Create(count)).As<int, T>())
+            : new(Vector256.LessThan(Vector256<long>.Indices, Vector256.Create((long)count)).As<long, T>());
+
+    [MethodImpl(Inline)]
+    public static bool Any(Lanes256<T> mask) => mask._lanes.AsInt64() != Vector256<long>.Zero;
 
     [MethodImpl(Inline)]
     public T Sum() => Vector256.Sum(_lanes);

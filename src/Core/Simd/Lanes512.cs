@@ -57,16 +57,19 @@ internal readonly unsafe struct Lanes512<T>(Vector512<T> lanes) : IVector<Lanes5
     }
 
     [MethodImpl(Inline)]
-    public static Lanes512<T> First(Lanes512<T> value, int count) =>
-        typeof(T) == typeof(float)
-            ? new(Vector512.BitwiseAnd(value._lanes.AsInt32(), Vector512.LessThan(Vector512<int>.Indices, Vector512.Create(count))).As<int, T>())
-            : new(Vector512.BitwiseAnd(value._lanes.AsInt64(), Vector512.LessThan(Vector512<long>.Indices, Vector512.Create((long)count))).As<long, T>());
+    public static Lanes512<T> First(Lanes512<T> value, int count) => new(MaskOfFirst(count)._lanes & value._lanes);
 
     [MethodImpl(Inline)]
     public static Lanes512<T> operator +(Lanes512<T> left, Lanes512<T> right) => new(left._lanes + right._lanes);
 
     [MethodImpl(Inline)]
     public static Lanes512<T> operator -(Lanes512<T> left, Lanes512<T> right) => new(left._lanes - right._lanes);
+
+    [MethodImpl(Inline)]
+    public static Lanes512<T> operator *(Lanes512<T> left, Lanes512<T> right) => new(left._lanes * right._lanes);
+
+    [MethodImpl(Inline)]
+    public static Lanes512<T> operator /(Lanes512<T> left, Lanes512<T> right) => new(left._lanes / right._lanes);
 
     [MethodImpl(Inline)]
     public static Lanes512<T> FusedMultiplyAdd(Lanes512<T> left, Lanes512<T> right, Lanes512<T> addend) =>
@@ -77,6 +80,34 @@ internal readonly unsafe struct Lanes512<T>(Vector512<T> lanes) : IVector<Lanes5
     [MethodImpl(Inline)]
     public static Lanes512<T> Gate(Lanes512<T> gate, Lanes512<T> value) =>
         new(Vector512.AndNot(value._lanes, Vector512.LessThanOrEqual(gate._lanes, Vector512<T>.Zero)));
+
+    [MethodImpl(Inline)]
+    public static Lanes512<T> Sqrt(Lanes512<T> value) => new(Vector512.Sqrt(value._lanes));
+
+    [MethodImpl(Inline)]
+    public static Lanes512<T> Abs(Lanes512<T> value) => new(Vector512.Abs(value._lanes));
+
+    [MethodImpl(Inline)]
+    public static Lanes512<T> RoundToSingle(Lanes512<T> value) =>
+        typeof(T) == typeof(float)
+            ? value
+            : new(Vector512.WidenLower(Vector256.Narrow(value._lanes.AsDouble().GetLower(), value._lanes.AsDouble().GetUpper()).ToVector512Unsafe()).As<double, T>());
+
+    [MethodImpl(Inline)]
+    public static Lanes512<T> LessThan(Lanes512<T> left, Lanes512<T> right) => new(Vector512.LessThan(left._lanes, right._lanes));
+
+    [MethodImpl(Inline)]
+    public static Lanes512<T> Choose(Lanes512<T> mask, Lanes512<T> whenSet, Lanes512<T> whenNot) =>
+        new(Vector512.ConditionalSelect(mask._lanes, whenSet._lanes, whenNot._lanes));
+
+    [MethodImpl(Inline)]
+    public static Lanes512<T> MaskOfFirst(int count) =>
+        typeof(T) == typeof(float)
+            ? new(Vector512.LessThan(Vector512<int>.Indices, Vector512.Create(count)).As<int, T>())
+            : new(Vector512.LessThan(Vector512<long>.Indices, Vector512.Create((long)count)).As<long, T>());
+
+    [MethodImpl(Inline)]
+    public static bool Any(Lanes512<T> mask) => mask._lanes.AsInt64() != Vector512<long>.Zero;
 
     [MethodImpl(Inline)]
     public T Sum() => Vector512.Sum(_lanes);

@@ -1,3 +1,5 @@
+using BnService.Core.Simd;
+
 namespace BnService.Core.Statistics;
 
 /// <summary>
@@ -11,8 +13,15 @@ public sealed class Moments
     /// <param name="mean">Mean of each channel.</param>
     /// <param name="meanResidual">What rounding the mean to double left over: the mean is the unevaluated sum of both.</param>
     /// <param name="m2">Σ(x − mean)² of each channel.</param>
-    public Moments(long count, double[] mean, double[] meanResidual, double[] m2) =>
+    /// <exception cref="ArgumentException">The lengths differ.</exception>
+    public Moments(long count, double[] mean, double[] meanResidual, double[] m2)
+    {
+        ArgumentNullException.ThrowIfNull(mean);
+        ArgumentNullException.ThrowIfNull(meanResidual);
+        ArgumentNullException.ThrowIfNull(m2);
+        if (meanResidual.Length != mean.Length || m2.Length != mean.Length) throw new ArgumentException("the numbers of channels differ", nameof(m2));
         (Count, Mean, MeanResidual, M2) = (count, mean, meanResidual, m2);
+    }
 
     /// <summary>Number of values per channel.</summary>
     public long Count { get; }
@@ -30,7 +39,10 @@ public sealed class Moments
     public int Channels => Mean.Length;
 
     /// <summary>The moments of no values: the neutral element of <see cref="Merge"/>.</summary>
-    public static Moments Empty(int channels) => new(0, new double[channels], new double[channels], new double[channels]);
+    public static Moments Empty(int channels) => Unset(0, channels);
+
+    /// <summary>Moments that are set later.</summary>
+    internal static Moments Unset(long count, int channels) => new(count, new double[channels], new double[channels], new double[channels]);
 
     /// <summary>Variance of each channel: M2 / count, or M2 / (count − 1).</summary>
     /// <param name="unbiased">Whether to divide by count − 1; needs a count of 2 or more.</param>
@@ -62,16 +74,9 @@ public sealed class Moments
             var delta = b.Mean[c] - a.Mean[c] + (b.MeanResidual[c] - a.MeanResidual[c]);
             var step = (delta * b.Count / count) + a.MeanResidual[c];
             mean[c] = a.Mean[c] + step;
-            residual[c] = double.IsFinite(mean[c]) ? SumResidual(a.Mean[c], step, mean[c]) : 0;
+            residual[c] = double.IsFinite(mean[c]) ? Lanes.SumResidual<Lanes1<double>>(new(a.Mean[c]), new(step), new(mean[c])).Sum() : 0;
             m2[c] = a.M2[c] + b.M2[c] + (delta * delta * a.Count * b.Count / count);
         }
         return new Moments(count, mean, residual, m2);
-    }
-
-    /// <summary>What a + b loses when rounded to <paramref name="sum"/> (Knuth's two-sum).</summary>
-    internal static double SumResidual(double a, double b, double sum)
-    {
-        var part = sum - a;
-        return a - (sum - part) + (b - part);
     }
 }

@@ -8,8 +8,14 @@ public sealed class RunningStatistics
     /// <param name="variance">Running variance of each channel, ≥ 0.</param>
     /// <param name="batchesTracked">Number of batches that went into them.</param>
     /// <param name="isInitial">Whether they are still the initial 0 and 1, which no data has touched.</param>
-    public RunningStatistics(double[] mean, double[] variance, long batchesTracked, bool isInitial) =>
+    /// <exception cref="ArgumentException">The lengths differ.</exception>
+    public RunningStatistics(double[] mean, double[] variance, long batchesTracked, bool isInitial)
+    {
+        ArgumentNullException.ThrowIfNull(mean);
+        ArgumentNullException.ThrowIfNull(variance);
+        if (variance.Length != mean.Length) throw new ArgumentException("the numbers of channels differ", nameof(variance));
         (Mean, Variance, BatchesTracked, IsInitial) = (mean, variance, batchesTracked, isInitial);
+    }
 
     /// <summary>Running mean of each channel.</summary>
     public double[] Mean { get; }

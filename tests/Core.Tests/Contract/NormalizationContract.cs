@@ -24,7 +24,7 @@ public abstract partial class NormalizationContract
     private ComputeSettings Settings(int threads = 1) => new(_width, threads);
 
     // Results of any size go past the caches, as otherwise only large ones do.
-    private ComputeSettings Streaming(int threads = 1) => new(_width, threads) { StreamingBytes = 0 };
+    private ComputeSettings Streaming(int threads = 1) => new(_width, threads) { OutOfCacheBytes = 0 };
 
     private Moments MomentsOf(Batch batch, int threads = 1) => Forward.BatchMoments(batch.Plan, batch.X, Settings(threads));
 
