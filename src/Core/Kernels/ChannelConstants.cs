@@ -45,7 +45,8 @@ internal sealed unsafe class ChannelConstants : IDisposable
     public bool NeedsDouble(int channel) => _needsDouble[channel];
 
     /// <summary>Sets one kind of constant for a vector of channels.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    /// <remarks>An entry of compilation: its callers would get too large for the compiler to inline all of it.</remarks>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public void Set<TVector>(int kind, int channel, TVector value)
         where TVector : struct, IVector<TVector, double>
     {
@@ -65,6 +66,7 @@ internal sealed unsafe class ChannelConstants : IDisposable
     }
 
     /// <summary>The constants of one kind for all channels, as <see cref="float"/> or <see cref="double"/>.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public T* Row<T>(int kind)
         where T : unmanaged
     {

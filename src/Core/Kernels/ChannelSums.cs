@@ -49,7 +49,7 @@ internal static unsafe class ChannelSums
                 for (var part = 1; part < segments.PerChannel; part++) sum.Add(partials[(c * segments.PerChannel) + part]);
                 sums[c] = sum;
             }
-            if (Finishing<TFinish>.Run(finish, view.Channels, new(sums, 1, 1), shifts, isLast, compute)) return;
+            if (Finishing<TFinish>.Run(finish, view.Channels, new(sums, 1, 1, ArePlain: false), shifts, isLast, compute)) return;
         }
     }
 
@@ -68,7 +68,7 @@ internal static unsafe class ChannelSums
         {
             for (var column = view.Channels; column < padded; column++) shifts[column] = shifts[column - view.Channels];
             Partition.Run(new ColumnSums<TTerms, TResidence>(terms, blocks, shifts, partials), blocks.Items, view.Count, compute);
-            if (Finishing<TFinish>.Run(finish, view.Channels, new(partials, blocks.Items, blocks.Repeats), shifts, isLast, compute)) return;
+            if (Finishing<TFinish>.Run(finish, view.Channels, new(partials, blocks.Items, blocks.Repeats, ColumnSums<TTerms, TResidence>.IsPlain(blocks)), shifts, isLast, compute)) return;
         }
     }
 }

@@ -6,7 +6,8 @@ namespace BnService.Core.Kernels;
 /// <param name="First">The first block, into which the others are merged.</param>
 /// <param name="Blocks">Number of blocks.</param>
 /// <param name="Repeats">How often the channels stand side by side.</param>
-internal readonly record struct SumParts(PairSums First, int Blocks, int Repeats);
+/// <param name="ArePlain">Whether nothing of the sums is left over yet.</param>
+internal readonly record struct SumParts(PairSums First, int Blocks, int Repeats, bool ArePlain);
 
 /// <summary>
 /// Merges the parts of the channels' sums in their order, and finishes them. With many channels this takes as long as summing a small
@@ -62,10 +63,11 @@ internal static unsafe class Finishing<TFinish>
         private static void Merge<TVector>(SumParts parts, int from, int to)
             where TVector : struct, IVector<TVector, double>
         {
+            if (parts.ArePlain) parts.First.ClearLows(from, to);
             for (var block = 1; block < parts.Blocks; block++)
             {
                 var other = parts.First.At(block);
-                for (var column = from; column < to; column += TVector.Count) parts.First.Add<TVector>(column, other);
+                for (var column = from; column < to; column += TVector.Count) parts.First.Add<TVector>(column, other, parts.ArePlain);
             }
         }
     }

@@ -40,16 +40,21 @@ internal readonly unsafe struct PairSums(double* memory, nint row)
 
     public void Clear() => new Span<double>(memory, Kinds * (int)row).Clear();
 
-    /// <summary>Sets a vector of columns to plain sums.</summary>
+    /// <summary>Sets a vector of columns to plain sums, of which nothing is left over yet; the rows for that stay as they are.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Put<TVector>(int column, TVector u, TVector uv, TVector uu)
+    public void PutPlain<TVector>(int column, TVector u, TVector uv, TVector uu)
         where TVector : struct, IVector<TVector, double>
     {
         u.Store(U + column);
-        TVector.Zero.Store(ULow + column);
         uv.Store(UV + column);
-        TVector.Zero.Store(UVLow + column);
         uu.Store(UU + column);
+    }
+
+    /// <summary>Makes plain sums of columns whole ones.</summary>
+    public void ClearLows(int from, int to)
+    {
+        new Span<double>(ULow + from, to - from).Clear();
+        new Span<double>(UVLow + from, to - from).Clear();
     }
 
     /// <summary>Adds plain sums to a vector of columns.</summary>
@@ -62,12 +67,13 @@ internal readonly unsafe struct PairSums(double* memory, nint row)
         (TVector.Load(UU + column) + uu).Store(UU + column);
     }
 
-    /// <summary>Adds a vector of columns of other sums.</summary>
+    /// <summary>Adds a vector of columns of other sums, which may be plain.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Add<TVector>(int column, PairSums other)
+    public void Add<TVector>(int column, PairSums other, bool isPlain)
         where TVector : struct, IVector<TVector, double>
     {
         Add(column, TVector.Load(other.U + column), TVector.Load(other.UV + column), TVector.Load(other.UU + column));
+        if (isPlain) return;
         (TVector.Load(ULow + column) + TVector.Load(other.ULow + column)).Store(ULow + column);
         (TVector.Load(UVLow + column) + TVector.Load(other.UVLow + column)).Store(UVLow + column);
     }

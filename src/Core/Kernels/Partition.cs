@@ -86,6 +86,10 @@ internal readonly struct ColumnBlocks
 {
     // Enough for the threads to share, few enough for the merging of their partial sums to cost nothing.
     private const int MostBlocks = 32;
+
+    // A few threads share tensors that are smaller than so many items.
+    private const int FewBlocks = 4;
+    private const int SmallestBlock = 1 << 15;
     private const int MinColumns = 256;
 
     public ColumnBlocks(ChannelView view)
@@ -94,7 +98,7 @@ internal readonly struct ColumnBlocks
         Columns = view.Channels * Repeats;
         Elements = view.Count;
         var rows = (Elements + Columns - 1) / Math.Max(Columns, 1);
-        var blocks = Math.Clamp(Elements / Partition.ItemElements, 1, MostBlocks);
+        var blocks = Math.Clamp(Math.Max(Math.Min(Elements / SmallestBlock, FewBlocks), Elements / Partition.ItemElements), 1, MostBlocks);
         RowsPerBlock = (int)Math.Max(1, (rows + blocks - 1) / blocks);
         Items = (int)((rows + RowsPerBlock - 1) / RowsPerBlock);
     }

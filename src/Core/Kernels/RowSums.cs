@@ -44,7 +44,8 @@ internal readonly unsafe struct RowSums<TTerms, TResidence>(TTerms terms, RowSeg
                 for (; rounds > 0; rounds--, element += 4 * count)
                 {
                     // The next run, while this one is summed.
-                    for (var line = 0; line < 4 * count; line += IResidence.LineFloats) terms.ReadAhead<TResidence>(element + stride + line);
+                    for (var line = 0; TResidence.IsOutOfCache && line < 4 * count; line += IResidence.LineFloats)
+                        terms.ReadAhead<TResidence>(element + stride + line);
                     lanes0.Add(terms, element, k);
                     lanes1.Add(terms, element + count, k);
                     lanes2.Add(terms, element + (2 * count), k);
@@ -68,7 +69,7 @@ internal readonly unsafe struct RowSums<TTerms, TResidence>(TTerms terms, RowSeg
                 end = element + length;
             }
             var lanes = lanes0 + lanes1 + (lanes2 + lanes3);
-            sum.Add(lanes.U.Sum(), lanes.UV.Sum(), lanes.UU.Sum());
+            sum.Add(lanes.U.Sum(), lanes.UV.Sum(), TTerms.WithSquares ? lanes.UU.Sum() : 0);
         }
         return sum;
     }

@@ -72,7 +72,7 @@ public sealed unsafe class AffineMap : IDisposable
     internal static AffineMap Unset(int channels) => new(channels);
 
     /// <summary>Sets the maps of a vector of channels.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal void Set<TVector>(int channel, TVector mean, TVector meanResidual, TVector variance, TVector gamma, TVector beta, double eps)
         where TVector : struct, IVector<TVector, double>
     {

@@ -16,6 +16,7 @@ public static unsafe class Forward
         ArgumentNullException.ThrowIfNull(plan);
         ArgumentNullException.ThrowIfNull(compute);
         RequireLength(plan, x.Length, nameof(x));
+        if (plan.Count == 0) return Moments.Empty(plan.Statistics);
         var moments = Moments.Unset(plan.Count, plan.Statistics);
         fixed (float* source = x)
         {
@@ -48,6 +49,7 @@ public static unsafe class Forward
         RequireLength(plan, y.Length, nameof(y));
         RequireChannels(plan, gamma?.Length, nameof(gamma));
         RequireChannels(plan, beta?.Length, nameof(beta));
+        if (plan.Count == 0) return Moments.Empty(plan.Statistics);
         var moments = Moments.Unset(plan.Count, plan.Statistics);
         using var map = AffineMap.Unset(plan.Statistics);
         fixed (float* source = x, destination = y)

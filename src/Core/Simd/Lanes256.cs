@@ -110,5 +110,5 @@ internal readonly unsafe struct Lanes256<T>(Vector256<T> lanes) : IVector<Lanes2
     public static bool Any(Lanes256<T> mask) => mask._lanes.AsInt64() != Vector256<long>.Zero;
 
     [MethodImpl(Inline)]
-    public T Sum() => Vector256.Sum(_lanes);
+    public T Sum() => Vector128.Sum(_lanes.GetLower() + _lanes.GetUpper());
 }

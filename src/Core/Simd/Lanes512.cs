@@ -110,5 +110,5 @@ internal readonly unsafe struct Lanes512<T>(Vector512<T> lanes) : IVector<Lanes5
     public static bool Any(Lanes512<T> mask) => mask._lanes.AsInt64() != Vector512<long>.Zero;
 
     [MethodImpl(Inline)]
-    public T Sum() => Vector512.Sum(_lanes);
+    public T Sum() => new Lanes256<T>(_lanes.GetLower() + _lanes.GetUpper()).Sum();
 }

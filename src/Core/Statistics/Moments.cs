@@ -39,10 +39,12 @@ public sealed class Moments
     public int Channels => Mean.Length;
 
     /// <summary>The moments of no values: the neutral element of <see cref="Merge"/>.</summary>
-    public static Moments Empty(int channels) => Unset(0, channels);
+    public static Moments Empty(int channels) => new(0, new double[channels], new double[channels], new double[channels]);
 
-    /// <summary>Moments that are set later.</summary>
-    internal static Moments Unset(long count, int channels) => new(count, new double[channels], new double[channels], new double[channels]);
+    /// <summary>Moments that are all set later: until then they are undefined.</summary>
+    internal static Moments Unset(long count, int channels) => new(
+        count, GC.AllocateUninitializedArray<double>(channels), GC.AllocateUninitializedArray<double>(channels),
+        GC.AllocateUninitializedArray<double>(channels));
 
     /// <summary>Variance of each channel: M2 / count, or M2 / (count − 1).</summary>
     /// <param name="unbiased">Whether to divide by count − 1; needs a count of 2 or more.</param>

@@ -14,7 +14,7 @@ public sealed unsafe partial class NativeBuffer : IDisposable
     private const int Alignment = 64;
     private const long SmallestLength = 256;
     private const int HugePage = 2 << 20;
-    private const long HugeLength = 2 * HugePage;
+    private const long HugeLength = HugePage * 3 / 4;
     private const int AdviseHugePages = 14; // MADV_HUGEPAGE
     private const long MaxIdleBytes = 256L << 20;
 
@@ -82,10 +82,12 @@ public sealed unsafe partial class NativeBuffer : IDisposable
         NativeMemory.AlignedFree((void*)address);
     }
 
-    // Large buffers are walked from end to end: with huge pages the processor looks up 512 times fewer addresses.
+    // Large buffers are walked from end to end, or from sample to sample for each channel: with huge pages the processor looks up 512
+    // times fewer addresses.
     private static nint Allocate(long length)
     {
         if (length < HugeLength || !OperatingSystem.IsLinux()) return (nint)NativeMemory.AlignedAlloc((nuint)length, Alignment);
+        length = Math.Max(length, HugePage);
         var address = NativeMemory.AlignedAlloc((nuint)length, HugePage);
         // An advice: a kernel that cannot follow it says so, and nothing depends on that.
         _ = Advise(address, (nuint)length, AdviseHugePages);
