@@ -1,5 +1,3 @@
-using BnService.Core.Simd;
-
 namespace BnService.Core.Statistics;
 
 /// <summary>
@@ -76,9 +74,16 @@ public sealed class Moments
             var delta = b.Mean[c] - a.Mean[c] + (b.MeanResidual[c] - a.MeanResidual[c]);
             var step = (delta * b.Count / count) + a.MeanResidual[c];
             mean[c] = a.Mean[c] + step;
-            residual[c] = double.IsFinite(mean[c]) ? Lanes.SumResidual<Lanes1<double>>(new(a.Mean[c]), new(step), new(mean[c])).Sum() : 0;
+            residual[c] = double.IsFinite(mean[c]) ? SumResidual(a.Mean[c], step, mean[c]) : 0;
             m2[c] = a.M2[c] + b.M2[c] + (delta * delta * a.Count * b.Count / count);
         }
         return new Moments(count, mean, residual, m2);
+    }
+
+    // What a + b loses when rounded to the sum (Knuth's two-sum).
+    private static double SumResidual(double a, double b, double sum)
+    {
+        var part = sum - a;
+        return a - (sum - part) + (b - part);
     }
 }

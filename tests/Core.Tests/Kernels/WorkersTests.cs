@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using BnService.Core.Kernels;
 
 namespace BnService.Core.Tests.Kernels;
@@ -22,6 +23,32 @@ public sealed class WorkersTests
             Workers.Run(new Counting(runs), items, threads, CancellationToken.None);
             Assert.All(runs, count => Assert.Equal(1, count));
         }
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void A_thread_alone_goes_through_the_items_in_order(bool isBackwards)
+    {
+        var order = new List<int>();
+        Workers.Run(new Listing(order), 10, 1, CancellationToken.None, isBackwards);
+        Assert.Equal(isBackwards ? Enumerable.Range(0, 10).Reverse() : Enumerable.Range(0, 10), order);
+    }
+
+    [Theory]
+    [InlineData(false, 0, 5)]
+    [InlineData(true, 4, 9)]
+    public void Each_thread_begins_with_its_own_range_so_that_its_caches_keep_it(bool isBackwards, int firstOfCaller, int firstOfHelper)
+    {
+        // Nobody gets to a second item before both threads have begun, and then the rest is done by whoever is faster.
+        using var both = new Barrier(2);
+        var order = new ConcurrentQueue<(int Thread, int Item)>();
+        Workers.Run(new Meeting(both, order), 10, 2, CancellationToken.None, isBackwards);
+        var ofCaller = order.Where(entry => entry.Thread == Environment.CurrentManagedThreadId).Select(entry => entry.Item).ToArray();
+        var ofHelper = order.Where(entry => entry.Thread != Environment.CurrentManagedThreadId).Select(entry => entry.Item).ToArray();
+        Assert.Equal(firstOfCaller, ofCaller[0]);
+        Assert.Equal(firstOfHelper, ofHelper[0]);
+        Assert.Equal(Enumerable.Range(0, 10), order.Select(entry => entry.Item).Order());
     }
 
     [Fact]
@@ -86,6 +113,22 @@ public sealed class WorkersTests
         var runs = new int[16 * 16];
         Workers.Run(new Nested(runs), 16, 3, CancellationToken.None);
         Assert.All(runs, count => Assert.Equal(1, count));
+    }
+
+    private readonly struct Listing(List<int> order) : IWork
+    {
+        public void Run(int item) => order.Add(item);
+    }
+
+    private readonly struct Meeting(Barrier both, ConcurrentQueue<(int Thread, int Item)> order) : IWork
+    {
+        public void Run(int item)
+        {
+            var thread = Environment.CurrentManagedThreadId;
+            var isFirst = order.All(entry => entry.Thread != thread);
+            order.Enqueue((thread, item));
+            if (isFirst) Assert.True(both.SignalAndWait(TimeSpan.FromSeconds(30)));
+        }
     }
 
     private readonly struct Counting(int[] runs) : IWork
