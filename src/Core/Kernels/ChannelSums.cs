@@ -58,7 +58,7 @@ internal static unsafe class ChannelSums
         where TFinish : struct, IChannelFinish
         where TResidence : struct, IResidence
     {
-        var blocks = new ColumnBlocks(view);
+        var blocks = new ColumnBlocks(view, mayRepeat: !TTerms.DependsOnRow);
         var padded = PairSums.Padded(blocks.Columns);
         using var memory = NativeBuffer.Rent((PairSums.Bytes(blocks.Columns) * blocks.Items) + (padded * sizeof(double)));
         var shifts = (double*)memory.Pointer;

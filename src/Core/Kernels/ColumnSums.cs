@@ -73,21 +73,28 @@ internal readonly unsafe struct ColumnSums<TTerms, TResidence>(TTerms terms, Col
         var (inputs, stride) = (terms, (nint)blocks.Columns);
         var k = shifts + panel;
         var ahead = (AheadElements + stride - 1) / stride * stride;
+        var index = element / stride;
         for (; !TResidence.IsOutOfCache && rows >= 2; rows -= 2, element += 2 * stride)
         {
             var column = 0;
+            var second = inputs;
+            inputs.MoveToRow(index++);
+            second.MoveToRow(index++);
             for (; width - column >= TVector.Count; column += TVector.Count)
             {
                 var (shift, sums) = (TVector.Load(k + column), Load<TVector>(lanes + column));
                 sums.Add(inputs, element + column, shift);
-                sums.Add(inputs, element + stride + column, shift);
+                sums.Add(second, element + stride + column, shift);
                 Store(sums, lanes + column);
             }
-            for (var row = 0; row < 2 && column < width; row++) Part<TVector>(inputs, element + (row * stride), column, width, k, lanes);
+            if (column == width) continue;
+            Part<TVector>(inputs, element, column, width, k, lanes);
+            Part<TVector>(second, element + stride, column, width, k, lanes);
         }
         for (; rows > 0; rows--, element += stride)
         {
             var column = 0;
+            inputs.MoveToRow(index++);
             for (; width - column >= 2 * TVector.Count; column += 2 * TVector.Count)
             {
                 inputs.ReadAhead<TResidence>(element + column + ahead);

@@ -10,6 +10,9 @@ internal unsafe interface IElementwiseOperator
     /// <summary>Number of constants per channel, 1 to 4; those beyond it are zero.</summary>
     static abstract int Constants { get; }
 
+    /// <summary>Whether an element's result depends on where in its run it stands, so that no vector may span two runs.</summary>
+    static virtual bool DependsOnPosition => false;
+
     /// <summary>Where the first element's result goes.</summary>
     float* Output { get; }
 
@@ -17,6 +20,9 @@ internal unsafe interface IElementwiseOperator
         where TVector : struct, IVector<TVector, T>
         where T : unmanaged
         where TAccess : struct, IAccess;
+
+    /// <summary>Called before elements of a run are computed, with the run's first element.</summary>
+    void MoveToRun(nint start);
 
     /// <summary>Asks for the inputs of an element ahead of time.</summary>
     void ReadAhead<TResidence>(nint element)

@@ -30,7 +30,7 @@ internal static unsafe class Finishing<TFinish>
         var unfinished = 0;
         var kernel = new FinishRange(finish, channels, parts, shifts, isLast, &unfinished);
         // Channels that are repeated are few.
-        var items = parts.Repeats > 1 ? 1 : (channels + ItemChannels - 1) / ItemChannels;
+        var items = parts.Repeats > 1 ? 1 : (channels + kernel.PerItem - 1) / kernel.PerItem;
         Partition.Run(kernel, items, channels * (FinishElements + ((long)MergeElements * parts.Blocks)), compute);
         return unfinished == 0;
     }
@@ -39,16 +39,19 @@ internal static unsafe class Finishing<TFinish>
     {
         public void Run<TSingle, TDouble>(int item)
             where TSingle : struct, IVector<TSingle, float>
-            where TDouble : struct, IVector<TDouble, double> => ChannelRange.Begin<TFinish, TDouble>(finish, 0, channels, shifts);
+            where TDouble : struct, IVector<TDouble, double> => finish.Begin<TDouble>(0, channels, shifts);
     }
 
     private readonly struct FinishRange(TFinish finish, int channels, SumParts parts, double* shifts, bool isLast, int* unfinished) : IKernel
     {
+        public int PerItem { get; } = (ItemChannels + finish.Multiple - 1) / finish.Multiple * finish.Multiple;
+
         public void Run<TSingle, TDouble>(int item)
             where TSingle : struct, IVector<TSingle, float>
             where TDouble : struct, IVector<TDouble, double>
         {
-            var (from, to) = (item * ItemChannels, Math.Min(channels, (item + 1) * ItemChannels));
+            var (from, to) = (item * PerItem, Math.Min(channels, (item + 1) * PerItem));
+            if (parts.Repeats > 1) to = channels;
             Merge<TDouble>(parts, from, parts.Repeats > 1 ? channels * parts.Repeats : to);
             for (var column = channels; column < channels * parts.Repeats; column++)
             {
@@ -56,7 +59,7 @@ internal static unsafe class Finishing<TFinish>
                 sum.Add(sums[column]);
                 sums[column % channels] = sum;
             }
-            if (!ChannelRange.Finish<TFinish, TDouble>(finish, from, to, parts.First, shifts, isLast)) Volatile.Write(ref *unfinished, 1);
+            if (!finish.Finish<TDouble>(from, to, parts.First, shifts, isLast)) Volatile.Write(ref *unfinished, 1);
         }
 
         [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.AggressiveOptimization)]

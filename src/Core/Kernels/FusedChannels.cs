@@ -22,7 +22,7 @@ internal readonly unsafe struct FusedChannels<TTerms, TFinish, TOperator, TResid
     where TResidence : struct, IResidence
 {
     private readonly RowSegments _segments = new(view);
-    private readonly int _group = GroupOf(view);
+    private readonly int _group = GroupOf(view, finish.Multiple);
 
     public int Items => (view.Channels + _group - 1) / _group;
 
@@ -31,12 +31,12 @@ internal readonly unsafe struct FusedChannels<TTerms, TFinish, TOperator, TResid
         where TDouble : struct, IVector<TDouble, double>
     {
         var (from, to) = (item * _group, Math.Min(view.Channels, (item + 1) * _group));
-        ChannelRange.Begin<TFinish, TDouble>(finish, from, to, shifts);
+        finish.Begin<TDouble>(from, to, shifts);
         for (var isLast = false; ; isLast = true)
         {
             var all = sums;
             for (var channel = from; channel < to; channel++) all[channel] = Sum<TDouble>(channel);
-            if (ChannelRange.Finish<TFinish, TDouble>(finish, from, to, sums, shifts, isLast)) break;
+            if (finish.Finish<TDouble>(from, to, sums, shifts, isLast)) break;
         }
         var ahead = to < view.Channels ? (nint)(to - from) * view.Inner : 0;
         // Backwards: what was summed last is the likeliest to be in the caches still.
@@ -59,11 +59,14 @@ internal readonly unsafe struct FusedChannels<TTerms, TFinish, TOperator, TResid
         return sum;
     }
 
-    private static int GroupOf(ChannelView view)
+    private static int GroupOf(ChannelView view, int multiple)
     {
         var channels = (int)Math.Clamp(Partition.ItemElements / 2 / Math.Max(view.CountPerChannel, 1), 1, view.Channels);
-        return channels < IResidence.LineFloats / 2 ? channels : (channels + IResidence.LineFloats - 1) / IResidence.LineFloats * IResidence.LineFloats;
+        if (channels >= IResidence.LineFloats / 2) channels = RoundUp(channels, IResidence.LineFloats);
+        return RoundUp(channels, multiple);
     }
+
+    private static int RoundUp(int value, int multiple) => (value + multiple - 1) / multiple * multiple;
 }
 
 /// <summary>Runs a sum pass and the elementwise pass that depends on it, fused where the layout allows it.</summary>
@@ -87,7 +90,7 @@ internal static unsafe class FusedPass
         where TOperator : struct, IElementwiseOperator
     {
         if (view.Count == 0) return;
-        var fits = view.CountPerChannel * inputs * sizeof(float) <= ChannelBytes && view.Channels >= LeastChannels;
+        var fits = view.CountPerChannel * finish.Multiple * inputs * sizeof(float) <= ChannelBytes && view.Channels / finish.Multiple >= LeastChannels;
         if (view.IsColumns || !fits)
         {
             ChannelSums.Run(terms, finish, view, compute);

@@ -24,6 +24,10 @@ internal readonly unsafe struct TrainingInputGradient(float* x, float* dy, float
         return TVector.FusedMultiplyAdd(access.Load<TVector, T>(dy + element), a, statistics);
     }
 
+    public void MoveToRun(nint start)
+    {
+    }
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void ReadAhead<TResidence>(nint element)
         where TResidence : struct, IResidence
@@ -47,7 +51,33 @@ internal readonly unsafe struct InferenceInputGradient(float* dy, float* dx) : I
         where TAccess : struct, IAccess =>
         TVector.FusedMultiplyAdd(access.Load<TVector, T>(dy + element), a, TVector.Zero);
 
+    public void MoveToRun(nint start)
+    {
+    }
+
     // The next sums need x as well, which this operator does not read.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void ReadAhead<TResidence>(nint element)
+        where TResidence : struct, IResidence => TResidence.ReadAhead(dy + element);
+}
+
+/// <summary>dx = g·scale with the scale of an affine map.</summary>
+internal readonly unsafe struct ScaledGradient(float* dy, float* dx) : IElementwiseOperator
+{
+    public static int Constants => 2;
+
+    public float* Output => dx;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public TVector Apply<TVector, T, TAccess>(nint element, TAccess access, TVector center, TVector scale, TVector c2, TVector c3)
+        where TVector : struct, IVector<TVector, T>
+        where T : unmanaged
+        where TAccess : struct, IAccess => access.Load<TVector, T>(dy + element) * scale;
+
+    public void MoveToRun(nint start)
+    {
+    }
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void ReadAhead<TResidence>(nint element)
         where TResidence : struct, IResidence => TResidence.ReadAhead(dy + element);

@@ -12,6 +12,15 @@ internal interface IPairTerms
     void Read<TVector>(nint element, TVector shift, out TVector u, out TVector v)
         where TVector : struct, IVector<TVector, double>;
 
+    /// <summary>Whether what is summed depends on the row, so that rows cannot be put side by side.</summary>
+    static virtual bool DependsOnRow => false;
+
+    /// <summary>Called before elements of a run are read, with the run's first element.</summary>
+    void MoveToRun(nint start);
+
+    /// <summary>Called before elements of a row are read, where channels are adjacent.</summary>
+    void MoveToRow(nint row);
+
     /// <summary>Asks for the inputs of an element ahead of time.</summary>
     void ReadAhead<TResidence>(nint element)
         where TResidence : struct, IResidence;
@@ -62,6 +71,14 @@ internal readonly unsafe struct MomentTerms(float* x) : IPairTerms
 {
     public static bool WithSquares => false;
 
+    public void MoveToRun(nint start)
+    {
+    }
+
+    public void MoveToRow(nint row)
+    {
+    }
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Read<TVector>(nint element, TVector shift, out TVector u, out TVector v)
         where TVector : struct, IVector<TVector, double> => u = v = TVector.LoadFloats(x + element) - shift;
@@ -80,6 +97,14 @@ internal readonly unsafe struct MomentTerms(float* x) : IPairTerms
 internal readonly unsafe struct GradientTerms(float* x, float* dy) : IPairTerms
 {
     public static bool WithSquares => true;
+
+    public void MoveToRun(nint start)
+    {
+    }
+
+    public void MoveToRow(nint row)
+    {
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Read<TVector>(nint element, TVector shift, out TVector u, out TVector v)

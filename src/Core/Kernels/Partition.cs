@@ -61,6 +61,9 @@ internal readonly struct RowSegments
 
     public int Channel(int item) => item / PerChannel;
 
+    /// <summary>The first element of the channel, which is that of its only run where it has one.</summary>
+    public nint RunStart(int item) => (nint)Channel(item) * _view.Inner;
+
     /// <summary>The first element of the item's first run, the length of each of its runs, how many they are and how far apart.</summary>
     public (nint Start, int Length, int Runs, nint Stride) Locate(int item)
     {
@@ -92,9 +95,9 @@ internal readonly struct ColumnBlocks
     private const int SmallestBlock = 1 << 15;
     private const int MinColumns = 256;
 
-    public ColumnBlocks(ChannelView view)
+    public ColumnBlocks(ChannelView view, bool mayRepeat = true)
     {
-        Repeats = view.Channels >= MinColumns ? 1 : Math.Max(1, (MinColumns + view.Channels - 1) / Math.Max(view.Channels, 1));
+        Repeats = !mayRepeat || view.Channels >= MinColumns ? 1 : Math.Max(1, (MinColumns + view.Channels - 1) / Math.Max(view.Channels, 1));
         Columns = view.Channels * Repeats;
         Elements = view.Count;
         var rows = (Elements + Columns - 1) / Math.Max(Columns, 1);

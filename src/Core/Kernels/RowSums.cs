@@ -29,6 +29,7 @@ internal readonly unsafe struct RowSums<TTerms, TResidence>(TTerms terms, RowSeg
         where TVector : struct, IVector<TVector, double>
     {
         var (start, length, runs, stride) = segments.Locate(item);
+        terms.MoveToRun(segments.RunStart(item));
         var count = TVector.Count;
         var k = TVector.Broadcast(shift);
         var sum = default(PairSum);

@@ -29,16 +29,17 @@ internal static class RunsSweep<TOperator, TResidence>
         where TSingle : struct, IVector<TSingle, float>
         where TDouble : struct, IVector<TDouble, double>
     {
-        if (view.Inner >= TSingle.Count && !constants.AnyNeedsDouble)
+        if (view.Inner >= TSingle.Count && !constants.AnyNeedsDouble && !TOperator.DependsOnPosition)
         {
             Spanning<TSingle>(op, view, element, end, constants, ahead);
             return;
         }
-        // Runs shorter than a vector, and a tensor in which some channel needs double.
+        // Runs shorter than a vector or with positions that matter, and a tensor in which some channel needs double.
         while (element < end)
         {
             var run = element / view.Inner;
             var (channel, length) = ((int)(run % view.Channels), (int)(Math.Min(end, (run + 1) * view.Inner) - element));
+            op.MoveToRun(run * view.Inner);
             if (constants.NeedsDouble(channel)) Run<TDouble, double>(op, element, length, channel, constants);
             else Run<TSingle, float>(op, element, length, channel, constants);
             element += length;

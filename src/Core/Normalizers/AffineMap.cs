@@ -11,12 +11,7 @@ namespace BnService.Core.Normalizers;
 /// </summary>
 public sealed unsafe class AffineMap : IDisposable
 {
-    internal const int Center = 0, Scale = 1, Offset = 2;
-
-    // Beyond it |x − center| can pass float's range although x and center do not: half a unit in the last place of float.MaxValue.
-    private const double LargestCenter = 1e31;
-
-    private AffineMap(int channels) => Constants = new ChannelConstants(channels, 3);
+    private AffineMap(int channels) => Constants = new ChannelConstants(channels, MapTarget.KindsOf(splitsScale: false));
 
     internal ChannelConstants Constants { get; }
 
@@ -45,44 +40,8 @@ public sealed unsafe class AffineMap : IDisposable
     /// <inheritdoc/>
     public void Dispose() => Constants.Dispose();
 
-    /// <summary>s = 1/√(variance + ε); 0 where both are 0, so that a constant channel is normalized to exactly 0.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal static TVector InverseDeviation<TVector>(TVector variance, double eps)
-        where TVector : struct, IVector<TVector, double>
-    {
-        var sum = variance + TVector.Broadcast(eps);
-        return TVector.Choose(Lanes.IsZero(sum), TVector.Zero, TVector.Broadcast(1) / TVector.Sqrt(sum));
-    }
-
-    /// <summary>(float)μ; where that overflows μ itself, which puts the channel on the double path.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal static TVector CenterOf<TVector>(TVector mean)
-        where TVector : struct, IVector<TVector, double>
-    {
-        var rounded = TVector.RoundToSingle(mean);
-        return TVector.Choose(Lanes.IsFinite(rounded), rounded, mean);
-    }
-
-    /// <summary>A mask of the centers from which on a channel needs the double path.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal static TVector IsLarge<TVector>(TVector center)
-        where TVector : struct, IVector<TVector, double> => TVector.LessThan(TVector.Broadcast(LargestCenter), TVector.Abs(center));
-
     /// <summary>A map whose channels are set later.</summary>
     internal static AffineMap Unset(int channels) => new(channels);
-
-    /// <summary>Sets the maps of a vector of channels.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    internal void Set<TVector>(int channel, TVector mean, TVector meanResidual, TVector variance, TVector gamma, TVector beta, double eps)
-        where TVector : struct, IVector<TVector, double>
-    {
-        var center = CenterOf(mean);
-        var scale = gamma * InverseDeviation(variance, eps);
-        Constants.Set(Center, channel, center);
-        Constants.Set(Scale, channel, scale);
-        Constants.Set(Offset, channel, beta - (((mean - center) + meanResidual) * scale));
-        Constants.RequireDouble(channel, IsLarge(center));
-    }
 
     private static AffineMap Of(
         double[] mean, double[]? residual, double[] variance, double perValue, double[]? gamma, double[]? beta, double eps)
@@ -111,8 +70,8 @@ public sealed unsafe class AffineMap : IDisposable
         [MethodImpl(MethodImplOptions.AggressiveOptimization)]
         private void Set<TVector>(int c)
             where TVector : struct, IVector<TVector, double> =>
-            map.Set(
-                c, TVector.Load(mean + c), Lanes.LoadOr<TVector>(residual, c, 0), TVector.Load(variance + c) * TVector.Broadcast(perValue),
-                Lanes.LoadOr<TVector>(gamma, c, 1), Lanes.LoadOr<TVector>(beta, c, 0), eps);
+            MapTarget.Set(
+                map.Constants, c, TVector.Load(mean + c), Lanes.LoadOr<TVector>(residual, c, 0), TVector.Load(variance + c) * TVector.Broadcast(perValue),
+                Lanes.LoadOr<TVector>(gamma, c, 1), Lanes.LoadOr<TVector>(beta, c, 0), eps, splitsScale: false);
     }
 }

@@ -3,10 +3,21 @@ using BnService.Core.Statistics;
 
 namespace BnService.Core.Normalizers;
 
-/// <summary>The gradients of gamma and beta, one value per statistic.</summary>
+/// <summary>The gradients of gamma and beta, one value per parameter.</summary>
 /// <param name="DGamma">dγ = Σg·x̂.</param>
 /// <param name="DBeta">dβ = Σg.</param>
-public sealed record ParameterGradients(double[] DGamma, double[] DBeta);
+public sealed record ParameterGradients(double[] DGamma, double[] DBeta)
+{
+    internal static ParameterGradients OfLength(int length) => new(new double[length], new double[length]);
+
+    /// <summary>The sum of two sets of gradients, of parts of a batch.</summary>
+    /// <param name="other">Gradients of the same parameters.</param>
+    public ParameterGradients Plus(ParameterGradients other)
+    {
+        ArgumentNullException.ThrowIfNull(other);
+        return new([.. DGamma.Zip(other.DGamma, (a, b) => a + b)], [.. DBeta.Zip(other.DBeta, (a, b) => a + b)]);
+    }
+}
 
 /// <summary>
 /// The backward pass. <c>dx</c> may be the same memory as <c>dy</c>: an element is read before it is written.
@@ -14,8 +25,8 @@ public sealed record ParameterGradients(double[] DGamma, double[] DBeta);
 public static unsafe class Backward
 {
     /// <summary>
-    /// Gradients through a batch that was normalized with its own statistics:
-    /// dx = γ·s·[g − dβ/m − x̂·dγ/m] (Ioffe &amp; Szegedy 2015).
+    /// Gradients through a batch that was normalized with its own statistics: dx = s·[gγ − mean(gγ) − x̂·mean(gγ·x̂)], the means over what
+    /// shares a statistic, without the first one for RMS (the papers of <see cref="NormalizerKind"/>).
     /// </summary>
     /// <param name="plan">How the tensors are laid out.</param>
     /// <param name="x">The batch.</param>
@@ -25,28 +36,31 @@ public static unsafe class Backward
     /// <param name="eps">ε with which the batch was normalized.</param>
     /// <param name="dx">Receives the gradient by x.</param>
     /// <param name="compute">With what to compute.</param>
+    /// <param name="statisticsAreOfPart">Whether the moments are those of a part of x, as with a mask; for plans over channels.</param>
     public static ParameterGradients Training(
         NormalizationPlan plan, ReadOnlySpan<float> x, ReadOnlySpan<float> dy, Moments batch, double[]? gamma, double eps,
-        Span<float> dx, ComputeSettings compute)
+        Span<float> dx, ComputeSettings compute, bool statisticsAreOfPart = false)
     {
         ArgumentNullException.ThrowIfNull(batch);
         RequireLengths(plan, x, dy, dx);
-        Forward.RequireChannels(plan, batch.Channels, nameof(batch));
-        Forward.RequireChannels(plan, gamma?.Length, nameof(gamma));
-        using var constants = new ChannelConstants(plan.Statistics, 4);
-        var gradients = new ParameterGradients(new double[plan.Statistics], new double[plan.Statistics]);
-        var finish = new TrainingGradientFinish(batch, gamma, eps, gradients, constants);
+        Forward.RequireStatistics(plan, batch.Channels, nameof(batch));
+        Forward.RequireParameters(plan, gamma?.Length, nameof(gamma));
+        if (plan.Elements == 0) return ParameterGradients.OfLength(plan.Parameters);
         fixed (float* source = x, gradient = dy, destination = dx)
         {
-            FusedPass.Run(new GradientTerms(source, gradient), finish, new TrainingInputGradient(source, gradient, destination),
-                inputs: 2, plan.View, constants, compute);
+            var pass = new BackwardPass(plan, source, gradient, destination, batch, gamma, eps, compute);
+            return plan.Reduction switch
+            {
+                Reduction.Channels => pass.ThroughChannels(statisticsAreOfPart),
+                Reduction.Groups => pass.ThroughGroups(),
+                _ => pass.ThroughRows(),
+            };
         }
-        return gradients;
     }
 
     /// <summary>
     /// Gradients through an inference or a frozen layer, whose statistics do not depend on x:
-    /// dx = γ·s·g, dγ = Σg·(x − μ)·s, dβ = Σg.
+    /// dx = γ·s·g, dγ = Σg·(x − μ)·s, dβ = Σg. For plans over channels.
     /// </summary>
     /// <param name="plan">How the tensors are laid out.</param>
     /// <param name="x">The input.</param>
@@ -62,17 +76,35 @@ public static unsafe class Backward
     {
         ArgumentNullException.ThrowIfNull(running);
         RequireLengths(plan, x, dy, dx);
-        Forward.RequireChannels(plan, running.Mean.Length, nameof(running));
-        Forward.RequireChannels(plan, gamma?.Length, nameof(gamma));
+        Forward.RequireStatistics(plan, running.Mean.Length, nameof(running));
+        Forward.RequireParameters(plan, gamma?.Length, nameof(gamma));
+        var gradients = ParameterGradients.OfLength(plan.Statistics);
         using var constants = new ChannelConstants(plan.Statistics, 1);
-        var gradients = new ParameterGradients(new double[plan.Statistics], new double[plan.Statistics]);
-        var finish = new InferenceGradientFinish(running, gamma, eps, gradients, constants);
+        var finish = new ByVectors<InferenceGradientFinish>(new(running, gradients, new(constants, gamma, null, eps, plan.Parameters)));
         fixed (float* source = x, gradient = dy, destination = dx)
         {
             FusedPass.Run(new GradientTerms(source, gradient), finish, new InferenceInputGradient(gradient, destination),
                 inputs: 2, plan.View, constants, compute);
         }
         return gradients;
+    }
+
+    /// <summary>dx = scale·dy for each channel, the gradient by x where no statistic depends on it. For plans over channels.</summary>
+    /// <param name="plan">How the tensors are laid out.</param>
+    /// <param name="dy">The gradient by the output.</param>
+    /// <param name="batch">The statistics that normalized x.</param>
+    /// <param name="gamma">γ; null for 1.</param>
+    /// <param name="eps">ε.</param>
+    /// <param name="dx">Receives the gradient by x.</param>
+    /// <param name="compute">With what to compute.</param>
+    public static void PastStatistics(
+        NormalizationPlan plan, ReadOnlySpan<float> dy, Moments batch, double[]? gamma, double eps, Span<float> dx, ComputeSettings compute)
+    {
+        RequireLengths(plan, dy, dy, dx);
+        using var constants = new ChannelConstants(plan.Statistics, MapTarget.KindsOf(splitsScale: false));
+        MapsOfMoments.Set(batch, 0, 1, new(constants, gamma, null, eps, plan.Parameters), plan.Statistics);
+        fixed (float* gradient = dy, destination = dx)
+            ElementwisePass.Run(new ScaledGradient(gradient, destination), plan.View, constants, compute);
     }
 
     /// <summary>The gradient before the activation: dy where relu let the value pass, 0 where it did not (y ≤ 0).</summary>
@@ -82,18 +114,51 @@ public static unsafe class Backward
     /// <param name="map">The affine map of the forward pass.</param>
     /// <param name="gated">Receives the gradient; may be dy's memory.</param>
     /// <param name="compute">With what to compute.</param>
+    /// <param name="residual">What was added before the activation; empty for nothing.</param>
     public static void ThroughRelu(
-        NormalizationPlan plan, ReadOnlySpan<float> x, ReadOnlySpan<float> dy, AffineMap map, Span<float> gated, ComputeSettings compute)
+        NormalizationPlan plan, ReadOnlySpan<float> x, ReadOnlySpan<float> dy, AffineMap map, Span<float> gated,
+        ComputeSettings compute, ReadOnlySpan<float> residual = default)
     {
         ArgumentNullException.ThrowIfNull(map);
         RequireLengths(plan, x, dy, gated);
-        Forward.RequireChannels(plan, map.Constants.Channels, nameof(map));
-        fixed (float* source = x, gradient = dy, destination = gated)
-            Forward.Run(plan, new Affine<GatedGradient>(source, gradient, destination), map.Constants, compute);
+        Forward.RequireStatistics(plan, map.Constants.Channels, nameof(map));
+        fixed (float* source = x, gradient = dy, added = residual, destination = gated)
+        {
+            var others = new OutputInputs(added, gradient);
+            if (residual.IsEmpty) Forward.Run<GatedGradient>(plan, source, others, destination, map, compute);
+            else Forward.Run<WithResidual<GatedGradient>>(plan, source, others, destination, map, compute);
+        }
+    }
+
+    /// <summary>The gradient before the activation, of a batch that was normalized with statistics of its own.</summary>
+    /// <param name="plan">How the tensors are laid out.</param>
+    /// <param name="x">The input of the normalizer.</param>
+    /// <param name="dy">The gradient behind the activation.</param>
+    /// <param name="moments">The statistics of the forward pass.</param>
+    /// <param name="layer">The parameters of the forward pass.</param>
+    /// <param name="gated">Receives the gradient; may be dy's memory.</param>
+    /// <param name="compute">With what to compute.</param>
+    /// <param name="residual">What was added before the activation; empty for nothing.</param>
+    public static void ThroughRelu(
+        NormalizationPlan plan, ReadOnlySpan<float> x, ReadOnlySpan<float> dy, Moments moments, LayerParameters layer, Span<float> gated,
+        ComputeSettings compute, ReadOnlySpan<float> residual = default)
+    {
+        ArgumentNullException.ThrowIfNull(moments);
+        RequireLengths(plan, x, dy, gated);
+        Forward.RequireFit(plan, x, layer, residual, gated, compute);
+        Forward.RequireStatistics(plan, moments.Channels, nameof(moments));
+        if (plan.Elements == 0) return;
+        fixed (float* source = x, gradient = dy, added = residual, destination = gated)
+        {
+            var pass = new ForwardPass(plan, source, new(added, gradient), destination, layer.Gamma, layer.Beta, layer.Eps, compute);
+            if (residual.IsEmpty) pass.Apply<GatedGradient>(moments);
+            else pass.Apply<WithResidual<GatedGradient>>(moments);
+        }
     }
 
     private static void RequireLengths(NormalizationPlan plan, ReadOnlySpan<float> x, ReadOnlySpan<float> dy, ReadOnlySpan<float> dx)
     {
+        ArgumentNullException.ThrowIfNull(plan);
         Forward.RequireLength(plan, x.Length, nameof(x));
         Forward.RequireLength(plan, dy.Length, nameof(dy));
         Forward.RequireLength(plan, dx.Length, nameof(dx));

@@ -2,21 +2,62 @@ using BnService.Core.Tensors;
 
 namespace BnService.Core.Normalizers;
 
-/// <summary>How a tensor of a given shape is normalized: which elements share a statistic, and the gamma and beta that go with it.</summary>
-/// <param name="View">The tensor as (outer, statistics, inner); each statistic has a gamma and a beta of its own.</param>
-public sealed record NormalizationPlan(ChannelView View)
+/// <summary>Which elements share a statistic, and which a gamma and beta.</summary>
+public enum Reduction
+{
+    /// <summary>A statistic per channel of the view, which has a gamma and beta of its own.</summary>
+    Channels,
+
+    /// <summary>A statistic per group of adjacent channels of the view; gamma and beta per channel, the same for every sample.</summary>
+    Groups,
+
+    /// <summary>A statistic per channel of the view, which is a row; gamma and beta per position within the row.</summary>
+    Rows,
+}
+
+/// <summary>How a tensor of a given shape is normalized. Layouts and kinds differ in this plan, not in the kernels.</summary>
+public sealed record NormalizationPlan
 {
     /// <summary>The fewest and most dimensions of a batch: [N, C] to [N, C, D, H, W].</summary>
     public const int MinRank = 2, MaxRank = 5;
 
-    /// <summary>Number of statistics, and of elements of gamma and beta.</summary>
-    public int Statistics => View.Channels;
+    // Samples that are normalized by themselves are taken together until there is enough for several threads.
+    private const long SliceElements = 1 << 20;
+
+    private NormalizationPlan(ChannelView view) => View = view;
+
+    /// <summary>What shares a statistic.</summary>
+    public Reduction Reduction { get; private init; }
+
+    /// <summary>Whether a mean is subtracted.</summary>
+    public bool HasMean { get; private init; } = true;
+
+    /// <summary>One slice of the tensor as (outer, channels, inner).</summary>
+    public ChannelView View { get; private init; }
+
+    /// <summary>Number of slices, which lie one behind the other and are normalized each by itself; the last one may be shorter.</summary>
+    public int Slices { get; private init; } = 1;
+
+    /// <summary>Number of elements of the tensor.</summary>
+    public int Elements { get; private init; }
+
+    /// <summary>Adjacent channels of the view that share a statistic.</summary>
+    public int ChannelsPerStatistic { get; private init; } = 1;
+
+    /// <summary>Number of statistics of the tensor.</summary>
+    public int Statistics { get; private init; }
+
+    /// <summary>Number of elements of gamma and of beta.</summary>
+    public int Parameters { get; private init; }
 
     /// <summary>m, the number of values per statistic; 0 where there is no statistic, as with one per position of no positions.</summary>
-    public long Count => Statistics == 0 ? 0 : View.CountPerChannel;
+    public long Count { get; private init; }
 
-    /// <summary>The plan of batch normalization for one batch.</summary>
-    /// <param name="shape">The batch's shape, [N, C, spatial…] or [N, spatial…, C].</param>
+    // A row of one value is normalized to beta, as in PyTorch.
+    private bool NeedsVariance { get; init; } = true;
+
+    /// <summary>The plan of a layer for one batch.</summary>
+    /// <param name="shape">The batch's shape: [N, C, spatial…] or [N, spatial…, C], or for kinds over rows […, normalized_shape].</param>
     /// <param name="options">The layer's options.</param>
     /// <exception cref="LayerException"><see cref="LayerError.ShapeMismatch"/> where the batch does not fit the layer.</exception>
     public static NormalizationPlan ForBatch(Shape shape, NormalizerOptions options)
@@ -25,16 +66,47 @@ public sealed record NormalizationPlan(ChannelView View)
         ArgumentNullException.ThrowIfNull(options);
         if (shape.Rank is < MinRank or > MaxRank)
             throw Mismatch($"expected {MinRank}D to {MaxRank}D input (got {shape.Rank}D input of shape {shape})");
-        var perActivation = ChannelView.PerActivation(shape);
-        if (shape[options.ChannelAxis] != options.NumFeatures
-            && !(options.Granularity == Granularity.PerActivation && perActivation.Channels == options.NumFeatures))
+        if (options.Kind.IsOverRows) return ForRows(shape, options);
+        RequireChannels(shape, options);
+        return options.Kind switch
         {
-            throw Mismatch($"expected {options.NumFeatures} channels (num_features) along axis {options.ChannelAxis}, " +
-                $"got {shape[options.ChannelAxis]} in input of shape {shape}");
-        }
-        return new(options.Granularity == Granularity.PerActivation
-            ? perActivation
-            : ChannelView.PerChannel(shape, options.ChannelAxis));
+            NormalizerKind.GroupNorm => ForGroups(shape, options.ChannelAxis, options.NumFeatures, options.NumFeatures / options.NumGroups!.Value),
+            NormalizerKind.InstanceNorm => ForGroups(shape, options.ChannelAxis, options.NumFeatures, 1),
+            _ => ForChannels(options.Granularity == Granularity.PerActivation
+                ? ChannelView.PerActivation(shape)
+                : ChannelView.PerChannel(shape, options.ChannelAxis)),
+        };
+    }
+
+    /// <summary>The plan for normalizing with running statistics, which belong to channels whatever the kind.</summary>
+    /// <param name="shape">The batch's shape.</param>
+    /// <param name="options">The layer's options; a kind that can track statistics.</param>
+    /// <exception cref="LayerException"><see cref="LayerError.ShapeMismatch"/> where the batch does not fit the layer.</exception>
+    public static NormalizationPlan ForRunningStatistics(Shape shape, NormalizerOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        return ForBatch(shape, options.Kind.IsOverBatch ? options : options with { Kind = NormalizerKind.BatchNorm });
+    }
+
+    /// <summary>The plan of some of the samples, for plans over channels.</summary>
+    /// <param name="samples">Number of samples of the tensor, its first dimension.</param>
+    /// <param name="part">How many of them.</param>
+    public NormalizationPlan ForSamples(int samples, int part)
+    {
+        // A single channel was seen as one long run, whichever way its samples lie.
+        var view = View.Channels == 1
+            ? new ChannelView(1, 1, (int)(View.Count / Math.Max(samples, 1) * part))
+            : View with { Outer = View.Outer / Math.Max(samples, 1) * part };
+        return ForChannels(view);
+    }
+
+    /// <summary>The elements of a slice.</summary>
+    public (int Start, ChannelView View) Slice(int index)
+    {
+        var start = (int)(index * View.Count);
+        if (Slices == 1 || Elements - start >= View.Count) return (start, View);
+        // Only slices of whole samples, whose channels stand one behind the other, are ever shorter.
+        return (start, View with { Channels = (Elements - start) / View.Inner });
     }
 
     /// <summary>Refuses statistics over a single value, whose variance is undefined.</summary>
@@ -42,8 +114,71 @@ public sealed record NormalizationPlan(ChannelView View)
     /// <exception cref="LayerException"><see cref="LayerError.BatchTooSmall"/>.</exception>
     public void RequireVariance(Shape shape)
     {
-        if (Count == 1)
-            throw new LayerException(LayerError.BatchTooSmall, $"expected more than 1 value per channel when training, got input size {shape}");
+        if (Count != 1 || !NeedsVariance) return;
+        throw new LayerException(LayerError.BatchTooSmall, Reduction == Reduction.Channels
+            ? $"expected more than 1 value per channel when training, got input size {shape}"
+            : $"expected more than 1 value per {(ChannelsPerStatistic == 1 ? "channel and sample" : "group")}, got input size {shape}");
+    }
+
+    private static NormalizationPlan ForChannels(ChannelView view) => new(view)
+    {
+        Elements = (int)view.Count,
+        Statistics = view.Channels,
+        Parameters = view.Channels,
+        Count = view.Channels == 0 ? 0 : view.CountPerChannel,
+    };
+
+    private static NormalizationPlan ForGroups(Shape shape, int channelAxis, int channels, int perGroup)
+    {
+        var samples = shape[0];
+        var spatial = shape.Count / Math.Max(1, samples * channels);
+        // Without positions between them a sample's channels are adjacent either way.
+        var isLast = channelAxis == -1 || spatial == 1;
+        var sample = Math.Max(1L, (long)channels * spatial);
+        var together = isLast ? 1 : (int)Math.Clamp(SliceElements / sample, 1, Math.Max(samples, 1));
+        var view = isLast ? new ChannelView(spatial, channels, 1) : new ChannelView(1, together * channels, spatial);
+        return new(view)
+        {
+            Reduction = Reduction.Groups,
+            Elements = shape.Count,
+            Slices = shape.Count == 0 ? 0 : (samples + together - 1) / together,
+            ChannelsPerStatistic = perGroup,
+            Statistics = samples * (channels / perGroup),
+            Parameters = channels,
+            Count = (long)perGroup * spatial,
+        };
+    }
+
+    private static NormalizationPlan ForRows(Shape shape, NormalizerOptions options)
+    {
+        var trailing = options.NormalizedShape!;
+        var leading = shape.Rank - trailing.Count;
+        if (leading < 0 || !trailing.SequenceEqual(shape.Dimensions[leading..]))
+            throw Mismatch($"expected input with shape [*, {string.Join(", ", trailing)}], got {shape}");
+        var row = trailing.Aggregate(1, (product, dimension) => product * dimension);
+        var rows = shape.Count / row;
+        // A row of one value is a channel of its own, with the only gamma and beta there is.
+        var isSingle = row == 1;
+        var together = isSingle ? (int)Math.Min(rows, SliceElements) : rows;
+        return new(new ChannelView(1, together, row))
+        {
+            Reduction = isSingle ? Reduction.Groups : Reduction.Rows,
+            HasMean = options.Kind.HasMean,
+            Elements = shape.Count,
+            Slices = isSingle ? (rows + together - 1) / Math.Max(together, 1) : 1,
+            Statistics = rows,
+            Parameters = row,
+            Count = rows == 0 ? 0 : row,
+            NeedsVariance = false,
+        };
+    }
+
+    private static void RequireChannels(Shape shape, NormalizerOptions options)
+    {
+        if (shape[options.ChannelAxis] == options.NumFeatures) return;
+        if (options.Granularity == Granularity.PerActivation && ChannelView.PerActivation(shape).Channels == options.NumFeatures) return;
+        throw Mismatch($"expected {options.NumFeatures} channels (num_features) along axis {options.ChannelAxis}, " +
+            $"got {shape[options.ChannelAxis]} in input of shape {shape}");
     }
 
     private static LayerException Mismatch(string message) => new(LayerError.ShapeMismatch, message);

@@ -42,11 +42,20 @@ public enum NonFinitePolicy
     Propagate,
 }
 
-/// <summary>The options of a batch normalization layer; the defaults are PyTorch's.</summary>
+/// <summary>The options of a normalization layer; the defaults are those of PyTorch's batch normalization.</summary>
 public sealed record NormalizerOptions
 {
-    /// <summary>Number of channels, 1 or more.</summary>
+    /// <summary>The kind of the layer.</summary>
+    public NormalizerKind Kind { get; init; }
+
+    /// <summary>Number of channels, 1 or more; for kinds over rows the product of <see cref="NormalizedShape"/>.</summary>
     public required int NumFeatures { get; init; }
+
+    /// <summary>The trailing dimensions of a row, for kinds over rows; null for the others.</summary>
+    public IReadOnlyList<int>? NormalizedShape { get; init; }
+
+    /// <summary>Number of groups of channels, for group normalization; it divides <see cref="NumFeatures"/>.</summary>
+    public int? NumGroups { get; init; }
 
     /// <summary>ε, added to the variance; ≥ 0. With ε = 0 a constant channel is normalized to exactly 0.</summary>
     public double Eps { get; init; } = 1e-5;
@@ -84,25 +93,62 @@ public sealed record NormalizerOptions
     /// <summary>Initial value of beta.</summary>
     public double BetaInit { get; init; }
 
+    /// <summary>Samples of a ghost batch, 2 or more (Hoffer et al. 2017); null for statistics over the whole batch.</summary>
+    public int? GhostBatchSize { get; init; }
+
+    /// <summary>How far batch renormalization corrects, for that kind; null for the others.</summary>
+    public RenormLimits? Renorm { get; init; }
+
     /// <summary>What becomes of NaN and infinities in a batch that would move the state.</summary>
     public NonFinitePolicy NonFinite { get; init; }
 
     /// <summary>Whether inference is refused while no batch has moved the running statistics and nobody has set them.</summary>
     public bool RequireStatistics { get; init; }
 
-    /// <summary>Checks every option against its range.</summary>
+    /// <summary>Checks every option against its range and the kind.</summary>
     /// <exception cref="LayerException"><see cref="LayerError.InvalidOption"/>, naming the option, its value and what is allowed.</exception>
     public NormalizerOptions Validated()
     {
-        Require(NumFeatures >= 1, "num_features", NumFeatures, "a whole number of 1 or more");
+        ValidateShape();
         Require(double.IsFinite(Eps) && Eps >= 0, "eps", Eps, "a finite number of 0 or more");
         Require(Momentum is not { } alpha || (alpha >= 0 && alpha <= 1), "momentum", Momentum,
             "a number from 0 to 1 (the weight of the new batch), or null for the average over all batches");
         Require(ChannelAxis is 1 or -1, "channel_axis", ChannelAxis, "1, or -1 for channels last");
+        Require(!TrackRunningStats || Kind.CanTrack, "track_running_stats", "true", $"false for {Kind.WireName}");
+        Require(TrackRunningStats || Kind != NormalizerKind.BatchRenorm, "track_running_stats", "false", "true for batch_renorm, which corrects towards them");
         Require(Mode == NormalizationMode.Train || TrackRunningStats, "mode", "frozen", "train where track_running_stats is false");
+        Require(GhostBatchSize is not < 2, "ghost_batch_size", GhostBatchSize, "a whole number of 2 or more, or null for the whole batch");
         Require(double.IsFinite(GammaInit), "gamma_init", GammaInit, "a finite number");
         Require(double.IsFinite(BetaInit), "beta_init", BetaInit, "a finite number");
+        if (Renorm is { } limits)
+        {
+            Require(limits.RMax is >= 1 and < double.PositiveInfinity, "renorm.r_max", limits.RMax, "a finite number of 1 or more");
+            Require(limits.DMax is >= 0 and < double.PositiveInfinity, "renorm.d_max", limits.DMax, "a finite number of 0 or more");
+            Require(limits.WarmupSteps >= 0, "renorm.warmup_steps", limits.WarmupSteps, "a whole number of 0 or more");
+        }
         return this;
+    }
+
+    private void ValidateShape()
+    {
+        if (Kind.IsOverRows)
+        {
+            var dimensions = NormalizedShape ?? [];
+            Require(dimensions.Count >= 1 && dimensions.Count < NormalizationPlan.MaxRank, "normalized_shape",
+                $"{dimensions.Count} dimensions", $"1 to {NormalizationPlan.MaxRank - 1} dimensions");
+            Require(dimensions.All(dimension => dimension >= 1), "normalized_shape", $"[{string.Join(", ", dimensions)}]", "dimensions of 1 or more");
+            Require(dimensions.Aggregate(1.0, (product, dimension) => product * dimension) <= int.MaxValue, "normalized_shape",
+                $"[{string.Join(", ", dimensions)}]", $"at most {int.MaxValue} elements");
+            return;
+        }
+        Require(NumFeatures >= 1, "num_features", NumFeatures, "a whole number of 1 or more");
+        if (Kind != NormalizerKind.GroupNorm) return;
+        Require(NumGroups is >= 1, "num_groups", NumGroups?.ToString(CultureInfo.InvariantCulture) ?? "nothing", "a whole number of 1 or more");
+        if (NumFeatures % NumGroups != 0)
+        {
+            throw new LayerException(LayerError.InvalidOption,
+                $"num_features must be divisible by num_groups, got num_features {NumFeatures} and num_groups {NumGroups}");
+        }
     }
 
     private static void Require(bool holds, string option, object? value, string allowed)

@@ -57,7 +57,7 @@ internal sealed unsafe class Ours : IDisposable
 
     /// <summary>The training forward pass.</summary>
     public void Train(int set) =>
-        Forward.Train(_plan, X(set), _data.Gamma, _data.Beta, CaseData.Eps, Activation.None, Result(set), _compute);
+        Forward.Train(_plan, X(set), new(_data.Gamma, _data.Beta, CaseData.Eps, Activation.None), Result(set), _compute);
 
     /// <summary>The backward pass of training.</summary>
     public void Backward(int set) =>

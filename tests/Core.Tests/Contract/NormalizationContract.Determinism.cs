@@ -42,7 +42,7 @@ public abstract partial class NormalizationContract
             Assert.Throws<OperationCanceledException>(() => Forward.BatchMoments(batch.Plan, batch.X, settings));
             Assert.Throws<OperationCanceledException>(() => Forward.Apply(batch.Plan, batch.X, map, Activation.None, y, settings));
             Assert.Throws<OperationCanceledException>(
-                () => Forward.Train(batch.Plan, batch.X, null, null, 1, Activation.None, y, settings));
+                () => Forward.Train(batch.Plan, batch.X, new(null, null, 1, Activation.None), y, settings));
             Assert.Throws<OperationCanceledException>(
                 () => Backward.Inference(batch.Plan, batch.X, batch.Dy, batch.Running, null, 1, y, settings));
         }
@@ -88,7 +88,7 @@ public abstract partial class NormalizationContract
     private float[] TrainedOutput(Batch batch, int threads)
     {
         var y = new float[batch.X.Length];
-        Forward.Train(batch.Plan, batch.X, batch.Gamma, batch.Beta, batch.Eps, Activation.None, y, Settings(threads));
+        Forward.Train(batch.Plan, batch.X, new(batch.Gamma, batch.Beta, batch.Eps, Activation.None), y, Settings(threads));
         return y;
     }
 

@@ -35,7 +35,7 @@ public abstract partial class NormalizationContract
 
         using var training = AffineMap.Of(moments, sized.Gamma, sized.Beta, options.Eps);
         using var inference = AffineMap.Of(sized.Running!, sized.Gamma, sized.Beta, options.Eps);
-        Assert.Equal(0, Forward.Train(plan, [], sized.Gamma, sized.Beta, options.Eps, Activation.None, [], Settings()).Count);
+        Assert.Equal(0, Forward.Train(plan, [], new(sized.Gamma, sized.Beta, options.Eps, Activation.None), [], Settings()).Count);
         foreach (var map in new[] { training, inference }) Forward.Apply(plan, [], map, Activation.Relu, [], Settings());
         Backward.ThroughRelu(plan, [], [], training, [], Settings());
         var gradients = Backward.Training(plan, [], [], moments, sized.Gamma, options.Eps, [], Settings());

@@ -52,7 +52,7 @@ public abstract partial class NormalizationContract
                 foreach (var settings in new[] { Settings(threads), Streaming(threads) })
                 {
                     var y = new float[output.Length];
-                    var moments = Forward.Train(batch.Plan, batch.X, batch.Gamma, batch.Beta, batch.Eps, activation, y, settings);
+                    var moments = Forward.Train(batch.Plan, batch.X, new(batch.Gamma, batch.Beta, batch.Eps, activation), y, settings);
                     AssertSameBits(output, y);
                     AssertSameMoments(expected, moments);
                 }
@@ -69,7 +69,7 @@ public abstract partial class NormalizationContract
         {
             var y = (float[])batch.X.Clone();
             AssertSameMoments(MomentsOf(batch),
-                Forward.Train(batch.Plan, y, batch.Gamma, batch.Beta, batch.Eps, Activation.None, y, settings));
+                Forward.Train(batch.Plan, y, new(batch.Gamma, batch.Beta, batch.Eps, Activation.None), y, settings));
             AssertSameBits(TrainingOutput(batch), y);
         }
     }
@@ -139,9 +139,9 @@ public abstract partial class NormalizationContract
             Assert.Throws<ArgumentException>("x", () => Forward.Apply(batch.Plan, wrong, map, Activation.None, batch.X, Settings()));
             Assert.Throws<ArgumentException>("y", () => Forward.Apply(batch.Plan, batch.X, map, Activation.None, wrong, Settings()));
             Assert.Throws<ArgumentException>("x", () =>
-                Forward.Train(batch.Plan, wrong, null, null, 0, Activation.None, batch.X, Settings()));
+                Forward.Train(batch.Plan, wrong, new(null, null, 0, Activation.None), batch.X, Settings()));
             Assert.Throws<ArgumentException>("y", () =>
-                Forward.Train(batch.Plan, batch.X, null, null, 0, Activation.None, wrong, Settings()));
+                Forward.Train(batch.Plan, batch.X, new(null, null, 0, Activation.None), wrong, Settings()));
             Assert.Throws<ArgumentException>("dy", () => InferenceGradients(batch, wrong));
             Assert.Throws<ArgumentException>("dx", () =>
                 Backward.Inference(batch.Plan, batch.X, batch.Dy, batch.Running, batch.Gamma, batch.Eps, wrong, Settings()));

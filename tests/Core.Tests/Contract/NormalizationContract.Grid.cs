@@ -50,7 +50,7 @@ public abstract partial class NormalizationContract
         var x = values[..shape.Count];
         var dy = values[(values.Length - shape.Count)..];
         var (y, dx) = (new float[shape.Count], new float[shape.Count]);
-        var moments = Forward.Train(plan, x, null, null, 1e-5, Activation.None, y, Settings(threads));
+        var moments = Forward.Train(plan, x, new(null, null, 1e-5, Activation.None), y, Settings(threads));
         var gradients = Backward.Training(plan, x, dy, moments, null, 1e-5, dx, Settings(threads));
         Assert.Equal((long)shape[0] * inner, moments.Count);
         if (shape.Count == 0) return;

@@ -48,7 +48,7 @@ public abstract partial class NormalizationContract
         AssertSameBits(Output(batch, map, Activation.None), destination.ToArray());
         Forward.Apply(batch.Plan, source, map, Activation.Relu, destination, settings);
         AssertSameBits(Output(batch, map, Activation.Relu), destination.ToArray());
-        Forward.Train(batch.Plan, source, batch.Gamma, batch.Beta, batch.Eps, Activation.None, destination, settings);
+        Forward.Train(batch.Plan, source, new(batch.Gamma, batch.Beta, batch.Eps, Activation.None), destination, settings);
         AssertSameBits(Output(batch, map, Activation.None), destination.ToArray());
         Backward.ThroughRelu(batch.Plan, source, gradient, map, destination, settings);
         AssertSameBits(ThroughRelu(batch, map), destination.ToArray());

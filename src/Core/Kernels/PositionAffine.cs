@@ -1,0 +1,73 @@
+using System.Runtime.CompilerServices;
+using BnService.Core.Simd;
+
+namespace BnService.Core.Kernels;
+
+// y = γ[p]·x̂ + β[p] with x̂ = (x − center)·scale + offset, where statistics belong to runs (rows) and gamma and beta to the position p
+// within a run (Ba et al. 2016; Zhang & Sennrich 2019). scale comes as the sum of two floats, scale and low: x̂ is then rounded once, and y
+// stays within the bound that one map per channel meets. Where both are the runs' own, the map of Affine does it.
+
+/// <summary>Layer and RMS normalization: gamma and beta per position of a run; null where there are none.</summary>
+internal unsafe struct PositionAffine<TOutput>(float* x, float* gamma, float* beta, OutputInputs others, float* output) : IElementwiseOperator
+    where TOutput : struct, IOutputRule
+{
+    private nint _run;
+
+    public static int Constants => 4;
+
+    public static bool DependsOnPosition => true;
+
+    public readonly float* Output => output;
+
+    public void MoveToRun(nint start) => _run = start;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly TVector Apply<TVector, T, TAccess>(nint element, TAccess access, TVector center, TVector scale, TVector offset, TVector low)
+        where TVector : struct, IVector<TVector, T>
+        where T : unmanaged
+        where TAccess : struct, IAccess
+    {
+        var difference = access.Load<TVector, T>(x + element) - center;
+        var y = TVector.FusedMultiplyAdd(difference, scale, TVector.FusedMultiplyAdd(difference, low, offset));
+        var shift = gamma is null || beta is null ? TVector.Zero : access.Load<TVector, T>(beta + (element - _run));
+        if (gamma is not null) y = TVector.FusedMultiplyAdd(y, access.Load<TVector, T>(gamma + (element - _run)), shift);
+        return TOutput.Finish<TVector, T, TAccess>(y, access, others, element);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly void ReadAhead<TResidence>(nint element)
+        where TResidence : struct, IResidence => TResidence.ReadAhead(x + element);
+}
+
+/// <summary>dx where gamma belongs to the position: dx = (g·γ[p])·a + ((x − center)·b + c).</summary>
+internal unsafe struct PositionInputGradient(float* x, float* dy, float* gamma, float* dx) : IElementwiseOperator
+{
+    private nint _run;
+
+    public static int Constants => 4;
+
+    public static bool DependsOnPosition => true;
+
+    public readonly float* Output => dx;
+
+    public void MoveToRun(nint start) => _run = start;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly TVector Apply<TVector, T, TAccess>(nint element, TAccess access, TVector center, TVector a, TVector b, TVector c)
+        where TVector : struct, IVector<TVector, T>
+        where T : unmanaged
+        where TAccess : struct, IAccess
+    {
+        var statistics = TVector.FusedMultiplyAdd(access.Load<TVector, T>(x + element) - center, b, c);
+        var weighted = access.Load<TVector, T>(dy + element) * access.Load<TVector, T>(gamma + (element - _run));
+        return TVector.FusedMultiplyAdd(weighted, a, statistics);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly void ReadAhead<TResidence>(nint element)
+        where TResidence : struct, IResidence
+    {
+        TResidence.ReadAhead(x + element);
+        TResidence.ReadAhead(dy + element);
+    }
+}
