@@ -14,7 +14,7 @@ namespace BnService.Api.Contracts;
     AllowDuplicateProperties = false,
     UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow,
     RespectNullableAnnotations = true,
-    Converters = [typeof(SnakeCaseEnum<LayerKind>), typeof(SnakeCaseEnum<Granularity>), typeof(SnakeCaseEnum<NormalizationMode>),
+    Converters = [typeof(SnakeCaseEnum<NormalizerKind>), typeof(SnakeCaseEnum<Granularity>), typeof(SnakeCaseEnum<NormalizationMode>),
         typeof(SnakeCaseEnum<Activation>), typeof(SnakeCaseEnum<NonFinitePolicy>), typeof(SnakeCaseEnum<BackwardMode>),
         typeof(OptimizerName)])]
 [JsonSerializable(typeof(CreateSessionRequest))]
@@ -28,6 +28,8 @@ namespace BnService.Api.Contracts;
 [JsonSerializable(typeof(InferenceResponse))]
 [JsonSerializable(typeof(BackwardRequest))]
 [JsonSerializable(typeof(BackwardResponse))]
+[JsonSerializable(typeof(NormalizeRequest))]
+[JsonSerializable(typeof(NormalizeResponse))]
 [JsonSerializable(typeof(StatsResponse))]
 [JsonSerializable(typeof(PutParametersRequest))]
 [JsonSerializable(typeof(ParametersResponse))]

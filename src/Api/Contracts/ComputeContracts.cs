@@ -15,8 +15,22 @@ public sealed class TrainStepRequest : IDisposable
     /// <summary>Whether the step's activations are kept for a later backward by step_id.</summary>
     public bool Retain { get; set; } = true;
 
+    /// <summary>
+    /// One value per sample, 1 or 0: samples with 0 are left out of the statistics, and are still normalized into y. batch_norm and
+    /// batch_renorm only.
+    /// </summary>
+    public int[]? Mask { get; set; }
+
+    /// <summary>Added to the normalized values before the activation, in the shape of x.</summary>
+    [JsonConverter(typeof(TensorPlaceholder))]
+    public Tensor? Residual { get; set; }
+
     /// <inheritdoc/>
-    public void Dispose() => X?.Dispose();
+    public void Dispose()
+    {
+        X?.Dispose();
+        Residual?.Dispose();
+    }
 }
 
 /// <summary>What a train-step did.</summary>
@@ -29,10 +43,11 @@ public sealed class TrainStepResponse : IDisposable
     /// <summary>Names the retained activations for backward; null where they were not to be kept.</summary>
     public required string? StepId { get; init; }
 
-    /// <summary>Mean with which the batch was normalized, one value per statistic: the batch's own, or the running one of a frozen session. 0 for an empty batch.</summary>
-    public required double[] BatchMean { get; init; }
+    /// <summary>Mean with which the batch was normalized, one value per statistic: the batch's own, or the running one of a frozen session. 0 for an empty batch; absent for rms_norm, which subtracts none.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public double[]? BatchMean { get; init; }
 
-    /// <summary>Biased variance with which the batch was normalized, or the running variance of a frozen session. 0 for an empty batch.</summary>
+    /// <summary>Biased variance with which the batch was normalized, or the running variance of a frozen session; for rms_norm the mean square. 0 for an empty batch.</summary>
     public required double[] BatchVar { get; init; }
 
     /// <summary>Number of values per statistic.</summary>
@@ -68,8 +83,16 @@ public sealed class InferenceRequest : IDisposable
     [Required, JsonConverter(typeof(TensorPlaceholder))]
     public Tensor X { get; set; } = null!;
 
+    /// <summary>Added to the normalized values before the activation, in the shape of x.</summary>
+    [JsonConverter(typeof(TensorPlaceholder))]
+    public Tensor? Residual { get; set; }
+
     /// <inheritdoc/>
-    public void Dispose() => X?.Dispose();
+    public void Dispose()
+    {
+        X?.Dispose();
+        Residual?.Dispose();
+    }
 }
 
 /// <summary>The inferred batch.</summary>
@@ -113,6 +136,13 @@ public sealed class BackwardRequest : IDisposable
     /// <summary>With x: through which statistics; train where absent. With step_id the step decides.</summary>
     public BackwardMode? Mode { get; set; }
 
+    /// <summary>With x: the mask of the forward pass. With step_id the step knows.</summary>
+    public int[]? Mask { get; set; }
+
+    /// <summary>With x: the residual of the forward pass. With step_id the step knows.</summary>
+    [JsonConverter(typeof(TensorPlaceholder))]
+    public Tensor? Residual { get; set; }
+
     /// <summary>Applies the gradients to gamma and beta in the same call.</summary>
     public UpdateRequest? Update { get; set; }
 
@@ -120,6 +150,7 @@ public sealed class BackwardRequest : IDisposable
     public void Dispose()
     {
         X?.Dispose();
+        Residual?.Dispose();
         Dy?.Dispose();
     }
 }
@@ -160,6 +191,10 @@ public sealed class BackwardResponse : IDisposable
     [JsonConverter(typeof(TensorPlaceholder))]
     public required Tensor Dx { get; init; }
 
+    /// <summary>Gradient by the residual; absent where none was added.</summary>
+    [JsonConverter(typeof(TensorPlaceholder)), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public Tensor? Dresidual { get; init; }
+
     /// <summary>Gradient by gamma; absent where the session has none.</summary>
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public double[]? Dgamma { get; init; }
@@ -180,5 +215,9 @@ public sealed class BackwardResponse : IDisposable
     public double[]? Beta { get; init; }
 
     /// <inheritdoc/>
-    public void Dispose() => Dx.Dispose();
+    public void Dispose()
+    {
+        Dx.Dispose();
+        Dresidual?.Dispose();
+    }
 }

@@ -8,39 +8,21 @@ internal static class ContractMapping
 {
     private const double AdamWDefaultDecay = 0.01;
 
-    /// <summary>The layer's options, checked.</summary>
-    /// <exception cref="Core.LayerException">An option is outside its range or not available.</exception>
-    public static NormalizerOptions ToOptions(this CreateSessionRequest request)
-    {
-        if (request.GhostBatchSize is { } size) throw Invalid($"ghost_batch_size must be null (ghost batches are not available), got {size}");
-        return new NormalizerOptions
-        {
-            NumFeatures = request.NumFeatures,
-            Eps = request.Eps,
-            Momentum = request.Momentum,
-            Affine = request.Affine,
-            Bias = request.Bias,
-            TrackRunningStats = request.TrackRunningStats,
-            UnbiasedRunningVar = request.UnbiasedRunningVar,
-            ChannelAxis = request.ChannelAxis,
-            Granularity = request.Granularity,
-            Mode = request.Mode,
-            Activation = request.Activation,
-            GammaInit = request.GammaInit,
-            BetaInit = request.BetaInit,
-            NonFinite = request.NonFinite,
-            RequireStatistics = request.RequireStatistics,
-        }.Validated();
-    }
-
     /// <summary>The options after a patch, checked.</summary>
-    /// <exception cref="Core.LayerException">An option is outside its range.</exception>
-    public static NormalizerOptions ApplyTo(this PatchSessionRequest patch, NormalizerOptions options) => (options with
+    /// <exception cref="Core.LayerException">An option is outside its range or does not belong to the kind.</exception>
+    public static NormalizerOptions ApplyTo(this PatchSessionRequest patch, NormalizerOptions options)
     {
-        Momentum = patch.ChangesMomentum ? patch.Momentum : options.Momentum,
-        Eps = patch.Eps ?? options.Eps,
-        Mode = patch.Mode ?? options.Mode,
-    }).Validated();
+        if (patch.ChangesMomentum) LayerOptions.Require(options.Kind.CanTrack, "momentum", options.Kind);
+        if (patch.Mode is not null) LayerOptions.Require(options.Kind.CanTrack, "mode", options.Kind);
+        if (patch.Renorm is not null) LayerOptions.Require(options.Kind == NormalizerKind.BatchRenorm, "renorm", options.Kind);
+        return (options with
+        {
+            Momentum = patch.ChangesMomentum ? patch.Momentum : options.Momentum,
+            Eps = patch.Eps ?? options.Eps,
+            Mode = patch.Mode ?? options.Mode,
+            Renorm = patch.Renorm?.ToLimits() ?? options.Renorm,
+        }).Validated();
+    }
 
     /// <summary>The update, checked; options of another optimizer are refused, not ignored.</summary>
     /// <exception cref="Core.LayerException">An option is outside its range or belongs to another optimizer.</exception>
@@ -64,6 +46,15 @@ internal static class ContractMapping
             Eps = request.Eps ?? defaults.Eps,
             WeightDecay = request.WeightDecay ?? (optimizer == Optimizer.AdamW ? AdamWDefaultDecay : defaults.WeightDecay),
         }).Validated();
+    }
+
+    /// <summary>Which samples are valid; null for all.</summary>
+    /// <exception cref="Core.LayerException">A value that is neither 1 nor 0.</exception>
+    public static bool[]? ToMask(this int[]? mask)
+    {
+        if (mask is not null && Array.FindIndex(mask, value => value is not (0 or 1)) is var index and >= 0)
+            throw Invalid($"mask[{index}] must be 1 (the sample counts) or 0, got {mask[index]}");
+        return mask is null ? null : Array.ConvertAll(mask, value => value == 1);
     }
 
     private static void Refuse(bool given, string option, string optimizers)

@@ -4,74 +4,12 @@ using BnService.Core.Normalizers;
 
 namespace BnService.Api.Contracts;
 
-/// <summary>The kind of a session's layer.</summary>
-public enum LayerKind
-{
-    /// <summary>Batch normalization (Ioffe &amp; Szegedy 2015).</summary>
-    BatchNorm,
-}
-
-/// <summary>A session to create. Only num_features has no default; the other defaults are PyTorch's.</summary>
-public sealed class CreateSessionRequest
+/// <summary>A session to create.</summary>
+public sealed class CreateSessionRequest : LayerOptionsRequest
 {
     /// <summary>Name of the session: 1 to 128 letters, digits, dots, underscores or hyphens, the first one a letter or digit. Without it the session is known by its id.</summary>
     [RegularExpression("^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
     public string? Name { get; set; }
-
-    /// <summary>Kind of the layer.</summary>
-    public LayerKind Kind { get; set; }
-
-    /// <summary>Number of channels.</summary>
-    [Required, Range(1, int.MaxValue)]
-    public int NumFeatures { get; set; }
-
-    /// <summary>Added to the variance, 0 or more. With 0 a constant channel is normalized to exactly 0.</summary>
-    [Range(0, double.MaxValue)]
-    public double Eps { get; set; } = 1e-5;
-
-    /// <summary>Weight of the NEW batch in the running statistics, 0 to 1 (PyTorch's convention); null for the average over all batches.</summary>
-    [Range(0.0, 1.0)]
-    public double? Momentum { get; set; } = 0.1;
-
-    /// <summary>Whether gamma and beta exist.</summary>
-    public bool Affine { get; set; } = true;
-
-    /// <summary>Whether beta exists; false leaves gamma alone.</summary>
-    public bool Bias { get; set; } = true;
-
-    /// <summary>Whether running statistics are kept. Without them inference normalizes with the batch's own.</summary>
-    public bool TrackRunningStats { get; set; } = true;
-
-    /// <summary>Whether the running variance takes M2/(m-1), as PyTorch and the paper do, or M2/m, as Keras does.</summary>
-    public bool UnbiasedRunningVar { get; set; } = true;
-
-    /// <summary>Axis of the channels: 1, or -1 for channels last.</summary>
-    [AllowedValues(1, -1)]
-    public int ChannelAxis { get; set; } = 1;
-
-    /// <summary>One statistic per channel, or one per position of a sample (channels × spatial), over the batch alone.</summary>
-    public Granularity Granularity { get; set; }
-
-    /// <summary>train: a train-step normalizes with the batch. frozen: with the running statistics, which it leaves alone.</summary>
-    public NormalizationMode Mode { get; set; }
-
-    /// <summary>What follows the affine map; relu is fused into forward and undone in backward.</summary>
-    public Activation Activation { get; set; }
-
-    /// <summary>Initial value of gamma.</summary>
-    public double GammaInit { get; set; } = 1;
-
-    /// <summary>Initial value of beta.</summary>
-    public double BetaInit { get; set; }
-
-    /// <summary>Size of the sub-batches of ghost batch normalization. Only null is supported: statistics over the whole batch.</summary>
-    public int? GhostBatchSize { get; set; }
-
-    /// <summary>Whether a train-step with NaN or infinity in x is refused, or goes into the statistics as in PyTorch.</summary>
-    public NonFinitePolicy NonFinite { get; set; }
-
-    /// <summary>Whether inference is refused until the running statistics have seen a batch or have been set.</summary>
-    public bool RequireStatistics { get; set; }
 
     /// <summary>Up to 64 labels of the caller's choice; keys up to 64 characters, values up to 256.</summary>
     public Dictionary<string, string>? Labels { get; set; }
@@ -101,6 +39,9 @@ public sealed class PatchSessionRequest
     /// <summary>train or frozen.</summary>
     public NormalizationMode? Mode { get; set; }
 
+    /// <summary>batch_renorm: new limits.</summary>
+    public RenormOptions? Renorm { get; set; }
+
     /// <summary>Replaces all labels.</summary>
     public Dictionary<string, string>? Labels { get; set; }
 }
@@ -122,10 +63,18 @@ public sealed class SessionResource
     public required string Name { get; init; }
 
     /// <summary>Kind of the layer.</summary>
-    public required LayerKind Kind { get; init; }
+    public required NormalizerKind Kind { get; init; }
 
-    /// <summary>Number of channels.</summary>
+    /// <summary>Number of channels; for layer_norm and rms_norm the number of elements of a row.</summary>
     public required int NumFeatures { get; init; }
+
+    /// <summary>Trailing dimensions of a row; absent for kinds with channels.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public IReadOnlyList<int>? NormalizedShape { get; init; }
+
+    /// <summary>Number of groups of channels; absent for other kinds than group_norm.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public int? NumGroups { get; init; }
 
     /// <summary>Added to the variance.</summary>
     public required double Eps { get; init; }
@@ -163,8 +112,12 @@ public sealed class SessionResource
     /// <summary>Initial value of beta.</summary>
     public required double BetaInit { get; init; }
 
-    /// <summary>Always null: statistics are taken over the whole batch.</summary>
+    /// <summary>Samples of a ghost batch; null for statistics over the whole batch.</summary>
     public required int? GhostBatchSize { get; init; }
+
+    /// <summary>Limits of batch_renorm; absent for other kinds.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public RenormOptions? Renorm { get; init; }
 
     /// <summary>What becomes of NaN and infinity in a train-step.</summary>
     public required NonFinitePolicy NonFinite { get; init; }

@@ -2,6 +2,7 @@ using BnService.Api.Contracts;
 using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
+using BnService.Core.Normalizers;
 
 namespace BnService.Api.Endpoints;
 
@@ -35,15 +36,16 @@ internal static class LayerEndpoints
     {
         var request = body.Value;
         var found = await catalog.GetAsync(session, cancellationToken);
-        var step = await training.RunAsync(found, request.X, request.Retain, ifMatch.Check, cancellationToken);
-        if (step.StepId is not null) request.X = null!; // retained: no longer this request's to give back
+        var input = new BatchInput(request.X, request.Residual, request.Mask.ToMask());
+        var step = await training.RunAsync(found, input, request.Retain, ifMatch.Check, cancellationToken);
+        if (step.StepId is not null) (request.X, request.Residual) = (null!, null); // retained: no longer this request's to give back
         return new Answer<TrainStepResponse>(Response(step), step.State.Layer.Version);
     }
 
     private static async Task<IResult> Infer(
         string session, Body<InferenceRequest> body, SessionCatalog catalog, Inference inference, CancellationToken cancellationToken)
     {
-        var (y, version) = inference.Run(await catalog.GetAsync(session, cancellationToken), body.Value.X);
+        var (y, version) = inference.Run(await catalog.GetAsync(session, cancellationToken), new BatchInput(body.Value.X, body.Value.Residual, null));
         return new Answer<InferenceResponse>(new InferenceResponse { Y = y, Version = version }, version);
     }
 
@@ -54,11 +56,13 @@ internal static class LayerEndpoints
         var request = body.Value;
         if (request.StepId is null == request.X is null) throw Invalid("send either step_id or x with dy, and not both");
         if (request is { StepId: not null, Mode: not null }) throw Invalid("mode belongs to x; with step_id the step decides");
+        if (request.StepId is not null && (request.Mask is not null || request.Residual is not null))
+            throw Invalid("mask and residual belong to x; with step_id the step knows them");
         var update = request.Update?.ToUpdate();
         var found = await catalog.GetAsync(session, cancellationToken);
         var result = request.StepId is { } stepId
             ? await backward.ThroughStepAsync(found, stepId, request.Dy, update, ifMatch.Check, cancellationToken)
-            : await backward.ThroughInputAsync(found, request.X!, request.Dy, request.Mode != BackwardMode.Inference, update, ifMatch.Check, cancellationToken);
+            : await backward.ThroughInputAsync(found, new(request.X!, request.Residual, request.Mask.ToMask()), request.Dy, request.Mode != BackwardMode.Inference, update, ifMatch.Check, cancellationToken);
         return new Answer<BackwardResponse>(Response(result, update is not null), result.State.Layer.Version);
     }
 
@@ -71,7 +75,7 @@ internal static class LayerEndpoints
         Count = step.Count,
         NumBatchesTracked = step.State.Layer.Running?.BatchesTracked ?? 0,
         Version = step.State.Layer.Version,
-        Warnings = step is { UsedBatch: true, Count: > 0 } ? [.. Warnings(step)] : [],
+        Warnings = step is { UsedBatch: true, Count: > 0 } && step.State.Layer.Options.Kind.IsOverBatch ? [.. Warnings(step)] : [],
     };
 
     private static BackwardResponse Response(BackwardResult result, bool updated)
@@ -80,6 +84,7 @@ internal static class LayerEndpoints
         return new BackwardResponse
         {
             Dx = result.Dx,
+            Dresidual = result.Dresidual,
             Dgamma = layer.Gamma is null ? null : result.Gradients.DGamma,
             Dbeta = layer.Beta is null ? null : result.Gradients.DBeta,
             Version = layer.Version,

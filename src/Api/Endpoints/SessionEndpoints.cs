@@ -7,6 +7,7 @@ using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
 using BnService.Api.Storage;
+using BnService.Core.Normalizers;
 
 namespace BnService.Api.Endpoints;
 
@@ -22,14 +23,14 @@ internal static partial class SessionEndpoints
         var group = routes.MapGroup("/sessions").WithTags("Sessions");
         group.MapPost("", Create).Reads<CreateSessionRequest>().Answers<SessionResource>(201)
             .Fails(ProblemCode.InvalidOption, ProblemCode.SessionExists, ProblemCode.LimitReached)
-            .Describe("CreateSession", "Create a session", "Creates a batch normalization layer. Only `num_features` has no default; the other defaults are PyTorch's.");
+            .Describe("CreateSession", "Create a session", "Creates a normalization layer. Only `num_features` (`normalized_shape` for layer_norm and rms_norm, and `num_groups` for group_norm) has no default; the other defaults are PyTorch's. Options that do not belong to the kind are refused.");
         group.MapGet("", List).Answers<SessionList>().Fails(ProblemCode.InvalidOption)
             .Describe("ListSessions", "List sessions", "Pages through the sessions, newest first.");
         group.MapGet("/{session}", Get).Answers<SessionResource>().FindsSession()
             .Describe("GetSession", "Get a session", "The session's options, version, counters and timestamps.");
         group.MapPatch("/{session}", Patch).Reads<PatchSessionRequest>().Answers<SessionResource>().FindsSession().ChangesState()
             .Fails(ProblemCode.InvalidOption, ProblemCode.LimitReached)
-            .Describe("PatchSession", "Change a session's options", "Changes momentum, eps, mode or labels; what is absent stays. Nothing that changes shapes can be changed.");
+            .Describe("PatchSession", "Change a session's options", "Changes momentum, eps, mode, renorm limits or labels; what is absent stays. Nothing that changes shapes can be changed.");
         group.MapDelete("/{session}", Delete).Answers(204).FindsSession().ChangesState()
             .Describe("DeleteSession", "Delete a session", "Deletes the session, its state and the steps it retains.");
         group.MapPost("/{session}/reset", Reset).Reads<ResetRequest>(isOptional: true).Answers<SessionResource>().FindsSession().ChangesState()
@@ -49,7 +50,9 @@ internal static partial class SessionEndpoints
     private static async Task<IResult> List(
         SessionCatalog catalog, string? prefix, string? kind, string? limit, string? cursor, CancellationToken cancellationToken)
     {
-        if (kind is not null && kind != SessionRecord.Kind) throw Invalid($"kind must be {SessionRecord.Kind}, got '{kind}'");
+        var kinds = Enum.GetValues<NormalizerKind>().Select(known => known.WireName).ToArray();
+        if (kind is not null && !kinds.Contains(kind))
+            throw Invalid($"kind must be one of {string.Join(", ", kinds)}, got '{(kind.Length <= 64 ? kind : kind[..64] + "…")}'");
         var size = limit is null ? DefaultPage : int.TryParse(limit, NumberStyles.None, CultureInfo.InvariantCulture, out var parsed) ? parsed : 0;
         if (size is < 1 or > LargestPage) throw Invalid($"limit must be a whole number from 1 to {LargestPage}, got '{limit}'");
         // One more than asked for tells whether there is another page.
@@ -101,8 +104,10 @@ internal static partial class SessionEndpoints
         {
             Id = session.Id,
             Name = session.Name,
-            Kind = LayerKind.BatchNorm,
+            Kind = options.Kind,
             NumFeatures = options.NumFeatures,
+            NormalizedShape = options.NormalizedShape,
+            NumGroups = options.NumGroups,
             Eps = options.Eps,
             Momentum = options.Momentum,
             Affine = options.Affine,
@@ -115,7 +120,8 @@ internal static partial class SessionEndpoints
             Activation = options.Activation,
             GammaInit = options.GammaInit,
             BetaInit = options.BetaInit,
-            GhostBatchSize = null,
+            GhostBatchSize = options.GhostBatchSize,
+            Renorm = options.Renorm?.ToContract(),
             NonFinite = options.NonFinite,
             RequireStatistics = options.RequireStatistics,
             Labels = session.Labels,

@@ -26,6 +26,7 @@ internal static class ServiceComposition
         services.AddSingleton<SessionCatalog>();
         services.AddSingleton<TrainStep>();
         services.AddSingleton<Inference>();
+        services.AddSingleton<OneShot>();
         services.AddSingleton<BackwardPass>();
         services.AddSingleton<Readiness>();
         services.AddExceptionHandler<ProblemAnswers>();

@@ -43,6 +43,10 @@ public sealed record LimitOptions
     [Range(1, 1 << 26, ErrorMessage = "must be from 1 to 2^26")]
     public int MaxFeatures { get; init; } = 1 << 20;
 
+    /// <summary>The most statistics of one batch, for kinds that have some for each sample or row.</summary>
+    [Range(1, 1 << 26, ErrorMessage = "must be from 1 to 2^26")]
+    public int MaxStatistics { get; init; } = 1 << 22;
+
     /// <summary>The most sessions.</summary>
     [Range(1, int.MaxValue, ErrorMessage = "must be 1 or more")]
     public int MaxSessions { get; init; } = 1_000_000;

@@ -1,18 +1,18 @@
 using BnService.Api.Hosting;
 using BnService.Api.Hosting.Problems;
 using BnService.Core.Layers;
-using BnService.Core.Statistics;
-using BnService.Core.Tensors;
+using BnService.Core.Normalizers;
 using Microsoft.Extensions.Options;
 
 namespace BnService.Api.Sessions;
 
 /// <summary>What backward needs of a train-step. Shared by the catalog of steps and the calls that use it; its memory goes back when both are done.</summary>
 /// <param name="sessionId">Whose step it is.</param>
-/// <param name="x">The batch; owned by the step from here on.</param>
+/// <param name="input">The batch; owned by the step from here on.</param>
 /// <param name="layer">The layer as it was when the batch was normalized.</param>
-/// <param name="batch">The batch's moments; null where the running statistics normalized it.</param>
-internal sealed class RetainedStep(string sessionId, Tensor x, LayerState layer, Moments? batch) : IDisposable
+/// <param name="statistics">The batch's statistics; null where the running statistics normalized it.</param>
+/// <param name="bytes">Memory that the step keeps alive.</param>
+internal sealed class RetainedStep(string sessionId, BatchInput input, LayerState layer, StepStatistics? statistics, long bytes) : IDisposable
 {
     // Identifiers, list nodes and the objects around them.
     private const long BytesBesideArrays = 1024;
@@ -22,17 +22,19 @@ internal sealed class RetainedStep(string sessionId, Tensor x, LayerState layer,
 
     public string SessionId { get; } = sessionId;
 
-    public Tensor X { get; } = x;
+    public BatchInput Input { get; } = input;
 
     public LayerState Layer { get; } = layer;
 
-    public Moments? Batch { get; } = batch;
+    public StepStatistics? Statistics { get; } = statistics;
 
     /// <summary>Memory that the step keeps alive, in bytes; the layer's arrays are shared with the session for the most part.</summary>
-    public long Bytes { get; } = BytesOf(x, layer);
+    public long Bytes { get; } = bytes;
 
     /// <summary>Memory that a step of this batch would keep alive, in bytes.</summary>
-    public static long BytesOf(Tensor x, LayerState layer) => BytesBesideArrays + x.AllocatedBytes + (5L * layer.Features * sizeof(double));
+    public static long BytesOf(BatchInput input, NormalizationPlan plan, int ghostBatches) =>
+        BytesBesideArrays + input.X.AllocatedBytes + (input.Residual?.AllocatedBytes ?? 0) + (input.Mask?.Length ?? 0)
+        + (5L * ghostBatches * plan.Statistics * sizeof(double));
 
     /// <summary>One more holder; false if the last one has already let go.</summary>
     public bool TryHold()
@@ -50,7 +52,7 @@ internal sealed class RetainedStep(string sessionId, Tensor x, LayerState layer,
     /// <summary>One holder less; the last one gives the memory back.</summary>
     public void Dispose()
     {
-        if (Interlocked.Decrement(ref _holders) == 0) X.Dispose();
+        if (Interlocked.Decrement(ref _holders) == 0) Input.Dispose();
     }
 }
 

@@ -62,7 +62,12 @@ internal sealed class SessionCatalog(
     public (NormalizationPlan Plan, LayerState Layer) PlanFor(Shape shape, LayerState layer)
     {
         var plan = NormalizationPlan.ForBatch(shape, layer.Options);
-        RequireFeatures(plan.Statistics);
+        if (plan.Reduction == Reduction.Channels) RequireFeatures(plan.Statistics);
+        else if (plan.Statistics > limits.Value.MaxStatistics)
+        {
+            throw new ProblemException(ProblemCode.LimitReached,
+                $"a batch has at most {limits.Value.MaxStatistics} statistics (Limits:MaxStatistics), x of shape {shape} has {plan.Statistics}");
+        }
         return (plan, layer.SizedFor(plan));
     }
 

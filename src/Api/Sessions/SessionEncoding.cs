@@ -38,7 +38,7 @@ internal static class SessionEncoding
             MemoryMarshal.AsBytes(array.AsSpan()).CopyTo(rest);
             rest = rest[(array.Length * sizeof(double))..];
         }
-        return new StoredSession(session.Id, session.Name, SessionRecord.Kind, layer.Version, session.CreatedAt, bytes);
+        return new StoredSession(session.Id, session.Name, session.Layer.Options.Kind.WireName, layer.Version, session.CreatedAt, bytes);
     }
 
     /// <summary>Decodes a session.</summary>

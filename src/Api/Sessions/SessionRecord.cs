@@ -17,9 +17,6 @@ public sealed record SessionRecord(
     DateTimeOffset UpdatedAt,
     LayerState Layer)
 {
-    /// <summary>The kind of every session there is so far.</summary>
-    public const string Kind = "batch_norm";
-
     // Names, labels, options and the objects around them, roughly.
     private const long BytesBesideArrays = 2048;
 

@@ -1,21 +1,41 @@
 using BnService.Core;
 using BnService.Core.Layers;
 using BnService.Core.Normalizers;
-using BnService.Core.Statistics;
 using BnService.Core.Tensors;
 
 namespace BnService.Api.Sessions;
 
+/// <summary>The tensors of a batch; whoever holds it disposes it.</summary>
+/// <param name="X">The batch.</param>
+/// <param name="Residual">Added to y before the activation, in the shape of x; null for nothing.</param>
+/// <param name="Mask">Which samples count in the statistics; null for all.</param>
+internal sealed record BatchInput(Tensor X, Tensor? Residual, bool[]? Mask) : IDisposable
+{
+    /// <summary>Refuses a residual of another shape.</summary>
+    public void RequireFit()
+    {
+        if (Residual is not null && !Residual.Shape.Equals(X.Shape))
+            throw new LayerException(LayerError.ShapeMismatch, $"residual must have the shape of x, {X.Shape}, got {Residual.Shape}");
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        X.Dispose();
+        Residual?.Dispose();
+    }
+}
+
 /// <summary>What a train-step did.</summary>
 /// <param name="Y">The normalized batch; the caller's to dispose.</param>
 /// <param name="StepId">Names the retained step, or null.</param>
-/// <param name="Mean">The mean that normalized it.</param>
+/// <param name="Mean">The mean that normalized it; null for kinds that subtract none.</param>
 /// <param name="Variance">The variance that normalized it.</param>
 /// <param name="Count">Number of values per statistic.</param>
 /// <param name="UsedBatch">Whether these are the batch's own statistics.</param>
 /// <param name="State">The session after the step.</param>
 internal sealed record TrainStepResult(
-    Tensor Y, string? StepId, double[] Mean, double[] Variance, long Count, bool UsedBatch, SessionRecord State);
+    Tensor Y, string? StepId, double[]? Mean, double[] Variance, long Count, bool UsedBatch, SessionRecord State);
 
 /// <summary>
 /// A train-step: the batch's moments depend on x alone; the commit is O(features); y is computed while the store makes the commit
@@ -25,51 +45,41 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
 {
     /// <summary>Normalizes a batch and moves the session's statistics.</summary>
     /// <param name="session">The session.</param>
-    /// <param name="x">The batch; taken over if <paramref name="retain"/>, which the caller learns from a step id.</param>
+    /// <param name="input">The batch; taken over if <paramref name="retain"/>, which the caller learns from a step id.</param>
     /// <param name="retain">Whether to keep what backward needs.</param>
     /// <param name="check">Throws to refuse, given the version that would be changed.</param>
     /// <param name="cancellationToken">Ends waiting for the store.</param>
     public async Task<TrainStepResult> RunAsync(
-        LayerSession session, Tensor x, bool retain, Action<long> check, CancellationToken cancellationToken)
+        LayerSession session, BatchInput input, bool retain, Action<long> check, CancellationToken cancellationToken)
     {
-        var (plan, layer) = catalog.PlanFor(x.Shape, session.Current.Layer);
-        if (retain) retained.RequireRoom(RetainedStep.BytesOf(x, layer));
-        var batch = layer.NormalizesWithBatch ? BatchMoments(plan, x, layer.Options) : null;
-        if (batch is null) RequireStatistics(layer);
-
-        var commit = catalog.ChangeAsync(session, record =>
-        {
-            check(record.Layer.Version);
-            if (batch is null) return record;
-            var sized = record.Layer.SizedFor(plan);
-            var next = sized.Advance(batch);
-            return ReferenceEquals(next, sized) ? record : record with { Layer = next };
-        }, cancellationToken);
-        var y = Tensor.Rent(x.Shape);
-        SessionRecord committed;
+        input.RequireFit();
+        var (plan, layer) = catalog.PlanFor(input.X.Shape, session.Current.Layer);
+        var ghostBatches = input.X.Shape[0] / (layer.Options.GhostBatchSize ?? int.MaxValue) + 1;
+        var bytes = retain ? RetainedStep.BytesOf(input, plan, ghostBatches) : 0;
+        if (retain) retained.RequireRoom(bytes);
+        var pass = new LayerPass(layer, input.X.Shape, compute);
+        var y = Tensor.Rent(input.X.Shape);
         try
         {
-            if (!commit.IsFaulted) Normalize(plan, x, y, layer, batch);
-            committed = await commit;
+            var (step, committed) = layer.NormalizesWithBatch && !layer.MovesWithBatch
+                ? await ByItselfAsync(session, input, pass, y, check, cancellationToken)
+                : await CommittedAsync(session, input, plan, layer, pass, y, check, cancellationToken);
+            return new TrainStepResult(y, retain ? Retain(session, input, layer, step, bytes) : null,
+                layer.Options.Kind.HasMean ? step?.Moments.Mean ?? layer.Running!.Mean : null,
+                step?.Moments.Variance(unbiased: false) ?? layer.Running!.Variance, step?.Moments.Count ?? plan.Count, step is not null, committed);
         }
         catch
         {
             y.Dispose();
             throw;
         }
-        return new TrainStepResult(y, retain ? Retain(session, x, layer, batch) : null,
-            batch?.Mean ?? layer.Running!.Mean, batch?.Variance(unbiased: false) ?? layer.Running!.Variance,
-            plan.Count, batch is not null, committed);
     }
 
-    /// <summary>The moments of a batch that is to be normalized with its own statistics.</summary>
-    /// <exception cref="LayerException">The batch is too small, or not finite where that is refused.</exception>
-    internal Moments BatchMoments(NormalizationPlan plan, Tensor x, NormalizerOptions options)
+    /// <summary>Refuses a batch that is not finite where the session says so.</summary>
+    /// <exception cref="LayerException">It is not finite.</exception>
+    internal static void RequireFinite(StepStatistics step, Tensor x, NormalizerOptions options)
     {
-        plan.RequireVariance(x.Shape);
-        var batch = Forward.BatchMoments(plan, x.Data, compute);
-        if (options.NonFinite == NonFinitePolicy.Reject && !batch.IsFinite) throw NonFinite(x.Data);
-        return batch;
+        if (options.NonFinite == NonFinitePolicy.Reject && !step.IsFinite) throw NonFinite(x.Data, step);
     }
 
     /// <summary>Refuses to use statistics that no data has touched, where the session asks for that.</summary>
@@ -79,32 +89,61 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
             throw new LayerException(LayerError.NoRunningStatistics, "the session requires running statistics and has seen no batch");
     }
 
-    private void Normalize(NormalizationPlan plan, Tensor x, Tensor y, LayerState layer, Moments? batch)
+    // Kinds that normalize each sample by itself and keep no statistics: nothing is to be committed.
+    private static async Task<(StepStatistics? Step, SessionRecord State)> ByItselfAsync(
+        LayerSession session, BatchInput input, LayerPass pass, Tensor y, Action<long> check, CancellationToken cancellationToken)
     {
-        using var map = MapOf(layer, batch);
-        Forward.Apply(plan, x.Data, map, layer.Options.Activation, y.Data, compute);
+        pass.RequireMask(input.Mask);
+        var current = session.Current;
+        check(current.Layer.Version);
+        var step = pass.NormalizeAtOnce(input.X.Data, Residual(input), y.Data);
+        RequireFinite(step, input.X, current.Layer.Options);
+        await Task.CompletedTask.WaitAsync(cancellationToken);
+        return (step, current);
     }
 
-    /// <summary>The affine map of a forward pass: of the batch, or of the running statistics.</summary>
-    internal static AffineMap MapOf(LayerState layer, Moments? batch) => batch is null
-        ? AffineMap.Of(layer.Running!, layer.Gamma, layer.Beta, layer.Options.Eps)
-        : AffineMap.Of(batch, layer.Gamma, layer.Beta, layer.Options.Eps);
-
-    private string Retain(LayerSession session, Tensor x, LayerState layer, Moments? batch)
+    private async Task<(StepStatistics? Step, SessionRecord State)> CommittedAsync(
+        LayerSession session, BatchInput input, NormalizationPlan plan, LayerState layer, LayerPass pass, Tensor y, Action<long> check,
+        CancellationToken cancellationToken)
     {
-        var step = new RetainedStep(session.Id, x, layer, batch);
-        retained.Add(step);
+        pass.RequireMask(input.Mask);
+        StepStatistics? step = null;
+        if (layer.NormalizesWithBatch)
+        {
+            step = pass.Statistics(input.X.Data, input.Mask);
+            RequireFinite(step, input.X, layer.Options);
+        }
+        else RequireStatistics(layer);
+        var commit = catalog.ChangeAsync(session, record =>
+        {
+            check(record.Layer.Version);
+            if (step is null) return record;
+            var sized = record.Layer.SizedFor(plan);
+            var next = sized.Advance(step);
+            return ReferenceEquals(next, sized) ? record : record with { Layer = next };
+        }, cancellationToken);
+        if (!commit.IsFaulted) pass.Normalize(input.X.Data, step, Residual(input), y.Data);
+        return (step, await commit);
+    }
+
+    private static ReadOnlySpan<float> Residual(BatchInput input) => input.Residual is { } residual ? residual.Data : [];
+
+    private string Retain(LayerSession session, BatchInput input, LayerState layer, StepStatistics? step, long bytes)
+    {
+        var retainedStep = new RetainedStep(session.Id, input, layer, step, bytes);
+        retained.Add(retainedStep);
         // Deleted since the commit: its steps have been dropped already, without this one.
         if (session.IsGone) retained.Drop(session.Id);
-        return step.Id;
+        return retainedStep.Id;
     }
 
-    private static LayerException NonFinite(ReadOnlySpan<float> x)
+    private static LayerException NonFinite(ReadOnlySpan<float> x, StepStatistics step)
     {
         var index = 0;
         while (index < x.Length && float.IsFinite(x[index])) index++;
+        if (index == x.Length) return new LayerException(LayerError.NonFiniteInput, $"x has statistics that are not finite ({step.Moments.Count} values each)");
         return new LayerException(LayerError.NonFiniteInput,
-            $"x must be finite, since it moves the running statistics for ever: element {index} is {(index < x.Length ? x[index] : float.NaN)}; " +
+            $"x must be finite, since it moves the running statistics for ever: element {index} is {x[index]}; " +
             "a session with non_finite propagate lets it through");
     }
 }

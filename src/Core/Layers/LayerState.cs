@@ -49,6 +49,9 @@ public sealed record LayerState
     /// <summary>Whether a train-step normalizes with the batch's own statistics.</summary>
     public bool NormalizesWithBatch => Options.Mode == NormalizationMode.Train;
 
+    /// <summary>Whether a train-step moves the layer: what depends on the batch, or keeps running statistics.</summary>
+    public bool MovesWithBatch => Options.Kind.IsOverBatch || Running is not null;
+
     /// <summary>A new layer, version 1.</summary>
     /// <param name="options">Valid options.</param>
     public static LayerState Create(NormalizerOptions options)
@@ -69,7 +72,7 @@ public sealed record LayerState
     public LayerState SizedFor(NormalizationPlan plan)
     {
         ArgumentNullException.ThrowIfNull(plan);
-        if (plan.Statistics == 0) return this;
+        if (plan.Statistics == 0 || plan.Reduction != Reduction.Channels) return this;
         if (plan.Statistics == Features) return FeaturesAreFixed ? this : this with { FeaturesAreFixed = true };
         if (FeaturesAreFixed)
         {
@@ -90,6 +93,19 @@ public sealed record LayerState
             Running = Running?.Advance(batch, Options.Momentum, Options.UnbiasedRunningVar),
             LastBatch = new LastBatch(batch.Mean, batch.Variance(unbiased: false), batch.Count),
         };
+    }
+
+    /// <summary>One step of a batch, whose parts move the running statistics one after the other.</summary>
+    /// <param name="step">The batch's statistics.</param>
+    public LayerState Advance(StepStatistics step)
+    {
+        ArgumentNullException.ThrowIfNull(step);
+        if (!MovesWithBatch) return this;
+        if (step.Parts.Count == 1) return Advance(step.Steps(Features).First());
+        var advanced = step.Steps(Features).Aggregate(this, (state, part) => state.Advance(part));
+        if (ReferenceEquals(advanced, this)) return this;
+        var whole = step.Moments;
+        return advanced with { Version = Version + 1, LastBatch = new LastBatch(whole.Mean, whole.Variance(unbiased: false), whole.Count) };
     }
 
     /// <summary>One update of gamma and beta by their gradients.</summary>

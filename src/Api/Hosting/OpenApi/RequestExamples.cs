@@ -20,6 +20,10 @@ internal static class RequestExamples
              "mode":"train",
              "update":{"optimizer":"sgd","learning_rate":0.1,"momentum":0.9}}
             """,
+        ["Normalize"] = """
+            {"kind":"layer_norm","normalized_shape":[3],"x":[[1,2,3],[40,50,60]],"gamma":[1,1,1],"beta":[0,0,0],
+             "backward":{"dy":[[0.1,0,0],[0,0.2,0]]}}
+            """,
         ["PutParameters"] = """{"gamma":[1,1,1],"beta":[0,0,0]}""",
         ["PutRunningStats"] = """{"running_mean":[2.5,25,250],"running_var":[1.25,125,12500],"num_batches_tracked":1}""",
     };

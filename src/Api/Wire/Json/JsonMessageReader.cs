@@ -67,7 +67,15 @@ internal static class JsonMessageReader
         if (type.Kind == JsonTypeInfoKind.Object && reader.TokenType == JsonTokenType.StartObject)
         {
             var inner = type.CreateObject!();
-            Fill(ref reader, inner, type, $"{path}.", bodyLength);
+            try
+            {
+                Fill(ref reader, inner, type, $"{path}.", bodyLength);
+            }
+            catch
+            {
+                (inner as IDisposable)?.Dispose();
+                throw;
+            }
             return inner;
         }
         var sent = JsonToken.Describe(ref reader);

@@ -1,0 +1,100 @@
+using BnService.Core;
+using BnService.Core.Normalizers;
+
+namespace BnService.Api.Contracts;
+
+/// <summary>A layer's options as they are sent, in the core's terms.</summary>
+internal static class LayerOptions
+{
+    /// <summary>The layer's options, checked; options of other kinds are refused, not ignored.</summary>
+    /// <exception cref="LayerException">An option is missing, outside its range or not of this kind.</exception>
+    public static NormalizerOptions ToOptions(this LayerOptionsRequest request)
+    {
+        RequireOwn(request);
+        var kind = request.Kind;
+        var defaults = new NormalizerOptions { NumFeatures = 1 };
+        var normalizedShape = kind.IsOverRows ? request.NormalizedShape ?? throw Missing("normalized_shape", "an array of whole numbers") : null;
+        return (defaults with
+        {
+            Kind = kind,
+            NumFeatures = normalizedShape is null ? request.NumFeatures ?? throw Missing("num_features", "a whole number") : Product(normalizedShape),
+            NormalizedShape = normalizedShape,
+            NumGroups = kind == NormalizerKind.GroupNorm ? request.NumGroups ?? throw Missing("num_groups", "a whole number") : null,
+            Eps = request.Eps ?? defaults.Eps,
+            Momentum = request.SendsMomentum ? request.Momentum : defaults.Momentum,
+            Affine = request.Affine ?? true,
+            Bias = kind != NormalizerKind.RmsNorm && (request.Bias ?? true),
+            TrackRunningStats = request.TrackRunningStats ?? kind.IsOverBatch,
+            UnbiasedRunningVar = request.UnbiasedRunningVar ?? true,
+            ChannelAxis = request.ChannelAxis ?? defaults.ChannelAxis,
+            Granularity = request.Granularity ?? defaults.Granularity,
+            Mode = request.Mode ?? defaults.Mode,
+            Activation = request.Activation ?? defaults.Activation,
+            GammaInit = request.GammaInit ?? defaults.GammaInit,
+            BetaInit = request.BetaInit ?? defaults.BetaInit,
+            GhostBatchSize = request.GhostBatchSize,
+            Renorm = kind == NormalizerKind.BatchRenorm ? (request.Renorm ?? new RenormOptions()).ToLimits() : null,
+            NonFinite = request.NonFinite ?? defaults.NonFinite,
+            RequireStatistics = request.RequireStatistics ?? false,
+        }).Validated();
+    }
+
+    /// <summary>The limits in the core's terms.</summary>
+    public static RenormLimits ToLimits(this RenormOptions renorm) => new(renorm.RMax, renorm.DMax, renorm.WarmupSteps);
+
+    /// <summary>The limits in the contract's terms.</summary>
+    public static RenormOptions ToContract(this RenormLimits limits) => new() { RMax = limits.RMax, DMax = limits.DMax, WarmupSteps = limits.WarmupSteps };
+
+    /// <summary>Refuses an option that was sent but does not belong to the kind.</summary>
+    /// <exception cref="LayerException">It does not.</exception>
+    public static void Require(bool belongs, string option, NormalizerKind kind)
+    {
+        if (belongs) return;
+        throw new LayerException(LayerError.InvalidOption, $"{option} is not an option of {kind.WireName}; {Reason(option, kind)}");
+    }
+
+    private static void RequireOwn(LayerOptionsRequest request)
+    {
+        var kind = request.Kind;
+        (bool IsSent, string Option, bool Belongs)[] options =
+        [
+            (request.NumFeatures is not null, "num_features", !kind.IsOverRows),
+            (request.NormalizedShape is not null, "normalized_shape", kind.IsOverRows),
+            (request.NumGroups is not null, "num_groups", kind == NormalizerKind.GroupNorm),
+            (request.SendsMomentum, "momentum", kind.CanTrack),
+            (request.TrackRunningStats is not null, "track_running_stats", kind.CanTrack),
+            (request.UnbiasedRunningVar is not null, "unbiased_running_var", kind.CanTrack),
+            (request.Mode is not null, "mode", kind.CanTrack),
+            (request.RequireStatistics is not null, "require_statistics", kind.CanTrack),
+            (request.ChannelAxis is not null, "channel_axis", !kind.IsOverRows),
+            (request.Granularity is not null, "granularity", kind.IsOverBatch),
+            (request.GhostBatchSize is not null, "ghost_batch_size", kind.IsOverBatch),
+            (request.Renorm is not null, "renorm", kind == NormalizerKind.BatchRenorm),
+            (request.Bias is not null, "bias", kind != NormalizerKind.RmsNorm),
+            (request.BetaInit is not null, "beta_init", kind != NormalizerKind.RmsNorm),
+        ];
+        foreach (var (isSent, option, belongs) in options)
+        {
+            if (isSent) Require(belongs, option, kind);
+        }
+    }
+
+    private static string Reason(string option, NormalizerKind kind) => option switch
+    {
+        "num_features" => "send normalized_shape, the trailing dimensions that are normalized together",
+        "normalized_shape" => "send num_features, the number of channels",
+        "num_groups" => "it belongs to group_norm",
+        "renorm" => "it belongs to batch_renorm",
+        "granularity" or "ghost_batch_size" => "it belongs to batch_norm and batch_renorm",
+        "bias" or "beta_init" => "RMS normalization has a gamma and no beta",
+        "channel_axis" => $"{kind.WireName} normalizes trailing dimensions and knows no channels",
+        _ => "it belongs to kinds with running statistics: batch_norm, batch_renorm, instance_norm",
+    };
+
+    // Beyond what a whole number holds, the options' own check refuses the shape.
+    private static int Product(int[] dimensions) =>
+        (int)Math.Clamp(dimensions.Aggregate(1.0, (product, dimension) => product * dimension), int.MinValue, int.MaxValue);
+
+    private static LayerException Missing(string option, string expected) =>
+        new(LayerError.InvalidOption, $"{option} is missing; it must be {expected}");
+}

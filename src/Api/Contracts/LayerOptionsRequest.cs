@@ -1,0 +1,116 @@
+using System.ComponentModel;
+using System.ComponentModel.DataAnnotations;
+using System.Text.Json.Serialization;
+using BnService.Core.Normalizers;
+
+namespace BnService.Api.Contracts;
+
+/// <summary>Limits of batch renormalization (Ioffe 2017).</summary>
+public sealed class RenormOptions
+{
+    /// <summary>The largest r, 1 or more.</summary>
+    [Range(1, double.MaxValue)]
+    public double RMax { get; set; } = 3;
+
+    /// <summary>The largest magnitude of d, 0 or more.</summary>
+    [Range(0, double.MaxValue)]
+    public double DMax { get; set; } = 5;
+
+    /// <summary>Steps before the limits begin to open, as in the paper's schedule, which is scaled to it; 0 for open limits from the start.</summary>
+    [Range(0, long.MaxValue)]
+    public long WarmupSteps { get; set; } = 5000;
+}
+
+/// <summary>
+/// The options of a layer. Only num_features (or normalized_shape) has no default; the other defaults are PyTorch's. An option that does
+/// not belong to the kind is refused.
+/// </summary>
+public class LayerOptionsRequest
+{
+    /// <summary>Kind of the layer.</summary>
+    public NormalizerKind Kind { get; set; }
+
+    /// <summary>Number of channels; needed by the kinds that have channels.</summary>
+    [Range(1, int.MaxValue)]
+    public int? NumFeatures { get; set; }
+
+    /// <summary>layer_norm, rms_norm: the trailing dimensions that are normalized together.</summary>
+    public int[]? NormalizedShape { get; set; }
+
+    /// <summary>group_norm: number of groups of channels; it divides num_features.</summary>
+    [Range(1, int.MaxValue)]
+    public int? NumGroups { get; set; }
+
+    /// <summary>Added to the variance, 0 or more. With 0 a constant channel is normalized to exactly 0.</summary>
+    [Range(0, double.MaxValue), DefaultValue(1e-5)]
+    public double? Eps { get; set; }
+
+    /// <summary>Weight of the NEW batch in the running statistics, 0 to 1 (PyTorch's convention); null for the average over all batches.</summary>
+    [Range(0.0, 1.0), DefaultValue(0.1)]
+    public double? Momentum
+    {
+        get;
+        set
+        {
+            field = value;
+            SendsMomentum = true;
+        }
+    }
+
+    /// <summary>Whether momentum was sent; null is one of its values.</summary>
+    [JsonIgnore]
+    public bool SendsMomentum { get; private set; }
+
+    /// <summary>Whether gamma and beta exist.</summary>
+    [DefaultValue(true)]
+    public bool? Affine { get; set; }
+
+    /// <summary>Whether beta exists; false leaves gamma alone. Not for rms_norm, which has none.</summary>
+    [DefaultValue(true)]
+    public bool? Bias { get; set; }
+
+    /// <summary>Whether running statistics are kept: true where absent, false for instance_norm. Without them inference normalizes with the batch's own.</summary>
+    public bool? TrackRunningStats { get; set; }
+
+    /// <summary>Whether the running variance takes M2/(m-1), as PyTorch and the paper do, or M2/m, as Keras does.</summary>
+    [DefaultValue(true)]
+    public bool? UnbiasedRunningVar { get; set; }
+
+    /// <summary>Axis of the channels: 1, or -1 for channels last.</summary>
+    [AllowedValues(null, 1, -1), DefaultValue(1)]
+    public int? ChannelAxis { get; set; }
+
+    /// <summary>batch_norm, batch_renorm: one statistic per channel, or one per position of a sample (channels × spatial), over the batch alone.</summary>
+    public Granularity? Granularity { get; set; }
+
+    /// <summary>train: a train-step normalizes with the batch. frozen: with the running statistics, which it leaves alone.</summary>
+    public NormalizationMode? Mode { get; set; }
+
+    /// <summary>What follows the affine map; relu is fused into forward and undone in backward.</summary>
+    public Activation? Activation { get; set; }
+
+    /// <summary>Initial value of gamma; 0 makes a residual block begin as the identity.</summary>
+    [DefaultValue(1.0)]
+    public double? GammaInit { get; set; }
+
+    /// <summary>Initial value of beta.</summary>
+    [DefaultValue(0.0)]
+    public double? BetaInit { get; set; }
+
+    /// <summary>
+    /// batch_norm, batch_renorm: samples of a ghost batch, 2 or more. Each is normalized with statistics of its own, and the running ones
+    /// move once for each; a sample left over joins the one before it. null for statistics over the whole batch.
+    /// </summary>
+    [Range(2, int.MaxValue)]
+    public int? GhostBatchSize { get; set; }
+
+    /// <summary>batch_renorm: its limits.</summary>
+    public RenormOptions? Renorm { get; set; }
+
+    /// <summary>Whether a train-step with NaN or infinity in x is refused, or goes into the statistics as in PyTorch.</summary>
+    public NonFinitePolicy? NonFinite { get; set; }
+
+    /// <summary>Whether inference is refused until the running statistics have seen a batch or have been set.</summary>
+    [DefaultValue(false)]
+    public bool? RequireStatistics { get; set; }
+}

@@ -1,0 +1,83 @@
+using BnService.Api.Contracts;
+using BnService.Api.Hosting.OpenApi;
+using BnService.Api.Hosting.Problems;
+using BnService.Api.Sessions;
+using BnService.Core.Layers;
+using BnService.Core.Normalizers;
+
+namespace BnService.Api.Endpoints;
+
+/// <summary>Normalization without a session.</summary>
+internal static class NormalizeEndpoints
+{
+    /// <summary>Maps the call.</summary>
+    public static void MapNormalize(this IEndpointRouteBuilder routes) =>
+        routes.MapPost("/normalize", Normalize).WithTags("Layer").Reads<NormalizeRequest>().Answers<NormalizeResponse>()
+            .Fails(ProblemCode.ShapeMismatch, ProblemCode.BatchTooSmall, ProblemCode.NonFiniteInput, ProblemCode.InvalidOption, ProblemCode.LimitReached)
+            .Describe("Normalize", "Normalize once", "Any kind of layer, one shot, no session: y with the tensor's own statistics, and with `backward` the gradients as well.");
+
+    private static NormalizeResponse Response(OneShotResult result, LayerState layer)
+    {
+        var moments = result.Statistics.Moments;
+        var variance = moments.Variance(unbiased: false);
+        return new NormalizeResponse
+        {
+            Y = result.Y,
+            Mean = layer.Options.Kind.HasMean ? moments.Mean : null,
+            Var = variance,
+            InvStd = Array.ConvertAll(variance, value => value + layer.Options.Eps is var sum && sum == 0 ? 0 : 1 / Math.Sqrt(sum)),
+            Count = moments.Count,
+            Dx = result.Backward?.Dx,
+            Dresidual = result.Backward?.Dresidual,
+            Dgamma = layer.Gamma is null ? null : result.Backward?.Gradients.DGamma,
+            Dbeta = layer.Beta is null ? null : result.Backward?.Gradients.DBeta,
+        };
+    }
+
+    private static IResult Normalize(Body<NormalizeRequest> body, OneShot oneShot)
+    {
+        var request = body.Value;
+        var layer = LayerState.Create(Options(request));
+        var result = oneShot.Run(layer, sized => WithParameters(request, sized),
+            new BatchInput(request.X, request.Residual, request.Mask.ToMask()), request.Backward?.Dy);
+        return new Answer<NormalizeResponse>(Response(result, layer));
+    }
+
+    private static NormalizerOptions Options(NormalizeRequest request)
+    {
+        var sent = request.SendsMomentum ? "momentum"
+            : request.TrackRunningStats is not null ? "track_running_stats"
+            : request.UnbiasedRunningVar is not null ? "unbiased_running_var"
+            : request.Mode is not null ? "mode"
+            : request.RequireStatistics is not null ? "require_statistics" : null;
+        if (sent is not null) throw Invalid($"{sent} is not an option of this call, which keeps no statistics");
+        if (request.Kind != NormalizerKind.BatchRenorm && (request.RunningMean ?? request.RunningVar) is not null)
+            throw Invalid("running_mean and running_var belong to batch_renorm: the other kinds normalize with the statistics of x");
+        if (request.Kind != NormalizerKind.BatchRenorm && request.NumBatchesTracked is not null)
+            throw Invalid("num_batches_tracked belongs to batch_renorm");
+        if (!request.Kind.IsOverRows && request.NumFeatures is null) request.NumFeatures = Channels(request);
+        // Nothing is poisoned where nothing is kept.
+        request.NonFinite ??= NonFinitePolicy.Propagate;
+        return request.ToOptions();
+    }
+
+    private static int Channels(NormalizeRequest request)
+    {
+        var shape = request.X.Shape;
+        if (shape.Rank is < NormalizationPlan.MinRank or > NormalizationPlan.MaxRank)
+        {
+            throw new ProblemException(ProblemCode.ShapeMismatch,
+                $"expected {NormalizationPlan.MinRank}D to {NormalizationPlan.MaxRank}D input (got {shape.Rank}D input of shape {shape})");
+        }
+        if (request.ChannelAxis is not (null or 1 or -1)) throw Invalid($"channel_axis must be 1, or -1 for channels last, got {request.ChannelAxis}");
+        return Math.Max(shape[request.ChannelAxis ?? 1], 1);
+    }
+
+    private static LayerState WithParameters(NormalizeRequest request, LayerState layer)
+    {
+        var state = layer.WithParameters(request.Gamma, request.Beta);
+        return layer.Running is null ? state : state.WithRunningStatistics(request.RunningMean, request.RunningVar, request.NumBatchesTracked);
+    }
+
+    private static ProblemException Invalid(string detail) => new(ProblemCode.InvalidOption, detail);
+}

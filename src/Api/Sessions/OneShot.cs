@@ -1,0 +1,55 @@
+using BnService.Core;
+using BnService.Core.Layers;
+using BnService.Core.Normalizers;
+using BnService.Core.Tensors;
+
+namespace BnService.Api.Sessions;
+
+/// <summary>What a one-shot normalization gave.</summary>
+/// <param name="Y">The output; the caller's to dispose.</param>
+/// <param name="Statistics">The statistics that normalized it.</param>
+/// <param name="Backward">The gradients where they were asked for; the tensors are the caller's to dispose.</param>
+internal sealed record OneShotResult(Tensor Y, StepStatistics Statistics, (Tensor Dx, Tensor? Dresidual, ParameterGradients Gradients)? Backward);
+
+/// <summary>A normalization without a session: a layer that lives for one call.</summary>
+internal sealed class OneShot(SessionCatalog catalog, ComputeSettings compute)
+{
+    /// <summary>Normalizes, and takes a gradient back where one is given.</summary>
+    /// <param name="layer">The layer; its parameters may still be those of its start.</param>
+    /// <param name="parameters">Sets gamma, beta and running statistics, once the layer has been sized for the batch.</param>
+    /// <param name="input">The batch.</param>
+    /// <param name="dy">The gradient by the output, or null.</param>
+    public OneShotResult Run(LayerState layer, Func<LayerState, LayerState> parameters, BatchInput input, Tensor? dy)
+    {
+        input.RequireFit();
+        if (dy is not null && !dy.Shape.Equals(input.X.Shape))
+            throw new LayerException(LayerError.ShapeMismatch, $"backward.dy must have the shape of x, {input.X.Shape}, got {dy.Shape}");
+        layer = parameters(catalog.PlanFor(input.X.Shape, layer).Layer);
+        var pass = new LayerPass(layer, input.X.Shape, compute);
+        var rented = new List<Tensor>();
+        try
+        {
+            var y = Rent(input.X.Shape, rented);
+            ReadOnlySpan<float> residual = input.Residual is { } added ? added.Data : [];
+            var statistics = pass.Statistics(input.X.Data, input.Mask);
+            TrainStep.RequireFinite(statistics, input.X, layer.Options);
+            pass.Normalize(input.X.Data, statistics, residual, y.Data);
+            if (dy is null) return new(y, statistics, null);
+            var dx = Rent(input.X.Shape, rented);
+            var dresidual = input.Residual is null ? null : Rent(input.X.Shape, rented);
+            var gradients = pass.Differentiate(input.X.Data, dy.Data, statistics, residual, dx.Data, dresidual is null ? [] : dresidual.Data);
+            return new(y, statistics, (dx, dresidual, gradients));
+        }
+        catch
+        {
+            rented.ForEach(tensor => tensor.Dispose());
+            throw;
+        }
+    }
+
+    private static Tensor Rent(Shape shape, List<Tensor> rented)
+    {
+        rented.Add(Tensor.Rent(shape));
+        return rented[^1];
+    }
+}
