@@ -13,6 +13,7 @@ internal static class Routes
         api.MapSessions();
         api.MapLayer();
         api.MapStatistics();
+        api.MapCalibration();
         routes.MapHealth();
         routes.MapProblems();
     }

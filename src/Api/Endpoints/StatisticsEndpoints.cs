@@ -67,7 +67,8 @@ internal static class StatisticsEndpoints
         return changed.Layer;
     }
 
-    private static RunningStatsResponse Response(LayerState layer) => new()
+    /// <summary>The running statistics of a layer that keeps them.</summary>
+    internal static RunningStatsResponse Response(LayerState layer) => new()
     {
         RunningMean = layer.Running!.Mean,
         RunningVar = layer.Running.Variance,

@@ -27,6 +27,7 @@ internal static class ServiceComposition
         services.AddSingleton<TrainStep>();
         services.AddSingleton<Inference>();
         services.AddSingleton<BackwardPass>();
+        services.AddSingleton<Calibration>();
         services.AddSingleton<Readiness>();
         services.AddExceptionHandler<ProblemAnswers>();
         services.ConfigureHttpJsonOptions(json => Adopt(ContractJson.Context.Options, json.SerializerOptions));

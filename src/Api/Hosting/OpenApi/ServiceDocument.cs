@@ -53,6 +53,7 @@ internal static class ServiceDocument
             new() { Name = "Sessions", Description = "Create, find, change and delete sessions" },
             new() { Name = "Layer", Description = "Train, infer, differentiate" },
             new() { Name = "Statistics", Description = "Read and set statistics and parameters" },
+            new() { Name = "Calibration", Description = "Exact statistics of a data set: gather, merge, commit" },
             new() { Name = "Health", Description = "Probes for operators" },
         };
         return Task.CompletedTask;

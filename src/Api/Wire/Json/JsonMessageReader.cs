@@ -70,6 +70,11 @@ internal static class JsonMessageReader
             Fill(ref reader, inner, type, $"{path}.", bodyLength);
             return inner;
         }
+        if (type.ElementType is { } element && property.Options.GetTypeInfo(element) is { Kind: JsonTypeInfoKind.Object } item
+            && reader.TokenType == JsonTokenType.StartArray)
+        {
+            return ReadObjects(ref reader, item, path, bodyLength);
+        }
         var sent = JsonToken.Describe(ref reader);
         // A first pass over the value finds what is not JSON; what then fails is JSON of the wrong type or range.
         var probe = reader;
@@ -94,6 +99,22 @@ internal static class JsonMessageReader
         }
     }
 
+    // Objects of an array one by one, so that each message says which entry, and of it which field, was meant.
+    private static Array ReadObjects(ref Utf8JsonReader reader, JsonTypeInfo item, string path, int bodyLength)
+    {
+        var items = new List<object>();
+        while (reader.Read() && reader.TokenType != JsonTokenType.EndArray)
+        {
+            if (reader.TokenType != JsonTokenType.StartObject)
+                throw new ProblemException(ProblemCode.InvalidOption, $"{path}[{items.Count}] must be an object, got {JsonToken.Describe(ref reader)}");
+            items.Add(item.CreateObject!());
+            Fill(ref reader, items[^1], item, $"{path}[{items.Count - 1}].", bodyLength);
+        }
+        var array = Array.CreateInstance(item.Type, items.Count);
+        ((System.Collections.ICollection)items).CopyTo(array, 0);
+        return array;
+    }
+
     private static string Expectation(JsonPropertyInfo property)
     {
         var type = Nullable.GetUnderlyingType(property.PropertyType) ?? property.PropertyType;
@@ -109,7 +130,9 @@ internal static class JsonMessageReader
             : type == typeof(double) ? "a number"
             : type == typeof(bool) ? "true or false"
             : type == typeof(string) ? "a string"
-            : type.IsArray ? "an array of numbers"
+            : type == typeof(string[]) ? "an array of strings"
+            : type == typeof(double[]) ? "an array of numbers"
+            : type.IsArray ? "an array of objects"
             : type == typeof(Dictionary<string, string>) ? "an object of strings"
             : "an object") + orNull;
     }
