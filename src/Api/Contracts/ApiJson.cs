@@ -36,6 +36,8 @@ namespace BnService.Api.Contracts;
 [JsonSerializable(typeof(CalibrationBatchRequest))]
 [JsonSerializable(typeof(MergeRequest))]
 [JsonSerializable(typeof(PopulationResponse))]
+[JsonSerializable(typeof(DiagnosticsResponse))]
+[JsonSerializable(typeof(HistoryResponse))]
 [JsonSerializable(typeof(HealthResponse))]
 [JsonSerializable(typeof(Problem))]
 internal sealed partial class ApiJson : JsonSerializerContext;

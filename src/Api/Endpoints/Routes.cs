@@ -14,6 +14,7 @@ internal static class Routes
         api.MapLayer();
         api.MapStatistics();
         api.MapCalibration();
+        api.MapDiagnostics();
         routes.MapHealth();
         routes.MapProblems();
     }

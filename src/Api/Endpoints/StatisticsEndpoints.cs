@@ -92,14 +92,14 @@ internal static class StatisticsEndpoints
     private static Diagnostics? Diagnose(LayerState layer)
     {
         if (layer.Running is not { } running) return null;
-        var convergence = Convergence.Of(layer.Options.Momentum, running.BatchesTracked);
-        var drift = layer.LastBatch is { } last ? Drift.Of(last.Count, last.Mean, last.Variance, running) : null;
+        var convergence = Convergence.Of(layer.Options.Momentum, running);
+        var drift = Diagnosis.DriftOf(layer.LastBatch, running);
         return new Diagnostics
         {
             InitialWeight = convergence.InitialWeight,
             EffectiveBatches = convergence.EffectiveBatches,
             Settled = convergence.IsSettled,
-            Drift = drift is null ? null : new DriftReport { Channel = drift.Channel, KlDivergence = drift.Divergence, PValue = drift.PValue },
+            Drift = DiagnosticsEndpoints.Report(drift),
         };
     }
 

@@ -28,6 +28,7 @@ internal static class ServiceComposition
         services.AddSingleton<Inference>();
         services.AddSingleton<BackwardPass>();
         services.AddSingleton<Calibration>();
+        services.AddSingleton<TrafficObserver>();
         services.AddSingleton<Readiness>();
         services.AddExceptionHandler<ProblemAnswers>();
         services.ConfigureHttpJsonOptions(json => Adopt(ContractJson.Context.Options, json.SerializerOptions));

@@ -14,6 +14,10 @@ public sealed class SessionClient(ServiceClient client, string name)
 
     public Task<Answer> StatsAsync() => client.GetAsync($"{Path}/stats");
 
+    public Task<Answer> DiagnosticsAsync() => client.GetAsync($"{Path}/diagnostics");
+
+    public Task<Answer> HistoryAsync(string query = "") => client.GetAsync($"{Path}/history{query}");
+
     public Task<Answer> DeleteAsync(params (string Name, string Value)[] headers) => client.DeleteAsync(Path, headers);
 
     public Task<Answer> PatchAsync(string json, params (string Name, string Value)[] headers) => client.PatchAsync(Path, json, headers);

@@ -28,6 +28,8 @@ public sealed class OpenApiDocumentTests(Service service) : IClassFixture<Servic
             "GET /health/ready",
             "GET /v1/sessions",
             "GET /v1/sessions/{session}",
+            "GET /v1/sessions/{session}/diagnostics",
+            "GET /v1/sessions/{session}/history",
             "GET /v1/sessions/{session}/stats",
             "PATCH /v1/sessions/{session}",
             "POST /v1/sessions",
