@@ -35,6 +35,11 @@ namespace BnService.Api.Contracts;
 [JsonSerializable(typeof(ParametersResponse))]
 [JsonSerializable(typeof(PutRunningStatsRequest))]
 [JsonSerializable(typeof(RunningStatsResponse))]
+[JsonSerializable(typeof(CalibrationBatchRequest))]
+[JsonSerializable(typeof(MergeRequest))]
+[JsonSerializable(typeof(PopulationResponse))]
+[JsonSerializable(typeof(DiagnosticsResponse))]
+[JsonSerializable(typeof(HistoryResponse))]
 [JsonSerializable(typeof(HealthResponse))]
 [JsonSerializable(typeof(Problem))]
 internal sealed partial class ApiJson : JsonSerializerContext;

@@ -60,20 +60,10 @@ public sealed class TrainStepResponse : IDisposable
     public required long Version { get; init; }
 
     /// <summary>What the caller should know about this batch.</summary>
-    public required IReadOnlyList<Warning> Warnings { get; init; }
+    public required IReadOnlyList<FindingReport> Warnings { get; init; }
 
     /// <inheritdoc/>
     public void Dispose() => Y.Dispose();
-}
-
-/// <summary>Something that is allowed but seldom meant.</summary>
-public sealed class Warning
-{
-    /// <summary>Stable name: small-batch, constant-channels.</summary>
-    public required string Code { get; init; }
-
-    /// <summary>What was seen, in numbers, and what to do about it.</summary>
-    public required string Detail { get; init; }
 }
 
 /// <summary>A batch to infer.</summary>

@@ -2,16 +2,13 @@ using BnService.Api.Contracts;
 using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
-using BnService.Core.Normalizers;
+using BnService.Core.Statistics;
 
 namespace BnService.Api.Endpoints;
 
 /// <summary>The calls of the main job: train-step, inference, backward.</summary>
 internal static class LayerEndpoints
 {
-    // Below this many values per statistic a batch's variance is mostly noise.
-    private const int SmallBatch = 8;
-
     /// <summary>Maps the calls.</summary>
     public static void MapLayer(this IEndpointRouteBuilder routes)
     {
@@ -32,20 +29,25 @@ internal static class LayerEndpoints
 
     private static async Task<IResult> TrainStep(
         string session, Body<TrainStepRequest> body, Precondition ifMatch, SessionCatalog catalog, TrainStep training,
-        CancellationToken cancellationToken)
+        TrafficObserver observer, CancellationToken cancellationToken)
     {
         var request = body.Value;
         var found = await catalog.GetAsync(session, cancellationToken);
         var input = new BatchInput(request.X, request.Residual, request.Mask.ToMask());
+        var frozen = found.Current.Layer.NormalizesWithBatch ? null : observer.Sample(found, request.X);
         var step = await training.RunAsync(found, input, request.Retain, ifMatch.Check, cancellationToken);
         if (step.StepId is not null) (request.X, request.Residual) = (null!, null); // retained: no longer this request's to give back
-        return new Answer<TrainStepResponse>(Response(step), step.State.Layer.Version);
+        return new Answer<TrainStepResponse>(Response(step, observer.Stepped(found, step, frozen)), step.State.Layer.Version);
     }
 
     private static async Task<IResult> Infer(
-        string session, Body<InferenceRequest> body, SessionCatalog catalog, Inference inference, CancellationToken cancellationToken)
+        string session, Body<InferenceRequest> body, SessionCatalog catalog, Inference inference, TrafficObserver observer,
+        CancellationToken cancellationToken)
     {
-        var (y, version) = inference.Run(await catalog.GetAsync(session, cancellationToken), new BatchInput(body.Value.X, body.Value.Residual, null));
+        var found = await catalog.GetAsync(session, cancellationToken);
+        var sample = observer.Sample(found, body.Value.X);
+        var (y, version) = inference.Run(found, new BatchInput(body.Value.X, body.Value.Residual, null));
+        observer.Inferred(found, sample);
         return new Answer<InferenceResponse>(new InferenceResponse { Y = y, Version = version }, version);
     }
 
@@ -66,7 +68,7 @@ internal static class LayerEndpoints
         return new Answer<BackwardResponse>(Response(result, update is not null), result.State.Layer.Version);
     }
 
-    private static TrainStepResponse Response(TrainStepResult step) => new()
+    private static TrainStepResponse Response(TrainStepResult step, IReadOnlyList<Finding> findings) => new()
     {
         Y = step.Y,
         StepId = step.StepId,
@@ -75,7 +77,7 @@ internal static class LayerEndpoints
         Count = step.Count,
         NumBatchesTracked = step.State.Layer.Running?.BatchesTracked ?? 0,
         Version = step.State.Layer.Version,
-        Warnings = step is { UsedBatch: true, Count: > 0 } && step.State.Layer.Options.Kind.IsOverBatch ? [.. Warnings(step)] : [],
+        Warnings = [.. findings.Select(DiagnosticsEndpoints.Report)],
     };
 
     private static BackwardResponse Response(BackwardResult result, bool updated)
@@ -91,28 +93,6 @@ internal static class LayerEndpoints
             Gamma = updated ? layer.Gamma : null,
             Beta = updated ? layer.Beta : null,
         };
-    }
-
-    private static IEnumerable<Warning> Warnings(TrainStepResult step)
-    {
-        if (step.Count < SmallBatch)
-        {
-            var noise = Math.Sqrt(2.0 * (step.Count - 1)) / step.Count;
-            yield return new Warning
-            {
-                Code = "small-batch",
-                Detail = $"{step.Count} values per statistic: the batch variance has a relative standard deviation of {noise:P0}; " +
-                    "use larger batches, group_norm, batch_renorm or synchronized batch norm",
-            };
-        }
-        if (step.Variance.Count(variance => variance == 0) is var constant and > 0)
-        {
-            yield return new Warning
-            {
-                Code = "constant-channels",
-                Detail = $"{constant} of {step.Variance.Length} statistics have variance 0 in this batch and are normalized to beta; check the features",
-            };
-        }
     }
 
     private static ProblemException Invalid(string detail) => new(ProblemCode.InvalidOption, detail);

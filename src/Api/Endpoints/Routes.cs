@@ -14,6 +14,8 @@ internal static class Routes
         api.MapLayer();
         api.MapStatistics();
         api.MapNormalize();
+        api.MapCalibration();
+        api.MapDiagnostics();
         routes.MapHealth();
         routes.MapProblems();
     }

@@ -67,7 +67,8 @@ internal static class StatisticsEndpoints
         return changed.Layer;
     }
 
-    private static RunningStatsResponse Response(LayerState layer) => new()
+    /// <summary>The running statistics of a layer that keeps them.</summary>
+    internal static RunningStatsResponse Response(LayerState layer) => new()
     {
         RunningMean = layer.Running!.Mean,
         RunningVar = layer.Running.Variance,
@@ -91,14 +92,14 @@ internal static class StatisticsEndpoints
     private static Diagnostics? Diagnose(LayerState layer)
     {
         if (layer.Running is not { } running) return null;
-        var convergence = Convergence.Of(layer.Options.Momentum, running.BatchesTracked);
-        var drift = layer.LastBatch is { } last ? Drift.Of(last.Count, last.Mean, last.Variance, running) : null;
+        var convergence = Convergence.Of(layer.Options.Momentum, running);
+        var drift = Diagnosis.DriftOf(layer.LastBatch, running);
         return new Diagnostics
         {
             InitialWeight = convergence.InitialWeight,
             EffectiveBatches = convergence.EffectiveBatches,
             Settled = convergence.IsSettled,
-            Drift = drift is null ? null : new DriftReport { Channel = drift.Channel, KlDivergence = drift.Divergence, PValue = drift.PValue },
+            Drift = DiagnosticsEndpoints.Report(drift),
         };
     }
 

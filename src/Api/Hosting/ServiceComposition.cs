@@ -28,6 +28,8 @@ internal static class ServiceComposition
         services.AddSingleton<Inference>();
         services.AddSingleton<OneShot>();
         services.AddSingleton<BackwardPass>();
+        services.AddSingleton<Calibration>();
+        services.AddSingleton<TrafficObserver>();
         services.AddSingleton<Readiness>();
         services.AddExceptionHandler<ProblemAnswers>();
         services.ConfigureHttpJsonOptions(json => Adopt(ContractJson.Context.Options, json.SerializerOptions));

@@ -14,6 +14,9 @@ internal sealed class LayerSession(SessionRecord record)
     /// <summary>Identifier of the session.</summary>
     public string Id => Current.Id;
 
+    /// <summary>What has passed through the session on this node: gone with it.</summary>
+    public SessionTraffic Traffic { get; } = new();
+
     /// <summary>Whether the session has been deleted: what is retained of it from here on would be retained for nobody.</summary>
     public bool IsGone => _isGone;
 

@@ -22,11 +22,20 @@ internal static class SessionEncoding
         [
             layer.Gamma, layer.Beta, layer.Running?.Mean, layer.Running?.Variance, layer.LastBatch?.Mean, layer.LastBatch?.Variance,
             layer.Optimizer?.Gamma.First, layer.Optimizer?.Gamma.Second, layer.Optimizer?.Beta?.First, layer.Optimizer?.Beta?.Second,
+            layer.Seen?.Mean, layer.Seen?.MeanResidual, layer.Seen?.M2,
+            layer.Population?.Moments.Mean, layer.Population?.Moments.MeanResidual, layer.Population?.Moments.M2,
         ];
         var header = JsonSerializer.SerializeToUtf8Bytes(
             new StateHeader(layer.Options, layer.Features, layer.FeaturesAreFixed, session.Labels, session.UpdatedAt,
                 layer.Running?.BatchesTracked, layer.Running?.IsInitial, layer.LastBatch?.Count, layer.Optimizer?.Optimizer, layer.Optimizer?.Step,
-                Array.ConvertAll(arrays, array => array?.Length)),
+                Array.ConvertAll(arrays, array => array?.Length))
+            {
+                StatisticsAreGiven = layer.Running?.AreGiven == true,
+                SeenCount = layer.Seen?.Count,
+                SeenBatches = layer.SeenBatches,
+                PopulationCount = layer.Population?.Moments.Count,
+                PopulationBatches = layer.Population?.Batches ?? 0,
+            },
             StateJson.Default.StateHeader);
         var bytes = new byte[sizeof(int) + header.Length + arrays.Sum(array => (long)(array?.Length ?? 0) * sizeof(double))];
         BinaryPrimitives.WriteInt32LittleEndian(bytes, header.Length);
@@ -58,11 +67,19 @@ internal static class SessionEncoding
             Beta = arrays[1],
             Running = header.BatchesTracked is { } tracked
                 ? new RunningStatistics(arrays[2]!, arrays[3]!, tracked, header.StatisticsAreInitial == true)
+                {
+                    AreGiven = header.StatisticsAreGiven,
+                }
                 : null,
             LastBatch = header.LastCount is { } count ? new LastBatch(arrays[4]!, arrays[5]!, count) : null,
             Optimizer = header.Optimizer is { } optimizer
                 ? new OptimizerBuffers(optimizer, header.OptimizerStep ?? 0, new OptimizerMoments(arrays[6]!, arrays[7]!),
                     arrays[8] is null ? null : new OptimizerMoments(arrays[8]!, arrays[9]!))
+                : null,
+            Seen = header.SeenCount is { } seen ? new Moments(seen, arrays[10]!, arrays[11]!, arrays[12]!) : null,
+            SeenBatches = header.SeenBatches,
+            Population = header.PopulationCount is { } gathered
+                ? new PopulationEstimate(new Moments(gathered, arrays[13]!, arrays[14]!, arrays[15]!), header.PopulationBatches)
                 : null,
         };
         return new SessionRecord(stored.Id, stored.Name, header.Labels, stored.CreatedAt, header.UpdatedAt, layer);
@@ -93,7 +110,23 @@ internal sealed record StateHeader(
     long? LastCount,
     Optimizer? Optimizer,
     long? OptimizerStep,
-    int?[] ArrayLengths);
+    int?[] ArrayLengths)
+{
+    /// <summary>Whether the running statistics were replaced as a whole.</summary>
+    public bool StatisticsAreGiven { get; init; }
+
+    /// <summary>Number of values in the union of all that was seen; null where there is none.</summary>
+    public long? SeenCount { get; init; }
+
+    /// <summary>Number of batches in it.</summary>
+    public long SeenBatches { get; init; }
+
+    /// <summary>Number of values in the population estimate; null where there is none.</summary>
+    public long? PopulationCount { get; init; }
+
+    /// <summary>Number of batches in it.</summary>
+    public long PopulationBatches { get; init; }
+}
 
 /// <summary>How the header is written.</summary>
 [JsonSourceGenerationOptions(UseStringEnumConverter = true)]

@@ -14,7 +14,7 @@ public sealed record LastBatch(double[] Mean, double[] Variance, long Count);
 /// grows by one with every change. Immutable: who holds one can compute with it while the layer moves on. Arrays are shared between
 /// versions and never written.
 /// </summary>
-public sealed record LayerState
+public sealed partial record LayerState
 {
     /// <summary>The layer's options.</summary>
     public required NormalizerOptions Options { get; init; }
@@ -88,11 +88,12 @@ public sealed record LayerState
     {
         ArgumentNullException.ThrowIfNull(batch);
         if (batch.Count == 0) return this;
-        return Next() with
+        var next = Next() with
         {
             Running = Running?.Advance(batch, Options.Momentum, Options.UnbiasedRunningVar),
             LastBatch = new LastBatch(batch.Mean, batch.Variance(unbiased: false), batch.Count),
         };
+        return next.HavingSeen(batch);
     }
 
     /// <summary>One step of a batch, whose parts move the running statistics one after the other.</summary>
@@ -170,7 +171,11 @@ public sealed record LayerState
         return Next() with
         {
             Running = new RunningStatistics(mean ?? Running.Mean, variance ?? Running.Variance,
-                batchesTracked ?? Running.BatchesTracked, isInitial: false),
+                batchesTracked ?? Running.BatchesTracked, isInitial: false)
+            {
+                // A number of batches that comes along says itself how much of the initial values the caller's may hold.
+                AreGiven = batchesTracked is null && (Running.AreGiven || (mean is not null && variance is not null)),
+            },
         };
     }
 
@@ -182,7 +187,7 @@ public sealed record LayerState
     /// <param name="parameters">Whether gamma, beta and the optimizer's buffers go back as well.</param>
     public LayerState Reset(bool parameters)
     {
-        var reset = (Next() with { LastBatch = null }).WithInitialValues();
+        var reset = (Next() with { LastBatch = null, Seen = null, SeenBatches = 0, Population = null }).WithInitialValues();
         return parameters ? reset with { Optimizer = null } : reset with { Gamma = Gamma, Beta = Beta };
     }
 

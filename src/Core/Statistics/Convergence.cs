@@ -11,6 +11,31 @@ public sealed record Convergence(double InitialWeight, double EffectiveBatches)
     /// <summary>Whether less than <see cref="SettledWeight"/> of the initial values is left.</summary>
     public bool IsSettled => InitialWeight < SettledWeight;
 
+    /// <summary>
+    /// Standard deviation of the running mean, once settled, relative to that of a single batch's mean: √(α/(2 − α)); 1/√t for the
+    /// cumulative average. Times σ/√m it is the noise of the running mean.
+    /// </summary>
+    public double RelativeNoise => EffectiveBatches > 0 ? 1 / Math.Sqrt(EffectiveBatches) : 0;
+
+    /// <summary>The convergence of a layer's running statistics: where they were given as a whole nothing of the initial values is left.</summary>
+    /// <param name="momentum">α, the weight of a new batch; null for the cumulative average.</param>
+    /// <param name="running">The running statistics.</param>
+    public static Convergence Of(double? momentum, RunningStatistics running)
+    {
+        ArgumentNullException.ThrowIfNull(running);
+        var convergence = Of(momentum, running.BatchesTracked);
+        return running.AreGiven ? convergence with { InitialWeight = 0 } : convergence;
+    }
+
+    /// <summary>The number of batches after which less than <see cref="SettledWeight"/> is left; null where none suffices.</summary>
+    public static double? BatchesToSettle(double? momentum) => momentum switch
+    {
+        null => 1,
+        // So small a weight that 1 − α is 1.
+        { } alpha when 1 - alpha == 1 => null,
+        { } alpha => Math.Floor(Math.Log(SettledWeight) / Math.Log(1 - alpha)) + 1,
+    };
+
     /// <summary>The convergence of a moving average after a number of batches.</summary>
     /// <param name="momentum">α, the weight of a new batch; null for the cumulative average.</param>
     /// <param name="batchesTracked">t, the number of batches.</param>

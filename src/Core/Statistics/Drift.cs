@@ -21,15 +21,21 @@ public sealed record Drift(int Channel, double Divergence, double PValue)
         ArgumentNullException.ThrowIfNull(batchMean);
         ArgumentNullException.ThrowIfNull(batchVariance);
         ArgumentNullException.ThrowIfNull(running);
-        Drift? largest = null;
-        for (var c = 0; c < batchMean.Length; c++)
-        {
-            var difference = batchMean[c] - running.Mean[c];
-            var ratio = batchVariance[c] / running.Variance[c];
-            var divergence = 0.5 * (-Math.Log(ratio) + ratio + (difference * difference / running.Variance[c]) - 1);
-            if (double.IsFinite(divergence) && !(divergence <= largest?.Divergence))
-                largest = new Drift(c, divergence, Math.Min(1, Math.Exp(-count * divergence) * batchMean.Length));
-        }
-        return largest;
+        return Largest.Of(batchMean.Length, c => DivergenceOf(batchMean[c], batchVariance[c], running, c)) is { } largest
+            ? new Drift(largest.Channel, largest.Value, Math.Min(1, Math.Exp(-count * largest.Value) * batchMean.Length))
+            : null;
+    }
+
+    /// <summary>The divergence of one channel; not finite where a variance is 0.</summary>
+    /// <param name="mean">The batch's mean.</param>
+    /// <param name="variance">The batch's biased variance.</param>
+    /// <param name="running">What to compare with.</param>
+    /// <param name="channel">The channel.</param>
+    public static double DivergenceOf(double mean, double variance, RunningStatistics running, int channel)
+    {
+        ArgumentNullException.ThrowIfNull(running);
+        var difference = mean - running.Mean[channel];
+        var ratio = variance / running.Variance[channel];
+        return 0.5 * (-Math.Log(ratio) + ratio + (difference * difference / running.Variance[channel]) - 1);
     }
 }

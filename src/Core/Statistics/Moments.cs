@@ -65,6 +65,7 @@ public sealed class Moments
         if (a.Count == 0) return b;
         if (b.Count == 0) return a;
         var count = a.Count + b.Count;
+        var (ofA, ofB, ofBoth) = ((double)a.Count, (double)b.Count, (double)count);
         var mean = new double[a.Channels];
         var residual = new double[a.Channels];
         var m2 = new double[a.Channels];
@@ -72,10 +73,11 @@ public sealed class Moments
         {
             // Without the residuals, the difference of two means far from 0 is off by more than the variance may be.
             var delta = b.Mean[c] - a.Mean[c] + (b.MeanResidual[c] - a.MeanResidual[c]);
-            var step = (delta * b.Count / count) + a.MeanResidual[c];
-            mean[c] = a.Mean[c] + step;
-            residual[c] = double.IsFinite(mean[c]) ? SumResidual(a.Mean[c], step, mean[c]) : 0;
-            m2[c] = a.M2[c] + b.M2[c] + (delta * delta * a.Count * b.Count / count);
+            var step = (delta * ofB / ofBoth) + a.MeanResidual[c];
+            m2[c] = a.M2[c] + b.M2[c] + (delta * delta * (ofA * ofB / ofBoth));
+            // A step that is not finite would make NaN of an infinite mean, or of two that lie further apart than double reaches.
+            mean[c] = double.IsFinite(step) ? a.Mean[c] + step : (a.Mean[c] * (ofA / ofBoth)) + (b.Mean[c] * (ofB / ofBoth));
+            residual[c] = double.IsFinite(step) && double.IsFinite(mean[c]) ? SumResidual(a.Mean[c], step, mean[c]) : 0;
         }
         return new Moments(count, mean, residual, m2);
     }

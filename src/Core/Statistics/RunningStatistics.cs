@@ -29,6 +29,12 @@ public sealed class RunningStatistics
     /// <summary>Whether no batch has moved them and nobody has set them.</summary>
     public bool IsInitial { get; }
 
+    /// <summary>
+    /// Whether mean and variance were replaced as a whole, by a population estimate or from outside without a number of batches: then
+    /// nothing of the initial values is left in them, however few batches have been tracked.
+    /// </summary>
+    public bool AreGiven { get; init; }
+
     /// <summary>Mean 0 and variance 1, as every framework starts.</summary>
     public static RunningStatistics Initial(int channels)
     {
@@ -49,7 +55,10 @@ public sealed class RunningStatistics
             Blend(Mean, batch.Mean, alpha),
             Blend(Variance, batch.Variance(unbiased && batch.Count > 1), alpha),
             BatchesTracked + 1,
-            isInitial: false);
+            isInitial: false)
+        {
+            AreGiven = AreGiven,
+        };
     }
 
     private static double[] Blend(double[] running, double[] batch, double alpha)

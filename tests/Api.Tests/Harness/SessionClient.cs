@@ -14,6 +14,10 @@ public sealed class SessionClient(ServiceClient client, string name)
 
     public Task<Answer> StatsAsync() => client.GetAsync($"{Path}/stats");
 
+    public Task<Answer> DiagnosticsAsync() => client.GetAsync($"{Path}/diagnostics");
+
+    public Task<Answer> HistoryAsync(string query = "") => client.GetAsync($"{Path}/history{query}");
+
     public Task<Answer> DeleteAsync(params (string Name, string Value)[] headers) => client.DeleteAsync(Path, headers);
 
     public Task<Answer> PatchAsync(string json, params (string Name, string Value)[] headers) => client.PatchAsync(Path, json, headers);
@@ -52,6 +56,21 @@ public sealed class SessionClient(ServiceClient client, string name)
     /// <summary>Backward through x.</summary>
     public Task<Answer> BackwardAsync(Batch x, Batch dy, string? mode = null, string? update = null) =>
         BackwardAsync($$"""{"x":{{x.Json}},"dy":{{dy.Json}}{{(mode is null ? "" : $",\"mode\":\"{mode}\"")}}{{With(update)}}}""");
+
+    /// <summary>A calibration batch with a body of the caller's.</summary>
+    public Task<Answer> CalibrateAsync(string json, params (string Name, string Value)[] headers) =>
+        client.PostAsync($"{Path}/calibration/batches", json, headers);
+
+    public Task<Answer> CalibrateAsync(Batch x) => CalibrateAsync($$"""{"x":{{x.Json}}}""");
+
+    public Task<Answer> CommitAsync(params (string Name, string Value)[] headers) =>
+        client.PostAsync($"{Path}/calibration/commit", null, headers);
+
+    public Task<Answer> DropCalibrationAsync(params (string Name, string Value)[] headers) =>
+        client.DeleteAsync($"{Path}/calibration", headers);
+
+    public Task<Answer> MergeAsync(string json, params (string Name, string Value)[] headers) =>
+        client.PostAsync($"{Path}/merge", json, headers);
 
     /// <summary>Everything that can be read of the session: what an answer that is not 2xx must leave as it was.</summary>
     public async Task<string> StateAsync()

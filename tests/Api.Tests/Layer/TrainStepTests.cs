@@ -101,23 +101,40 @@ public sealed class TrainStepTests(Service service) : IClassFixture<Service>
     }
 
     [Theory]
-    [InlineData("""{"x":[[1,2],[3,4]],"mask":[1,0]}""", "'mask' is not a field of this call; allowed: x, retain")]
-    [InlineData("""{"x":[[1,2],[3,4]],"residual":[[1,2],[3,4]]}""", "'residual' is not a field of this call")]
-    public async Task What_is_not_available_is_refused_not_ignored(string body, string detail)
+    [InlineData("""{"x":[[1,2],[3,4]],"mask":[1]}""", "shape-mismatch", "mask must have one value per sample, 2, got 1")]
+    [InlineData("""{"x":[[1,2],[3,4]],"mask":[1,2]}""", "invalid-option", "mask[1] must be 1 (the sample counts) or 0, got 2")]
+    [InlineData("""{"x":[[1,2],[3,4]],"mask":[0,0]}""", "batch-too-small", "mask must leave a sample of each batch")]
+    [InlineData("""{"x":[[1,2],[3,4]],"mask":[1,0]}""", "batch-too-small", "expected more than 1 value per channel")]
+    [InlineData("""{"x":[[1,2],[3,4]],"residual":[[1,2]]}""", "shape-mismatch", "residual must have the shape of x, [2, 2], got [1, 2]")]
+    [InlineData("""{"x":[[1,2],[3,4]],"mean":[1,2]}""", "invalid-option", "'mean' is not a field of this call; allowed: x, retain, mask, residual")]
+    public async Task A_mask_or_residual_that_does_not_fit_is_refused(string body, string code, string detail)
     {
         var session = await service.CreateAsync("""{"num_features":2}""");
-        (await session.RefusedAsync(s => s.TrainAsync(body))).ExpectProblem("invalid-option", detail);
+        (await session.RefusedAsync(s => s.TrainAsync(body))).ExpectProblem(code, detail);
     }
 
     [Theory]
-    [InlineData("""{"num_features":2,"kind":"layer_norm"}""", "kind must be one of \"batch_norm\", got \"layer_norm\"")]
-    [InlineData("""{"num_features":2,"kind":"batch_renorm"}""", "kind must be one of")]
-    [InlineData("""{"num_features":2,"ghost_batch_size":4}""", "ghost_batch_size must be null (ghost batches are not available), got 4")]
-    [InlineData("""{"num_features":2,"kind":"BatchNorm"}""", "kind must be one of \"batch_norm\", got \"BatchNorm\"")]
-    [InlineData("""{"num_features":2,"num_groups":2}""", "'num_groups' is not a field of this call")]
-    [InlineData("""{"num_features":2,"normalized_shape":[2]}""", "'normalized_shape' is not a field of this call")]
-    [InlineData("""{"num_features":2,"renorm":{"r_max":3}}""", "'renorm' is not a field of this call")]
-    public async Task Layers_that_are_not_available_are_refused_not_taken_for_another(string body, string detail) =>
+    [InlineData("""{"num_features":2,"kind":"BatchNorm"}""", "kind must be one of \"batch_norm\", \"batch_renorm\"")]
+    [InlineData("""{"num_features":2,"num_groups":2}""", "num_groups is not an option of batch_norm; it belongs to group_norm")]
+    [InlineData("""{"num_features":2,"normalized_shape":[2]}""", "normalized_shape is not an option of batch_norm")]
+    [InlineData("""{"num_features":2,"renorm":{"r_max":3}}""", "renorm is not an option of batch_norm; it belongs to batch_renorm")]
+    [InlineData("""{"num_features":2,"ghost_batch_size":1}""", "ghost_batch_size must be a whole number of 2 or more, or null for the whole batch, got 1")]
+    [InlineData("""{"kind":"layer_norm","num_features":2}""", "num_features is not an option of layer_norm; send normalized_shape")]
+    [InlineData("""{"kind":"layer_norm"}""", "normalized_shape is missing")]
+    [InlineData("""{"kind":"layer_norm","normalized_shape":[]}""", "normalized_shape must be 1 to 4 dimensions")]
+    [InlineData("""{"kind":"layer_norm","normalized_shape":[2,0]}""", "normalized_shape must be dimensions of 1 or more, got [2, 0]")]
+    [InlineData("""{"kind":"layer_norm","normalized_shape":[2],"momentum":0.1}""", "momentum is not an option of layer_norm")]
+    [InlineData("""{"kind":"layer_norm","normalized_shape":[2],"channel_axis":1}""", "channel_axis is not an option of layer_norm")]
+    [InlineData("""{"kind":"rms_norm","normalized_shape":[2],"bias":true}""", "bias is not an option of rms_norm; RMS normalization has a gamma and no beta")]
+    [InlineData("""{"kind":"group_norm","num_features":4}""", "num_groups is missing")]
+    [InlineData("""{"kind":"group_norm","num_features":4,"num_groups":3}""", "num_features must be divisible by num_groups, got num_features 4 and num_groups 3")]
+    [InlineData("""{"kind":"group_norm","num_features":4,"num_groups":0}""", "num_groups must be a whole number of 1 or more, got 0")]
+    [InlineData("""{"kind":"group_norm","num_features":4,"num_groups":2,"track_running_stats":false}""", "track_running_stats is not an option of group_norm")]
+    [InlineData("""{"kind":"instance_norm","num_features":4,"ghost_batch_size":2}""", "ghost_batch_size is not an option of instance_norm")]
+    [InlineData("""{"kind":"batch_renorm","num_features":4,"renorm":{"r_max":0.5}}""", "renorm.r_max must be a finite number of 1 or more, got 0.5")]
+    [InlineData("""{"kind":"batch_renorm","num_features":4,"renorm":{"d_max":-1}}""", "renorm.d_max must be a finite number of 0 or more, got -1")]
+    [InlineData("""{"kind":"batch_renorm","num_features":4,"track_running_stats":false}""", "track_running_stats must be true for batch_renorm")]
+    public async Task Options_outside_their_range_or_of_another_kind_are_refused_not_ignored(string body, string detail) =>
         (await service.Client.PostAsync("/v1/sessions", body)).ExpectProblem("invalid-option", detail);
 
     private async Task<(SessionClient Session, ReferenceLayer Layer)> FrozenAsync()

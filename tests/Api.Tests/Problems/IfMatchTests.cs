@@ -14,6 +14,8 @@ public sealed class IfMatchTests(Service service) : IClassFixture<Service>
         ["backward with update"] = (session, headers) =>
             session.BackwardAsync("""{"x":[[1,2],[3,5]],"dy":[[1,0],[0,1]],"update":{"optimizer":"sgd"}}""", headers),
         ["parameters"] = (session, headers) => session.PutParametersAsync("""{"gamma":[3,4]}""", headers),
+        ["calibration batch"] = (session, headers) => session.CalibrateAsync("""{"x":[[1,2]]}""", headers),
+        ["merge"] = (session, headers) => session.MergeAsync("""{"moments":[{"count":1,"mean":[1,2],"m2":[0,0]}]}""", headers),
         ["running-stats"] = (session, headers) => session.PutRunningStatsAsync("""{"running_mean":[3,4]}""", headers),
     };
 

@@ -87,7 +87,7 @@ public sealed class LimitTests
     [Fact]
     public async Task Refusals_use_up_nothing_of_a_budget()
     {
-        using var service = Service.With(("Sessions:MaxResidentBytes", "200000"));
+        using var service = Service.With(("Sessions:MaxResidentBytes", "250000"));
         var session = await service.CreateAsync("""{"name":"one","num_features":1000}""");
         for (var i = 0; i < 20; i++)
         {

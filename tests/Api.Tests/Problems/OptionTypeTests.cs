@@ -25,7 +25,7 @@ public sealed class OptionTypeTests(Service service) : IClassFixture<Service>
         ["activation"] = [],
         ["gamma_init"] = ["0.5", "2"],
         ["beta_init"] = ["0.5", "2"],
-        ["ghost_batch_size"] = ["null"],
+        ["ghost_batch_size"] = ["null", "2"],
         ["non_finite"] = [],
         ["require_statistics"] = ["true"],
         ["labels"] = ["null", "{}", """{"a":"b"}"""],

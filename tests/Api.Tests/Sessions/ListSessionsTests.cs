@@ -110,9 +110,9 @@ public sealed class ListSessionsTests
     [InlineData("cursor=!!", "cursor must be")]
     [InlineData("cursor=OTk5OTk5OTk5OTk5OTk5OTk5OS5h", "cursor must be")] // 9999999999999999999.a: no such instant
     [InlineData("cursor=LTEuYQ", "cursor must be")] // -1.a
-    [InlineData("kind=", "kind must be batch_norm, got ''")]
-    [InlineData("kind=layer_norm", "kind must be batch_norm, got 'layer_norm'")]
-    [InlineData("kind=BatchNorm", "kind must be batch_norm")]
+    [InlineData("kind=", "kind must be one of batch_norm, batch_renorm, layer_norm, group_norm, instance_norm, rms_norm, got ''")]
+    [InlineData("kind=linear", "kind must be one of")]
+    [InlineData("kind=BatchNorm", "kind must be one of batch_norm")]
     public async Task What_cannot_be_listed_is_refused(string query, string detail)
     {
         using var service = new Service();

@@ -86,12 +86,12 @@ public sealed class PatchSessionTests(Service service) : IClassFixture<Service>
     [InlineData("""{"eps":"Infinity"}""", "eps must be")]
     [InlineData("""{"mode":"eval"}""", "mode must be one of \"train\", \"frozen\", or null, got \"eval\"")]
     [InlineData("""{"labels":{"a":1}}""", "labels must be an object of strings")]
-    [InlineData("""{"num_features":3}""", "'num_features' is not a field of this call; allowed: momentum, eps, mode, labels")]
+    [InlineData("""{"num_features":3}""", "'num_features' is not a field of this call; allowed: momentum, eps, mode, renorm, labels")]
     [InlineData("""{"name":"other"}""", "'name' is not a field")]
     [InlineData("""{"affine":false}""", "'affine' is not a field")]
     [InlineData("""{"channel_axis":-1}""", "'channel_axis' is not a field")]
     [InlineData("""{"granularity":"per_activation"}""", "'granularity' is not a field")]
-    [InlineData("""{"renorm":{"r_max":2}}""", "'renorm' is not a field")]
+    [InlineData("""{"renorm":{"r_max":2}}""", "renorm is not an option of batch_norm; it belongs to batch_renorm")]
     [InlineData("""{"momentum":0.5,"eps":-1}""", "eps must be")]
     public async Task What_must_not_change_is_refused_and_nothing_has_changed(string patch, string detail)
     {

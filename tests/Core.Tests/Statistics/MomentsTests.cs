@@ -58,4 +58,55 @@ public sealed class MomentsTests
         Assert.Equal(0.6, merged.Mean[1], 1e-15);
         Assert.False(Moments.Merge(new Moments(3, [1, 1], [0, 0], [1, 1]), poisoned).IsFinite);
     }
+
+    [Theory]
+    [InlineData(double.PositiveInfinity, 1, double.PositiveInfinity)]
+    [InlineData(double.NegativeInfinity, 1, double.NegativeInfinity)]
+    [InlineData(double.PositiveInfinity, double.PositiveInfinity, double.PositiveInfinity)]
+    [InlineData(double.PositiveInfinity, double.NegativeInfinity, double.NaN)]
+    [InlineData(double.NaN, 1, double.NaN)]
+    [InlineData(1e308, -1e308, 0)]
+    [InlineData(1.5e308, 1.5e308, 1.5e308)]
+    public void An_infinite_mean_stays_what_it_is(double a, double b, double expected)
+    {
+        var (left, right) = (new Moments(2, [a], [0], [0]), new Moments(2, [b], [0], [0]));
+        foreach (var merged in (Moments[])[Moments.Merge(left, right), Moments.Merge(right, left)])
+        {
+            Assert.Equal(expected, merged.Mean[0]);
+            Assert.Equal(0, merged.MeanResidual[0]);
+            Assert.Equal(a == b && double.IsFinite(a), double.IsFinite(merged.M2[0]));
+        }
+    }
+
+    /// <summary>Integers around 2⁴⁰, whose squares no double holds: the sums of their offsets are exact, in any order and any cut.</summary>
+    [Fact]
+    public void Ragged_parts_in_any_order_make_the_whole()
+    {
+        const double Base = 1L << 40;
+        var random = new Random(5);
+        var offsets = Enumerable.Range(0, 500).Select(_ => random.Next(-50, 50)).ToArray();
+        var whole = MomentsOf(offsets);
+        for (var round = 0; round < 20; round++)
+        {
+            var merged = Moments.Empty(1);
+            for (var from = 0; from < offsets.Length;)
+            {
+                var part = offsets[from..Math.Min(offsets.Length, from + random.Next(1, 60))];
+                from += part.Length;
+                merged = random.Next(2) == 0 ? Moments.Merge(merged, MomentsOf(part)) : Moments.Merge(MomentsOf(part), merged);
+            }
+            Assert.Equal(offsets.Length, merged.Count);
+            Assert.Equal(whole.Mean, merged.Mean);
+            Assert.Equal(whole.MeanResidual[0], merged.MeanResidual[0], 1e-12);
+            Assert.InRange(merged.M2[0] / whole.M2[0], 1 - 1e-12, 1 + 1e-12);
+            random.Shuffle(offsets);
+        }
+
+        static Moments MomentsOf(int[] offsets)
+        {
+            var (sum, squares) = (offsets.Sum(), offsets.Sum(offset => offset * offset));
+            var (mean, n) = (Base + ((double)sum / offsets.Length), offsets.Length);
+            return new Moments(n, [mean], [((double)sum / n) - (mean - Base)], [squares - ((double)sum * sum / n)]);
+        }
+    }
 }

@@ -16,6 +16,7 @@ internal sealed class OperationTransformer : IOpenApiOperationTransformer
         ["prefix"] = ("Beginning of the names to list.", RequestExamples.SessionName),
         ["kind"] = ("Kind of the sessions to list.", "batch_norm"),
         ["limit"] = ("The most sessions of a page, 1 to 1000; 50 where absent.", "50"),
+        ["GetHistory.limit"] = ("The most steps to answer with, 1 to 1024; 100 where absent.", "100"),
         ["cursor"] = ("The next_cursor of the page before.", null),
         ["include"] = ("Names of the fields to answer with, separated by commas; all where absent.", "running_mean,running_var"),
     };
@@ -30,7 +31,12 @@ internal sealed class OperationTransformer : IOpenApiOperationTransformer
             operation.Responses![$"{status.Key}"] = ProblemResponse(status, problem);
         foreach (var parameter in operation.Parameters ?? [])
         {
-            if (parameter is not OpenApiParameter known || !Parameters.TryGetValue(parameter.Name!, out var text)) continue;
+            // The same name can mean something else in one call.
+            if (parameter is not OpenApiParameter known
+                || !(Parameters.TryGetValue($"{operation.OperationId}.{parameter.Name}", out var text) || Parameters.TryGetValue(parameter.Name!, out text)))
+            {
+                continue;
+            }
             (known.Description, known.Example) = (text.Description, text.Example?.DeepClone());
         }
         if (metadata.OfType<ChangesStateMetadata>().Any()) AddIfMatch(operation);
@@ -70,7 +76,7 @@ internal sealed class OperationTransformer : IOpenApiOperationTransformer
         {
             if (!status.StartsWith('2') || response is not OpenApiResponse success) continue;
             success.Description = status switch { "201" => "Created.", "204" => "Done.", _ => "The answer." };
-            if (operation.Tags?.Any(tag => tag.Name == "Health") == true || operation.OperationId == "ListSessions" || status == "204") continue;
+            if (operation.Tags?.Any(tag => tag.Name == "Health") == true || operation.OperationId is "ListSessions" or "Normalize" || status == "204") continue;
             success.Headers = new Dictionary<string, IOpenApiHeader> { ["ETag"] = StringHeader("Version of the session's state, in quotes.") };
             if (status == "201") success.Headers.Add("Location", StringHeader("Path of the session."));
         }

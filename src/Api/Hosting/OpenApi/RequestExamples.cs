@@ -26,5 +26,7 @@ internal static class RequestExamples
             """,
         ["PutParameters"] = """{"gamma":[1,1,1],"beta":[0,0,0]}""",
         ["PutRunningStats"] = """{"running_mean":[2.5,25,250],"running_var":[1.25,125,12500],"num_batches_tracked":1}""",
+        ["AddCalibrationBatch"] = """{"x":{"shape":[4,3],"data":[1,10,100,2,20,200,3,30,300,4,40,400]}}""",
+        ["MergeStatistics"] = """{"moments":[{"count":4,"mean":[2.5,25,250],"m2":[5,500,50000]}]}""",
     };
 }

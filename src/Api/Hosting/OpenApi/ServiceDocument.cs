@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using BnService.Api.Contracts;
 using BnService.Core.Tensors;
 using Microsoft.AspNetCore.OpenApi;
 using Microsoft.OpenApi;
@@ -18,6 +19,7 @@ internal static class ServiceDocument
         options.AddOperationTransformer<OperationTransformer>();
         options.AddSchemaTransformer(DescribeTensors);
         options.AddSchemaTransformer(DescribeNumbers);
+        options.AddSchemaTransformer(DescribeAbsence);
     });
 
     /// <summary>Maps <c>/openapi/v1.json</c> and Swagger UI at <c>/swagger</c>.</summary>
@@ -53,6 +55,8 @@ internal static class ServiceDocument
             new() { Name = "Sessions", Description = "Create, find, change and delete sessions" },
             new() { Name = "Layer", Description = "Train, infer, differentiate" },
             new() { Name = "Statistics", Description = "Read and set statistics and parameters" },
+            new() { Name = "Calibration", Description = "Exact statistics of a data set: gather, merge, commit" },
+            new() { Name = "Diagnostics", Description = "What the state and the traffic of a session say of each other" },
             new() { Name = "Health", Description = "Probes for operators" },
         };
         return Task.CompletedTask;
@@ -112,6 +116,13 @@ internal static class ServiceDocument
             return Task.CompletedTask;
         }
         (schema.Type, schema.Format, schema.OneOf) = (null, null, Element("double").OneOf);
+        return Task.CompletedTask;
+    }
+
+    // What may be left out is not therefore null.
+    private static Task DescribeAbsence(OpenApiSchema schema, OpenApiSchemaTransformerContext context, CancellationToken cancellationToken)
+    {
+        if (context.JsonPropertyInfo?.AttributeProvider?.IsDefined(typeof(NullIsAbsentAttribute), inherit: true) == true) schema.Type &= ~JsonSchemaType.Null;
         return Task.CompletedTask;
     }
 

@@ -52,8 +52,8 @@ public sealed record ProblemCode(string Code, int Status, string Title, string M
 
     /// <summary>No running statistics to infer with.</summary>
     public static ProblemCode NoRunningStatistics { get; } = new("no-running-statistics", 409, "No running statistics yet",
-        "The session requires running statistics (require_statistics), but no batch has moved them and nobody has set them.",
-        "Train it for some steps, or set them with PUT /v1/sessions/{session}/running-stats.");
+        "The session requires running statistics (require_statistics), but no batch has moved them and nobody has set them; or a calibration is committed, or a session merged, that has gathered none.",
+        "Train it for some steps, send calibration batches, or set them with PUT /v1/sessions/{session}/running-stats.");
 
     /// <summary>A configured limit on stored things.</summary>
     public static ProblemCode LimitReached { get; } = new("limit-reached", 409, "A limit is reached",

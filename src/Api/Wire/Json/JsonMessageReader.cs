@@ -1,6 +1,7 @@
 using System.ComponentModel.DataAnnotations;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
+using BnService.Api.Contracts;
 using BnService.Api.Hosting.Problems;
 using BnService.Core.Tensors;
 
@@ -61,7 +62,9 @@ internal static class JsonMessageReader
 
     private static object? ReadValue(ref Utf8JsonReader reader, JsonPropertyInfo property, string path, int bodyLength)
     {
-        if (reader.TokenType == JsonTokenType.Null && property.IsSetNullable && !IsRequired(property)) return null;
+        if (reader.TokenType == JsonTokenType.Null && AcceptsNull(property)) return null;
+        if (reader.TokenType == JsonTokenType.Null && property.IsSetNullable && property.PropertyType != typeof(Tensor))
+            throw new ProblemException(ProblemCode.InvalidOption, $"{path} must be {Expectation(property)}, got null");
         if (property.PropertyType == typeof(Tensor)) return new JsonTensorReader(path, bodyLength).Read(ref reader);
         var type = property.Options.GetTypeInfo(property.PropertyType);
         if (type.Kind == JsonTypeInfoKind.Object && reader.TokenType == JsonTokenType.StartObject)
@@ -77,6 +80,11 @@ internal static class JsonMessageReader
                 throw;
             }
             return inner;
+        }
+        if (type.ElementType is { } element && property.Options.GetTypeInfo(element) is { Kind: JsonTypeInfoKind.Object } item
+            && reader.TokenType == JsonTokenType.StartArray)
+        {
+            return ReadObjects(ref reader, item, path, bodyLength);
         }
         var sent = JsonToken.Describe(ref reader);
         // A first pass over the value finds what is not JSON; what then fails is JSON of the wrong type or range.
@@ -102,10 +110,26 @@ internal static class JsonMessageReader
         }
     }
 
+    // Objects of an array one by one, so that each message says which entry, and of it which field, was meant.
+    private static Array ReadObjects(ref Utf8JsonReader reader, JsonTypeInfo item, string path, int bodyLength)
+    {
+        var items = new List<object>();
+        while (reader.Read() && reader.TokenType != JsonTokenType.EndArray)
+        {
+            if (reader.TokenType != JsonTokenType.StartObject)
+                throw new ProblemException(ProblemCode.InvalidOption, $"{path}[{items.Count}] must be an object, got {JsonToken.Describe(ref reader)}");
+            items.Add(item.CreateObject!());
+            Fill(ref reader, items[^1], item, $"{path}[{items.Count - 1}].", bodyLength);
+        }
+        var array = Array.CreateInstance(item.Type, items.Count);
+        ((System.Collections.ICollection)items).CopyTo(array, 0);
+        return array;
+    }
+
     private static string Expectation(JsonPropertyInfo property)
     {
         var type = Nullable.GetUnderlyingType(property.PropertyType) ?? property.PropertyType;
-        var orNull = property.IsSetNullable && !IsRequired(property) ? ", or null" : "";
+        var orNull = AcceptsNull(property) ? ", or null" : "";
         if (type.IsEnum)
         {
             var names = Enum.GetValuesAsUnderlyingType(type).Cast<object>()
@@ -117,7 +141,9 @@ internal static class JsonMessageReader
             : type == typeof(double) ? "a number"
             : type == typeof(bool) ? "true or false"
             : type == typeof(string) ? "a string"
-            : type.IsArray ? "an array of numbers"
+            : type == typeof(string[]) ? "an array of strings"
+            : type == typeof(double[]) ? "an array of numbers"
+            : type.IsArray ? "an array of objects"
             : type == typeof(Dictionary<string, string>) ? "an object of strings"
             : "an object") + orNull;
     }
@@ -140,6 +166,9 @@ internal static class JsonMessageReader
         ?? throw new ProblemException(ProblemCode.InvalidOption,
             $"'{path}{(name.Length <= 64 ? name : name[..64] + "…")}' is not a field of this call; allowed: " +
             string.Join(", ", contract.Properties.Where(property => property.Set is not null).Select(property => path + property.Name)));
+
+    private static bool AcceptsNull(JsonPropertyInfo property) => property.IsSetNullable && !IsRequired(property)
+        && property.AttributeProvider?.IsDefined(typeof(NullIsAbsentAttribute), inherit: true) != true;
 
     private static bool IsRequired(JsonPropertyInfo property) =>
         property.AttributeProvider?.IsDefined(typeof(RequiredAttribute), inherit: true) == true;

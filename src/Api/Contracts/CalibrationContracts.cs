@@ -1,0 +1,95 @@
+using System.ComponentModel.DataAnnotations;
+using System.Text.Json.Serialization;
+using BnService.Core;
+using BnService.Core.Statistics;
+using BnService.Core.Tensors;
+
+namespace BnService.Api.Contracts;
+
+/// <summary>A batch of the data set whose statistics are gathered.</summary>
+public sealed class CalibrationBatchRequest : IDisposable
+{
+    /// <summary>The batch: [N, C] to [N, C, D, H, W], or with the channels last; finite. A single example is fine.</summary>
+    [Required, JsonConverter(typeof(TensorPlaceholder))]
+    public Tensor X { get; set; } = null!;
+
+    /// <inheritdoc/>
+    public void Dispose() => X?.Dispose();
+}
+
+/// <summary>Statistics gathered elsewhere: moments, other sessions, or both.</summary>
+public sealed class MergeRequest
+{
+    /// <summary>Statistics that another service has computed, each of values of its own.</summary>
+    public MomentsEntry[]? Moments { get; set; }
+
+    /// <summary>
+    /// Names or ids of other sessions: what they have gathered and not committed, where there is that, or else all batches that have
+    /// moved their running statistics.
+    /// </summary>
+    public string[]? Sessions { get; set; }
+}
+
+/// <summary>Count, mean and sum of squared deviations of each statistic.</summary>
+public sealed class MomentsEntry
+{
+    /// <summary>Number of values per statistic, 1 or more.</summary>
+    [Required]
+    public long Count { get; set; }
+
+    /// <summary>Mean, one finite value per statistic.</summary>
+    [Required]
+    public double[] Mean { get; set; } = null!;
+
+    /// <summary>Sum of the squared deviations from the mean, one finite value of 0 or more per statistic.</summary>
+    [Required]
+    public double[] M2 { get; set; } = null!;
+}
+
+/// <summary>What has been gathered and not committed yet.</summary>
+public sealed class PopulationResponse
+{
+    /// <summary>Number of batches. Moments sent to merge count as one batch each, another session with as many as it has gathered.</summary>
+    public required long Batches { get; init; }
+
+    /// <summary>Number of values per statistic.</summary>
+    public required long Count { get; init; }
+
+    /// <summary>Mean, one value per statistic; null without values.</summary>
+    public required double[]? Mean { get; init; }
+
+    /// <summary>Unbiased variance M2/(count-1), one value per statistic; null below 2 values.</summary>
+    public required double[]? Var { get; init; }
+
+    /// <summary>Version of the state.</summary>
+    public required long Version { get; init; }
+}
+
+/// <summary>Statistics from outside in the core's terms.</summary>
+internal static class MomentsMapping
+{
+    /// <summary>The moments of an entry, checked.</summary>
+    /// <param name="entry">The entry.</param>
+    /// <param name="name">Where it lies in the body, for messages.</param>
+    /// <param name="features">Number of statistics that it must have.</param>
+    /// <exception cref="LayerException">A count below 1, a wrong length, or a value that is not finite or negative where it cannot be.</exception>
+    public static Moments ToMoments(this MomentsEntry entry, string name, int features)
+    {
+        if (entry.Count < 1) throw Invalid($"{name}.count must be a whole number of 1 or more, got {entry.Count}");
+        RequireFinite(entry.Mean, $"{name}.mean", features);
+        RequireFinite(entry.M2, $"{name}.m2", features);
+        if (Array.FindIndex(entry.M2, value => value < 0) is var negative and >= 0)
+            throw Invalid($"{name}.m2[{negative}] must be 0 or more, got {entry.M2[negative]:R}");
+        return new Moments(entry.Count, entry.Mean, new double[features], entry.M2);
+    }
+
+    private static void RequireFinite(double[] values, string name, int features)
+    {
+        if (values.Length != features)
+            throw new LayerException(LayerError.ShapeMismatch, $"{name} must have {features} values, one per statistic, got {values.Length}");
+        if (Array.FindIndex(values, value => !double.IsFinite(value)) is var index and >= 0)
+            throw Invalid($"{name}[{index}] must be a finite number, got {values[index]:R}");
+    }
+
+    private static LayerException Invalid(string message) => new(LayerError.InvalidOption, message);
+}

@@ -1,0 +1,86 @@
+using BnService.Api.Contracts;
+using BnService.Api.Hosting.OpenApi;
+using BnService.Api.Hosting.Problems;
+using BnService.Api.Sessions;
+
+namespace BnService.Api.Endpoints;
+
+/// <summary>Population statistics: gathering them over a data set, merging those gathered elsewhere, and taking them over.</summary>
+internal static class CalibrationEndpoints
+{
+    /// <summary>Maps the calls.</summary>
+    public static void MapCalibration(this IEndpointRouteBuilder routes)
+    {
+        var group = routes.MapGroup("/sessions/{session}").WithTags("Calibration");
+        group.MapPost("/calibration/batches", AddBatch).Reads<CalibrationBatchRequest>().Answers<PopulationResponse>().FindsSession().ChangesState()
+            .Fails(ProblemCode.ShapeMismatch, ProblemCode.NonFiniteInput, ProblemCode.InvalidOption, ProblemCode.LimitReached)
+            .Describe("AddCalibrationBatch", "Gather a batch's statistics", "Adds a batch to the exact statistics of a data set (the population statistics of the paper, precise batch norm): batches of any sizes in any order give the same numbers as the whole in one piece. The running statistics stay until commit. An empty batch moves nothing.");
+        group.MapPost("/merge", Merge).Reads<MergeRequest>().Answers<PopulationResponse>().FindsSession().ChangesState()
+            .Fails(ProblemCode.ShapeMismatch, ProblemCode.InvalidOption, ProblemCode.LimitReached, ProblemCode.NoRunningStatistics)
+            .Describe("MergeStatistics", "Merge statistics gathered elsewhere", "Adds `moments` computed elsewhere and what other `sessions` have gathered to what this session gathers, all or none, as if their batches had been calibration batches. A session without a population estimate gives the exact union of all finite batches that have moved its running statistics.");
+        group.MapPost("/calibration/commit", Commit).Answers<RunningStatsResponse>().FindsSession().ChangesState()
+            .Fails(ProblemCode.BatchTooSmall, ProblemCode.InvalidOption, ProblemCode.LimitReached, ProblemCode.NoRunningStatistics)
+            .Describe("CommitCalibration", "Take the gathered statistics over", "Replaces the running statistics by what was gathered: the mean, the unbiased variance (whatever `unbiased_running_var` says of single batches) and the number of batches. Gathering then starts anew.");
+        group.MapDelete("/calibration", Drop).Answers(204).FindsSession().ChangesState()
+            .Describe("DropCalibration", "Forget the gathered statistics", "Forgets what was gathered and not committed; the running statistics stay. Nothing changes where nothing was gathered.");
+    }
+
+    private static async Task<IResult> AddBatch(
+        string session, Body<CalibrationBatchRequest> body, Precondition ifMatch, SessionCatalog catalog, Calibration calibration,
+        CancellationToken cancellationToken)
+    {
+        var found = await catalog.GetAsync(session, cancellationToken);
+        return AnswerWith(await calibration.AddAsync(found, body.Value.X, ifMatch.Check, cancellationToken));
+    }
+
+    private static async Task<IResult> Merge(
+        string session, Body<MergeRequest> body, Precondition ifMatch, SessionCatalog catalog, Calibration calibration,
+        CancellationToken cancellationToken)
+    {
+        var (entries, others) = (body.Value.Moments ?? [], body.Value.Sessions ?? []);
+        if (entries.Length + others.Length == 0) throw Invalid("send moments, sessions or both, and not both empty");
+        if (Array.IndexOf(others, null) is var absent and >= 0) throw Invalid($"sessions[{absent}] must be the name or id of a session, got null");
+        var found = await catalog.GetAsync(session, cancellationToken);
+        var layer = found.Current.Layer;
+        layer.RequirePopulation();
+        // One statistic per position: where nothing has fixed the number of positions, the first entry does.
+        var first = entries.Length > 0 ? entries[0].Mean.Length : 0;
+        var features = layer.FeaturesAreFixed || first == 0 || first % layer.Features != 0 ? layer.Features : first;
+        var moments = entries.Select((entry, index) => entry.ToMoments($"moments[{index}]", features)).ToList();
+        return AnswerWith(await calibration.MergeAsync(found, moments, others, ifMatch.Check, cancellationToken));
+    }
+
+    private static async Task<IResult> Commit(
+        string session, Precondition ifMatch, SessionCatalog catalog, Calibration calibration, CancellationToken cancellationToken)
+    {
+        var found = await catalog.GetAsync(session, cancellationToken);
+        var layer = (await calibration.CommitAsync(found, ifMatch.Check, cancellationToken)).Layer;
+        return new Answer<RunningStatsResponse>(StatisticsEndpoints.Response(layer), layer.Version);
+    }
+
+    private static async Task<IResult> Drop(
+        string session, Precondition ifMatch, SessionCatalog catalog, Calibration calibration, HttpResponse response,
+        CancellationToken cancellationToken)
+    {
+        var found = await catalog.GetAsync(session, cancellationToken);
+        var dropped = await calibration.DropAsync(found, ifMatch.Check, cancellationToken);
+        response.Headers.ETag = Precondition.Tag(dropped.Layer.Version);
+        return TypedResults.NoContent();
+    }
+
+    private static Answer<PopulationResponse> AnswerWith(SessionRecord session)
+    {
+        var (population, version) = (session.Layer.Population, session.Layer.Version);
+        var moments = population?.Moments;
+        return new Answer<PopulationResponse>(new PopulationResponse
+        {
+            Batches = population?.Batches ?? 0,
+            Count = moments?.Count ?? 0,
+            Mean = moments?.Mean,
+            Var = moments is { Count: > 1 } ? moments.Variance(unbiased: true) : null,
+            Version = version,
+        }, version);
+    }
+
+    private static ProblemException Invalid(string detail) => new(ProblemCode.InvalidOption, detail);
+}

@@ -1,0 +1,99 @@
+using System.Globalization;
+using BnService.Api.Contracts;
+using BnService.Api.Hosting.OpenApi;
+using BnService.Api.Hosting.Problems;
+using BnService.Api.Sessions;
+using BnService.Core.Layers;
+using BnService.Core.Statistics;
+
+namespace BnService.Api.Endpoints;
+
+/// <summary>What the state of a session and its traffic say of each other, and its last steps.</summary>
+internal static class DiagnosticsEndpoints
+{
+    private const int DefaultSteps = 100;
+
+    /// <summary>Maps the calls.</summary>
+    public static void MapDiagnostics(this IEndpointRouteBuilder routes)
+    {
+        var group = routes.MapGroup("/sessions/{session}").WithTags("Diagnostics");
+        group.MapGet("/diagnostics", Diagnose).Answers<DiagnosticsResponse>().FindsSession()
+            .Describe("GetDiagnostics", "Diagnose a session", "Whether the running estimate has settled and how noisy it is, how far training and serving drift from it and from each other, how much a batch scatters by chance, and findings with remedies. Inference traffic is looked at in passing: batches of at least 8 values per statistic, each one up to 65,536 elements and larger ones once a second at most. The last of them is kept in memory on this node and lost at a restart; in mode frozen the batches of train-steps are looked at in the same way.");
+        group.MapGet("/history", History).Answers<HistoryResponse>().FindsSession().Fails(ProblemCode.InvalidOption)
+            .Describe("GetHistory", "The last train-steps", "A line per train-step, newest first: the last 1,024 that this node has answered, kept in its memory (about 64 kB per session at most) and lost at a restart. Drift is that of the step's batch against the running statistics after it.");
+    }
+
+    private static async Task<IResult> Diagnose(string session, SessionCatalog catalog, CancellationToken cancellationToken)
+    {
+        var found = await catalog.GetAsync(session, cancellationToken);
+        var (layer, inference) = (found.Current.Layer, found.Traffic.Inference);
+        var diagnosis = Diagnosis.Of(layer, inference?.Statistics, found.Traffic.Frozen?.Statistics);
+        return new Answer<DiagnosticsResponse>(Response(layer, diagnosis, inference), layer.Version);
+    }
+
+    private static async Task<IResult> History(string session, string? limit, SessionCatalog catalog, CancellationToken cancellationToken)
+    {
+        var size = limit is null ? DefaultSteps : int.TryParse(limit, NumberStyles.None, CultureInfo.InvariantCulture, out var parsed) ? parsed : 0;
+        if (size is < 1 or > SessionTraffic.MostSteps)
+            throw new ProblemException(ProblemCode.InvalidOption, $"limit must be a whole number from 1 to {SessionTraffic.MostSteps}, got '{limit}'");
+        var found = await catalog.GetAsync(session, cancellationToken);
+        var version = found.Current.Layer.Version;
+        return new Answer<HistoryResponse>(new HistoryResponse { Steps = [.. found.Traffic.Newest(size).Select(Line)], Version = version }, version);
+    }
+
+    /// <summary>A finding in the contract's terms.</summary>
+    internal static FindingReport Report(Finding finding) => new()
+    {
+        Code = finding.Code,
+        Detail = finding.Detail,
+        Remedy = finding.Remedy,
+        Numbers = finding.Numbers,
+        Channels = finding.Channels,
+    };
+
+    /// <summary>Drift in the contract's terms.</summary>
+    internal static DriftReport? Report(Drift? drift) =>
+        drift is null ? null : new DriftReport { Channel = drift.Channel, KlDivergence = drift.Divergence, PValue = drift.PValue };
+
+    private static DiagnosticsResponse Response(LayerState layer, Diagnosis diagnosis, ObservedBatch? inference) => new()
+    {
+        NumBatchesTracked = layer.Running?.BatchesTracked ?? 0,
+        Version = layer.Version,
+        Convergence = diagnosis.Convergence is { } convergence ? Report(convergence, diagnosis, layer.SeenBatches) : null,
+        Drift = new TrafficDriftReport
+        {
+            Train = Report(diagnosis.TrainDrift),
+            Inference = Report(diagnosis.InferenceDrift),
+            InferenceBatch = inference is null ? null : new ObservedBatchReport { Count = inference.Statistics.Count, At = inference.At },
+            Skew = diagnosis.Skew is { } skew ? new SkewReport { KlDifference = skew.Difference, Largest = Report(skew.Channel) } : null,
+        },
+        BatchNoise = layer.LastBatch is { } last
+            ? new BatchNoiseReport { Count = last.Count, RelativeSdOfVar = BatchNoise.OfVariance(last.Count), SdOfMean = Report(diagnosis.BatchMeanNoise) }
+            : null,
+        Findings = [.. diagnosis.Findings.Select(Report)],
+    };
+
+    private static ConvergenceReport Report(Convergence convergence, Diagnosis diagnosis, long seenBatches) => new()
+    {
+        InitialWeight = convergence.InitialWeight,
+        EffectiveBatches = convergence.EffectiveBatches,
+        Settled = convergence.IsSettled,
+        MeanNoise = Report(diagnosis.MeanNoise),
+        Gap = diagnosis.Gap is { } gap
+            ? new GapReport { Mean = Report(gap.Mean), Var = Report(gap.Variance), Count = gap.Count, Batches = seenBatches }
+            : null,
+    };
+
+    private static LargestReport? Report(Largest? largest) =>
+        largest is null ? null : new LargestReport { Channel = largest.Channel, Value = largest.Value };
+
+    private static HistoryLine Line(StepLine step) => new()
+    {
+        Version = step.Version,
+        NumBatchesTracked = step.BatchesTracked,
+        At = step.At,
+        Count = step.Count,
+        Drift = Report(step.Drift),
+        Warnings = step.Warnings,
+    };
+}

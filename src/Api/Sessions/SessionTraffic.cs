@@ -1,0 +1,76 @@
+using BnService.Core.Layers;
+using BnService.Core.Statistics;
+
+namespace BnService.Api.Sessions;
+
+/// <summary>A batch that was looked at in passing.</summary>
+/// <param name="Statistics">Its statistics.</param>
+/// <param name="At">When it passed.</param>
+internal sealed record ObservedBatch(LastBatch Statistics, DateTimeOffset At);
+
+/// <summary>One train-step, as the history keeps it.</summary>
+/// <param name="Version">Version after the step.</param>
+/// <param name="BatchesTracked">Number of batches that had moved the running statistics.</param>
+/// <param name="At">When it was answered.</param>
+/// <param name="Count">Number of values per statistic.</param>
+/// <param name="Drift">Drift of its batch, or null.</param>
+/// <param name="Warnings">Codes of its warnings.</param>
+internal readonly record struct StepLine(long Version, long BatchesTracked, DateTimeOffset At, long Count, Drift? Drift, string[] Warnings);
+
+/// <summary>
+/// What has passed through a session on this node, for diagnostics. Kept in memory alone: a restart loses it, which costs nobody a result.
+/// </summary>
+internal sealed class SessionTraffic
+{
+    /// <summary>The most steps that are remembered.</summary>
+    public const int MostSteps = 1024;
+
+    private const int FewSteps = 16;
+
+    private readonly Lock _lock = new();
+    private StepLine[] _steps = [];
+    private long _stepsTaken;
+    private long? _largeSampleAt;
+
+    /// <summary>The last inference batch that was looked at.</summary>
+    public ObservedBatch? Inference { get; set; }
+
+    /// <summary>The last batch of a train-step in mode frozen that was looked at.</summary>
+    public ObservedBatch? Frozen { get; set; }
+
+    /// <summary>Whether a large batch is to be looked at now, which then counts as done.</summary>
+    /// <param name="time">The clock.</param>
+    /// <param name="interval">The shortest time between two.</param>
+    public bool TakesLargeSample(TimeProvider time, TimeSpan interval)
+    {
+        lock (_lock)
+        {
+            if (_largeSampleAt is { } last && time.GetElapsedTime(last) < interval) return false;
+            _largeSampleAt = time.GetTimestamp();
+            return true;
+        }
+    }
+
+    /// <summary>Remembers a step and forgets the oldest where there are too many.</summary>
+    public void Add(StepLine step)
+    {
+        lock (_lock)
+        {
+            // Most sessions have few steps or many: the ring grows to its size and stays there.
+            if (_stepsTaken == _steps.Length && _steps.Length < MostSteps) Array.Resize(ref _steps, Math.Max(FewSteps, 2 * _steps.Length));
+            _steps[_stepsTaken++ % _steps.Length] = step;
+        }
+    }
+
+    /// <summary>The last steps, newest version first.</summary>
+    public IReadOnlyList<StepLine> Newest(int limit)
+    {
+        var steps = new List<StepLine>();
+        lock (_lock)
+        {
+            for (var i = _stepsTaken - 1; i >= Math.Max(0, _stepsTaken - _steps.Length); i--) steps.Add(_steps[i % _steps.Length]);
+        }
+        // Steps at the same time are answered in any order; those in mode frozen share a version and keep theirs.
+        return [.. steps.OrderByDescending(step => step.Version).Take(limit)];
+    }
+}

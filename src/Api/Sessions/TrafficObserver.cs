@@ -1,0 +1,57 @@
+using BnService.Core;
+using BnService.Core.Layers;
+using BnService.Core.Normalizers;
+using BnService.Core.Statistics;
+using BnService.Core.Tensors;
+
+namespace BnService.Api.Sessions;
+
+/// <summary>
+/// Looks at what passes through sessions: the moments of inference batches, which nobody else computes, and a line per train-step.
+/// Moments of a small batch cost a hundredth of reading it; a large one, whose pass through memory is the work of inference itself,
+/// is looked at once a second at most.
+/// </summary>
+internal sealed class TrafficObserver(SessionCatalog catalog, ComputeSettings compute, TimeProvider time)
+{
+    /// <summary>Batches of more elements are looked at once an <see cref="Interval"/>.</summary>
+    public const int SmallSample = 1 << 16;
+
+    private static readonly TimeSpan Interval = TimeSpan.FromSeconds(1);
+
+    /// <summary>The statistics of a batch that is about to pass; null where it is not looked at.</summary>
+    /// <exception cref="LayerException">The batch does not fit the session.</exception>
+    public LastBatch? Sample(LayerSession session, Tensor x)
+    {
+        var (_, layer) = catalog.PlanFor(x.Shape, session.Current.Layer);
+        if (layer.Running is null) return null;
+        var plan = NormalizationPlan.ForRunningStatistics(x.Shape, layer.Options);
+        // Fewer values diverge from anything by chance.
+        if (plan.Count < BatchNoise.SmallBatch || plan.Statistics != layer.Features) return null;
+        if (x.Shape.Count > SmallSample && !session.Traffic.TakesLargeSample(time, Interval)) return null;
+        var moments = Forward.BatchMoments(plan, x.Data, compute);
+        return new LastBatch(moments.Mean, moments.Variance(unbiased: false), moments.Count);
+    }
+
+    /// <summary>Remembers an inference batch.</summary>
+    public void Inferred(LayerSession session, LastBatch? sample)
+    {
+        if (sample is not null) session.Traffic.Inference = new ObservedBatch(sample, time.GetUtcNow());
+    }
+
+    /// <summary>Remembers a train-step, and tells what is to be said of it.</summary>
+    /// <param name="session">The session.</param>
+    /// <param name="step">What the step did.</param>
+    /// <param name="frozen">The batch's own statistics where the running ones have normalized it and it was looked at.</param>
+    public IReadOnlyList<Finding> Stepped(LayerSession session, TrainStepResult step, LastBatch? frozen)
+    {
+        var (layer, now) = (step.State.Layer, time.GetUtcNow());
+        // What normalizes each sample by itself says nothing of the batch, but for the average that running statistics take.
+        var batch = !step.UsedBatch ? frozen
+            : layer.Options.Kind.IsOverBatch ? new LastBatch(step.Mean!, step.Variance, step.Count) : layer.LastBatch;
+        if (!step.UsedBatch && frozen is not null) session.Traffic.Frozen = new ObservedBatch(frozen, now);
+        var findings = Diagnosis.OfStep(layer, batch, step.UsedBatch);
+        session.Traffic.Add(new StepLine(layer.Version, layer.Running?.BatchesTracked ?? 0, now, step.Count,
+            layer.Running is null ? null : Diagnosis.DriftOf(batch, layer.Running), [.. findings.Select(finding => finding.Code)]));
+        return findings;
+    }
+}

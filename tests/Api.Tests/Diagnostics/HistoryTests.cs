@@ -1,0 +1,98 @@
+using System.Text.Json;
+using BnService.Api.Sessions;
+using BnService.Api.Tests.Expected;
+using BnService.Api.Tests.Harness;
+
+namespace BnService.Api.Tests.Diagnostics;
+
+/// <summary>A line per train-step.</summary>
+public sealed class HistoryTests(Service service) : IClassFixture<Service>
+{
+    [Fact]
+    public async Task Each_step_is_a_line_and_the_newest_comes_first()
+    {
+        var time = new ManualTime();
+        using var own = Service.At(time);
+        var session = await own.CreateAsync("""{"num_features":2}""");
+        Assert.Empty((await session.HistoryAsync()).Expect(200)["steps"].EnumerateArray());
+        (await session.TrainAsync("""{"x":[[1,2],[3,2]],"retain":false}""")).Expect(200);
+        (await session.PatchAsync("""{"eps":0.5}""")).Expect(200);
+        time.JumpBy(TimeSpan.FromMinutes(1));
+        (await session.TrainAsync(Batch.Random(1, 9, 2))).Expect(200);
+        var drift = (await session.StatsAsync())["diagnostics"].GetProperty("drift");
+        (await session.RefusedAsync(s => s.TrainAsync("""{"x":[[1,2]]}"""))).ExpectProblem("batch-too-small");
+
+        var answer = (await session.HistoryAsync()).Expect(200);
+        var lines = answer["steps"].EnumerateArray().ToList();
+        Assert.Equal([4, 2], Numbers(lines, "version"));
+        Assert.Equal([2, 1], Numbers(lines, "num_batches_tracked"));
+        Assert.Equal([9, 2], Numbers(lines, "count"));
+        Assert.Equal(TimeSpan.FromMinutes(1), lines[0].GetProperty("at").GetDateTimeOffset() - lines[1].GetProperty("at").GetDateTimeOffset());
+        Assert.True(JsonElement.DeepEquals(drift, lines[0].GetProperty("drift")));
+        Assert.Equal(["small-batch", "constant-channels"], lines[1].GetProperty("warnings").EnumerateArray().Select(code => code.GetString()));
+        Assert.Equal(4, answer.Version);
+    }
+
+    [Fact]
+    public async Task Limit_takes_the_newest()
+    {
+        var session = await service.CreateAsync("""{"num_features":1}""");
+        for (var i = 0; i < 105; i++) (await session.TrainAsync("""{"x":[[1],[3]],"retain":false}""")).Expect(200);
+        Assert.Equal(Enumerable.Range(7, 100).Reverse().Select(version => (long)version), await VersionsAsync(session, ""));
+        Assert.Equal([106, 105, 104], await VersionsAsync(session, "?limit=3"));
+        Assert.Equal(105, (await VersionsAsync(session, "?limit=1024")).Count);
+    }
+
+    [Theory]
+    [InlineData("0")]
+    [InlineData("1025")]
+    [InlineData("-1")]
+    [InlineData("x")]
+    [InlineData("")]
+    [InlineData("1.5")]
+    [InlineData("99999999999999999999")]
+    public async Task A_limit_out_of_range_is_refused(string limit)
+    {
+        var session = await service.CreateAsync("""{"num_features":1}""");
+        (await session.HistoryAsync($"?limit={limit}")).ExpectProblem("invalid-option", "limit must be a whole number from 1 to 1024", $"got '{limit}'");
+    }
+
+    [Fact]
+    public async Task A_deleted_session_takes_its_history_along()
+    {
+        var session = await service.CreateAsync("""{"name":"history-deleted","num_features":1}""");
+        (await session.TrainAsync("""{"x":[[1],[3]],"retain":false}""")).Expect(200);
+        (await session.DeleteAsync()).Expect(204);
+        (await session.HistoryAsync()).ExpectProblem("session-not-found");
+        var again = await service.CreateAsync("""{"name":"history-deleted","num_features":1}""");
+        Assert.Empty((await again.HistoryAsync()).Expect(200)["steps"].EnumerateArray());
+    }
+
+    [Fact]
+    public async Task Steps_at_the_same_time_all_have_their_line_in_the_order_of_their_versions()
+    {
+        var session = await service.CreateAsync("""{"num_features":1}""");
+        await Task.WhenAll(Enumerable.Range(0, 40).Select(_ => session.TrainAsync("""{"x":[[1],[3]],"retain":false}""")));
+        Assert.Equal(Enumerable.Range(2, 40).Reverse().Select(version => (long)version), await VersionsAsync(session, ""));
+    }
+
+    [Theory]
+    [InlineData(1, 1)]
+    [InlineData(16, 16)]
+    [InlineData(17, 17)]
+    [InlineData(1024, 1024)]
+    [InlineData(1025, 1024)]
+    [InlineData(5000, 1024)]
+    public void The_ring_keeps_the_last_1024(int steps, int kept)
+    {
+        var traffic = new SessionTraffic();
+        for (var version = 1; version <= steps; version++) traffic.Add(new StepLine(version, version, default, 2, null, []));
+        Assert.Equal(Enumerable.Range(steps - kept + 1, kept).Reverse().Select(version => (long)version), traffic.Newest(2000).Select(step => step.Version));
+        Assert.Equal(Math.Min(kept, 5), traffic.Newest(5).Count);
+    }
+
+    private static async Task<List<long>> VersionsAsync(SessionClient session, string query) =>
+        Numbers((await session.HistoryAsync(query)).Expect(200)["steps"].EnumerateArray(), "version");
+
+    private static List<long> Numbers(IEnumerable<JsonElement> lines, string field) => [.. lines.Select(line => line.GetProperty(field).GetInt64())];
+}
