@@ -40,6 +40,8 @@ internal sealed class KindCase
     private readonly Lazy<ExactStatistic[]> _statistics;
     private readonly Lazy<KindOutput> _output, _withResidual;
     private readonly Lazy<ReferenceGradients> _gradients;
+    private readonly Lazy<(double[] Mean, double[] Variance)> _moments;
+    private readonly Lazy<double[]> _normalized;
 
     /// <param name="layout">The layout.</param>
     /// <param name="seed">Of all numbers.</param>
@@ -64,6 +66,8 @@ internal sealed class KindCase
             Reference.Members, m => ExactStatistic.Of(Array.ConvertAll(m, i => X[i]), layout.Kind != NormalizerKind.RmsNorm)));
         _output = new(() => new KindOutput(this, null));
         _withResidual = new(() => new KindOutput(this, Residual));
+        _moments = new(() => Reference.Moments(Batch.Widened(X)));
+        _normalized = new(() => Reference.Normalize(Batch.Widened(X), Eps));
         _gradients = new(() => Reference.Gradients(Batch.Widened(X), Batch.Widened(Dy), Gamma, Eps));
     }
 
@@ -89,6 +93,11 @@ internal sealed class KindCase
 
     public ReferenceGradients Gradients => _gradients.Value;
 
+    /// <summary>Mean and variance to double precision, and x̂ with them.</summary>
+    public (double[] Mean, double[] Variance) Moments => _moments.Value;
+
+    public double[] Normalized => _normalized.Value;
+
     /// <summary>The exact output, with the residual or without.</summary>
     public KindOutput Output(bool withResidual) => withResidual ? _withResidual.Value : _output.Value;
 
@@ -99,7 +108,8 @@ internal sealed class KindCase
 
 /// <summary>
 /// Exact outputs, each as an unevaluated sum of two doubles, and how far from them an output may lie:
-/// 4·2⁻²⁴·max(|y|, |γx̂|, |β|) + 1e-45. With a residual r the output is y + r, and |r| and |y| are in the maximum too: y and r may
+/// 4·2⁻²⁴·max(|y|, |γx̂|, |β|) + 1e-45, and |γ| times as much where γ belongs to the position: x̂ is a float there before γ multiplies it, and
+/// may be subnormal. With a residual r the output is y + r, and |r| and |y| are in the maximum too: y and r may
 /// cancel, and what y was rounded by before they met is then a large part of what is left.
 /// </summary>
 internal sealed class KindOutput
@@ -122,7 +132,8 @@ internal sealed class KindOutput
                 _high[i] = output.ToDouble();
                 _low[i] = (output - Dyadic.Of(_high[i])).ToDouble();
                 double[] sizes = [_high[i], y.ToDouble(), scaled.ToDouble(), beta, residual?[i] ?? 0];
-                _bound[i] = (4 * Math.ScaleB(1, -24) * sizes.Max(Math.Abs)) + 1e-45;
+                var subnormal = @case.Layout.IsOverRows ? 1e-45 * (1 + Math.Abs(gamma)) : 1e-45;
+                _bound[i] = (4 * Math.ScaleB(1, -24) * sizes.Max(Math.Abs)) + subnormal;
             }
         }
     }

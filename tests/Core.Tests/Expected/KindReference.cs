@@ -56,48 +56,59 @@ internal sealed class KindReference
     public (double[] Mean, double[] Variance) Moments(double[] x)
     {
         var (mean, variance) = (new double[Statistics], new double[Statistics]);
-        for (var s = 0; s < Statistics; s++)
+        // What is left of the mean makes it as good as double gets.
+        for (var again = 0; again < 2 && _hasMean; again++)
         {
-            if (_hasMean)
-            {
-                mean[s] = Members[s].Average(i => x[i]);
-                // What is left of the mean makes it as good as double gets.
-                mean[s] += Members[s].Average(i => x[i] - mean[s]);
-            }
-            variance[s] = Members[s].Average(i => (x[i] - mean[s]) * (x[i] - mean[s]));
+            var left = new double[Statistics];
+            for (var i = 0; i < x.Length; i++) left[_statisticOf[i]] += x[i] - mean[_statisticOf[i]];
+            for (var s = 0; s < Statistics; s++) mean[s] += left[s] / Count;
         }
+        for (var i = 0; i < x.Length; i++) variance[_statisticOf[i]] += (x[i] - mean[_statisticOf[i]]) * (x[i] - mean[_statisticOf[i]]);
+        for (var s = 0; s < Statistics; s++) variance[s] /= Count;
         return (mean, variance);
     }
 
     /// <summary>x̂ = (x − μ)/√(σ² + ε), and 0 where σ² = ε = 0.</summary>
-    public double[] Normalize(double[] x, double eps)
-    {
-        var (mean, variance) = Moments(x);
-        return [.. x.Select((value, i) => (value - mean[_statisticOf[i]]) * InverseDeviation(variance[_statisticOf[i]], eps))];
-    }
+    public double[] Normalize(double[] x, double eps) => Normalize(x, Moments(x), eps);
 
     /// <summary>y = γ·x̂ + β.</summary>
-    public double[] Output(double[] x, double[]? gamma, double[]? beta, double eps) =>
-        [.. Normalize(x, eps).Select((normalized, i) => ((gamma?[_parameterOf[i]] ?? 1) * normalized) + (beta?[_parameterOf[i]] ?? 0))];
+    public double[] Output(double[] x, double[]? gamma, double[]? beta, double eps)
+    {
+        var y = Normalize(x, eps);
+        for (var i = 0; i < y.Length; i++) y[i] = ((gamma?[_parameterOf[i]] ?? 1) * y[i]) + (beta?[_parameterOf[i]] ?? 0);
+        return y;
+    }
 
     /// <summary>dx = s·[gγ − mean(gγ) − x̂·mean(gγ·x̂)], for RMS without the first mean; dγ = Σg·x̂, dβ = Σg.</summary>
     public ReferenceGradients Gradients(double[] x, double[] g, double[]? gamma, double eps)
     {
-        var (normalized, variance) = (Normalize(x, eps), Moments(x).Variance);
-        double Weighted(int i) => g[i] * (gamma?[_parameterOf[i]] ?? 1);
+        var moments = Moments(x);
+        var normalized = Normalize(x, moments, eps);
+        var (weighted, along) = (new double[Statistics], new double[Statistics]);
         var (dx, dGamma, dBeta) = (new double[x.Length], new double[Parameters], new double[Parameters]);
-        for (var s = 0; s < Statistics; s++)
+        for (var i = 0; i < x.Length; i++)
         {
-            var mean = _hasMean ? Members[s].Average(Weighted) : 0;
-            var along = Members[s].Average(i => Weighted(i) * normalized[i]);
-            foreach (var i in Members[s]) dx[i] = InverseDeviation(variance[s], eps) * (Weighted(i) - mean - (normalized[i] * along));
+            var (s, p) = (_statisticOf[i], _parameterOf[i]);
+            dGamma[p] += g[i] * normalized[i];
+            dBeta[p] += g[i];
+            weighted[s] += g[i] * (gamma?[p] ?? 1) / Count;
+            along[s] += g[i] * (gamma?[p] ?? 1) * normalized[i] / Count;
         }
         for (var i = 0; i < x.Length; i++)
         {
-            dGamma[_parameterOf[i]] += g[i] * normalized[i];
-            dBeta[_parameterOf[i]] += g[i];
+            var s = _statisticOf[i];
+            var left = (g[i] * (gamma?[_parameterOf[i]] ?? 1)) - (_hasMean ? weighted[s] : 0) - (normalized[i] * along[s]);
+            dx[i] = InverseDeviation(moments.Variance[s], eps) * left;
         }
         return new ReferenceGradients(dx, dGamma, dBeta);
+    }
+
+    private double[] Normalize(double[] x, (double[] Mean, double[] Variance) moments, double eps)
+    {
+        var scale = Array.ConvertAll(moments.Variance, variance => InverseDeviation(variance, eps));
+        var normalized = new double[x.Length];
+        for (var i = 0; i < x.Length; i++) normalized[i] = (x[i] - moments.Mean[_statisticOf[i]]) * scale[_statisticOf[i]];
+        return normalized;
     }
 
     private static double InverseDeviation(double variance, double eps) => variance + eps == 0 ? 0 : 1 / Math.Sqrt(variance + eps);
