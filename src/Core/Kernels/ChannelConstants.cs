@@ -57,6 +57,16 @@ internal sealed unsafe class ChannelConstants : IDisposable
         RequireDouble(channel, Lanes.Either(isTiny, TVector.LessThan(TVector.Broadcast(float.MaxValue), magnitude)));
     }
 
+    /// <summary>Whether a number loses precision as a float, or all of it.</summary>
+    public static bool LeavesSingle(double value) => value != 0 && Math.Abs(value) is < SmallestNormal or > float.MaxValue;
+
+    /// <summary>Puts all channels on the double path.</summary>
+    public void RequireDouble()
+    {
+        new Span<bool>(_needsDouble, Channels).Fill(true);
+        AnyNeedsDouble = true;
+    }
+
     /// <summary>Puts the channels of a mask on the double path.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void RequireDouble<TVector>(int channel, TVector mask)

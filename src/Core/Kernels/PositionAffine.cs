@@ -7,8 +7,8 @@ namespace BnService.Core.Kernels;
 // within a run (Ba et al. 2016; Zhang & Sennrich 2019). scale comes as the sum of two floats, scale and low: x̂ is then rounded once, and y
 // stays within the bound that one map per channel meets. Where both are the runs' own, the map of Affine does it.
 
-/// <summary>Layer and RMS normalization: gamma and beta per position of a run; null where there are none.</summary>
-internal unsafe struct PositionAffine<TOutput>(float* x, float* gamma, float* beta, OutputInputs others, float* output) : IElementwiseOperator
+/// <summary>Layer and RMS normalization: gamma and perhaps beta per position of a run.</summary>
+internal unsafe struct PositionAffine<TOutput>(float* x, PositionValues gamma, PositionValues beta, OutputInputs others, float* output) : IElementwiseOperator
     where TOutput : struct, IOutputRule
 {
     private nint _run;
@@ -29,8 +29,8 @@ internal unsafe struct PositionAffine<TOutput>(float* x, float* gamma, float* be
     {
         var difference = access.Load<TVector, T>(x + element) - center;
         var y = TVector.FusedMultiplyAdd(difference, scale, TVector.FusedMultiplyAdd(difference, low, offset));
-        var shift = gamma is null || beta is null ? TVector.Zero : access.Load<TVector, T>(beta + (element - _run));
-        if (gamma is not null) y = TVector.FusedMultiplyAdd(y, access.Load<TVector, T>(gamma + (element - _run)), shift);
+        var shift = beta.Exist ? beta.Load<TVector, T, TAccess>(element - _run, access) : TVector.Zero;
+        y = TVector.FusedMultiplyAdd(y, gamma.Load<TVector, T, TAccess>(element - _run, access), shift);
         return TOutput.Finish<TVector, T, TAccess>(y, access, others, element);
     }
 
@@ -40,7 +40,7 @@ internal unsafe struct PositionAffine<TOutput>(float* x, float* gamma, float* be
 }
 
 /// <summary>dx where gamma belongs to the position: dx = (g·γ[p])·a + ((x − center)·b + c).</summary>
-internal unsafe struct PositionInputGradient(float* x, float* dy, float* gamma, float* dx) : IElementwiseOperator
+internal unsafe struct PositionInputGradient(float* x, float* dy, PositionValues gamma, float* dx) : IElementwiseOperator
 {
     private nint _run;
 
@@ -59,7 +59,7 @@ internal unsafe struct PositionInputGradient(float* x, float* dy, float* gamma, 
         where TAccess : struct, IAccess
     {
         var statistics = TVector.FusedMultiplyAdd(access.Load<TVector, T>(x + element) - center, b, c);
-        var weighted = access.Load<TVector, T>(dy + element) * access.Load<TVector, T>(gamma + (element - _run));
+        var weighted = access.Load<TVector, T>(dy + element) * gamma.Load<TVector, T, TAccess>(element - _run, access);
         return TVector.FusedMultiplyAdd(weighted, a, statistics);
     }
 

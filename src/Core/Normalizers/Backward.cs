@@ -100,7 +100,11 @@ public static unsafe class Backward
     public static void PastStatistics(
         NormalizationPlan plan, ReadOnlySpan<float> dy, Moments batch, double[]? gamma, double eps, Span<float> dx, ComputeSettings compute)
     {
+        ArgumentNullException.ThrowIfNull(batch);
         RequireLengths(plan, dy, dy, dx);
+        Forward.RequireStatistics(plan, batch.Channels, nameof(batch));
+        Forward.RequireParameters(plan, gamma?.Length, nameof(gamma));
+        if (plan.Elements == 0) return;
         using var constants = new ChannelConstants(plan.Statistics, MapTarget.KindsOf(splitsScale: false));
         MapsOfMoments.Set(batch, 0, 1, new(constants, gamma, null, eps, plan.Parameters), plan.Statistics);
         fixed (float* gradient = dy, destination = dx)

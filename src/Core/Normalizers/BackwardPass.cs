@@ -48,7 +48,8 @@ internal readonly unsafe struct BackwardPass(
             return gradients;
         }
         using var parameters = new PositionParameters(gamma, null);
-        FusedPass.Run(new WeightedGradientTerms(x, dy, parameters.WideGamma), finish, new PositionInputGradient(x, dy, parameters.Gamma, dx),
+        if (parameters.NeedDouble) constants.RequireDouble();
+        FusedPass.Run(new WeightedGradientTerms(x, dy, parameters.Gamma.Doubles), finish, new PositionInputGradient(x, dy, parameters.Gamma, dx),
             inputs: 2, plan.View, constants, compute);
         return gradients;
     }

@@ -19,6 +19,7 @@ internal readonly unsafe struct ForwardPass(
         {
             using var constants = new ChannelConstants(plan.View.Channels, MapTarget.KindsOf(splitsScale: true));
             using var parameters = new PositionParameters(gamma, beta);
+            if (parameters.NeedDouble) constants.RequireDouble();
             FusedPass.Run(new MomentTerms(x), Finish(moments, PositionTarget(constants)), PositionOperator<TRule>(parameters), 1, plan.View, constants, compute);
         }
         else Slices.Run(plan, new FusedSlice<TRule>(this, moments), compute);
@@ -33,6 +34,7 @@ internal readonly unsafe struct ForwardPass(
         {
             using var constants = new ChannelConstants(plan.View.Channels, MapTarget.KindsOf(splitsScale: true));
             using var parameters = new PositionParameters(gamma, beta);
+            if (parameters.NeedDouble) constants.RequireDouble();
             MapsOfMoments.Set(moments, 0, 1, PositionTarget(constants), plan.View.Channels);
             ElementwisePass.Run(PositionOperator<TRule>(parameters), plan.View, constants, compute);
         }

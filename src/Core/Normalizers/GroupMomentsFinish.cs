@@ -41,7 +41,8 @@ internal readonly unsafe struct GroupMomentsFinish(FirstValues firstValues, Mome
 
     private bool Merge(int first, PairSums sums, double* shifts, bool isLast)
     {
-        var (within, relative, isFinished) = (0.0, 0.0, true);
+        // A group may have a million channels: their sums keep what rounding leaves over.
+        var (within, isFinished) = (default(PairSum), true);
         for (var c = first; c < first + channelsPerGroup; c++)
         {
             var (u, uv) = Totals(sums, c);
@@ -52,23 +53,25 @@ internal readonly unsafe struct GroupMomentsFinish(FirstValues firstValues, Mome
                 shifts[c] = (float)(shifts[c] + difference);
                 isFinished = false;
             }
-            within += m2;
-            relative += (shifts[c] - shifts[first]) + difference;
+            within.Add((shifts[c] - shifts[first]) + difference, m2, 0);
         }
         if (!isFinished) return false;
-        relative /= channelsPerGroup;
-        var between = 0.0;
+        var (sum, sumLow, _, _, _) = within.Parts;
+        var relative = Total(sum, sumLow) / channelsPerGroup;
+        // As in MomentsFinish, what the quotient left over.
+        var left = (Math.FusedMultiplyAdd(-relative, channelsPerGroup, sum) + sumLow) / channelsPerGroup;
         for (var c = first; c < first + channelsPerGroup; c++)
         {
             var deviation = (shifts[c] - shifts[first]) + (Totals(sums, c).U * _perChannel) - relative;
-            between += deviation * deviation;
+            within.Add(0, deviation * deviation / _perChannel, 0);
         }
         var group = offset + (first / channelsPerGroup);
         var mean = shifts[first] + relative;
-        var total = within + (between / _perChannel);
+        var (_, _, m2Sum, m2Low, _) = within.Parts;
+        var total = Total(m2Sum, m2Low);
         moments.Mean[group] = mean;
         moments.MeanResidual[group] =
-            double.IsFinite(total) ? Lanes.SumResidual<Lanes1<double>>(new(shifts[first]), new(relative), new(mean)).Sum() : 0;
+            double.IsFinite(total) ? Lanes.SumResidual<Lanes1<double>>(new(shifts[first]), new(relative), new(mean)).Sum() + left : 0;
         moments.M2[group] = double.IsFinite(total) ? total : double.NaN;
         return true;
     }
@@ -86,6 +89,7 @@ internal readonly unsafe struct GroupMomentsFinish(FirstValues firstValues, Mome
     }
 
     private static (double U, double UV) Totals(PairSums sums, int channel) => (
-        PairSums.Total<Lanes1<double>>(new(sums.U[channel]), new(sums.ULow[channel])).Sum(),
-        PairSums.Total<Lanes1<double>>(new(sums.UV[channel]), new(sums.UVLow[channel])).Sum());
+        Total(sums.U[channel], sums.ULow[channel]), Total(sums.UV[channel], sums.UVLow[channel]));
+
+    private static double Total(double sum, double low) => PairSums.Total<Lanes1<double>>(new(sum), new(low)).Sum();
 }

@@ -40,7 +40,8 @@ internal readonly unsafe record struct MapTarget(
         constants.Set(Center, channel, center);
         if (splitsScale)
         {
-            var high = TVector.RoundToSingle(scale);
+            // A scale out of float's range stays whole, and is on the double path.
+            var high = CenterOf(scale);
             constants.Set(ScaleLow, channel, scale - high);
             scale = high;
         }

@@ -143,7 +143,7 @@ public sealed record NormalizationPlan
             Elements = shape.Count,
             Slices = shape.Count == 0 ? 0 : (samples + together - 1) / together,
             ChannelsPerStatistic = perGroup,
-            Statistics = samples * (channels / perGroup),
+            Statistics = shape.Count == 0 ? 0 : samples * (channels / perGroup),
             Parameters = channels,
             Count = (long)perGroup * spatial,
         };
@@ -165,7 +165,7 @@ public sealed record NormalizationPlan
             Reduction = isSingle ? Reduction.Groups : Reduction.Rows,
             HasMean = options.Kind.HasMean,
             Elements = shape.Count,
-            Slices = isSingle ? (rows + together - 1) / Math.Max(together, 1) : 1,
+            Slices = !isSingle ? 1 : rows == 0 ? 0 : (rows + together - 1) / together,
             Statistics = rows,
             Parameters = row,
             Count = rows == 0 ? 0 : row,

@@ -3,35 +3,46 @@ using BnService.Core.Tensors;
 
 namespace BnService.Core.Normalizers;
 
-/// <summary>gamma and beta per position, as kernels read them; null where the layer has none.</summary>
+/// <summary>gamma and beta per position, as kernels read them; without values where the layer has none.</summary>
 internal sealed unsafe class PositionParameters : IDisposable
 {
+    // A vector may begin at any position, also the last one.
+    private const int Padding = 16;
+
     private readonly NativeBuffer _memory;
 
     public PositionParameters(double[]? gamma, double[]? beta)
     {
         var length = (gamma ?? beta)!.Length;
-        var padded = PairSums.Padded(length);
-        _memory = NativeBuffer.Rent((long)padded * (sizeof(double) + (2 * sizeof(float))));
-        WideGamma = (double*)_memory.Pointer;
-        var floats = (float*)(WideGamma + padded);
-        new Span<double>(WideGamma, padded).Clear();
-        gamma?.CopyTo(new Span<double>(WideGamma, length));
+        var padded = PairSums.Padded(length) + Padding;
+        _memory = NativeBuffer.Rent(2L * padded * (sizeof(double) + sizeof(float)));
+        var doubles = (double*)_memory.Pointer;
+        var floats = (float*)(doubles + (2 * padded));
         // Beta alone is beta with a gamma of 1: the pass multiplies by gamma where it adds beta.
-        if (gamma is null) new Span<double>(WideGamma, length).Fill(1);
-        for (var i = 0; i < length; i++) floats[i] = (float)WideGamma[i];
-        Gamma = floats;
-        if (beta is null) return;
-        Beta = floats + padded;
-        for (var i = 0; i < length; i++) Beta[i] = (float)beta[i];
+        Gamma = Values(gamma, length, floats, doubles, padded);
+        if (beta is not null) Beta = Values(beta, length, floats + padded, doubles + padded, padded);
     }
 
-    /// <summary>gamma in double, with zeros up to a whole vector.</summary>
-    public double* WideGamma { get; }
+    public PositionValues Gamma { get; }
 
-    public float* Gamma { get; }
+    public PositionValues Beta { get; }
 
-    public float* Beta { get; }
+    /// <summary>Whether a value has lost precision as a float, or all of it: the double path is needed everywhere.</summary>
+    public bool NeedDouble { get; private set; }
 
     public void Dispose() => _memory.Dispose();
+
+    private PositionValues Values(double[]? values, int length, float* floats, double* doubles, int padded)
+    {
+        var all = new Span<double>(doubles, padded);
+        all[length..].Clear();
+        if (values is null) all[..length].Fill(1);
+        else values.CopyTo(all);
+        for (var i = 0; i < length; i++)
+        {
+            floats[i] = (float)doubles[i];
+            NeedDouble |= ChannelConstants.LeavesSingle(doubles[i]);
+        }
+        return new(floats, doubles);
+    }
 }

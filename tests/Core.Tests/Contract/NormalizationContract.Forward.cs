@@ -148,7 +148,7 @@ public abstract partial class NormalizationContract
         }
     }
 
-    private static void AssertSameBits(float[] expected, float[] actual)
+    internal static void AssertSameBits(float[] expected, float[] actual)
     {
         Assert.Equal(expected.Length, actual.Length);
         for (var i = 0; i < expected.Length; i++)
@@ -158,6 +158,6 @@ public abstract partial class NormalizationContract
         }
     }
 
-    private static void AssertSameBits(double[] expected, double[] actual) =>
+    internal static void AssertSameBits(double[] expected, double[] actual) =>
         Assert.Equal(Array.ConvertAll(expected, BitConverter.DoubleToInt64Bits), Array.ConvertAll(actual, BitConverter.DoubleToInt64Bits));
 }

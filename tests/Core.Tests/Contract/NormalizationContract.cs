@@ -12,7 +12,7 @@ namespace BnService.Core.Tests.Contract;
 public abstract partial class NormalizationContract
 {
     // Of mathematics.md. They are what was promised, not what was measured.
-    private const double StatisticsTolerance = 1e-12, GradientTolerance = 2e-6;
+    internal const double StatisticsTolerance = 1e-12, GradientTolerance = 2e-6;
 
     private static readonly int[] ThreadCounts = [1, 2, 7];
     private readonly VectorWidth _width;
@@ -83,7 +83,7 @@ public abstract partial class NormalizationContract
         }
     }
 
-    private static void AssertSameMoments(Moments expected, Moments actual)
+    internal static void AssertSameMoments(Moments expected, Moments actual)
     {
         Assert.Equal(expected.Count, actual.Count);
         AssertSameBits(expected.Mean, actual.Mean);
@@ -129,10 +129,10 @@ public abstract partial class NormalizationContract
         AssertWithin((GradientTolerance * Norm(expected)) + unknown, 0, Norm(expected.Zip(actual, (e, a) => e - a)), $"‖error of {name}‖");
     }
 
-    private static double Norm(IEnumerable<double> values) => Math.Sqrt(values.Sum(v => v * v));
+    internal static double Norm(IEnumerable<double> values) => Math.Sqrt(values.Sum(v => v * v));
 
     // The message is made when it is needed: there are millions of these.
-    private static void AssertWithin(double tolerance, double expected, double actual, string name)
+    internal static void AssertWithin(double tolerance, double expected, double actual, string name)
     {
         if (!(Math.Abs(actual - expected) <= tolerance)) Assert.Fail($"{name}: expected {expected:R} ± {tolerance:G3}, got {actual:R}");
     }

@@ -15,7 +15,10 @@ internal sealed class ExactStatistic
     private ExactStatistic(long count, Dyadic sum, Dyadic spread) => (_count, _sum, _spread) = (count, sum, spread);
 
     /// <summary>The statistic of some values.</summary>
-    public static ExactStatistic Of(IReadOnlyList<float> values)
+    public static ExactStatistic Of(IReadOnlyList<float> values) => Of(values, hasMean: true);
+
+    /// <summary>The statistic of some values; without a mean W = m·Σx² and x̂ = m·x/√(W + m²·ε), as the root mean square has it.</summary>
+    public static ExactStatistic Of(IReadOnlyList<float> values, bool hasMean)
     {
         var numbers = values.Select(v => Dyadic.Of(v)).Where(n => !n.IsZero).ToArray();
         // One exponent for all makes sums of whole numbers of them.
@@ -27,6 +30,7 @@ internal sealed class ExactStatistic
             sum += whole;
             squares += whole * whole;
         }
+        if (!hasMean) sum = 0;
         return new ExactStatistic(values.Count, new(sum, exponent), new((values.Count * squares) - (sum * sum), 2 * exponent));
     }
 

@@ -6,7 +6,8 @@ namespace BnService.Core.Tests.Expected;
 /// </summary>
 internal static class HardBatches
 {
-    private const int Values = 1030;
+    /// <summary>Number of values of the hard statistic.</summary>
+    public const int Values = 1030;
 
     // What a value is, given its place among the values of its statistic and a source of noise.
     private static readonly Dictionary<string, (Func<int, Random, double> Value, double Eps)> Inputs = new()
@@ -42,6 +43,10 @@ internal static class HardBatches
     private static readonly HashSet<string> NeedsBeta = ["first values that cancel"];
 
     private static readonly Dictionary<string, Lazy<Batch>> Known = Make();
+
+    /// <summary>Every input by itself: a value, given its place and a source of noise, and ε.</summary>
+    public static IEnumerable<(string Name, Func<int, Random, double> Value, double Eps)> Sources =>
+        Inputs.Select(input => (input.Key, input.Value.Value, input.Value.Eps));
 
     /// <summary>The names of all of them.</summary>
     public static IReadOnlyCollection<string> Names => Known.Keys;
