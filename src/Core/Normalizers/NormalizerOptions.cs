@@ -115,7 +115,7 @@ public sealed record NormalizerOptions
             "a number from 0 to 1 (the weight of the new batch), or null for the average over all batches");
         Require(ChannelAxis is 1 or -1, "channel_axis", ChannelAxis, "1, or -1 for channels last");
         Require(!TrackRunningStats || Kind.CanTrack, "track_running_stats", "true", $"false for {Kind.WireName}");
-        Require(TrackRunningStats || Kind != NormalizerKind.BatchRenorm, "track_running_stats", "false", "true for batch_renorm");
+        Require(TrackRunningStats || Kind != NormalizerKind.BatchRenorm, "track_running_stats", "false", "true for batch_renorm, which corrects towards them");
         Require(Mode == NormalizationMode.Train || TrackRunningStats, "mode", "frozen", "train where track_running_stats is false");
         Require(GhostBatchSize is not < 2, "ghost_batch_size", GhostBatchSize, "a whole number of 2 or more, or null for the whole batch");
         Require(double.IsFinite(GammaInit), "gamma_init", GammaInit, "a finite number");
