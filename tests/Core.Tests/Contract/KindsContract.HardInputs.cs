@@ -9,13 +9,13 @@ public abstract partial class KindsContract
     // Statistics of as many values as the hard inputs have; statistic 1 is the hard one.
     private static readonly KindLayout[] HardLayouts =
     [
-        new(NormalizerKind.LayerNorm, [3, HardBatches.Values]),
-        new(NormalizerKind.RmsNorm, [3, 103, 10], Trailing: 2),
-        new(NormalizerKind.GroupNorm, [2, 10, 206], Groups: 2),
-        new(NormalizerKind.GroupNorm, [2, 206, 10], ChannelAxis: -1, Groups: 2),
-        new(NormalizerKind.GroupNorm, [2, 2 * HardBatches.Values], Groups: 2),
-        new(NormalizerKind.InstanceNorm, [2, 2, HardBatches.Values]),
-        new(NormalizerKind.InstanceNorm, [2, HardBatches.Values, 2], ChannelAxis: -1),
+        new(NormalizerKind.LayerNorm, [2, HardBatches.Values]),
+        new(NormalizerKind.RmsNorm, [2, 103, 10], Trailing: 2),
+        new(NormalizerKind.GroupNorm, [1, 10, 206], Groups: 2),
+        new(NormalizerKind.GroupNorm, [1, 206, 10], ChannelAxis: -1, Groups: 2),
+        new(NormalizerKind.GroupNorm, [1, 2 * HardBatches.Values], Groups: 2),
+        new(NormalizerKind.InstanceNorm, [1, 2, HardBatches.Values]),
+        new(NormalizerKind.InstanceNorm, [1, HardBatches.Values, 2], ChannelAxis: -1),
     ];
 
     // Means of a group's channels that differ by more than the values do, in the order of memory of either layout.
@@ -106,9 +106,9 @@ public abstract partial class KindsContract
         var x = new float[1 << 20];
         for (var i = 0; i < x.Length; i++) x[i] = i % 4 == 1 ? -value : value;
         var moments = Forward.BatchMoments(plan, x, Settings(2));
-        var exact = ExactStatistic.Of(x);
-        AssertWithin(StatisticsTolerance * value, exact.Mean, moments.Mean[0], "mean");
-        AssertWithin(StatisticsTolerance * exact.Variance, exact.Variance, moments.Variance(unbiased: false)[0], "variance");
+        // Three of value to one of −value.
+        AssertWithin(StatisticsTolerance * value, value / 2.0, moments.Mean[0], "mean");
+        AssertWithin(StatisticsTolerance * 0.75 * value * value, 0.75 * value * value, moments.Variance(unbiased: false)[0], "variance");
     }
 
     [Fact]
