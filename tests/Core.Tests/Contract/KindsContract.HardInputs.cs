@@ -70,7 +70,8 @@ public abstract partial class KindsContract
         foreach (var constant in new[] { 100, 0.1f, 1.2345678e10f, -1.2e10f, 3e38f, float.MaxValue, float.Epsilon, 0 })
         {
             var layouts = HardLayouts.Where(layout => layout.Kind != NormalizerKind.RmsNorm)
-                .Concat([new(NormalizerKind.LayerNorm, [3, 7]), new(NormalizerKind.GroupNorm, [2, 6, 5], Groups: 2), new(NormalizerKind.GroupNorm, [2, 6], Groups: 2)])
+                .Concat([new(NormalizerKind.LayerNorm, [3, 7]), new(NormalizerKind.InstanceNorm, [2, 2, 3])])
+                .Concat([new(NormalizerKind.GroupNorm, [2, 6, 5], Groups: 2), new(NormalizerKind.GroupNorm, [2, 6], Groups: 2)])
                 .SelectMany(layout => new[] { layout, layout with { Eps = 0 } });
             ForEach(layouts.Select(layout => Hard(layout, (_, _) => constant)), @case =>
             {
@@ -117,7 +118,8 @@ public abstract partial class KindsContract
         foreach (var (gamma, beta) in new[] { (1e-42, 0.0), (1e-60, 1e-41), (1e38, -1e38), (1e300, 0), (0, 1e39), (0, 0), (-1e45, 1e45) })
         {
             // Also a statistic without variance: 0 times γ is 0, however large γ is.
-            ForEach(OneOfEach.Select(layout => new KindCase(layout, 5, (statistic, _, random) => statistic == 0 ? 7 : random.NextGaussian())), @case =>
+            var cases = OneOfEach.Select(layout => new KindCase(layout, 5, (statistic, _, random) => statistic == 0 ? 7 : random.NextGaussian()));
+            ForEach(cases, @case =>
             {
                 (@case.Gamma![1], @case.Beta![1]) = (gamma, beta);
                 @case.Output(withResidual: false).AssertNear(Trained(@case).Y, relu: false);

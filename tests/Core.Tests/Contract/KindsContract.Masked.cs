@@ -15,7 +15,8 @@ public abstract partial class KindsContract
         .. new BatchLayout[]
         {
             new([7, 3]), new([9, 1]), new([6, 4, 5], HasGamma: false), new([6, 1, 4]), new([8, 33, 17]), new([6, 5, 4], ChannelAxis: -1),
-            new([6, 7, 1], ChannelAxis: -1), new([6, 2, 3, 2, 3]), new([6, 3, 2], 1, Granularity.PerActivation), new([6, 1, 1], 1, Granularity.PerActivation),
+            new([6, 7, 1], ChannelAxis: -1), new([6, 2, 3, 2, 3]),
+            new([6, 3, 2], 1, Granularity.PerActivation), new([6, 1, 1], 1, Granularity.PerActivation),
             new([70, 9, 200]), new([700, 20, 9], ChannelAxis: -1), new([5, 300, 90], 1, Granularity.PerActivation),
         }.Select((layout, seed) => new Batch(layout, seed, (s, random) => (float)((s % 7) + ((1 + (s % 3)) * random.NextGaussian())))),
     ];
@@ -104,7 +105,8 @@ public abstract partial class KindsContract
         foreach (var isValid in new[] { true, false })
         {
             var some = Enumerable.Range(0, dx.Length).Where(i => IsValid(batch, i) == isValid).ToArray();
-            AssertNear([.. some.Select(i => dx[i])], [.. some.Select(i => (double)actual[i])], 0, $"{batch.Layout}: dx, {(isValid ? "valid" : "masked")}");
+            var name = $"{batch.Layout}: dx of {(isValid ? "valid" : "masked")} samples";
+            AssertNear([.. some.Select(i => dx[i])], [.. some.Select(i => (double)actual[i])], 0, name);
         }
         AssertNear(dGamma, parameters.DGamma, 0, $"{batch.Layout}: dγ");
         AssertNear(dBeta, parameters.DBeta, 0, $"{batch.Layout}: dβ");
