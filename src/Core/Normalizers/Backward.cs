@@ -125,6 +125,7 @@ public static unsafe class Backward
     {
         ArgumentNullException.ThrowIfNull(map);
         RequireLengths(plan, x, dy, gated);
+        if (!residual.IsEmpty) Forward.RequireLength(plan, residual.Length, nameof(residual));
         Forward.RequireStatistics(plan, map.Constants.Channels, nameof(map));
         fixed (float* source = x, gradient = dy, added = residual, destination = gated)
         {

@@ -73,7 +73,8 @@ public abstract partial class KindsContract
             float[] dy = [.. @case.X.Select((_, i) =>
             {
                 var (sin, cos) = Math.SinCos(@case.Reference.StatisticOf(i));
-                return (float)((cos + (sin * @case.Normalized[i]) + (noise * random.NextGaussian())) / (@case.Gamma?[@case.Reference.ParameterOf(i)] ?? 1));
+                var weighted = cos + (sin * @case.Normalized[i]) + (noise * random.NextGaussian());
+                return (float)(weighted / (@case.Gamma?[@case.Reference.ParameterOf(i)] ?? 1));
             })];
             var expected = @case.Reference.Gradients(Batch.Widened(@case.X), Batch.Widened(dy), @case.Gamma, @case.Eps).Dx;
             var dx = GradientsOf(@case, dy).Dx;

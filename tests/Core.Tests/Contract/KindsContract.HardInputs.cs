@@ -9,13 +9,13 @@ public abstract partial class KindsContract
     // Statistics of as many values as the hard inputs have; statistic 1 is the hard one.
     private static readonly KindLayout[] HardLayouts =
     [
-        new(NormalizerKind.LayerNorm, [3, HardBatches.Values]),
-        new(NormalizerKind.RmsNorm, [3, 103, 10], Trailing: 2),
-        new(NormalizerKind.GroupNorm, [2, 10, 206], Groups: 2),
-        new(NormalizerKind.GroupNorm, [2, 206, 10], ChannelAxis: -1, Groups: 2),
-        new(NormalizerKind.GroupNorm, [2, 2 * HardBatches.Values], Groups: 2),
-        new(NormalizerKind.InstanceNorm, [2, 2, HardBatches.Values]),
-        new(NormalizerKind.InstanceNorm, [2, HardBatches.Values, 2], ChannelAxis: -1),
+        new(NormalizerKind.LayerNorm, [2, HardBatches.Values]),
+        new(NormalizerKind.RmsNorm, [2, 103, 10], Trailing: 2),
+        new(NormalizerKind.GroupNorm, [1, 10, 206], Groups: 2),
+        new(NormalizerKind.GroupNorm, [1, 206, 10], ChannelAxis: -1, Groups: 2),
+        new(NormalizerKind.GroupNorm, [1, 2 * HardBatches.Values], Groups: 2),
+        new(NormalizerKind.InstanceNorm, [1, 2, HardBatches.Values]),
+        new(NormalizerKind.InstanceNorm, [1, HardBatches.Values, 2], ChannelAxis: -1),
     ];
 
     // Means of a group's channels that differ by more than the values do, in the order of memory of either layout.
@@ -70,7 +70,8 @@ public abstract partial class KindsContract
         foreach (var constant in new[] { 100, 0.1f, 1.2345678e10f, -1.2e10f, 3e38f, float.MaxValue, float.Epsilon, 0 })
         {
             var layouts = HardLayouts.Where(layout => layout.Kind != NormalizerKind.RmsNorm)
-                .Concat([new(NormalizerKind.LayerNorm, [3, 7]), new(NormalizerKind.GroupNorm, [2, 6, 5], Groups: 2), new(NormalizerKind.GroupNorm, [2, 6], Groups: 2)])
+                .Concat([new(NormalizerKind.LayerNorm, [3, 7]), new(NormalizerKind.InstanceNorm, [2, 2, 3])])
+                .Concat([new(NormalizerKind.GroupNorm, [2, 6, 5], Groups: 2), new(NormalizerKind.GroupNorm, [2, 6], Groups: 2)])
                 .SelectMany(layout => new[] { layout, layout with { Eps = 0 } });
             ForEach(layouts.Select(layout => Hard(layout, (_, _) => constant)), @case =>
             {
@@ -106,9 +107,9 @@ public abstract partial class KindsContract
         var x = new float[1 << 20];
         for (var i = 0; i < x.Length; i++) x[i] = i % 4 == 1 ? -value : value;
         var moments = Forward.BatchMoments(plan, x, Settings(2));
-        var exact = ExactStatistic.Of(x);
-        AssertWithin(StatisticsTolerance * value, exact.Mean, moments.Mean[0], "mean");
-        AssertWithin(StatisticsTolerance * exact.Variance, exact.Variance, moments.Variance(unbiased: false)[0], "variance");
+        // Three of value to one of −value.
+        AssertWithin(StatisticsTolerance * value, value / 2.0, moments.Mean[0], "mean");
+        AssertWithin(StatisticsTolerance * 0.75 * value * value, 0.75 * value * value, moments.Variance(unbiased: false)[0], "variance");
     }
 
     [Fact]
@@ -117,7 +118,8 @@ public abstract partial class KindsContract
         foreach (var (gamma, beta) in new[] { (1e-42, 0.0), (1e-60, 1e-41), (1e38, -1e38), (1e300, 0), (0, 1e39), (0, 0), (-1e45, 1e45) })
         {
             // Also a statistic without variance: 0 times γ is 0, however large γ is.
-            ForEach(OneOfEach.Select(layout => new KindCase(layout, 5, (statistic, _, random) => statistic == 0 ? 7 : random.NextGaussian())), @case =>
+            var cases = OneOfEach.Select(layout => new KindCase(layout, 5, (statistic, _, random) => statistic == 0 ? 7 : random.NextGaussian()));
+            ForEach(cases, @case =>
             {
                 (@case.Gamma![1], @case.Beta![1]) = (gamma, beta);
                 @case.Output(withResidual: false).AssertNear(Trained(@case).Y, relu: false);

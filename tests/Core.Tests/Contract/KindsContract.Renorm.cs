@@ -30,7 +30,8 @@ public abstract partial class KindsContract
                 var y = Unset(batch.X.Length);
                 var layer = new LayerParameters(renorm.Gamma(batch.Gamma), renorm.Beta(batch.Gamma, batch.Beta), batch.Eps, activation);
                 Forward.Train(batch.Plan, batch.X, layer, y, Settings(2));
-                var (share, element) = new ExactOutput(batch.X, batch.Members, batch.Statistics, gamma, beta, batch.Eps).Worst(y, activation == Activation.Relu);
+                var exact = new ExactOutput(batch.X, batch.Members, batch.Statistics, gamma, beta, batch.Eps);
+                var (share, element) = exact.Worst(y, activation == Activation.Relu);
                 Assert.True(share <= 1, $"{batch.Layout}: y[{element}] is {share:G4} times as far off as allowed");
             }
         }
@@ -44,8 +45,9 @@ public abstract partial class KindsContract
             var (r, d, renorm) = Renormalized(batch);
             var plain = batch.TrainingGradients;
             var dx = Unset(batch.X.Length);
+            var moments = Forward.BatchMoments(batch.Plan, batch.X, Settings());
             var parameters = renorm.Gradients(Backward.Training(
-                batch.Plan, batch.X, batch.Dy, Forward.BatchMoments(batch.Plan, batch.X, Settings()), renorm.Gamma(batch.Gamma), batch.Eps, dx, Settings(2)));
+                batch.Plan, batch.X, batch.Dy, moments, renorm.Gamma(batch.Gamma), batch.Eps, dx, Settings(2)));
             // r and d are constants: dx = r·plain dx, and dγ = Σg·x̂ with x̂ = r·plain x̂ + d.
             AssertNear([.. plain.Dx.Select((g, i) => g * r[batch.Reference.StatisticOf(i)])], Batch.Widened(dx), 0, $"{batch.Layout}: dx");
             AssertNear([.. plain.DGamma.Select((g, c) => (r[c] * g) + (d[c] * plain.DBeta[c]))], parameters.DGamma, 0, $"{batch.Layout}: dγ");
@@ -67,7 +69,8 @@ public abstract partial class KindsContract
         var (mean, variance) = batch.Reference.Moments(Batch.Widened(batch.X));
         double[] ratios = [1.1, 5, 0.9, 0.1, 2.5, 1], distances = [0.3, -2, 0, 9, -0.5, 0.7];
         var running = new RunningStatistics(
-            [.. mean.Select((m, c) => m - (distances[c % 6] * Math.Sqrt(variance[c])))], [.. variance.Select((v, c) => v / (ratios[c % 6] * ratios[c % 6]))], 9, false);
+            [.. mean.Select((m, c) => m - (distances[c % 6] * Math.Sqrt(variance[c])))],
+            [.. variance.Select((v, c) => v / (ratios[c % 6] * ratios[c % 6]))], 9, false);
         var (r, d) = (new double[mean.Length], new double[mean.Length]);
         for (var c = 0; c < r.Length; c++)
         {

@@ -91,16 +91,20 @@ public abstract partial class KindsContract
         KindCase @case, ReferenceGradients expected, (float[] Dx, ParameterGradients Parameters) actual, float[] dy)
     {
         // Where the terms of dx cancel, the double reference itself knows it only to a part of their size.
-        var terms = Norm(dy.Select((g, i) => g * (@case.Gamma?[@case.Reference.ParameterOf(i)] ?? 1) * InverseDeviation(@case, i)));
+        var terms = TermsOf(@case, dy);
         Assert.True(double.IsFinite(terms), "the terms of dx are not finite");
         AssertNear(expected.Dx, Batch.Widened(actual.Dx), 1e-14 * terms, "dx");
         AssertNear(expected.DGamma, actual.Parameters.DGamma, 1e-14 * Norm(Batch.Widened(dy)), "dγ");
         AssertNear(expected.DBeta, actual.Parameters.DBeta, 1e-14 * Norm(Batch.Widened(dy)), "dβ");
     }
 
+    // The norm of γ·s·g.
+    private static double TermsOf(KindCase @case, float[] dy) =>
+        Norm(dy.Select((g, i) => g * (@case.Gamma?[@case.Reference.ParameterOf(i)] ?? 1) * InverseDeviation(@case, i)));
+
     private static double InverseDeviation(KindCase @case, int element)
     {
-        var variance = @case.Statistics[@case.Reference.StatisticOf(element)].Variance + @case.Eps;
+        var variance = @case.Moments.Variance[@case.Reference.StatisticOf(element)] + @case.Eps;
         return variance == 0 ? 0 : 1 / Math.Sqrt(variance);
     }
 

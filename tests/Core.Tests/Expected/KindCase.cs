@@ -108,8 +108,8 @@ internal sealed class KindCase
 
 /// <summary>
 /// Exact outputs, each as an unevaluated sum of two doubles, and how far from them an output may lie:
-/// 4·2⁻²⁴·max(|y|, |γx̂|, |β|) + 1e-45, and |γ| times as much where γ belongs to the position: x̂ is a float there before γ multiplies it, and
-/// may be subnormal. With a residual r the output is y + r, and |r| and |y| are in the maximum too: y and r may
+/// 4·2⁻²⁴·max(|y|, |γx̂|, |β|) + 1e-45, and |γ|·1e-45 more where γ belongs to the position: x̂ is a float there before γ multiplies
+/// it, and may be subnormal. With a residual r the output is y + r, and |r| and |y| are in the maximum too: y and r may
 /// cancel, and what y was rounded by before they met is then a large part of what is left.
 /// </summary>
 internal sealed class KindOutput
