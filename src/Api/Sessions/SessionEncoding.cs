@@ -26,7 +26,10 @@ internal static class SessionEncoding
         var header = JsonSerializer.SerializeToUtf8Bytes(
             new StateHeader(layer.Options, layer.Features, layer.FeaturesAreFixed, session.Labels, session.UpdatedAt,
                 layer.Running?.BatchesTracked, layer.Running?.IsInitial, layer.LastBatch?.Count, layer.Optimizer?.Optimizer, layer.Optimizer?.Step,
-                Array.ConvertAll(arrays, array => array?.Length)),
+                Array.ConvertAll(arrays, array => array?.Length))
+            {
+                Convention = session.Convention,
+            },
             StateJson.Default.StateHeader);
         var bytes = new byte[sizeof(int) + header.Length + arrays.Sum(array => (long)(array?.Length ?? 0) * sizeof(double))];
         BinaryPrimitives.WriteInt32LittleEndian(bytes, header.Length);
@@ -65,7 +68,7 @@ internal static class SessionEncoding
                     arrays[8] is null ? null : new OptimizerMoments(arrays[8]!, arrays[9]!))
                 : null,
         };
-        return new SessionRecord(stored.Id, stored.Name, header.Labels, stored.CreatedAt, header.UpdatedAt, layer);
+        return new SessionRecord(stored.Id, stored.Name, header.Labels, stored.CreatedAt, header.UpdatedAt, layer) { Convention = header.Convention };
     }
 
     private static double[]?[] DecodeArrays(ReadOnlySpan<byte> bytes, int?[] lengths)
@@ -93,7 +96,10 @@ internal sealed record StateHeader(
     long? LastCount,
     Optimizer? Optimizer,
     long? OptimizerStep,
-    int?[] ArrayLengths);
+    int?[] ArrayLengths)
+{
+    public AppliedConvention? Convention { get; init; }
+}
 
 /// <summary>How the header is written.</summary>
 [JsonSourceGenerationOptions(UseStringEnumConverter = true)]

@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using BnService.Api.Contracts;
 using BnService.Core.Tensors;
 using Microsoft.AspNetCore.OpenApi;
 using Microsoft.OpenApi;
@@ -18,6 +19,7 @@ internal static class ServiceDocument
         options.AddOperationTransformer<OperationTransformer>();
         options.AddSchemaTransformer(DescribeTensors);
         options.AddSchemaTransformer(DescribeNumbers);
+        options.AddSchemaTransformer(DescribePadding);
     });
 
     /// <summary>Maps <c>/openapi/v1.json</c> and Swagger UI at <c>/swagger</c>.</summary>
@@ -112,6 +114,14 @@ internal static class ServiceDocument
             return Task.CompletedTask;
         }
         (schema.Type, schema.Format, schema.OneOf) = (null, null, Element("double").OneOf);
+        return Task.CompletedTask;
+    }
+
+    private static Task DescribePadding(OpenApiSchema schema, OpenApiSchemaTransformerContext context, CancellationToken cancellationToken)
+    {
+        if (context.JsonTypeInfo.Type != typeof(Padding)) return Task.CompletedTask;
+        var number = new OpenApiSchema { Type = JsonSchemaType.Integer, Format = "int32", Minimum = "0" };
+        schema.OneOf = [number, new OpenApiSchema { Type = JsonSchemaType.Array, Items = number }];
         return Task.CompletedTask;
     }
 

@@ -1,6 +1,7 @@
 using System.ComponentModel.DataAnnotations;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
+using BnService.Api.Contracts;
 using BnService.Api.Hosting.Problems;
 using BnService.Core.Tensors;
 
@@ -117,7 +118,9 @@ internal static class JsonMessageReader
             : type == typeof(double) ? "a number"
             : type == typeof(bool) ? "true or false"
             : type == typeof(string) ? "a string"
+            : type == typeof(double[][]) ? "an array of arrays of numbers"
             : type.IsArray ? "an array of numbers"
+            : type == typeof(Padding) ? "a whole number or an array of whole numbers"
             : type == typeof(Dictionary<string, string>) ? "an object of strings"
             : "an object") + orNull;
     }
