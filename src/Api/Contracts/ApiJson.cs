@@ -16,7 +16,7 @@ namespace BnService.Api.Contracts;
     RespectNullableAnnotations = true,
     Converters = [typeof(SnakeCaseEnum<NormalizerKind>), typeof(SnakeCaseEnum<Granularity>), typeof(SnakeCaseEnum<NormalizationMode>),
         typeof(SnakeCaseEnum<Activation>), typeof(SnakeCaseEnum<NonFinitePolicy>), typeof(SnakeCaseEnum<BackwardMode>),
-        typeof(OptimizerName)])]
+        typeof(SnakeCaseEnum<Framework>), typeof(SnakeCaseEnum<FoldableLayer>), typeof(SnakeCaseEnum<FoldPosition>), typeof(OptimizerName)])]
 [JsonSerializable(typeof(CreateSessionRequest))]
 [JsonSerializable(typeof(PatchSessionRequest))]
 [JsonSerializable(typeof(ResetRequest))]
@@ -40,6 +40,10 @@ namespace BnService.Api.Contracts;
 [JsonSerializable(typeof(PopulationResponse))]
 [JsonSerializable(typeof(DiagnosticsResponse))]
 [JsonSerializable(typeof(HistoryResponse))]
+[JsonSerializable(typeof(FoldRequest))]
+[JsonSerializable(typeof(FoldResponse))]
+[JsonSerializable(typeof(PutStateRequest))]
+[JsonSerializable(typeof(StateResponse))]
 [JsonSerializable(typeof(HealthResponse))]
 [JsonSerializable(typeof(Problem))]
 internal sealed partial class ApiJson : JsonSerializerContext;

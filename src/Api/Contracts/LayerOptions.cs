@@ -7,14 +7,16 @@ namespace BnService.Api.Contracts;
 internal static class LayerOptions
 {
     /// <summary>The layer's options, checked; options of other kinds are refused, not ignored.</summary>
+    /// <param name="request">The options.</param>
+    /// <param name="convention">The convention that they are meant in; null for ours.</param>
     /// <exception cref="LayerException">An option is missing, outside its range or not of this kind.</exception>
-    public static NormalizerOptions ToOptions(this LayerOptionsRequest request)
+    public static NormalizerOptions ToOptions(this LayerOptionsRequest request, AppliedConvention? convention = null)
     {
         RequireOwn(request);
         var kind = request.Kind;
         var defaults = new NormalizerOptions { NumFeatures = 1 };
         var normalizedShape = kind.IsOverRows ? request.NormalizedShape ?? throw Missing("normalized_shape", "an array of whole numbers") : null;
-        return (defaults with
+        var options = defaults with
         {
             Kind = kind,
             NumFeatures = normalizedShape is null ? request.NumFeatures ?? throw Missing("num_features", "a whole number") : Product(normalizedShape),
@@ -36,7 +38,8 @@ internal static class LayerOptions
             Renorm = kind == NormalizerKind.BatchRenorm ? (request.Renorm ?? new RenormOptions()).ToLimits() : null,
             NonFinite = request.NonFinite ?? defaults.NonFinite,
             RequireStatistics = request.RequireStatistics ?? false,
-        }).Validated();
+        };
+        return (convention?.Adopt(options) ?? options).Validated();
     }
 
     /// <summary>The limits in the core's terms.</summary>
@@ -61,7 +64,7 @@ internal static class LayerOptions
             (request.NumFeatures is not null, "num_features", !kind.IsOverRows),
             (request.NormalizedShape is not null, "normalized_shape", kind.IsOverRows),
             (request.NumGroups is not null, "num_groups", kind == NormalizerKind.GroupNorm),
-            (request.SendsMomentum, "momentum", kind.CanTrack),
+            (request.Momentum is not null, "momentum", kind.CanTrack), // null for a kind without one says nothing, as for every option
             (request.TrackRunningStats is not null, "track_running_stats", kind.CanTrack),
             (request.UnbiasedRunningVar is not null, "unbiased_running_var", kind.CanTrack),
             (request.Mode is not null, "mode", kind.CanTrack),

@@ -32,7 +32,19 @@ public sealed class RenormOptions
 public class LayerOptionsRequest
 {
     /// <summary>Kind of the layer.</summary>
-    public NormalizerKind Kind { get; set; }
+    public NormalizerKind Kind
+    {
+        get;
+        set
+        {
+            field = value;
+            SendsKind = true;
+        }
+    }
+
+    /// <summary>Whether the kind was sent.</summary>
+    [JsonIgnore]
+    public bool SendsKind { get; private set; }
 
     /// <summary>Number of channels; needed by the kinds that have channels.</summary>
     [Range(1, int.MaxValue), NullIsAbsent]

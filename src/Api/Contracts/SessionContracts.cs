@@ -13,12 +13,18 @@ public sealed class CreateSessionRequest : LayerOptionsRequest
 
     /// <summary>Up to 64 labels of the caller's choice; keys up to 64 characters, values up to 256.</summary>
     public Dictionary<string, string>? Labels { get; set; }
+
+    /// <summary>
+    /// Whose convention the options are meant in: it sets the defaults of momentum, eps and unbiased_running_var and says whether momentum
+    /// weighs the new batch or the old statistics (keras, flax, onnx, caffe). The session's own options are always in this service's terms.
+    /// </summary>
+    public Framework? Convention { get; set; }
 }
 
 /// <summary>Changes to a session; what is absent stays. Nothing that changes shapes can be changed.</summary>
 public sealed class PatchSessionRequest
 {
-    /// <summary>Weight of the new batch in the running statistics, 0 to 1; null for the average over all batches.</summary>
+    /// <summary>Weight of the new batch in the running statistics, 0 to 1, whatever the session's convention; null for the average over all batches.</summary>
     public double? Momentum
     {
         get;
@@ -127,6 +133,9 @@ public sealed class SessionResource
 
     /// <summary>Labels of the caller's choice.</summary>
     public required IReadOnlyDictionary<string, string> Labels { get; init; }
+
+    /// <summary>The convention that the session's options were sent in, and what was converted then; null where none was named.</summary>
+    public required ConventionReport? Convention { get; init; }
 
     /// <summary>Number of batches that moved the running statistics.</summary>
     public required long NumBatchesTracked { get; init; }

@@ -27,6 +27,14 @@ internal sealed class Precondition
     /// <summary>The entity tag of a version.</summary>
     public static string Tag(long version) => string.Create(CultureInfo.InvariantCulture, $"\"{version}\"");
 
+    /// <summary>Refuses to create what the caller expected to exist: without a session no If-Match holds, not even *.</summary>
+    /// <exception cref="ProblemException">The request has an If-Match.</exception>
+    public void CheckAbsent(string session)
+    {
+        if (_header.Length > 0)
+            throw new ProblemException(ProblemCode.VersionConflict, $"If-Match asks for {_header}, but there is no session '{(session.Length <= 128 ? session : session[..128] + "…")}'");
+    }
+
     /// <summary>Refuses to change a state whose version the caller did not expect.</summary>
     /// <exception cref="ProblemException">The version is none of those in If-Match.</exception>
     public void Check(long version)

@@ -13,6 +13,8 @@ internal static class Routes
         api.MapSessions();
         api.MapLayer();
         api.MapStatistics();
+        api.MapState();
+        api.MapFold();
         api.MapNormalize();
         api.MapCalibration();
         api.MapDiagnostics();

@@ -23,7 +23,7 @@ internal static partial class SessionEndpoints
         var group = routes.MapGroup("/sessions").WithTags("Sessions");
         group.MapPost("", Create).Reads<CreateSessionRequest>().Answers<SessionResource>(201)
             .Fails(ProblemCode.InvalidOption, ProblemCode.SessionExists, ProblemCode.LimitReached)
-            .Describe("CreateSession", "Create a session", "Creates a normalization layer. Only `num_features` (`normalized_shape` for layer_norm and rms_norm, and `num_groups` for group_norm) has no default; the other defaults are PyTorch's. Options that do not belong to the kind are refused.");
+            .Describe("CreateSession", "Create a session", "Creates a normalization layer. Only `num_features` (`normalized_shape` for layer_norm and rms_norm, and `num_groups` for group_norm) has no default; the other defaults are PyTorch's, or those of the framework that `convention` names. Options that do not belong to the kind are refused.");
         group.MapGet("", List).Answers<SessionList>().Fails(ProblemCode.InvalidOption)
             .Describe("ListSessions", "List sessions", "Pages through the sessions, newest first.");
         group.MapGet("/{session}", Get).Answers<SessionResource>().FindsSession()
@@ -41,10 +41,18 @@ internal static partial class SessionEndpoints
     private static async Task<IResult> Create(Body<CreateSessionRequest> body, SessionCatalog catalog, CancellationToken cancellationToken)
     {
         var request = body.Value;
-        if (request.Name is { } name && !SessionName.IsMatch(name))
-            throw Invalid($"name must be 1 to 128 letters, digits, '.', '_' or '-', the first a letter or digit, got '{(name.Length <= 128 ? name : name[..128] + "…")}'");
-        var session = await catalog.CreateAsync(request.Name, CheckedLabels(request.Labels) ?? [], request.ToOptions(), cancellationToken);
+        if (request.Name is not null) RequireName(request.Name);
+        var convention = request.MeantIn(request.Convention);
+        var session = await catalog.CreateAsync(
+            request.Name, CheckedLabels(request.Labels) ?? [], request.ToOptions(convention), convention, null, cancellationToken);
         return new Answer<SessionResource>(Resource(session), session.Layer.Version) { Status = 201, Location = $"/v1/sessions/{session.Name}" };
+    }
+
+    /// <summary>Refuses what cannot be a session's name.</summary>
+    internal static void RequireName(string name)
+    {
+        if (SessionName.IsMatch(name)) return;
+        throw Invalid($"name must be 1 to 128 letters, digits, '.', '_' or '-', the first a letter or digit, got '{(name.Length <= 128 ? name : name[..128] + "…")}'");
     }
 
     private static async Task<IResult> List(
@@ -125,6 +133,7 @@ internal static partial class SessionEndpoints
             NonFinite = options.NonFinite,
             RequireStatistics = options.RequireStatistics,
             Labels = session.Labels,
+            Convention = session.Convention?.ToReport(),
             NumBatchesTracked = layer.Running?.BatchesTracked ?? 0,
             Version = layer.Version,
             CreatedAt = session.CreatedAt,

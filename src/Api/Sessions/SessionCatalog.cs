@@ -21,16 +21,22 @@ internal sealed class SessionCatalog(
     /// <param name="name">Its name, or null for its id.</param>
     /// <param name="labels">Its labels.</param>
     /// <param name="options">Its layer's options; valid.</param>
+    /// <param name="convention">The convention that they were sent in, or null.</param>
+    /// <param name="fill">The layer's first state from its initial one, or null for that itself.</param>
     /// <param name="cancellationToken">Ends waiting for the store.</param>
     public async Task<SessionRecord> CreateAsync(
-        string? name, IReadOnlyDictionary<string, string> labels, NormalizerOptions options, CancellationToken cancellationToken)
+        string? name, IReadOnlyDictionary<string, string> labels, NormalizerOptions options, AppliedConvention? convention,
+        Func<LayerState, LayerState>? fill, CancellationToken cancellationToken)
     {
         RequireFeatures(options.NumFeatures);
         if (await store.CountAsync(cancellationToken) >= limits.Value.MaxSessions)
             throw new ProblemException(ProblemCode.LimitReached, $"there are {limits.Value.MaxSessions} sessions, as many as Limits:MaxSessions allows");
         var now = time.GetUtcNow();
         var id = Guid.CreateVersion7(now).ToString("N");
-        var record = new SessionRecord(id, name ?? id, labels, now, now, LayerState.Create(options));
+        var layer = LayerState.Create(options);
+        if (fill is not null) layer = fill(layer) with { Version = layer.Version };
+        RequireFeatures(layer.Features);
+        var record = new SessionRecord(id, name ?? id, labels, now, now, layer) { Convention = convention };
         Charge(record.Bytes);
         if (!await store.TryInsertAsync(SessionEncoding.Encode(record), cancellationToken))
         {
@@ -42,17 +48,21 @@ internal sealed class SessionCatalog(
 
     /// <summary>The session with a name or id.</summary>
     /// <exception cref="ProblemException">There is none.</exception>
-    public async ValueTask<LayerSession> GetAsync(string nameOrId, CancellationToken cancellationToken)
+    public async ValueTask<LayerSession> GetAsync(string nameOrId, CancellationToken cancellationToken) =>
+        await FindAsync(nameOrId, cancellationToken) ?? throw NotFound(nameOrId);
+
+    /// <summary>The session with a name or id, or null.</summary>
+    public async ValueTask<LayerSession?> FindAsync(string nameOrId, CancellationToken cancellationToken)
     {
         if (_byName.TryGetValue(nameOrId, out var session) || _byId.TryGetValue(nameOrId, out session)) return session;
-        var stored = await store.FindAsync(nameOrId, cancellationToken) ?? throw NotFound(nameOrId);
+        if (await store.FindAsync(nameOrId, cancellationToken) is not { } stored) return null;
         session = _byId.GetOrAdd(stored.Id, _ => new LayerSession(SessionEncoding.Decode(stored)));
         _byName.TryAdd(stored.Name, session);
         // Deleted between finding it and remembering it: without a second look it would be served for ever.
         if (await store.FindAsync(stored.Id, cancellationToken) is null)
         {
             Forget(session);
-            throw NotFound(nameOrId);
+            return null;
         }
         return session;
     }

@@ -35,6 +35,7 @@ internal static class SessionEncoding
                 SeenBatches = layer.SeenBatches,
                 PopulationCount = layer.Population?.Moments.Count,
                 PopulationBatches = layer.Population?.Batches ?? 0,
+                Convention = session.Convention,
             },
             StateJson.Default.StateHeader);
         var bytes = new byte[sizeof(int) + header.Length + arrays.Sum(array => (long)(array?.Length ?? 0) * sizeof(double))];
@@ -82,7 +83,7 @@ internal static class SessionEncoding
                 ? new PopulationEstimate(new Moments(gathered, arrays[13]!, arrays[14]!, arrays[15]!), header.PopulationBatches)
                 : null,
         };
-        return new SessionRecord(stored.Id, stored.Name, header.Labels, stored.CreatedAt, header.UpdatedAt, layer);
+        return new SessionRecord(stored.Id, stored.Name, header.Labels, stored.CreatedAt, header.UpdatedAt, layer) { Convention = header.Convention };
     }
 
     private static double[]?[] DecodeArrays(ReadOnlySpan<byte> bytes, int?[] lengths)
@@ -126,6 +127,8 @@ internal sealed record StateHeader(
 
     /// <summary>Number of batches in it.</summary>
     public long PopulationBatches { get; init; }
+
+    public AppliedConvention? Convention { get; init; }
 }
 
 /// <summary>How the header is written.</summary>

@@ -1,4 +1,5 @@
 using BnService.Core.Layers;
+using BnService.Core.Normalizers;
 
 namespace BnService.Api.Sessions;
 
@@ -17,6 +18,9 @@ public sealed record SessionRecord(
     DateTimeOffset UpdatedAt,
     LayerState Layer)
 {
+    /// <summary>The convention that the options were sent in; null where none was named.</summary>
+    public AppliedConvention? Convention { get; init; }
+
     // Names, labels, options and the objects around them, roughly.
     private const long BytesBesideArrays = 2048;
 

@@ -20,6 +20,7 @@ internal static class ServiceDocument
         options.AddSchemaTransformer(DescribeTensors);
         options.AddSchemaTransformer(DescribeNumbers);
         options.AddSchemaTransformer(DescribeAbsence);
+        options.AddSchemaTransformer(DescribePadding);
     });
 
     /// <summary>Maps <c>/openapi/v1.json</c> and Swagger UI at <c>/swagger</c>.</summary>
@@ -123,6 +124,14 @@ internal static class ServiceDocument
     private static Task DescribeAbsence(OpenApiSchema schema, OpenApiSchemaTransformerContext context, CancellationToken cancellationToken)
     {
         if (context.JsonPropertyInfo?.AttributeProvider?.IsDefined(typeof(NullIsAbsentAttribute), inherit: true) == true) schema.Type &= ~JsonSchemaType.Null;
+        return Task.CompletedTask;
+    }
+
+    private static Task DescribePadding(OpenApiSchema schema, OpenApiSchemaTransformerContext context, CancellationToken cancellationToken)
+    {
+        if (context.JsonTypeInfo.Type != typeof(Padding)) return Task.CompletedTask;
+        var number = new OpenApiSchema { Type = JsonSchemaType.Integer, Format = "int32", Minimum = "0" };
+        schema.OneOf = [number, new OpenApiSchema { Type = JsonSchemaType.Array, Items = number }];
         return Task.CompletedTask;
     }
 

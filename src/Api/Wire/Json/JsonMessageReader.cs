@@ -142,8 +142,10 @@ internal static class JsonMessageReader
             : type == typeof(bool) ? "true or false"
             : type == typeof(string) ? "a string"
             : type == typeof(string[]) ? "an array of strings"
-            : type == typeof(double[]) ? "an array of numbers"
+            : type == typeof(double[]) || type == typeof(int[]) ? "an array of numbers"
+            : type == typeof(double[][]) ? "an array of arrays of numbers"
             : type.IsArray ? "an array of objects"
+            : type == typeof(Padding) ? "a whole number or an array of whole numbers"
             : type == typeof(Dictionary<string, string>) ? "an object of strings"
             : "an object") + orNull;
     }

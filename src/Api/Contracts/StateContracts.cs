@@ -1,0 +1,188 @@
+using System.ComponentModel.DataAnnotations;
+using System.Text.Json.Serialization;
+using BnService.Core.Layers;
+using BnService.Core.Normalizers;
+
+namespace BnService.Api.Contracts;
+
+/// <summary>The whole state of a session. Sent back as it is, it makes the same layer.</summary>
+public sealed class StateResponse
+{
+    /// <summary>The layer's options, those that belong to its kind.</summary>
+    public required LayerOptionsRequest Options { get; init; }
+
+    /// <summary>gamma; null where the session has none.</summary>
+    public required double[]? Gamma { get; init; }
+
+    /// <summary>beta; null where the session has none.</summary>
+    public required double[]? Beta { get; init; }
+
+    /// <summary>Running mean, one value per statistic; null where none is tracked.</summary>
+    public required double[]? RunningMean { get; init; }
+
+    /// <summary>Running variance, one value per statistic; null where none is tracked.</summary>
+    public required double[]? RunningVar { get; init; }
+
+    /// <summary>Number of batches that moved the running statistics; null where none are tracked.</summary>
+    public required long? NumBatchesTracked { get; init; }
+
+    /// <summary>Whether no batch has moved the running statistics and nobody has set them; null where none are tracked.</summary>
+    public required bool? StatisticsAreInitial { get; init; }
+
+    /// <summary>false where the first batch still decides how many positions a sample has (granularity per_activation).</summary>
+    public required bool FeaturesAreFixed { get; init; }
+
+    /// <summary>What the optimizer remembers; null before the first update.</summary>
+    public required OptimizerState? Optimizer { get; init; }
+
+    /// <summary>The last batch that moved the session; null before the first.</summary>
+    public required LastBatchState? LastBatch { get; init; }
+
+    /// <summary>Version of the state.</summary>
+    public required long Version { get; init; }
+}
+
+/// <summary>
+/// A state to put: what GET state answers, or the arrays of another framework under its own names. Parameters are gamma and beta,
+/// or weight and bias (PyTorch), scale and bias (flax), scale_blobs (Caffe); statistics are running_mean and running_var, or moving_mean and
+/// moving_variance (Keras), mean and var (flax), blobs (Caffe).
+/// </summary>
+public sealed class PutStateRequest
+{
+    /// <summary>
+    /// Options of the layer. For a new session they are as in the create call, with num_features from the length of the arrays where it is absent.
+    /// For an existing one what is absent stays, and what decides the shape must be what the session has.
+    /// </summary>
+    public LayerOptionsRequest? Options { get; set; }
+
+    /// <summary>Whose convention the options and the running variance are meant in, as in the create call; an existing session takes from it the meaning of momentum and the kind of the running variance.</summary>
+    public Framework? Convention { get; set; }
+
+    /// <summary>gamma, one finite value per statistic.</summary>
+    public double[]? Gamma { get; set; }
+
+    /// <summary>gamma by PyTorch's name.</summary>
+    public double[]? Weight { get; set; }
+
+    /// <summary>gamma by flax's name.</summary>
+    public double[]? Scale { get; set; }
+
+    /// <summary>beta, one finite value per statistic.</summary>
+    public double[]? Beta { get; set; }
+
+    /// <summary>beta by PyTorch's and flax's name.</summary>
+    public double[]? Bias { get; set; }
+
+    /// <summary>Running mean, one finite value per statistic.</summary>
+    public double[]? RunningMean { get; set; }
+
+    /// <summary>Running mean by Keras's name.</summary>
+    public double[]? MovingMean { get; set; }
+
+    /// <summary>Running mean by flax's name.</summary>
+    public double[]? Mean { get; set; }
+
+    /// <summary>Running variance, one finite value of 0 or more per statistic, of the kind that unbiased_running_var says.</summary>
+    public double[]? RunningVar { get; set; }
+
+    /// <summary>Running variance by Keras's name.</summary>
+    public double[]? MovingVariance { get; set; }
+
+    /// <summary>Running variance by flax's name.</summary>
+    public double[]? Var { get; set; }
+
+    /// <summary>The blobs of Caffe's BatchNorm layer: mean, variance and the factor that both are divided by, 0 for no statistics yet.</summary>
+    public double[][]? Blobs { get; set; }
+
+    /// <summary>The blobs of Caffe's Scale layer: gamma, and beta where it has a bias_term.</summary>
+    public double[][]? ScaleBlobs { get; set; }
+
+    /// <summary>Number of batches, 0 or more; 0 where statistics come without it.</summary>
+    public long? NumBatchesTracked { get; set; }
+
+    /// <summary>true says that the statistics are the initial 0 and 1, which require_statistics does not accept.</summary>
+    public bool? StatisticsAreInitial { get; set; }
+
+    /// <summary>false leaves to the first batch how many positions a sample has (granularity per_activation).</summary>
+    public bool? FeaturesAreFixed { get; set; }
+
+    /// <summary>What the optimizer remembers; null for nothing. Where absent it is dropped with the parameters that it belonged to.</summary>
+    public OptimizerState? Optimizer
+    {
+        get;
+        set
+        {
+            field = value;
+            SendsOptimizer = true;
+        }
+    }
+
+    /// <summary>Whether optimizer was sent; null is one of its values.</summary>
+    [JsonIgnore]
+    public bool SendsOptimizer { get; private set; }
+
+    /// <summary>The last batch that moved the layer; null for none. Where absent it is dropped with the statistics that it belonged to.</summary>
+    public LastBatchState? LastBatch
+    {
+        get;
+        set
+        {
+            field = value;
+            SendsLastBatch = true;
+        }
+    }
+
+    /// <summary>Whether last_batch was sent; null is one of its values.</summary>
+    [JsonIgnore]
+    public bool SendsLastBatch { get; private set; }
+
+    /// <summary>Not looked at, so that the answer of GET can be sent as it is: a session counts its own versions. If-Match asks for one.</summary>
+    public long? Version { get; set; }
+}
+
+/// <summary>What an optimizer remembers between updates.</summary>
+public sealed class OptimizerState
+{
+    /// <summary>Whose buffers these are.</summary>
+    [Required]
+    public Optimizer? Name { get; set; }
+
+    /// <summary>Number of updates so far.</summary>
+    [Required]
+    public long Step { get; set; }
+
+    /// <summary>The buffers of gamma.</summary>
+    [Required]
+    public OptimizerBufferState? Gamma { get; set; }
+
+    /// <summary>The buffers of beta; null where the session has none.</summary>
+    public OptimizerBufferState? Beta { get; set; }
+}
+
+/// <summary>The buffers of one parameter.</summary>
+public sealed class OptimizerBufferState
+{
+    /// <summary>sgd: the momentum buffer, empty without momentum. adam, adamw: the average of the gradient.</summary>
+    [Required]
+    public double[]? First { get; set; }
+
+    /// <summary>adam, adamw: the average of the squared gradient. sgd: empty.</summary>
+    [Required]
+    public double[]? Second { get; set; }
+}
+
+/// <summary>The statistics of the last batch.</summary>
+public sealed class LastBatchState
+{
+    /// <summary>Mean, one value per statistic.</summary>
+    [Required]
+    public double[]? Mean { get; set; }
+
+    /// <summary>Biased variance, one value per statistic.</summary>
+    [Required]
+    public double[]? Var { get; set; }
+
+    /// <summary>Number of values per statistic.</summary>
+    [Required]
+    public long Count { get; set; }
+}

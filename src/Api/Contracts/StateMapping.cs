@@ -1,0 +1,172 @@
+using BnService.Core;
+using BnService.Core.Layers;
+using BnService.Core.Normalizers;
+
+namespace BnService.Api.Contracts;
+
+/// <summary>States in the core's terms and back.</summary>
+internal static class StateMapping
+{
+    /// <summary>The whole state of a layer.</summary>
+    public static StateResponse ToState(this LayerState layer) => new()
+    {
+        Options = layer.Options.ToRequest(),
+        Gamma = layer.Gamma,
+        Beta = layer.Beta,
+        RunningMean = layer.Running?.Mean,
+        RunningVar = layer.Running?.Variance,
+        NumBatchesTracked = layer.Running?.BatchesTracked,
+        StatisticsAreInitial = layer.Running?.IsInitial,
+        FeaturesAreFixed = layer.FeaturesAreFixed,
+        Optimizer = layer.Optimizer is { } optimizer
+            ? new() { Name = optimizer.Optimizer, Step = optimizer.Step, Gamma = Buffers(optimizer.Gamma), Beta = optimizer.Beta is { } beta ? Buffers(beta) : null }
+            : null,
+        LastBatch = layer.LastBatch is { } last ? new() { Mean = last.Mean, Var = last.Variance, Count = last.Count } : null,
+        Version = layer.Version,
+    };
+
+    /// <summary>What a request sets.</summary>
+    /// <exception cref="LayerException">Two names for one thing, or something that is not complete.</exception>
+    public static LayerImport ToImport(this PutStateRequest request)
+    {
+        (string Name, double[]? Values)[] arrays =
+        [
+            ("gamma", request.Gamma), ("weight", request.Weight), ("scale", request.Scale), ("beta", request.Beta), ("bias", request.Bias),
+            ("running_mean", request.RunningMean), ("moving_mean", request.MovingMean), ("mean", request.Mean),
+            ("running_var", request.RunningVar), ("moving_variance", request.MovingVariance), ("var", request.Var),
+        ];
+        var import = StateNames.Import(arrays.Where(array => array.Values is not null).ToDictionary(array => array.Name, array => array.Values!),
+            request.Blobs, request.ScaleBlobs);
+        return import with
+        {
+            BatchesTracked = request.NumBatchesTracked,
+            StatisticsAreInitial = import.StatisticsAreInitial || request.StatisticsAreInitial == true,
+            FeaturesAreFixed = request.FeaturesAreFixed != false,
+            SetsOptimizer = request.SendsOptimizer,
+            Optimizer = request.Optimizer is { } optimizer
+                ? new(optimizer.Name ?? throw Missing("optimizer.name"), optimizer.Step,
+                    Moments(optimizer.Gamma, "optimizer.gamma"), optimizer.Beta is { } beta ? Moments(beta, "optimizer.beta") : null)
+                : null,
+            SetsLastBatch = request.SendsLastBatch,
+            LastBatch = request.LastBatch is { } last
+                ? new(last.Mean ?? throw Missing("last_batch.mean"), last.Var ?? throw Missing("last_batch.var"), last.Count)
+                : null,
+        };
+    }
+
+    /// <summary>Whether a request says anything.</summary>
+    public static bool IsEmpty(this PutStateRequest request, LayerImport import) =>
+        import is { Length: null, BatchesTracked: null, SetsOptimizer: false, SetsLastBatch: false, StatisticsAreInitial: false }
+        && request is { Options: null, Convention: null };
+
+    /// <summary>The options of a new session and the convention they were sent in; what decides the size may come from the arrays.</summary>
+    /// <exception cref="LayerException">An option is missing, outside its range or not of this kind.</exception>
+    public static (NormalizerOptions Options, AppliedConvention? Convention) NewOptions(this PutStateRequest request, LayerImport import)
+    {
+        var options = request.Options ?? new LayerOptionsRequest();
+        if (options.Kind.IsOverRows) options.NormalizedShape ??= import.Length is { } length ? [length] : null;
+        else if (options.Granularity != Granularity.PerActivation) options.NumFeatures ??= import.Length;
+        var convention = options.MeantIn(request.Convention);
+        return (options.ToOptions(convention), convention);
+    }
+
+    /// <summary>The options of an existing session after a state has been put, and the convention they were sent in.</summary>
+    /// <exception cref="LayerException">An option is outside its range, not of this kind, or would change the shape.</exception>
+    public static (NormalizerOptions Options, AppliedConvention? Convention) OptionsOver(this PutStateRequest request, NormalizerOptions current)
+    {
+        var sent = request.Options ?? new LayerOptionsRequest();
+        if (sent.SendsKind) RequireSame("kind", sent.Kind.WireName, current.Kind.WireName);
+        sent.Kind = current.Kind;
+        var convention = sent.MeantIn(request.Convention) is { } meant ? meant with { SetsDefaults = false } : null;
+        var options = sent.Over(current).ToOptions(convention);
+        RequireSame("num_features", options.NumFeatures, current.NumFeatures);
+        RequireSame("normalized_shape", Text(options.NormalizedShape), Text(current.NormalizedShape));
+        RequireSame("num_groups", options.NumGroups, current.NumGroups);
+        RequireSame("channel_axis", options.ChannelAxis, current.ChannelAxis);
+        RequireSame("granularity", options.Granularity, current.Granularity);
+        RequireSame("affine", options.Affine, current.Affine);
+        RequireSame("bias", options.Bias, current.Bias);
+        RequireSame("track_running_stats", options.TrackRunningStats, current.TrackRunningStats);
+        return (options, convention);
+    }
+
+    // The options of a layer as they would be sent: those of its kind.
+    private static LayerOptionsRequest ToRequest(this NormalizerOptions options)
+    {
+        var kind = options.Kind;
+        var request = new LayerOptionsRequest
+        {
+            Kind = kind,
+            NumFeatures = kind.IsOverRows ? null : options.NumFeatures,
+            NormalizedShape = options.NormalizedShape is { } shape ? [.. shape] : null,
+            NumGroups = options.NumGroups,
+            Eps = options.Eps,
+            Affine = options.Affine,
+            Bias = kind == NormalizerKind.RmsNorm ? null : options.Bias,
+            TrackRunningStats = kind.CanTrack ? options.TrackRunningStats : null,
+            UnbiasedRunningVar = kind.CanTrack ? options.UnbiasedRunningVar : null,
+            ChannelAxis = kind.IsOverRows ? null : options.ChannelAxis,
+            Granularity = kind.IsOverBatch ? options.Granularity : null,
+            Mode = kind.CanTrack ? options.Mode : null,
+            Activation = options.Activation,
+            GammaInit = options.GammaInit,
+            BetaInit = kind == NormalizerKind.RmsNorm ? null : options.BetaInit,
+            GhostBatchSize = options.GhostBatchSize,
+            Renorm = options.Renorm?.ToContract(),
+            NonFinite = options.NonFinite,
+            RequireStatistics = kind.CanTrack ? options.RequireStatistics : null,
+        };
+        if (kind.CanTrack) request.Momentum = options.Momentum;
+        return request;
+    }
+
+    // What was sent, and where nothing was, what the session has.
+    private static LayerOptionsRequest Over(this LayerOptionsRequest sent, NormalizerOptions current)
+    {
+        var over = current.ToRequest();
+        over.NumFeatures = sent.NumFeatures ?? over.NumFeatures;
+        over.NormalizedShape = sent.NormalizedShape ?? over.NormalizedShape;
+        over.NumGroups = sent.NumGroups ?? over.NumGroups;
+        over.Eps = sent.Eps ?? over.Eps;
+        over.Affine = sent.Affine ?? over.Affine;
+        over.Bias = sent.Bias ?? over.Bias;
+        over.TrackRunningStats = sent.TrackRunningStats ?? over.TrackRunningStats;
+        over.UnbiasedRunningVar = sent.UnbiasedRunningVar ?? over.UnbiasedRunningVar;
+        over.ChannelAxis = sent.ChannelAxis ?? over.ChannelAxis;
+        over.Granularity = sent.Granularity ?? over.Granularity;
+        over.Mode = sent.Mode ?? over.Mode;
+        over.Activation = sent.Activation ?? over.Activation;
+        over.GammaInit = sent.GammaInit ?? over.GammaInit;
+        over.BetaInit = sent.BetaInit ?? over.BetaInit;
+        over.GhostBatchSize = sent.GhostBatchSize ?? over.GhostBatchSize;
+        over.Renorm = sent.Renorm ?? over.Renorm;
+        over.NonFinite = sent.NonFinite ?? over.NonFinite;
+        over.RequireStatistics = sent.RequireStatistics ?? over.RequireStatistics;
+        if (sent.SendsMomentum) over.Momentum = sent.Momentum;
+        return over;
+    }
+
+    private static OptimizerBufferState Buffers(OptimizerMoments moments) => new() { First = moments.First, Second = moments.Second };
+
+    private static OptimizerMoments Moments(OptimizerBufferState? buffers, string name) =>
+        new(buffers?.First ?? throw Missing($"{name}.first"), buffers.Second ?? throw Missing($"{name}.second"));
+
+    private static string Text(IReadOnlyList<int>? dimensions) => $"[{string.Join(", ", dimensions ?? [])}]";
+
+    private static void RequireSame<T>(string option, T sent, T current)
+    {
+        if (EqualityComparer<T>.Default.Equals(sent, current)) return;
+        throw new LayerException(option is "num_features" or "normalized_shape" ? LayerError.ShapeMismatch : LayerError.InvalidOption,
+            $"options.{option} must be {Wire(current)}, as in the session, got {Wire(sent)}: a state cannot change a session's shape");
+    }
+
+    private static string Wire<T>(T value) => value switch
+    {
+        bool truth => truth ? "true" : "false",
+        Granularity granularity => granularity == Granularity.PerChannel ? "per_channel" : "per_activation",
+        null => "null",
+        _ => $"{value}",
+    };
+
+    private static LayerException Missing(string field) => new(LayerError.InvalidOption, $"{field} is missing or null");
+}

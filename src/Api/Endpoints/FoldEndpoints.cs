@@ -1,0 +1,34 @@
+using BnService.Api.Contracts;
+using BnService.Api.Hosting.OpenApi;
+using BnService.Api.Hosting.Problems;
+using BnService.Api.Sessions;
+using BnService.Core.Normalizers;
+
+namespace BnService.Api.Endpoints;
+
+/// <summary>Folding a session's normalization into the layer before or after it.</summary>
+internal static class FoldEndpoints
+{
+    /// <summary>Maps the call.</summary>
+    public static void MapFold(this IEndpointRouteBuilder routes) =>
+        routes.MapPost("/sessions/{session}/fold", Fold).WithTags("Layer").Reads<FoldRequest>().Answers<FoldResponse>().FindsSession()
+            .Fails(ProblemCode.ShapeMismatch, ProblemCode.InvalidOption, ProblemCode.NonFiniteInput, ProblemCode.NoRunningStatistics)
+            .Describe("Fold", "Fold into a layer", "Weight and bias of one layer that does the work of two: of a linear layer or a convolution, and of the normalization by running statistics `after` it (the default) or `before` it. Changes nothing. Not for padded convolutions after the normalization, whose padding is not normalized.");
+
+    private static async Task<IResult> Fold(
+        string session, Body<FoldRequest> body, SessionCatalog catalog, CancellationToken cancellationToken)
+    {
+        var request = body.Value;
+        var layer = (await catalog.GetAsync(session, cancellationToken)).Current.Layer;
+        var toFold = new LayerToFold(request.Layer!.Value, request.Weight, request.Bias, request.Groups, request.Position, request.Padding?.Values);
+        var folded = FoldedSession.Of(layer, toFold);
+        return new Answer<FoldResponse>(new FoldResponse
+        {
+            Weight = folded.Weight,
+            Bias = folded.Bias,
+            MaxRelativeDifference = folded.MaxRelativeDifference,
+            Activation = layer.Options.Activation,
+            Version = layer.Version,
+        }, layer.Version);
+    }
+}

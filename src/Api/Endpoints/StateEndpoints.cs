@@ -1,0 +1,73 @@
+using BnService.Api.Contracts;
+using BnService.Api.Hosting.OpenApi;
+using BnService.Api.Hosting.Problems;
+using BnService.Api.Sessions;
+using BnService.Core.Layers;
+
+namespace BnService.Api.Endpoints;
+
+/// <summary>A session's whole state, out and in.</summary>
+internal static class StateEndpoints
+{
+    /// <summary>Maps the calls.</summary>
+    public static void MapState(this IEndpointRouteBuilder routes)
+    {
+        var group = routes.MapGroup("/sessions/{session}").WithTags("Statistics");
+        group.MapGet("/state", Get).Answers<StateResponse>().FindsSession()
+            .Describe("GetState", "The whole state of a session", "Options, parameters, running statistics, optimizer buffers and the last batch. PUT takes it back as it is, and every number keeps its bits.");
+        group.MapPut("/state", Put).Reads<PutStateRequest>().Answers<StateResponse>().Answers<StateResponse>(201).FindsSession().ChangesState()
+            .Fails(ProblemCode.ShapeMismatch, ProblemCode.InvalidOption, ProblemCode.LimitReached)
+            .Describe("PutState", "Put a whole state", "Replaces a session's parameters and statistics in one step, or creates the session where the name is free. Takes what GET answers, and the arrays of PyTorch (`weight`, `bias`, `running_mean`, `running_var`, `num_batches_tracked`), Keras (`gamma`, `beta`, `moving_mean`, `moving_variance`), flax (`scale`, `bias`, `mean`, `var`) and Caffe (`blobs`, `scale_blobs`).");
+    }
+
+    private static async Task<IResult> Get(string session, SessionCatalog catalog, CancellationToken cancellationToken) =>
+        AnswerWith((await catalog.GetAsync(session, cancellationToken)).Current.Layer);
+
+    private static async Task<IResult> Put(
+        string session, Body<PutStateRequest> body, Precondition ifMatch, SessionCatalog catalog, CancellationToken cancellationToken)
+    {
+        var (request, import) = (body.Value, body.Value.ToImport());
+        while (true)
+        {
+            if (await catalog.FindAsync(session, cancellationToken) is { } found)
+                return AnswerWith(await ReplaceAsync(found, request, import, ifMatch, catalog, cancellationToken));
+            ifMatch.CheckAbsent(session);
+            SessionEndpoints.RequireName(session);
+            if (await TryCreateAsync(session, request, import, catalog, cancellationToken) is { } created)
+                return new Answer<StateResponse>(created.ToState(), created.Version) { Status = 201, Location = $"/v1/sessions/{session}" };
+        }
+    }
+
+    private static async Task<LayerState> ReplaceAsync(
+        LayerSession found, PutStateRequest request, LayerImport import, Precondition ifMatch, SessionCatalog catalog, CancellationToken cancellationToken)
+    {
+        if (request.IsEmpty(import))
+            throw new ProblemException(ProblemCode.InvalidOption, "send something of the state: parameters, statistics, optimizer, last_batch or options");
+        var changed = await catalog.ChangeAsync(found, record =>
+        {
+            ifMatch.Check(record.Layer.Version);
+            var (options, convention) = request.OptionsOver(record.Layer.Options);
+            return record with { Layer = import.ApplyTo(record.Layer, options), Convention = convention ?? record.Convention };
+        }, cancellationToken);
+        return changed.Layer;
+    }
+
+    // Null where somebody else has taken the name meanwhile: then there is a session to put the state into.
+    private static async Task<LayerState?> TryCreateAsync(
+        string name, PutStateRequest request, LayerImport import, SessionCatalog catalog, CancellationToken cancellationToken)
+    {
+        var (options, convention) = request.NewOptions(import);
+        try
+        {
+            var created = await catalog.CreateAsync(name, new Dictionary<string, string>(), options, convention,
+                layer => import.ApplyTo(layer, options), cancellationToken);
+            return created.Layer;
+        }
+        catch (ProblemException problem) when (problem.Code == ProblemCode.SessionExists)
+        {
+            return null;
+        }
+    }
+
+    private static Answer<StateResponse> AnswerWith(LayerState layer) => new(layer.ToState(), layer.Version);
+}

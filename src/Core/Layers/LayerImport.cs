@@ -1,0 +1,177 @@
+using System.Globalization;
+using BnService.Core.Normalizers;
+using BnService.Core.Statistics;
+
+namespace BnService.Core.Layers;
+
+/// <summary>Values under the name that the caller gave them, for messages.</summary>
+/// <param name="Name">The name.</param>
+/// <param name="Values">One value per statistic.</param>
+public sealed record NamedValues(string Name, double[] Values);
+
+/// <summary>
+/// A layer's state from outside, of whatever form and with whatever names: parameters, running statistics and what goes with them. What
+/// it does not have stays as it is in the layer that it comes to, but optimizer buffers and the last batch do not outlive the parameters
+/// and the statistics that they belong to.
+/// </summary>
+public sealed record LayerImport
+{
+    /// <summary>γ, or null to leave it.</summary>
+    public NamedValues? Gamma { get; init; }
+
+    /// <summary>β, or null to leave it.</summary>
+    public NamedValues? Beta { get; init; }
+
+    /// <summary>Running mean, or null to leave it.</summary>
+    public NamedValues? Mean { get; init; }
+
+    /// <summary>Running variance, or null to leave it.</summary>
+    public NamedValues? Variance { get; init; }
+
+    /// <summary>Number of batches; null for 0 where statistics come, else to leave it.</summary>
+    public long? BatchesTracked { get; init; }
+
+    /// <summary>Whether the statistics are the initial 0 and 1, which no data has touched.</summary>
+    public bool StatisticsAreInitial { get; init; }
+
+    /// <summary>Whether the number of statistics is known; if not, the first batch decides it.</summary>
+    public bool FeaturesAreFixed { get; init; } = true;
+
+    /// <summary>Whether <see cref="Optimizer"/> says what the layer has, none included.</summary>
+    public bool SetsOptimizer { get; init; }
+
+    /// <summary>What the optimizer remembers.</summary>
+    public OptimizerBuffers? Optimizer { get; init; }
+
+    /// <summary>Whether <see cref="LastBatch"/> says what the layer has, none included.</summary>
+    public bool SetsLastBatch { get; init; }
+
+    /// <summary>The last batch that moved the layer.</summary>
+    public LastBatch? LastBatch { get; init; }
+
+    /// <summary>Length of the first array, which is the number of statistics; null where there is none.</summary>
+    public int? Length => (Gamma ?? Beta ?? Mean ?? Variance)?.Values.Length;
+
+    private bool HasStatistics => Mean is not null || Variance is not null;
+
+    /// <summary>The layer with this state, one version on.</summary>
+    /// <param name="layer">The layer.</param>
+    /// <param name="options">Its options from here on; valid, and of the same shape.</param>
+    /// <exception cref="LayerException">A wrong length or value, or something that the layer does not have.</exception>
+    public LayerState ApplyTo(LayerState layer, NormalizerOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(layer);
+        ArgumentNullException.ThrowIfNull(options);
+        RequireParameter(Gamma, layer.Gamma, layer);
+        RequireParameter(Beta, layer.Beta, layer);
+        RequireStatistics(layer);
+        var state = layer.WithOptions(options).WithParameters(Gamma?.Values, Beta?.Values);
+        if (HasStatistics || BatchesTracked is not null)
+            state = state.WithRunningStatistics(Mean?.Values, Variance?.Values, BatchesTracked ?? (HasStatistics ? 0 : null));
+        if (StatisticsAreInitial) state = WithInitialStatistics(state);
+        RequireOptimizer(state);
+        RequireLastBatch(state);
+        if (!FeaturesAreFixed && (options.Granularity != Granularity.PerActivation || state.Features != options.NumFeatures))
+            throw Invalid("features_are_fixed must be true, unless granularity is per_activation and there are as many statistics as num_features");
+        return state with
+        {
+            Version = layer.Version + 1,
+            FeaturesAreFixed = FeaturesAreFixed && (state.FeaturesAreFixed || Length is not null),
+            Optimizer = SetsOptimizer ? Optimizer : Gamma is null && Beta is null ? layer.Optimizer : null,
+            LastBatch = SetsLastBatch ? LastBatch : HasStatistics ? null : layer.LastBatch,
+        };
+    }
+
+    private static LayerState WithInitialStatistics(LayerState state)
+    {
+        if (state.Running is not { } running) throw Invalid("statistics_are_initial needs a session with track_running_stats true");
+        if (running.BatchesTracked != 0 || Array.Exists(running.Mean, mean => mean != 0) || Array.Exists(running.Variance, variance => variance != 1))
+            throw Invalid("statistics_are_initial must be false where running_mean is not 0, running_var not 1 or num_batches_tracked not 0");
+        return state with { Running = RunningStatistics.Initial(state.Features) };
+    }
+
+    private void RequireStatistics(LayerState layer)
+    {
+        if (layer.Running is null && (HasStatistics || BatchesTracked is not null))
+        {
+            throw Invalid($"{(Mean ?? Variance)?.Name ?? "num_batches_tracked"} was sent, but the session keeps no running statistics: " +
+                "they need track_running_stats true, and layer_norm, group_norm and rms_norm have none");
+        }
+        RequireValues(Mean, layer);
+        RequireValues(Variance, layer);
+        if (Variance is not null) RequireNonNegative(Variance.Name, Variance.Values);
+        if (Mean is not null && Variance is not null) RequireLength(Variance, Mean.Values.Length);
+    }
+
+    private static void RequireParameter(NamedValues? values, double[]? current, LayerState layer)
+    {
+        if (values is not null && current is null)
+        {
+            var why = layer.Options.Affine ? layer.Options.Kind == NormalizerKind.RmsNorm ? "rms_norm has no beta" : "its bias is false" : "its affine is false";
+            throw Invalid($"{values.Name} was sent, but the session has none ({why})");
+        }
+        RequireValues(values, layer);
+    }
+
+    private static void RequireValues(NamedValues? values, LayerState layer)
+    {
+        if (values is null) return;
+        // Where nothing has decided the number of positions yet, the values do.
+        if (layer.FeaturesAreFixed || values.Values.Length == 0 || values.Values.Length % layer.Options.NumFeatures != 0) RequireLength(values, layer.Features);
+        RequireFinite(values.Name, values.Values);
+    }
+
+    private void RequireOptimizer(LayerState state)
+    {
+        if (!SetsOptimizer || Optimizer is not { } optimizer) return;
+        if (state.Gamma is null) throw Invalid("optimizer was sent, but the session has no parameters (its affine is false)");
+        if (optimizer.Step < 1) throw Invalid($"optimizer.step must be 1 or more, got {optimizer.Step}");
+        if (optimizer.Beta is null != state.Beta is null)
+            throw Invalid($"optimizer.beta must be {(state.Beta is null ? "null: the session has no beta" : "an object: the session has a beta")}");
+        RequireBuffers(optimizer.Gamma, "optimizer.gamma", optimizer.Optimizer, state.Features);
+        if (optimizer.Beta is not null) RequireBuffers(optimizer.Beta, "optimizer.beta", optimizer.Optimizer, state.Features);
+    }
+
+    private static void RequireBuffers(OptimizerMoments moments, string name, Optimizer optimizer, int features)
+    {
+        // sgd without momentum has no buffer, and never a second one.
+        var isSgd = optimizer == Layers.Optimizer.Sgd;
+        if (!isSgd || moments.First.Length > 0) RequireLength(new($"{name}.first", moments.First), features);
+        RequireLength(new($"{name}.second", moments.Second), isSgd ? 0 : features);
+        RequireFinite($"{name}.first", moments.First);
+        RequireFinite($"{name}.second", moments.Second);
+        RequireNonNegative($"{name}.second", moments.Second);
+    }
+
+    private void RequireLastBatch(LayerState state)
+    {
+        if (!SetsLastBatch || LastBatch is not { } last) return;
+        if (last.Count < 1) throw Invalid($"last_batch.count must be 1 or more, got {last.Count}");
+        RequireLength(new("last_batch.mean", last.Mean), state.Features);
+        RequireLength(new("last_batch.var", last.Variance), state.Features);
+        RequireFinite("last_batch.mean", last.Mean);
+        RequireFinite("last_batch.var", last.Variance);
+        RequireNonNegative("last_batch.var", last.Variance);
+    }
+
+    private static void RequireLength(NamedValues values, int length)
+    {
+        if (values.Values.Length == length) return;
+        throw new LayerException(LayerError.ShapeMismatch,
+            $"{values.Name} must have {length} values{(length == 0 ? "" : ", one per statistic")}, got {values.Values.Length}");
+    }
+
+    private static void RequireFinite(string name, double[] values)
+    {
+        if (Array.FindIndex(values, value => !double.IsFinite(value)) is var index and >= 0)
+            throw Invalid(string.Create(CultureInfo.InvariantCulture, $"{name}[{index}] must be a finite number, got {values[index]:R}"));
+    }
+
+    private static void RequireNonNegative(string name, double[] values)
+    {
+        if (Array.FindIndex(values, value => value < 0) is var index and >= 0)
+            throw Invalid(string.Create(CultureInfo.InvariantCulture, $"{name}[{index}] must be 0 or more, got {values[index]:R}"));
+    }
+
+    private static LayerException Invalid(string message) => new(LayerError.InvalidOption, message);
+}
