@@ -47,19 +47,19 @@ public class LayerOptionsRequest
     public bool SendsKind { get; private set; }
 
     /// <summary>Number of channels; needed by the kinds that have channels.</summary>
-    [Range(1, int.MaxValue), NullIsAbsent]
+    [Range(1, int.MaxValue), NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public int? NumFeatures { get; set; }
 
     /// <summary>layer_norm, rms_norm: the trailing dimensions that are normalized together.</summary>
-    [NullIsAbsent]
+    [NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public int[]? NormalizedShape { get; set; }
 
     /// <summary>group_norm: number of groups of channels; it divides num_features.</summary>
-    [Range(1, int.MaxValue), NullIsAbsent]
+    [Range(1, int.MaxValue), NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public int? NumGroups { get; set; }
 
     /// <summary>Added to the variance, 0 or more. With 0 a constant channel is normalized to exactly 0.</summary>
-    [Range(0, double.MaxValue), DefaultValue(1e-5), NullIsAbsent]
+    [Range(0, double.MaxValue), DefaultValue(1e-5), NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public double? Eps { get; set; }
 
     /// <summary>Weight of the NEW batch in the running statistics, 0 to 1 (PyTorch's convention); null for the average over all batches.</summary>
@@ -79,43 +79,43 @@ public class LayerOptionsRequest
     public bool SendsMomentum { get; private set; }
 
     /// <summary>Whether gamma and beta exist.</summary>
-    [DefaultValue(true), NullIsAbsent]
+    [DefaultValue(true), NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public bool? Affine { get; set; }
 
     /// <summary>Whether beta exists; false leaves gamma alone. Not for rms_norm, which has none.</summary>
-    [DefaultValue(true), NullIsAbsent]
+    [DefaultValue(true), NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public bool? Bias { get; set; }
 
     /// <summary>Whether running statistics are kept: true where absent, false for instance_norm. Without them inference normalizes with the batch's own.</summary>
-    [NullIsAbsent]
+    [NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public bool? TrackRunningStats { get; set; }
 
     /// <summary>Whether the running variance takes M2/(m-1), as PyTorch and the paper do, or M2/m, as Keras does.</summary>
-    [DefaultValue(true), NullIsAbsent]
+    [DefaultValue(true), NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public bool? UnbiasedRunningVar { get; set; }
 
     /// <summary>Axis of the channels: 1, or -1 for channels last.</summary>
-    [AllowedValues(null, 1, -1), DefaultValue(1), NullIsAbsent]
+    [AllowedValues(null, 1, -1), DefaultValue(1), NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public int? ChannelAxis { get; set; }
 
     /// <summary>batch_norm, batch_renorm: one statistic per channel, or one per position of a sample (channels × spatial), over the batch alone.</summary>
-    [NullIsAbsent]
+    [NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public Granularity? Granularity { get; set; }
 
     /// <summary>train: a train-step normalizes with the batch. frozen: with the running statistics, which it leaves alone.</summary>
-    [NullIsAbsent]
+    [NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public NormalizationMode? Mode { get; set; }
 
     /// <summary>What follows the affine map; relu is fused into forward and undone in backward.</summary>
-    [NullIsAbsent]
+    [NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public Activation? Activation { get; set; }
 
     /// <summary>Initial value of gamma; 0 makes a residual block begin as the identity.</summary>
-    [DefaultValue(1.0), NullIsAbsent]
+    [DefaultValue(1.0), NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public double? GammaInit { get; set; }
 
     /// <summary>Initial value of beta.</summary>
-    [DefaultValue(0.0), NullIsAbsent]
+    [DefaultValue(0.0), NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public double? BetaInit { get; set; }
 
     /// <summary>
@@ -126,14 +126,14 @@ public class LayerOptionsRequest
     public int? GhostBatchSize { get; set; }
 
     /// <summary>batch_renorm: its limits.</summary>
-    [NullIsAbsent]
+    [NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public RenormOptions? Renorm { get; set; }
 
     /// <summary>Whether a train-step with NaN or infinity in x is refused, or goes into the statistics as in PyTorch.</summary>
-    [NullIsAbsent]
+    [NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public NonFinitePolicy? NonFinite { get; set; }
 
     /// <summary>Whether inference is refused until the running statistics have seen a batch or have been set.</summary>
-    [DefaultValue(false), NullIsAbsent]
+    [DefaultValue(false), NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public bool? RequireStatistics { get; set; }
 }
