@@ -38,6 +38,15 @@ public sealed class StateResponse
     /// <summary>The last batch that moved the session; null before the first.</summary>
     public required LastBatchState? LastBatch { get; init; }
 
+    /// <summary>Whether the running statistics were set as a whole and stand for themselves, whatever num_batches_tracked says; null where none are tracked.</summary>
+    public required bool? StatisticsAreGiven { get; init; }
+
+    /// <summary>The exact union of all batches that moved the running statistics; null before the first.</summary>
+    public required UnionState? Seen { get; init; }
+
+    /// <summary>What calibration and merge have gathered and not committed; null where that is nothing.</summary>
+    public required UnionState? Population { get; init; }
+
     /// <summary>Version of the state.</summary>
     public required long Version { get; init; }
 }
@@ -102,6 +111,15 @@ public sealed class PutStateRequest
 
     /// <summary>true says that the statistics are the initial 0 and 1, which require_statistics does not accept.</summary>
     public bool? StatisticsAreInitial { get; set; }
+
+    /// <summary>Whether the statistics stand for themselves, whatever num_batches_tracked says; where absent, if num_batches_tracked is.</summary>
+    public bool? StatisticsAreGiven { get; set; }
+
+    /// <summary>The exact union of all batches seen; where absent it is dropped with the statistics that it belonged to.</summary>
+    public UnionState? Seen { get; set; }
+
+    /// <summary>What calibration has gathered; where absent it is dropped with the statistics that it was to replace.</summary>
+    public UnionState? Population { get; set; }
 
     /// <summary>false leaves to the first batch how many positions a sample has (granularity per_activation).</summary>
     public bool? FeaturesAreFixed { get; set; }
@@ -169,6 +187,30 @@ public sealed class OptimizerBufferState
     /// <summary>adam, adamw: the average of the squared gradient. sgd: empty.</summary>
     [Required]
     public double[]? Second { get; set; }
+}
+
+/// <summary>The exact union of batches.</summary>
+public sealed class UnionState
+{
+    /// <summary>Number of values per statistic.</summary>
+    [Required]
+    public long Count { get; set; }
+
+    /// <summary>Number of batches.</summary>
+    [Required]
+    public long Batches { get; set; }
+
+    /// <summary>Mean, one value per statistic.</summary>
+    [Required]
+    public double[]? Mean { get; set; }
+
+    /// <summary>What rounding the mean to double left over.</summary>
+    [Required]
+    public double[]? MeanResidual { get; set; }
+
+    /// <summary>Sum of squared deviations from the mean.</summary>
+    [Required]
+    public double[]? M2 { get; set; }
 }
 
 /// <summary>The statistics of the last batch.</summary>

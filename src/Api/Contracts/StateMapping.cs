@@ -1,6 +1,7 @@
 using BnService.Core;
 using BnService.Core.Layers;
 using BnService.Core.Normalizers;
+using BnService.Core.Statistics;
 
 namespace BnService.Api.Contracts;
 
@@ -22,6 +23,9 @@ internal static class StateMapping
             ? new() { Name = optimizer.Optimizer, Step = optimizer.Step, Gamma = Buffers(optimizer.Gamma), Beta = optimizer.Beta is { } beta ? Buffers(beta) : null }
             : null,
         LastBatch = layer.LastBatch is { } last ? new() { Mean = last.Mean, Var = last.Variance, Count = last.Count } : null,
+        StatisticsAreGiven = layer.Running?.AreGiven,
+        Seen = layer.Seen is null ? null : Union(new(layer.Seen, layer.SeenBatches)),
+        Population = layer.Population is null ? null : Union(layer.Population),
         Version = layer.Version,
     };
 
@@ -41,11 +45,14 @@ internal static class StateMapping
         {
             BatchesTracked = request.NumBatchesTracked,
             StatisticsAreInitial = import.StatisticsAreInitial || request.StatisticsAreInitial == true,
+            StatisticsAreGiven = request.StatisticsAreGiven,
+            Seen = request.Seen is null ? null : Union(request.Seen, "seen"),
+            Population = request.Population is null ? null : Union(request.Population, "population"),
             FeaturesAreFixed = request.FeaturesAreFixed != false,
             SetsOptimizer = request.SendsOptimizer,
             Optimizer = request.Optimizer is { } optimizer
                 ? new(optimizer.Name ?? throw Missing("optimizer.name"), optimizer.Step,
-                    Moments(optimizer.Gamma, "optimizer.gamma"), optimizer.Beta is { } beta ? Moments(beta, "optimizer.beta") : null)
+                    Restored(optimizer.Gamma, "optimizer.gamma"), optimizer.Beta is { } beta ? Restored(beta, "optimizer.beta") : null)
                 : null,
             SetsLastBatch = request.SendsLastBatch,
             LastBatch = request.LastBatch is { } last
@@ -56,7 +63,7 @@ internal static class StateMapping
 
     /// <summary>Whether a request says anything.</summary>
     public static bool IsEmpty(this PutStateRequest request, LayerImport import) =>
-        import is { Length: null, BatchesTracked: null, SetsOptimizer: false, SetsLastBatch: false, StatisticsAreInitial: false }
+        import is { Length: null, BatchesTracked: null, SetsOptimizer: false, SetsLastBatch: false, StatisticsAreInitial: false, Seen: null, Population: null }
         && request is { Options: null, Convention: null };
 
     /// <summary>The options of a new session and the convention they were sent in; what decides the size may come from the arrays.</summary>
@@ -146,9 +153,30 @@ internal static class StateMapping
         return over;
     }
 
+    private static UnionState Union(PopulationEstimate union) => new()
+    {
+        Count = union.Moments.Count,
+        Batches = union.Batches,
+        Mean = union.Moments.Mean,
+        MeanResidual = union.Moments.MeanResidual,
+        M2 = union.Moments.M2,
+    };
+
+    private static PopulationEstimate Union(UnionState union, string name)
+    {
+        var (mean, residual, m2) = (union.Mean ?? throw Missing($"{name}.mean"), union.MeanResidual ?? throw Missing($"{name}.mean_residual"),
+            union.M2 ?? throw Missing($"{name}.m2"));
+        if (residual.Length != mean.Length || m2.Length != mean.Length)
+        {
+            throw new LayerException(LayerError.ShapeMismatch,
+                $"{name}.mean, mean_residual and m2 must be equally long, got {mean.Length}, {residual.Length} and {m2.Length} values");
+        }
+        return new(new Moments(union.Count, mean, residual, m2), union.Batches);
+    }
+
     private static OptimizerBufferState Buffers(OptimizerMoments moments) => new() { First = moments.First, Second = moments.Second };
 
-    private static OptimizerMoments Moments(OptimizerBufferState? buffers, string name) =>
+    private static OptimizerMoments Restored(OptimizerBufferState? buffers, string name) =>
         new(buffers?.First ?? throw Missing($"{name}.first"), buffers.Second ?? throw Missing($"{name}.second"));
 
     private static string Text(IReadOnlyList<int>? dimensions) => $"[{string.Join(", ", dimensions ?? [])}]";

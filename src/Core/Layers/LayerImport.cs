@@ -34,6 +34,17 @@ public sealed record LayerImport
     /// <summary>Whether the statistics are the initial 0 and 1, which no data has touched.</summary>
     public bool StatisticsAreInitial { get; init; }
 
+    /// <summary>
+    /// Whether the statistics stand for themselves, whatever the number of batches; null for yes where that number does not come along.
+    /// </summary>
+    public bool? StatisticsAreGiven { get; init; }
+
+    /// <summary>The exact union of what the layer has seen; null for none where statistics come, else to leave it.</summary>
+    public PopulationEstimate? Seen { get; init; }
+
+    /// <summary>What calibration has gathered; null for nothing where statistics come, else to leave it.</summary>
+    public PopulationEstimate? Population { get; init; }
+
     /// <summary>Whether the number of statistics is known; if not, the first batch decides it.</summary>
     public bool FeaturesAreFixed { get; init; } = true;
 
@@ -52,6 +63,9 @@ public sealed record LayerImport
     /// <summary>Length of the first array, which is the number of statistics; null where there is none.</summary>
     public int? Length => (Gamma ?? Beta ?? Mean ?? Variance)?.Values.Length;
 
+    // More than anybody can send, and far from where counters end.
+    private const long MostCounted = 1L << 53;
+
     private bool HasStatistics => Mean is not null || Variance is not null;
 
     /// <summary>The layer with this state, one version on.</summary>
@@ -69,6 +83,18 @@ public sealed record LayerImport
         if (HasStatistics || BatchesTracked is not null)
             state = state.WithRunningStatistics(Mean?.Values, Variance?.Values, BatchesTracked ?? (HasStatistics ? 0 : null));
         if (StatisticsAreInitial) state = WithInitialStatistics(state);
+        else if (HasStatistics && state.Running is { } running)
+        {
+            state = state with
+            {
+                Running = new RunningStatistics(running.Mean, running.Variance, running.BatchesTracked, isInitial: false)
+                {
+                    AreGiven = StatisticsAreGiven ?? BatchesTracked is null,
+                },
+            };
+        }
+        RequireUnion(Seen, "seen", state);
+        RequireUnion(Population, "population", state);
         RequireOptimizer(state);
         RequireLastBatch(state);
         if (!FeaturesAreFixed && (options.Granularity != Granularity.PerActivation || state.Features != options.NumFeatures))
@@ -79,6 +105,9 @@ public sealed record LayerImport
             FeaturesAreFixed = FeaturesAreFixed && (state.FeaturesAreFixed || Length is not null),
             Optimizer = SetsOptimizer ? Optimizer : Gamma is null && Beta is null ? layer.Optimizer : null,
             LastBatch = SetsLastBatch ? LastBatch : HasStatistics ? null : layer.LastBatch,
+            Seen = Seen?.Moments ?? (HasStatistics ? null : layer.Seen),
+            SeenBatches = Seen?.Batches ?? (HasStatistics ? 0 : layer.SeenBatches),
+            Population = Population ?? (HasStatistics ? null : layer.Population),
         };
     }
 
@@ -152,6 +181,22 @@ public sealed record LayerImport
         RequireFinite("last_batch.mean", last.Mean);
         RequireFinite("last_batch.var", last.Variance);
         RequireNonNegative("last_batch.var", last.Variance);
+    }
+
+    private static void RequireUnion(PopulationEstimate? union, string name, LayerState state)
+    {
+        if (union is null) return;
+        if (state.Running is null || !state.Options.Kind.IsOverBatch)
+            throw Invalid($"{name} was sent, but the session gathers no statistics of a population: it needs batch_norm or batch_renorm with running statistics");
+        var moments = union.Moments;
+        if (moments.Count is < 1 or > MostCounted) throw Invalid($"{name}.count must be from 1 to {MostCounted}, got {moments.Count}");
+        if (union.Batches is < 1 or > MostCounted) throw Invalid($"{name}.batches must be from 1 to {MostCounted}, got {union.Batches}");
+        foreach (var (field, values) in new[] { ("mean", moments.Mean), ("mean_residual", moments.MeanResidual), ("m2", moments.M2) })
+        {
+            RequireLength(new($"{name}.{field}", values), state.Features);
+            RequireFinite($"{name}.{field}", values);
+        }
+        RequireNonNegative($"{name}.m2", moments.M2);
     }
 
     private static void RequireLength(NamedValues values, int length)
