@@ -69,6 +69,7 @@ public sealed record LayerImport
         if (HasStatistics || BatchesTracked is not null)
             state = state.WithRunningStatistics(Mean?.Values, Variance?.Values, BatchesTracked ?? (HasStatistics ? 0 : null));
         if (StatisticsAreInitial) state = WithInitialStatistics(state);
+        state = SizedByLastBatch(state);
         RequireOptimizer(state);
         RequireLastBatch(state);
         if (!FeaturesAreFixed && (options.Granularity != Granularity.PerActivation || state.Features != options.NumFeatures))
@@ -81,6 +82,12 @@ public sealed record LayerImport
             LastBatch = SetsLastBatch ? LastBatch : HasStatistics ? null : layer.LastBatch,
         };
     }
+
+    // A layer that has no arrays of its own to tell how many positions there are.
+    private LayerState SizedByLastBatch(LayerState state) =>
+        state is { Gamma: null, Running: null, FeaturesAreFixed: false } && LastBatch is { Mean.Length: > 0 and var length } && length % state.Options.NumFeatures == 0
+            ? state with { Features = length, FeaturesAreFixed = true }
+            : state;
 
     private static LayerState WithInitialStatistics(LayerState state)
     {
