@@ -93,6 +93,7 @@ public sealed record LayerImport
                 },
             };
         }
+        state = SizedByLastBatch(state);
         RequireUnion(Seen, "seen", state);
         RequireUnion(Population, "population", state);
         RequireOptimizer(state);
@@ -110,6 +111,12 @@ public sealed record LayerImport
             Population = Population ?? (HasStatistics ? null : layer.Population),
         };
     }
+
+    // A layer that has no arrays of its own to tell how many positions there are.
+    private LayerState SizedByLastBatch(LayerState state) =>
+        state is { Gamma: null, Running: null, FeaturesAreFixed: false } && LastBatch is { Mean.Length: > 0 and var length } && length % state.Options.NumFeatures == 0
+            ? state with { Features = length, FeaturesAreFixed = true }
+            : state;
 
     private static LayerState WithInitialStatistics(LayerState state)
     {
