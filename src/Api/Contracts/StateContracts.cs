@@ -112,7 +112,7 @@ public sealed class PutStateRequest
     /// <summary>true says that the statistics are the initial 0 and 1, which require_statistics does not accept.</summary>
     public bool? StatisticsAreInitial { get; set; }
 
-    /// <summary>Whether the statistics stand for themselves, whatever num_batches_tracked says; where absent, if num_batches_tracked is.</summary>
+    /// <summary>Whether the statistics stand for themselves, whatever num_batches_tracked says; where absent, if both come without num_batches_tracked.</summary>
     public bool? StatisticsAreGiven { get; set; }
 
     /// <summary>The exact union of all batches seen; where absent it is dropped with the statistics that it belonged to.</summary>

@@ -64,7 +64,7 @@ internal static class StateMapping
     /// <summary>Whether a request says anything.</summary>
     public static bool IsEmpty(this PutStateRequest request, LayerImport import) =>
         import is { Length: null, BatchesTracked: null, SetsOptimizer: false, SetsLastBatch: false, StatisticsAreInitial: false, FeaturesAreFixed: true }
-        && import is { Seen: null, Population: null }
+        && import is { Seen: null, Population: null, StatisticsAreGiven: null }
         && request is { Options: null, Convention: null };
 
     /// <summary>The options of a new session and the convention they were sent in; what decides the size may come from the arrays.</summary>

@@ -35,7 +35,7 @@ public sealed record LayerImport
     public bool StatisticsAreInitial { get; init; }
 
     /// <summary>
-    /// Whether the statistics stand for themselves, whatever the number of batches; null for yes where that number does not come along.
+    /// Whether the statistics stand for themselves, whatever the number of batches; null for yes where both come and that number does not.
     /// </summary>
     public bool? StatisticsAreGiven { get; init; }
 
@@ -89,7 +89,8 @@ public sealed record LayerImport
             {
                 Running = new RunningStatistics(running.Mean, running.Variance, running.BatchesTracked, isInitial: false)
                 {
-                    AreGiven = StatisticsAreGiven ?? BatchesTracked is null,
+                    // A mean alone leaves the initial variance, and the other way round.
+                    AreGiven = StatisticsAreGiven ?? (BatchesTracked is null && (layer.Running!.AreGiven || (Mean is not null && Variance is not null))),
                 },
             };
         }
@@ -128,6 +129,7 @@ public sealed record LayerImport
 
     private void RequireStatistics(LayerState layer)
     {
+        if (StatisticsAreGiven == true && !HasStatistics) throw Invalid("statistics_are_given goes with running_mean and running_var; send them too");
         if (layer.Running is null && (HasStatistics || BatchesTracked is not null))
         {
             throw Invalid($"{(Mean ?? Variance)?.Name ?? "num_batches_tracked"} was sent, but the session keeps no running statistics: " +

@@ -135,7 +135,22 @@ public sealed class StateTests(Service service) : IClassFixture<Service>
         Assert.True(resource["unbiased_running_var"].GetBoolean());
     }
 
+    /// <summary>Statistics from elsewhere hold nothing of the initial 0 and 1, even where nobody says how many batches made them.</summary>
     [Theory]
+    [InlineData("""{"moving_mean":[1],"moving_variance":[2]}""", true, 0)]
+    [InlineData("""{"running_mean":[1],"running_var":[2],"num_batches_tracked":0}""", false, 1)]
+    [InlineData("""{"moving_mean":[1]}""", false, 1)]
+    public async Task Imported_statistics_are_settled_unless_their_count_says_otherwise(string body, bool areGiven, double initialWeight)
+    {
+        var session = New();
+        var state = (await PutAsync(session, body)).Expect(201);
+        Assert.Equal(areGiven, state["statistics_are_given"].GetBoolean());
+        Assert.Equal(initialWeight, (await session.StatsAsync())["diagnostics"].GetProperty("initial_weight").GetDouble());
+        Same(state, (await PutAsync(New(), state.Text)).Expect(201));
+    }
+
+    [Theory]
+    [InlineData("""{"statistics_are_given":true}""", "invalid-option", "statistics_are_given goes with running_mean and running_var")]
     [InlineData("""{"options":{"num_features":3}}""", "shape-mismatch", "options.num_features must be 2, as in the session, got 3")]
     [InlineData("""{"options":{"kind":"batch_renorm"}}""", "invalid-option", "options.kind must be batch_norm, as in the session, got batch_renorm")]
     [InlineData("""{"options":{"channel_axis":-1}}""", "invalid-option", "options.channel_axis must be 1, as in the session, got -1")]

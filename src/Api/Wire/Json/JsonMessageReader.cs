@@ -93,7 +93,6 @@ internal static class JsonMessageReader
         try
         {
             var value = JsonSerializer.Deserialize(ref reader, type);
-            if (value is null && IsRequired(property)) throw new JsonException();
             // The serializer also takes names as C# has them, in any case, among blanks, and lists of them.
             if (value is Enum && !reader.ValueTextEquals(JsonSerializer.SerializeToUtf8Bytes(value, type).AsSpan()[1..^1])) throw new JsonException();
             return value;
