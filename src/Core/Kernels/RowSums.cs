@@ -16,6 +16,7 @@ internal readonly unsafe struct RowSums<TTerms, TResidence>(TTerms terms, RowSeg
     where TResidence : struct, IResidence
 {
     private const int Depth = 256;
+    private const int AheadElements = 1024;
 
     public void Run<TSingle, TDouble>(int item)
         where TSingle : struct, IVector<TSingle, float>
@@ -30,6 +31,7 @@ internal readonly unsafe struct RowSums<TTerms, TResidence>(TTerms terms, RowSeg
     {
         var (start, length, runs, stride) = segments.Locate(item);
         terms.MoveToRun(segments.RunStart(item));
+        var ahead = runs > 1 ? stride : AheadElements;
         var count = TVector.Count;
         var k = TVector.Broadcast(shift);
         var sum = default(PairSum);
@@ -44,9 +46,9 @@ internal readonly unsafe struct RowSums<TTerms, TResidence>(TTerms terms, RowSeg
                 depth += rounds;
                 for (; rounds > 0; rounds--, element += 4 * count)
                 {
-                    // The next run, while this one is summed.
+                    // The next run, while this one is summed; what comes next where there is no other.
                     for (var line = 0; TResidence.IsOutOfCache && line < 4 * count; line += IResidence.LineFloats)
-                        terms.ReadAhead<TResidence>(element + stride + line);
+                        terms.ReadAhead<TResidence>(element + ahead + line);
                     lanes0.Add(terms, element, k);
                     lanes1.Add(terms, element + count, k);
                     lanes2.Add(terms, element + (2 * count), k);
