@@ -1,6 +1,7 @@
 using System.ComponentModel.DataAnnotations;
 using System.Text.Json.Serialization;
 using BnService.Core;
+using BnService.Core.Layers;
 using BnService.Core.Statistics;
 using BnService.Core.Tensors;
 
@@ -76,19 +77,13 @@ internal static class MomentsMapping
     public static Moments ToMoments(this MomentsEntry entry, string name, int features)
     {
         if (entry.Count < 1) throw Invalid($"{name}.count must be a whole number of 1 or more, got {entry.Count}");
-        RequireFinite(entry.Mean, $"{name}.mean", features);
-        RequireFinite(entry.M2, $"{name}.m2", features);
-        if (Array.FindIndex(entry.M2, value => value < 0) is var negative and >= 0)
-            throw Invalid($"{name}.m2[{negative}] must be 0 or more, got {entry.M2[negative]:R}");
+        foreach (var (field, values) in new[] { ($"{name}.mean", entry.Mean), ($"{name}.m2", entry.M2) })
+        {
+            StateValues.RequireLength(field, values, features);
+            StateValues.RequireFinite(field, values);
+        }
+        StateValues.RequireNonNegative($"{name}.m2", entry.M2);
         return new Moments(entry.Count, entry.Mean, new double[features], entry.M2);
-    }
-
-    private static void RequireFinite(double[] values, string name, int features)
-    {
-        if (values.Length != features)
-            throw new LayerException(LayerError.ShapeMismatch, $"{name} must have {features} values, one per statistic, got {values.Length}");
-        if (Array.FindIndex(values, value => !double.IsFinite(value)) is var index and >= 0)
-            throw Invalid($"{name}[{index}] must be a finite number, got {values[index]:R}");
     }
 
     private static LayerException Invalid(string message) => new(LayerError.InvalidOption, message);

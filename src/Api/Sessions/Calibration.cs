@@ -91,8 +91,7 @@ internal sealed class Calibration(SessionCatalog catalog, ComputeSettings comput
 
     private static LayerException NonFinite(ReadOnlySpan<float> x)
     {
-        var index = 0;
-        while (index < x.Length && float.IsFinite(x[index])) index++;
+        var index = TrainStep.FirstNonFinite(x);
         return new LayerException(LayerError.NonFiniteInput,
             $"x must be finite, since it goes into the population statistics: element {index} is {(index < x.Length ? x[index] : float.NaN)}");
     }

@@ -62,7 +62,7 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
         try
         {
             var (step, committed) = layer.NormalizesWithBatch && !layer.MovesWithBatch
-                ? await ByItselfAsync(session, input, pass, y, check, cancellationToken)
+                ? ByItself(session, input, pass, y, check)
                 : await CommittedAsync(session, input, plan, layer, pass, y, check, cancellationToken);
             return new TrainStepResult(y, retain ? Retain(session, input, layer, step, bytes) : null,
                 layer.Options.Kind.HasMean ? step?.Moments.Mean ?? layer.Running!.Mean : null,
@@ -90,15 +90,14 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
     }
 
     // Kinds that normalize each sample by itself and keep no statistics: nothing is to be committed.
-    private static async Task<(StepStatistics? Step, SessionRecord State)> ByItselfAsync(
-        LayerSession session, BatchInput input, LayerPass pass, Tensor y, Action<long> check, CancellationToken cancellationToken)
+    private static (StepStatistics? Step, SessionRecord State) ByItself(
+        LayerSession session, BatchInput input, LayerPass pass, Tensor y, Action<long> check)
     {
         pass.RequireMask(input.Mask);
         var current = session.Current;
         check(current.Layer.Version);
         var step = pass.NormalizeAtOnce(input.X.Data, Residual(input), y.Data);
         RequireFinite(step, input.X, current.Layer.Options);
-        await Task.CompletedTask.WaitAsync(cancellationToken);
         return (step, current);
     }
 
@@ -137,10 +136,17 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
         return retainedStep.Id;
     }
 
-    private static LayerException NonFinite(ReadOnlySpan<float> x, StepStatistics step)
+    /// <summary>Index of the first element that is not finite; the length where all are.</summary>
+    internal static int FirstNonFinite(ReadOnlySpan<float> x)
     {
         var index = 0;
         while (index < x.Length && float.IsFinite(x[index])) index++;
+        return index;
+    }
+
+    private static LayerException NonFinite(ReadOnlySpan<float> x, StepStatistics step)
+    {
+        var index = FirstNonFinite(x);
         if (index == x.Length) return new LayerException(LayerError.NonFiniteInput, $"x has statistics that are not finite ({step.Moments.Count} values each)");
         return new LayerException(LayerError.NonFiniteInput,
             $"x must be finite, since it moves the running statistics for ever: element {index} is {x[index]}; " +

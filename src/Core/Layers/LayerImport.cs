@@ -1,4 +1,3 @@
-using System.Globalization;
 using BnService.Core.Normalizers;
 using BnService.Core.Statistics;
 
@@ -137,8 +136,8 @@ public sealed record LayerImport
         }
         RequireValues(Mean, layer);
         RequireValues(Variance, layer);
-        if (Variance is not null) RequireNonNegative(Variance.Name, Variance.Values);
-        if (Mean is not null && Variance is not null) RequireLength(Variance, Mean.Values.Length);
+        if (Variance is not null) StateValues.RequireNonNegative(Variance.Name, Variance.Values);
+        if (Mean is not null && Variance is not null) StateValues.RequireLength(Variance.Name, Variance.Values, Mean.Values.Length);
     }
 
     private static void RequireParameter(NamedValues? values, double[]? current, LayerState layer)
@@ -155,8 +154,9 @@ public sealed record LayerImport
     {
         if (values is null) return;
         // Where nothing has decided the number of positions yet, the values do.
-        if (layer.FeaturesAreFixed || values.Values.Length == 0 || values.Values.Length % layer.Options.NumFeatures != 0) RequireLength(values, layer.Features);
-        RequireFinite(values.Name, values.Values);
+        if (layer.FeaturesAreFixed || values.Values.Length == 0 || values.Values.Length % layer.Options.NumFeatures != 0)
+            StateValues.RequireLength(values.Name, values.Values, layer.Features);
+        StateValues.RequireFinite(values.Name, values.Values);
     }
 
     private void RequireOptimizer(LayerState state)
@@ -174,22 +174,22 @@ public sealed record LayerImport
     {
         // sgd without momentum has no buffer, and never a second one.
         var isSgd = optimizer == Layers.Optimizer.Sgd;
-        if (!isSgd || moments.First.Length > 0) RequireLength(new($"{name}.first", moments.First), features);
-        RequireLength(new($"{name}.second", moments.Second), isSgd ? 0 : features);
-        RequireFinite($"{name}.first", moments.First);
-        RequireFinite($"{name}.second", moments.Second);
-        RequireNonNegative($"{name}.second", moments.Second);
+        if (!isSgd || moments.First.Length > 0) StateValues.RequireLength($"{name}.first", moments.First, features);
+        StateValues.RequireLength($"{name}.second", moments.Second, isSgd ? 0 : features);
+        StateValues.RequireFinite($"{name}.first", moments.First);
+        StateValues.RequireFinite($"{name}.second", moments.Second);
+        StateValues.RequireNonNegative($"{name}.second", moments.Second);
     }
 
     private void RequireLastBatch(LayerState state)
     {
         if (!SetsLastBatch || LastBatch is not { } last) return;
         if (last.Count < 1) throw Invalid($"last_batch.count must be 1 or more, got {last.Count}");
-        RequireLength(new("last_batch.mean", last.Mean), state.Features);
-        RequireLength(new("last_batch.var", last.Variance), state.Features);
-        RequireFinite("last_batch.mean", last.Mean);
-        RequireFinite("last_batch.var", last.Variance);
-        RequireNonNegative("last_batch.var", last.Variance);
+        StateValues.RequireLength("last_batch.mean", last.Mean, state.Features);
+        StateValues.RequireLength("last_batch.var", last.Variance, state.Features);
+        StateValues.RequireFinite("last_batch.mean", last.Mean);
+        StateValues.RequireFinite("last_batch.var", last.Variance);
+        StateValues.RequireNonNegative("last_batch.var", last.Variance);
     }
 
     private static void RequireUnion(PopulationEstimate? union, string name, LayerState state)
@@ -202,29 +202,10 @@ public sealed record LayerImport
         if (union.Batches is < 1 or > MostCounted) throw Invalid($"{name}.batches must be from 1 to {MostCounted}, got {union.Batches}");
         foreach (var (field, values) in new[] { ("mean", moments.Mean), ("mean_residual", moments.MeanResidual), ("m2", moments.M2) })
         {
-            RequireLength(new($"{name}.{field}", values), state.Features);
-            RequireFinite($"{name}.{field}", values);
+            StateValues.RequireLength($"{name}.{field}", values, state.Features);
+            StateValues.RequireFinite($"{name}.{field}", values);
         }
-        RequireNonNegative($"{name}.m2", moments.M2);
-    }
-
-    private static void RequireLength(NamedValues values, int length)
-    {
-        if (values.Values.Length == length) return;
-        throw new LayerException(LayerError.ShapeMismatch,
-            $"{values.Name} must have {length} values{(length == 0 ? "" : ", one per statistic")}, got {values.Values.Length}");
-    }
-
-    private static void RequireFinite(string name, double[] values)
-    {
-        if (Array.FindIndex(values, value => !double.IsFinite(value)) is var index and >= 0)
-            throw Invalid(string.Create(CultureInfo.InvariantCulture, $"{name}[{index}] must be a finite number, got {values[index]:R}"));
-    }
-
-    private static void RequireNonNegative(string name, double[] values)
-    {
-        if (Array.FindIndex(values, value => value < 0) is var index and >= 0)
-            throw Invalid(string.Create(CultureInfo.InvariantCulture, $"{name}[{index}] must be 0 or more, got {values[index]:R}"));
+        StateValues.RequireNonNegative($"{name}.m2", moments.M2);
     }
 
     private static LayerException Invalid(string message) => new(LayerError.InvalidOption, message);

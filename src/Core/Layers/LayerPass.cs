@@ -23,7 +23,7 @@ public sealed class LayerPass(LayerState layer, Shape shape, ComputeSettings com
         if (!_options.Kind.IsOverBatch)
         {
             plan.RequireVariance(shape);
-            return new([new BatchPart(plan, 0, 0, shape[0], Forward.BatchMoments(plan, x, compute), false, null)], null);
+            return AsOnePart(plan, Forward.BatchMoments(plan, x, compute));
         }
         var parts = new List<BatchPart>();
         foreach (var (first, samples) in GhostBatches()) parts.Add(Part(plan, x, first, samples, mask));
@@ -68,7 +68,7 @@ public sealed class LayerPass(LayerState layer, Shape shape, ComputeSettings com
         var plan = NormalizationPlan.ForBatch(shape, _options);
         plan.RequireVariance(shape);
         var moments = Forward.Train(plan, x, new(layer.Gamma, layer.Beta, _options.Eps, _options.Activation), y, compute, residual);
-        return new([new BatchPart(plan, 0, 0, shape[0], moments, false, null)], null);
+        return AsOnePart(plan, moments);
     }
 
     /// <summary>The gradients of a batch.</summary>
@@ -134,6 +134,8 @@ public sealed class LayerPass(LayerState layer, Shape shape, ComputeSettings com
                 compute, residual.IsEmpty ? [] : residual.Slice(start, length));
         }
     }
+
+    private StepStatistics AsOnePart(NormalizationPlan plan, Moments moments) => new([new BatchPart(plan, 0, 0, shape[0], moments, false, null)], null);
 
     private AffineMap RunningMap() => AffineMap.Of(layer.Running!, layer.Gamma, layer.Beta, _options.Eps);
 

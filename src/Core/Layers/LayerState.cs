@@ -163,8 +163,7 @@ public sealed partial record LayerState
             throw new LayerException(LayerError.InvalidOption, "running statistics need a session with track_running_stats true");
         RequireFinite(mean, "running_mean");
         RequireFinite(variance, "running_var");
-        if (variance is not null && Array.FindIndex(variance, v => v < 0) is var negative and >= 0)
-            throw new LayerException(LayerError.InvalidOption, $"running_var[{negative}] must be 0 or more, got {variance[negative]:R}");
+        if (variance is not null) StateValues.RequireNonNegative("running_var", variance);
         if (batchesTracked < 0)
             throw new LayerException(LayerError.InvalidOption, $"num_batches_tracked must be 0 or more, got {batchesTracked}");
         if (mean is null && variance is null && batchesTracked is null) return this;
@@ -224,15 +223,10 @@ public sealed partial record LayerState
     {
         if (values is null) return;
         RequireLength(values, name);
-        if (Array.FindIndex(values, v => !double.IsFinite(v)) is var index and >= 0)
-            throw new LayerException(LayerError.InvalidOption, $"{name}[{index}] must be a finite number, got {values[index]:R}");
+        StateValues.RequireFinite(name, values);
     }
 
-    private void RequireLength(double[] values, string name)
-    {
-        if (values.Length != Features)
-            throw new LayerException(LayerError.ShapeMismatch, $"{name} must have {Features} values, one per statistic, got {values.Length}");
-    }
+    private void RequireLength(double[] values, string name) => StateValues.RequireLength(name, values, Features);
 
     private static void RequireFiniteUpdate(double[] values, string name)
     {

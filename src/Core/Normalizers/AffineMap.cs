@@ -1,6 +1,4 @@
-using System.Runtime.CompilerServices;
 using BnService.Core.Kernels;
-using BnService.Core.Simd;
 using BnService.Core.Statistics;
 
 namespace BnService.Core.Normalizers;
@@ -9,7 +7,7 @@ namespace BnService.Core.Normalizers;
 /// The affine map per channel that normalization comes to once the statistics are known: y = (x − center)·scale + offset,
 /// with center = (float)μ, scale = γ·s, s = 1/√(σ² + ε) and offset = β − (μ − center)·scale, prepared in double.
 /// </summary>
-public sealed unsafe class AffineMap : IDisposable
+public sealed class AffineMap : IDisposable
 {
     private AffineMap(int channels) => Constants = new ChannelConstants(channels, MapTarget.KindsOf(splitsScale: false));
 
@@ -40,9 +38,6 @@ public sealed unsafe class AffineMap : IDisposable
     /// <inheritdoc/>
     public void Dispose() => Constants.Dispose();
 
-    /// <summary>A map whose channels are set later.</summary>
-    internal static AffineMap Unset(int channels) => new(channels);
-
     private static AffineMap Of(
         double[] mean, double[]? residual, double[] variance, double perValue, double[]? gamma, double[]? beta, double eps)
     {
@@ -50,28 +45,7 @@ public sealed unsafe class AffineMap : IDisposable
         if (mean.Length > 0 && ((gamma ?? mean).Length != mean.Length || (beta ?? mean).Length != mean.Length))
             throw new ArgumentException($"expected gamma and beta of {mean.Length} channels, got {gamma?.Length} and {beta?.Length}");
         var map = new AffineMap(mean.Length);
-        fixed (double* means = mean, residuals = residual, variances = variance, gammas = gamma, betas = beta)
-            VectorWidths.Run(VectorWidths.Widest, new SetAll(map, means, residuals, variances, perValue, gammas, betas, eps), 0);
+        if (mean.Length > 0) MapsOfStatistics.Set(mean, residual, variance, perValue, 0, new(map.Constants, gamma, beta, eps, mean.Length), mean.Length);
         return map;
-    }
-
-    private readonly struct SetAll(
-        AffineMap map, double* mean, double* residual, double* variance, double perValue, double* gamma, double* beta, double eps) : IKernel
-    {
-        public void Run<TSingle, TDouble>(int item)
-            where TSingle : struct, IVector<TSingle, float>
-            where TDouble : struct, IVector<TDouble, double>
-        {
-            var c = 0;
-            for (; map.Constants.Channels - c >= TDouble.Count; c += TDouble.Count) Set<TDouble>(c);
-            for (; c < map.Constants.Channels; c++) Set<Lanes1<double>>(c);
-        }
-
-        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-        private void Set<TVector>(int c)
-            where TVector : struct, IVector<TVector, double> =>
-            MapTarget.Set(
-                map.Constants, c, TVector.Load(mean + c), Lanes.LoadOr<TVector>(residual, c, 0), TVector.Load(variance + c) * TVector.Broadcast(perValue),
-                Lanes.LoadOr<TVector>(gamma, c, 1), Lanes.LoadOr<TVector>(beta, c, 0), eps, splitsScale: false);
     }
 }

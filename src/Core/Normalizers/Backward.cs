@@ -106,7 +106,7 @@ public static unsafe class Backward
         Forward.RequireParameters(plan, gamma?.Length, nameof(gamma));
         if (plan.Elements == 0) return;
         using var constants = new ChannelConstants(plan.Statistics, MapTarget.KindsOf(splitsScale: false));
-        MapsOfMoments.Set(batch, 0, 1, new(constants, gamma, null, eps, plan.Parameters), plan.Statistics);
+        MapsOfStatistics.Set(batch, 0, 1, new(constants, gamma, null, eps, plan.Parameters), plan.Statistics);
         fixed (float* gradient = dy, destination = dx)
             ElementwisePass.Run(new ScaledGradient(gradient, destination), plan.View, constants, compute);
     }

@@ -57,7 +57,7 @@ internal readonly unsafe struct BackwardPass(
     private ParameterGradients GradientsByPosition()
     {
         using var maps = new ChannelConstants(plan.View.Channels, MapTarget.KindsOf(splitsScale: false));
-        MapsOfMoments.Set(batch, 0, 1, new(maps, null, null, eps, plan.View.Channels), plan.View.Channels);
+        MapsOfStatistics.Set(batch, 0, 1, new(maps, null, null, eps, plan.View.Channels), plan.View.Channels);
         var gradients = ParameterGradients.OfLength(plan.Parameters);
         var terms = new NormalizedGradientTerms(
             x, dy, maps.Row<double>(MapTarget.Center), maps.Row<double>(MapTarget.Scale), maps.Row<double>(MapTarget.Offset));

@@ -35,7 +35,7 @@ internal readonly unsafe struct ForwardPass(
             using var constants = new ChannelConstants(plan.View.Channels, MapTarget.KindsOf(splitsScale: true));
             using var parameters = new PositionParameters(gamma, beta);
             if (parameters.NeedDouble) constants.RequireDouble();
-            MapsOfMoments.Set(moments, 0, 1, PositionTarget(constants), plan.View.Channels);
+            MapsOfStatistics.Set(moments, 0, 1, PositionTarget(constants), plan.View.Channels);
             ElementwisePass.Run(PositionOperator<TRule>(parameters), plan.View, constants, compute);
         }
         else Slices.Run(plan, new AppliedSlice<TRule>(this, moments), compute);
@@ -82,7 +82,7 @@ internal readonly unsafe struct ForwardPass(
         public void Run(int start, ChannelView view, int statistic, ComputeSettings compute)
         {
             using var constants = new ChannelConstants(view.Channels, MapTarget.KindsOf(splitsScale: false));
-            MapsOfMoments.Set(moments, statistic, pass.ChannelsPerStatistic, pass.Target(constants), view.Channels);
+            MapsOfStatistics.Set(moments, statistic, pass.ChannelsPerStatistic, pass.Target(constants), view.Channels);
             ElementwisePass.Run(pass.Operator<TRule>(start), view, constants, compute);
         }
     }

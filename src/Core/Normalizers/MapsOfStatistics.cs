@@ -5,7 +5,7 @@ using BnService.Core.Statistics;
 namespace BnService.Core.Normalizers;
 
 /// <summary>Makes the affine maps of channels from statistics that are known already.</summary>
-internal static unsafe class MapsOfMoments
+internal static unsafe class MapsOfStatistics
 {
     /// <param name="moments">The statistics.</param>
     /// <param name="offset">The place of the first channel's statistic.</param>
@@ -14,8 +14,24 @@ internal static unsafe class MapsOfMoments
     /// <param name="channels">Number of channels.</param>
     public static void Set(Moments moments, int offset, int channelsPerStatistic, MapTarget target, int channels)
     {
-        if (channelsPerStatistic == 1) VectorWidths.Run(VectorWidths.Widest, new PerChannel(moments, offset, target, channels), 0);
+        if (channelsPerStatistic == 1) Set(moments.Mean, moments.MeanResidual, moments.M2, 1.0 / Math.Max(moments.Count, 1), offset, target, channels);
         else PerGroup(moments, offset, channelsPerStatistic, target, channels);
+    }
+
+    /// <param name="mean">Mean of each channel.</param>
+    /// <param name="residual">What rounding the means left over; null for nothing.</param>
+    /// <param name="variance">Variance of each channel, or what it is with <paramref name="perValue"/>.</param>
+    /// <param name="perValue">What <paramref name="variance"/> is multiplied by.</param>
+    /// <param name="offset">The place of the first channel's statistic.</param>
+    /// <param name="target">Where the maps go.</param>
+    /// <param name="channels">Number of channels.</param>
+    public static void Set(double[] mean, double[]? residual, double[] variance, double perValue, int offset, MapTarget target, int channels)
+    {
+        fixed (double* means = mean, residuals = residual, variances = variance)
+        {
+            VectorWidths.Run(VectorWidths.Widest,
+                new PerChannel(means + offset, residuals is null ? null : residuals + offset, variances + offset, perValue, target, channels), 0);
+        }
     }
 
     private static void PerGroup(Moments moments, int offset, int channelsPerStatistic, MapTarget target, int channels)
@@ -30,10 +46,8 @@ internal static unsafe class MapsOfMoments
         }
     }
 
-    private readonly struct PerChannel(Moments moments, int offset, MapTarget target, int channels) : IKernel
+    private readonly struct PerChannel(double* mean, double* residual, double* variance, double perValue, MapTarget target, int channels) : IKernel
     {
-        private readonly double _perValue = 1.0 / Math.Max(moments.Count, 1);
-
         public void Run<TSingle, TDouble>(int item)
             where TSingle : struct, IVector<TSingle, float>
             where TDouble : struct, IVector<TDouble, double>
@@ -54,12 +68,9 @@ internal static unsafe class MapsOfMoments
             where TVector : struct, IVector<TVector, double>
         {
             var (gamma, beta) = target.Parameters<TVector>(c);
-            fixed (double* means = moments.Mean, residuals = moments.MeanResidual, m2s = moments.M2)
-            {
-                MapTarget.Set(
-                    target.Constants!, c, TVector.Load(means + offset + c), TVector.Load(residuals + offset + c),
-                    TVector.Load(m2s + offset + c) * TVector.Broadcast(_perValue), gamma, beta, target.Eps, target.SplitsScale);
-            }
+            MapTarget.Set(
+                target.Constants!, c, TVector.Load(mean + c), Lanes.LoadOr<TVector>(residual, c, 0),
+                TVector.Load(variance + c) * TVector.Broadcast(perValue), gamma, beta, target.Eps, target.SplitsScale);
         }
     }
 }
