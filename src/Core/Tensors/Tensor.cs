@@ -24,6 +24,9 @@ public sealed class Tensor : IDisposable
     /// <exception cref="ObjectDisposedException">The tensor was disposed.</exception>
     public Span<float> Data => _buffer.Span<float>(Shape.Count);
 
+    /// <summary>The first element; the memory does not move.</summary>
+    internal unsafe float* Pointer => (float*)_buffer.Pointer;
+
     /// <summary>Bytes of memory that the tensor holds, which is more than its elements need.</summary>
     public long AllocatedBytes => _buffer.Length;
 
