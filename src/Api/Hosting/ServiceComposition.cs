@@ -50,6 +50,7 @@ internal static class ServiceComposition
         app.UseStatusCodePages(ProblemAnswers.WriteStatusAsync);
         app.UseRouting();
         app.UseRouteMetering();
+        app.Use(Negotiation.DecideAsync);
         app.MapService();
         app.MapServiceDocument();
     }

@@ -39,18 +39,25 @@ public sealed class LayerPass(LayerState layer, Shape shape, ComputeSettings com
     /// <summary>Whether one set of moments over the whole batch, without a mask, is all that its statistics are.</summary>
     public bool GathersWhole => _options.Kind.IsOverBatch && (_options.GhostBatchSize is not { } _ || GhostBatches().First().Samples == shape[0]);
 
-    /// <summary>y of a batch a stretch at a time; null where statistics per sample normalize it.</summary>
-    /// <param name="statistics">The batch's own statistics; null for the running ones.</param>
-    public LayerOutput? Output(StepStatistics? statistics)
+    /// <summary>y of a batch a stretch at a time, with its own statistics or with the running ones.</summary>
+    /// <param name="statistics">The batch's statistics; null for the running ones.</param>
+    public LayerOutput Output(StepStatistics? statistics)
     {
-        if (statistics is null)
-            return new([(0, new(NormalizationPlan.ForRunningStatistics(shape, _options), RunningMap(), _options.Activation, compute))]);
-        if (!_options.Kind.IsOverBatch) return null;
-        return new([.. statistics.Parts.Select(part =>
+        var plan = NormalizationPlan.ForRunningStatistics(shape, _options);
+        if (statistics is null) return new KnownOutput([(0, new(plan, RunningMap(), _options.Activation, compute))]);
+        return new KnownOutput([.. statistics.Parts.Select(part =>
         {
             var (gamma, beta, eps, activation) = Parameters(part);
             return (part.Start, new ForwardStretches(part.Plan, AffineMap.Of(part.Moments, gamma, beta, eps), activation, compute));
         })]);
+    }
+
+    /// <summary>y of a batch whose samples or rows are each normalized by themselves, some of them at a time; for kinds that do that.</summary>
+    /// <exception cref="LayerException"><see cref="LayerError.BatchTooSmall"/>.</exception>
+    public LayerOutput OutputBySample()
+    {
+        NormalizationPlan.ForBatch(shape, _options).RequireVariance(shape);
+        return new SampleOutput(layer, _options.NormalizedShape is { } row ? [.. row] : [.. shape.Dimensions.Skip(1)], compute);
     }
 
     /// <summary>y of a batch, with its own statistics or with the running ones.</summary>

@@ -1,7 +1,7 @@
 namespace BnService.Core.Tensors;
 
 /// <summary>A float32 tensor, row-major, in pooled memory. One owner disposes it.</summary>
-public sealed class Tensor : IDisposable
+public sealed class Tensor : TensorSource
 {
     private readonly NativeBuffer _buffer;
 
@@ -17,8 +17,8 @@ public sealed class Tensor : IDisposable
         _buffer = buffer;
     }
 
-    /// <summary>The dimensions.</summary>
-    public Shape Shape { get; }
+    /// <inheritdoc/>
+    public override Shape Shape { get; }
 
     /// <summary>The elements in row-major order.</summary>
     /// <exception cref="ObjectDisposedException">The tensor was disposed.</exception>
@@ -38,5 +38,8 @@ public sealed class Tensor : IDisposable
     }
 
     /// <inheritdoc/>
-    public void Dispose() => _buffer.Dispose();
+    public override void CopyTo(int start, Span<float> values) => Data.Slice(start, values.Length).CopyTo(values);
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing) => _buffer.Dispose();
 }

@@ -25,24 +25,68 @@ internal static class JsonMessageReader
         var message = contract.CreateObject!();
         try
         {
+            RequireAll(contract, ReadInto(message, body, contract), "");
+            return message;
+        }
+        catch
+        {
+            (message as IDisposable)?.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Reads some of a message's fields; others may come from elsewhere.</summary>
+    /// <param name="message">Receives them.</param>
+    /// <param name="body">A JSON object, UTF-8.</param>
+    /// <param name="contract">Metadata of the message's type.</param>
+    /// <returns>The names of the fields that were there.</returns>
+    /// <exception cref="ProblemException">Not JSON, an unknown or repeated field, or a value of the wrong type.</exception>
+    public static HashSet<string> ReadInto<T>(T message, ReadOnlySpan<byte> body, JsonTypeInfo<T> contract)
+        where T : class
+    {
+        try
+        {
             var reader = new Utf8JsonReader(body, Strict);
             if (!reader.Read() || reader.TokenType != JsonTokenType.StartObject)
                 throw new ProblemException(ProblemCode.MalformedBody, $"the body must be a JSON object, got {JsonToken.Describe(ref reader)}");
-            Fill(ref reader, message, contract, "", body.Length);
+            var seen = Fill(ref reader, message, contract, "", body.Length);
             if (reader.Read()) throw new ProblemException(ProblemCode.MalformedBody, "the body goes on after its JSON object");
-            return message;
+            return seen;
         }
-        catch (Exception exception)
+        catch (Exception exception) when (exception is JsonException or InvalidOperationException { Source: "System.Text.Json.Rethrowable" })
         {
-            (message as IDisposable)?.Dispose();
             // The reader finds an escape of an unpaired surrogate only when the text is compared with another.
-            if (exception is not (JsonException or InvalidOperationException { Source: "System.Text.Json.Rethrowable" })) throw;
             throw new ProblemException(ProblemCode.MalformedBody, $"the body is not well-formed JSON: {exception.Message}");
         }
     }
 
+    /// <summary>Requires the fields that a message cannot do without.</summary>
+    /// <param name="contract">Metadata of the message's type.</param>
+    /// <param name="seen">The names of the fields that were there.</param>
+    /// <param name="path">Where the object lies, with a dot behind.</param>
+    /// <exception cref="ProblemException">One is missing.</exception>
+    public static void RequireAll(JsonTypeInfo contract, HashSet<string> seen, string path)
+    {
+        if (contract.Properties.FirstOrDefault(property => IsRequired(property) && !seen.Contains(property.Name)) is { } missing)
+        {
+            throw new ProblemException(missing.PropertyType == typeof(Tensor) ? ProblemCode.MalformedBody : ProblemCode.InvalidOption,
+                $"{path}{missing.Name} is missing; it must be {Expectation(missing)}");
+        }
+    }
+
+    /// <summary>A field of a message.</summary>
+    /// <param name="contract">Metadata of the message's type.</param>
+    /// <param name="name">The field's name.</param>
+    /// <param name="path">Where the object lies, with a dot behind.</param>
+    /// <exception cref="ProblemException">There is none of that name; the message lists all.</exception>
+    public static JsonPropertyInfo Find(JsonTypeInfo contract, string name, string path) =>
+        contract.Properties.FirstOrDefault(property => property.Name == name && property.Set is not null)
+        ?? throw new ProblemException(ProblemCode.InvalidOption,
+            $"'{path}{(name.Length <= 64 ? name : name[..64] + "…")}' is not a field of this call; allowed: " +
+            string.Join(", ", contract.Properties.Where(property => property.Set is not null).Select(property => path + property.Name)));
+
     // Fills an object of the contract from the JSON object that the reader stands on; path is where it lies, with a dot behind.
-    private static void Fill(ref Utf8JsonReader reader, object message, JsonTypeInfo contract, string path, int bodyLength)
+    private static HashSet<string> Fill(ref Utf8JsonReader reader, object message, JsonTypeInfo contract, string path, int bodyLength)
     {
         var seen = new HashSet<string>();
         while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
@@ -53,11 +97,7 @@ internal static class JsonMessageReader
             reader.Read();
             property.Set!(message, ReadValue(ref reader, property, path + name, bodyLength));
         }
-        if (contract.Properties.FirstOrDefault(property => IsRequired(property) && !seen.Contains(property.Name)) is { } missing)
-        {
-            throw new ProblemException(missing.PropertyType == typeof(Tensor) ? ProblemCode.MalformedBody : ProblemCode.InvalidOption,
-                $"{path}{missing.Name} is missing; it must be {Expectation(missing)}");
-        }
+        return seen;
     }
 
     private static object? ReadValue(ref Utf8JsonReader reader, JsonPropertyInfo property, string path, int bodyLength)
@@ -72,7 +112,7 @@ internal static class JsonMessageReader
             var inner = type.CreateObject!();
             try
             {
-                Fill(ref reader, inner, type, $"{path}.", bodyLength);
+                RequireAll(type, Fill(ref reader, inner, type, $"{path}.", bodyLength), $"{path}.");
             }
             catch
             {
@@ -119,14 +159,16 @@ internal static class JsonMessageReader
             if (reader.TokenType != JsonTokenType.StartObject)
                 throw new ProblemException(ProblemCode.InvalidOption, $"{path}[{items.Count}] must be an object, got {JsonToken.Describe(ref reader)}");
             items.Add(item.CreateObject!());
-            Fill(ref reader, items[^1], item, $"{path}[{items.Count - 1}].", bodyLength);
+            var entry = $"{path}[{items.Count - 1}].";
+            RequireAll(item, Fill(ref reader, items[^1], item, entry, bodyLength), entry);
         }
         var array = Array.CreateInstance(item.Type, items.Count);
         ((System.Collections.ICollection)items).CopyTo(array, 0);
         return array;
     }
 
-    private static string Expectation(JsonPropertyInfo property)
+    /// <summary>What a field may be, for messages.</summary>
+    public static string Expectation(JsonPropertyInfo property)
     {
         var type = Nullable.GetUnderlyingType(property.PropertyType) ?? property.PropertyType;
         var orNull = AcceptsNull(property) ? ", or null" : "";
@@ -162,12 +204,6 @@ internal static class JsonMessageReader
             throw new ProblemException(ProblemCode.MalformedBody, "a field's name is not valid Unicode");
         }
     }
-
-    private static JsonPropertyInfo Find(JsonTypeInfo contract, string name, string path) =>
-        contract.Properties.FirstOrDefault(property => property.Name == name && property.Set is not null)
-        ?? throw new ProblemException(ProblemCode.InvalidOption,
-            $"'{path}{(name.Length <= 64 ? name : name[..64] + "…")}' is not a field of this call; allowed: " +
-            string.Join(", ", contract.Properties.Where(property => property.Set is not null).Select(property => path + property.Name)));
 
     private static bool AcceptsNull(JsonPropertyInfo property) => property.IsSetNullable && !IsRequired(property)
         && property.AttributeProvider?.IsDefined(typeof(NullIsAbsentAttribute), inherit: true) != true;

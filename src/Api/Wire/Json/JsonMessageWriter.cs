@@ -15,6 +15,7 @@ internal static class JsonMessageWriter
 {
     // What is written before the client is given the chance to take it: bounds the memory of an answer of any size.
     private const int FlushBytes = 32 << 10;
+    private const int ChunkElements = 1024;
 
     /// <summary>Writes one object.</summary>
     /// <param name="output">Where to.</param>
@@ -32,7 +33,7 @@ internal static class JsonMessageWriter
             var value = property.Get(message);
             if (value is null && IsLeftOutWhenNull(property)) continue;
             json.WritePropertyName(property.Name);
-            if (value is Tensor tensor) await WriteTensorAsync(json, output, tensor, cancellationToken);
+            if (value is TensorSource tensor) await WriteTensorAsync(json, output, tensor, cancellationToken);
             else JsonSerializer.Serialize(json, value, contract.Options.GetTypeInfo(property.PropertyType));
         }
         json.WriteEndObject();
@@ -40,8 +41,9 @@ internal static class JsonMessageWriter
         await output.FlushAsync(cancellationToken);
     }
 
-    private static async ValueTask WriteTensorAsync(Utf8JsonWriter json, PipeWriter output, Tensor tensor, CancellationToken cancellationToken)
+    private static async ValueTask WriteTensorAsync(Utf8JsonWriter json, PipeWriter output, TensorSource tensor, CancellationToken cancellationToken)
     {
+        using var chunk = NativeBuffer.Rent(ChunkElements * sizeof(float));
         json.WriteStartObject();
         json.WriteStartArray("shape"u8);
         foreach (var dimension in tensor.Shape.Dimensions) json.WriteNumberValue(dimension);
@@ -49,7 +51,9 @@ internal static class JsonMessageWriter
         json.WriteStartArray("data"u8);
         for (var written = 0; written < tensor.Shape.Count;)
         {
-            written = WriteElements(json, tensor.Data, written);
+            var count = Math.Min(ChunkElements, tensor.Shape.Count - written);
+            tensor.CopyTo(written, chunk.Span<float>(count));
+            written += WriteElements(json, chunk.Span<float>(count), 0);
             json.Flush();
             var flushed = await output.FlushAsync(cancellationToken);
             if (flushed.IsCompleted || flushed.IsCanceled) throw new OperationCanceledException("the client no longer reads the answer");
