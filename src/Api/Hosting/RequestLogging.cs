@@ -17,11 +17,14 @@ internal static partial class RequestLogging
     /// <summary>Makes Serilog the only logger, configured from the section <c>Serilog</c> and <c>Telemetry:LogFormat</c>.</summary>
     public static void AddStructuredLogging(this WebApplicationBuilder builder)
     {
-        var logger = new LoggerConfiguration().ReadFrom.Configuration(builder.Configuration).Enrich.FromLogContext();
-        var sink = WritesJson(builder.Configuration)
-            ? logger.WriteTo.Console(new JsonFormatter(renderMessage: true))
-            : logger.WriteTo.Console(outputTemplate: TextTemplate, formatProvider: CultureInfo.InvariantCulture);
-        builder.Logging.ClearProviders().AddSerilog(sink.CreateLogger(), dispose: true);
+        // What is logged is decided here, how it is written behind the background.
+        var console = new LoggerConfiguration().MinimumLevel.Verbose();
+        console = WritesJson(builder.Configuration)
+            ? console.WriteTo.Console(new JsonFormatter(renderMessage: true))
+            : console.WriteTo.Console(outputTemplate: TextTemplate, formatProvider: CultureInfo.InvariantCulture);
+        var logger = new LoggerConfiguration().ReadFrom.Configuration(builder.Configuration).Enrich.FromLogContext()
+            .WriteTo.Sink(new BackgroundSink(console.CreateLogger()));
+        builder.Logging.ClearProviders().AddSerilog(logger.CreateLogger(), dispose: true);
     }
 
     /// <summary>Logs one event per request when its answer has been sent.</summary>
