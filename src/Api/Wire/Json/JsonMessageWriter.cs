@@ -13,8 +13,8 @@ namespace BnService.Api.Wire.Json;
 /// </summary>
 internal static class JsonMessageWriter
 {
-    // What is written before the client is given the chance to take it: bounds the memory of an answer of any size.
-    private const int FlushBytes = 32 << 10;
+    // What is written before the client is given the chance to take it, at most 70 KB: bounds the memory of an answer of any size.
+    private const int FlushElements = 4096;
 
     /// <summary>Writes one object.</summary>
     /// <param name="output">Where to.</param>
@@ -47,27 +47,16 @@ internal static class JsonMessageWriter
         foreach (var dimension in tensor.Shape.Dimensions) json.WriteNumberValue(dimension);
         json.WriteEndArray();
         json.WriteStartArray("data"u8);
-        for (var written = 0; written < tensor.Shape.Count;)
+        // Elements go past the writer, whose own bytes must be out before.
+        json.Flush();
+        for (var written = 0; written < tensor.Shape.Count; written += FlushElements)
         {
-            written = WriteElements(json, tensor.Data, written);
-            json.Flush();
+            JsonElements.Write<float>(output, tensor.Data[written..Math.Min(written + FlushElements, tensor.Shape.Count)], isFirst: written == 0);
             var flushed = await output.FlushAsync(cancellationToken);
             if (flushed.IsCompleted || flushed.IsCanceled) throw new OperationCanceledException("the client no longer reads the answer");
         }
         json.WriteEndArray();
         json.WriteEndObject();
-    }
-
-    private static int WriteElements(Utf8JsonWriter json, ReadOnlySpan<float> elements, int from)
-    {
-        var index = from;
-        for (; index < elements.Length && json.BytesPending < FlushBytes; index++)
-        {
-            var element = elements[index];
-            if (float.IsFinite(element)) json.WriteNumberValue(element);
-            else json.WriteStringValue(float.IsNaN(element) ? "NaN"u8 : element > 0 ? "Infinity"u8 : "-Infinity"u8);
-        }
-        return index;
     }
 
     private static bool IsLeftOutWhenNull(JsonPropertyInfo property) =>
