@@ -20,7 +20,6 @@ internal static class ShortestFloat
     private const int LargestPower = 45;
     private const int MostDigits = 9;
     private const ulong Zeros = 0x3030_3030_3030_3030;
-    private const ulong PointZeros = 0x3030_3030_3030_2E30; // 0.000000
 
     // 10^k · 2^-⌊log2 10^k⌋ · 2^63, rounded up.
     private static readonly ulong[] Powers = [.. Enumerable.Range(SmallestPower, LargestPower - SmallestPower + 1).Select(Power)];
@@ -65,25 +64,28 @@ internal static class ShortestFloat
         var isOdd = c & 1;
         vl += isOdd;
         vr -= isOdd;
+        // Which candidate it is is as good as random: conditions are numbers here, 0 or 1, and nothing branches.
         var s = v / 4;
-        if (s >= 10)
-        {
-            var tens = s / 10;
-            var (below, above) = (vl <= 40 * tens, (40 * tens) + 40 <= vr);
-            if (below != above) return (tens + (above ? 1u : 0), k + 1);
-        }
-        var (isLower, isUpper) = (vl <= 4 * s, (4 * s) + 4 <= vr);
-        if (isLower != isUpper) return (s + (isUpper ? 1u : 0), k);
-        var half = (4 * s) + 2;
-        return (s + (v > half || (v == half && (s & 1) != 0) ? 1u : 0), k);
+        var tens = s / 10;
+        var (below, above) = (AsNumber(vl <= 40 * tens), AsNumber((40 * tens) + 40 <= vr));
+        var isShorter = (below ^ above) & AsNumber(s >= 10);
+        var (lower, upper) = (AsNumber(vl <= 4 * s), AsNumber((4 * s) + 4 <= vr));
+        var isSingle = lower ^ upper;
+        var nearest = AsNumber(v + (s & 1) > (4 * s) + 2);
+        var (shorter, longer) = (tens + above, s + (isSingle & upper) + (~isSingle & nearest));
+        return (longer ^ ((shorter ^ longer) & (0 - isShorter)), k + (int)isShorter);
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static uint AsNumber(bool condition) => condition ? 1u : 0;
 
     // ⌊power · c / 2^64⌋, with its last bit set if anything was cut off: enough to compare with.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static uint RoundToOdd(ulong power, uint c)
     {
-        var high = (uint)Math.BigMul(power, c, out var low);
-        return high | (low >> 32 > 1 ? 1u : 0);
+        // The lowest 32 of 96 bits are never looked at.
+        var product = ((power >> 32) * c) + (((power & uint.MaxValue) * c) >> 32);
+        return (uint)(product >> 32) | AsNumber((uint)product > 1);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -100,21 +102,20 @@ internal static class ShortestFloat
         length = MostDigits - (BitOperations.LeadingZeroCount(others) >> 3);
         first += '0';
         others |= Zeros;
-        if (point is > 0 and < MostDigits)
+        if (point is > -4 and < MostDigits)
         {
-            number = (byte)first;
-            Store(ref number, 1, others);
+            // 0.00ddd, dd.ddd or ddd00, without a branch between the first two: all digits at their place behind 0.00 or as if there were
+            // no point, then those behind the point once more, and the point.
+            var isBelowOne = (point - 1) >> 31; // all bits or none
+            var before = (point - 1) & ~isBelowOne;
+            var zeros = (2 - point) & isBelowOne;
+            Store(ref number, 0, Zeros);
+            Unsafe.Add(ref number, zeros) = (byte)first;
+            Store(ref number, zeros + 1, others);
+            Store(ref number, zeros + 1 + ((before + 1) & ~isBelowOne), others >> (8 * before));
             if (length <= point) return point;
-            Unsafe.Add(ref number, point) = (byte)'.';
-            Store(ref number, point + 1, others >> (8 * (point - 1)));
-            return length + 1;
-        }
-        if (point is <= 0 and > -4)
-        {
-            Store(ref number, 0, PointZeros);
-            Unsafe.Add(ref number, 2 - point) = (byte)first;
-            Store(ref number, 3 - point, others);
-            return 2 - point + length;
+            Unsafe.Add(ref number, before + 1) = (byte)'.';
+            return zeros + length + 1 + isBelowOne;
         }
         number = (byte)first;
         Unsafe.Add(ref number, 1) = (byte)'.';
