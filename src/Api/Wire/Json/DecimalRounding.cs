@@ -5,8 +5,9 @@ using System.Runtime.CompilerServices;
 namespace BnService.Api.Wire.Json;
 
 /// <summary>
-/// Rounds decimals to binary with one multiplication, where that is certain to give the nearest value. After W. D. Clinger, "How to
-/// Read Floating Point Numbers Accurately", PLDI 1990.
+/// Rounds decimals to binary with one multiplication, where that is certain to give the nearest value. For a double it is where both
+/// operands are exact (W. D. Clinger, "How to Read Floating Point Numbers Accurately", PLDI 1990); for a float nearly everywhere, as a
+/// double's error is far smaller than what a float cuts off.
 /// </summary>
 internal static class DecimalRounding
 {
@@ -15,8 +16,8 @@ internal static class DecimalRounding
     private const int LargestExactPower = 22; // 5^22 < 2^53
     private const int BitsBehindFloat = 52 - 23;
 
-    // What a double may be off by: half a unit in the last place each of the significand, the power and the product, and of them the
-    // first two up to doubled by the product. Four would do.
+    // In units of a double's last place. The significand, its power and their product are each rounded, by at most 2^-53 of themselves:
+    // together the product is off by 3 units at most.
     private const ulong Tolerance = 8;
 
     private static readonly double[] Powers = [.. Enumerable.Range(SmallestPower, LargestPower - SmallestPower + 1)

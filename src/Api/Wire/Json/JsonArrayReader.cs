@@ -51,7 +51,8 @@ internal ref struct JsonArrayReader<T>(string field, bool isFlat = false)
             var next = cursor.Peek();
             if (next == '[')
             {
-                if (isFlat) throw Mismatch($"{field}.data must be flat, in row-major order; nested arrays are sent without shape, as {field} itself");
+                if (isFlat)
+                    throw Mismatch($"{field}.data must be flat, in row-major order; nested arrays are sent without shape, as {field} itself");
                 if (depth + 1 == Shape.MaxRank) throw Mismatch($"{field} has at most {Shape.MaxRank} dimensions, got more");
                 if (rank == depth + 1) throw Ragged(depth + 1);
                 cursor.Take('[');
@@ -117,7 +118,8 @@ internal ref struct JsonArrayReader<T>(string field, bool isFlat = false)
             if (T.IsFinite(value)) return value;
             var type = typeof(T) == typeof(float) ? "float32" : "float64";
             throw new ProblemException(ProblemCode.NonFiniteInput,
-                $"{field}: element {Count} is {JsonToken.Describe(ref reader)}, beyond {type} (±{T.MaxValue:R}); infinities are sent as \"Infinity\" or \"-Infinity\"");
+                $"{field}: element {Count} is {JsonToken.Describe(ref reader)}, beyond {type} (±{T.MaxValue:R}); " +
+                "infinities are sent as \"Infinity\" or \"-Infinity\"");
         }
         if (reader.TokenType == JsonTokenType.String)
         {

@@ -13,7 +13,7 @@ namespace BnService.Api.Wire.Json;
 /// </summary>
 internal static class JsonMessageWriter
 {
-    // What is written before the client is given the chance to take it, at most 70 KB: bounds the memory of an answer of any size.
+    // What is written before the client is given the chance to take it, 60 KB at most: bounds the memory of an answer of any size.
     private const int FlushElements = 4096;
 
     /// <summary>Writes one object.</summary>

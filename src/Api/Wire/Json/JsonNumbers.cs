@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using System.Buffers.Text;
 using System.Numerics;
 using System.Runtime.CompilerServices;
@@ -12,7 +13,7 @@ namespace BnService.Api.Wire.Json;
 /// </summary>
 internal static class JsonNumbers
 {
-    // No load reaches further behind a number's beginning: 1 sign, 20 digits, 1 point, 24 digits, e, 1 sign, 5 digits.
+    // No load reaches further behind a number's beginning: a sign, 19 digits, a point, 24 digits, e, a sign, 4 digits and what follows.
     private const int Reach = 64;
     private const int MostDigits = 19; // of which a ulong holds any
     private const int MostExponentDigits = 4;
@@ -118,7 +119,7 @@ internal static class JsonNumbers
     private static ulong LoadDigits(ref byte from, out int digits)
     {
         var word = Unsafe.ReadUnaligned<ulong>(ref from);
-        if (!BitConverter.IsLittleEndian) word = System.Buffers.Binary.BinaryPrimitives.ReverseEndianness(word);
+        if (!BitConverter.IsLittleEndian) word = BinaryPrimitives.ReverseEndianness(word);
         word ^= 0x3030_3030_3030_3030;
         // 0 to 9 set no bit 7 when 0x76 is added. A carry comes only out of a byte that was no digit, behind which nothing counts.
         digits = BitOperations.TrailingZeroCount(((word + 0x7676_7676_7676_7676) | word) & 0x8080_8080_8080_8080) >> 3;

@@ -50,7 +50,10 @@ internal readonly ref struct JsonTensorReader(string field)
             if (isShape ? shape is not null : hasData) throw Malformed($"{field} names '{JsonToken.Cut(name.ValueSpan)}' twice");
             var value = cursor.Value();
             if (value.TokenType != JsonTokenType.StartArray)
-                throw Malformed($"{field}.{(isShape ? "shape must be an array of whole numbers" : "data must be an array of numbers")}, got {JsonToken.Describe(ref value)}");
+            {
+                var expected = isShape ? "shape must be an array of whole numbers" : "data must be an array of numbers";
+                throw Malformed($"{field}.{expected}, got {JsonToken.Describe(ref value)}");
+            }
             if (isShape)
             {
                 shape = ReadShape(ref value);

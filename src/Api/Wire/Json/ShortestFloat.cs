@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using System.Numerics;
 using System.Runtime.CompilerServices;
 
@@ -19,14 +20,14 @@ internal static class ShortestFloat
     private const int SmallestPower = -31;
     private const int LargestPower = 45;
     private const int MostDigits = 9;
-    private const ulong Zeros = 0x3030_3030_3030_3030;
+    private const ulong Zeros = 0x3030_3030_3030_3030; // as text
 
     // 10^k · 2^-⌊log2 10^k⌋ · 2^63, rounded up.
     private static readonly ulong[] Powers = [.. Enumerable.Range(SmallestPower, LargestPower - SmallestPower + 1).Select(Power)];
 
     private static ReadOnlySpan<uint> PowersOfTen => [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
 
-    /// <summary>Writes a finite float: as 0.01, 1.5 or 16777216 where it is neither small nor large, else as 1.5E+20.</summary>
+    /// <summary>Writes a finite float, in the layout of .NET: 0.0001, 1.5 and 123456790, but 1.5E-05 and 1.5E+09.</summary>
     /// <param name="value">The float.</param>
     /// <param name="destination">Its first byte; <see cref="Reach"/> bytes must be writable.</param>
     /// <returns>How many bytes the number has.</returns>
@@ -102,7 +103,7 @@ internal static class ShortestFloat
         length = MostDigits - (BitOperations.LeadingZeroCount(others) >> 3);
         first += '0';
         others |= Zeros;
-        if (point is > -4 and < MostDigits)
+        if (point is > -4 and <= MostDigits)
         {
             // 0.00ddd, dd.ddd or ddd00, without a branch between the first two: all digits at their place behind 0.00 or as if there were
             // no point, then those behind the point once more, and the point.
@@ -113,7 +114,7 @@ internal static class ShortestFloat
             Unsafe.Add(ref number, zeros) = (byte)first;
             Store(ref number, zeros + 1, others);
             Store(ref number, zeros + 1 + ((before + 1) & ~isBelowOne), others >> (8 * before));
-            if (length <= point) return point;
+            if (length <= point) return point; // no point, and nothing behind it that would count
             Unsafe.Add(ref number, before + 1) = (byte)'.';
             return zeros + length + 1 + isBelowOne;
         }
@@ -141,8 +142,11 @@ internal static class ShortestFloat
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Store(ref byte number, int at, ulong text) =>
-        Unsafe.WriteUnaligned(ref Unsafe.Add(ref number, at), BitConverter.IsLittleEndian ? text : System.Buffers.Binary.BinaryPrimitives.ReverseEndianness(text));
+    private static void Store(ref byte number, int at, ulong text)
+    {
+        if (!BitConverter.IsLittleEndian) text = BinaryPrimitives.ReverseEndianness(text);
+        Unsafe.WriteUnaligned(ref Unsafe.Add(ref number, at), text);
+    }
 
     private static ulong Power(int k)
     {

@@ -5,7 +5,7 @@ using BnService.Api.Wire.Json;
 
 namespace BnService.Api.Tests.Wire.Json;
 
-/// <summary>Floats are written in as few digits as .NET writes them, and the same ones: the nearest of the shortest.</summary>
+/// <summary>Floats are written as .NET writes them: in the fewest digits that are read as the same float, and of those the nearest.</summary>
 public sealed class ShortestFloatTests
 {
     private const int Seed = 20_261_122;
@@ -20,8 +20,9 @@ public sealed class ShortestFloatTests
     [InlineData(16777216f, "16777216")]
     [InlineData(12345.678f, "12345.678")]
     [InlineData(99999990f, "99999990")]
-    [InlineData(1e8f, "1E+08")]
-    [InlineData(123456790f, "1.2345679E+08")]
+    [InlineData(1e8f, "100000000")]
+    [InlineData(123456790f, "123456790")]
+    [InlineData(1e9f, "1E+09")]
     [InlineData(0.001f, "0.001")]
     [InlineData(0.00012345679f, "0.00012345679")]
     [InlineData(0.000012345679f, "1.2345679E-05")]
@@ -77,12 +78,8 @@ public sealed class ShortestFloatTests
         var reader = new Utf8JsonReader(Encoding.UTF8.GetBytes(text));
         if (!reader.Read() || reader.TokenType != JsonTokenType.Number
             || BitConverter.SingleToUInt32Bits(reader.GetSingle()) != BitConverter.SingleToUInt32Bits(value)) Assert.Fail($"{value:R} is written as {text}");
-        var shortest = value.ToString("R", CultureInfo.InvariantCulture);
-        if (Digits(text) != Digits(shortest)) Assert.Fail($"{text} has not the digits of {shortest}");
+        if (text != value.ToString("R", CultureInfo.InvariantCulture)) Assert.Fail($"{value:R} is written as {text}");
     }
-
-    // Without zeros at either end, which belong to the layout.
-    private static string Digits(string text) => text.Split('E')[0].Replace(".", "", StringComparison.Ordinal).TrimStart('-').Trim('0');
 
     private static string Write(float value)
     {
