@@ -75,11 +75,18 @@ internal sealed class OptimizerName() : JsonStringEnumConverter<Optimizer>(Lower
 /// Stands where a tensor does, so that the contract's types describe it. Tensors themselves never pass through the serializer: the
 /// wire reads and writes their elements between bytes and pooled memory.
 /// </summary>
-internal sealed class TensorPlaceholder : JsonConverter<Tensor>
+internal abstract class TensorPlaceholder<T> : JsonConverter<T>
+    where T : TensorSource
 {
-    public override Tensor Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options) =>
+    public override T Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options) =>
         throw new NotSupportedException("tensors are read by the wire");
 
-    public override void Write(Utf8JsonWriter writer, Tensor value, JsonSerializerOptions options) =>
+    public override void Write(Utf8JsonWriter writer, T value, JsonSerializerOptions options) =>
         throw new NotSupportedException("tensors are written by the wire");
 }
+
+/// <summary>A tensor in memory, as requests have them.</summary>
+internal sealed class TensorPlaceholder : TensorPlaceholder<Tensor>;
+
+/// <summary>A tensor that may be computed while it is written, as answers have them.</summary>
+internal sealed class TensorSourcePlaceholder : TensorPlaceholder<TensorSource>;

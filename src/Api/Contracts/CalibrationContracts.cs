@@ -29,6 +29,28 @@ public sealed class MergeRequest
     /// moved their running statistics.
     /// </summary>
     public string[]? Sessions { get; set; }
+
+    /// <summary>With mean and m2: one more entry of moments, for forms in which an array stands by itself.</summary>
+    public long? Count { get; set; }
+
+    /// <summary>See count.</summary>
+    public double[]? Mean { get; set; }
+
+    /// <summary>See count.</summary>
+    public double[]? M2 { get; set; }
+
+    /// <summary>All entries that were sent.</summary>
+    /// <exception cref="LayerException">One of count, mean and m2 came without the others.</exception>
+    public MomentsEntry[] AllMoments()
+    {
+        if (Count is null && Mean is null && M2 is null) return Moments ?? [];
+        if (Count is not { } count || Mean is null || M2 is null)
+        {
+            throw new LayerException(LayerError.InvalidOption,
+                $"count, mean and m2 must come together, got no {(Count is null ? "count" : Mean is null ? "mean" : "m2")}");
+        }
+        return [.. Moments ?? [], new MomentsEntry { Count = count, Mean = Mean, M2 = M2 }];
+    }
 }
 
 /// <summary>Count, mean and sum of squared deviations of each statistic.</summary>

@@ -37,10 +37,11 @@ public sealed class TrainStepRequest : IDisposable
 public sealed class TrainStepResponse : IDisposable
 {
     /// <summary>The normalized batch, in the shape of x.</summary>
-    [JsonConverter(typeof(TensorPlaceholder))]
-    public required Tensor Y { get; init; }
+    [JsonConverter(typeof(TensorSourcePlaceholder))]
+    public required TensorSource Y { get; init; }
 
     /// <summary>Names the retained activations for backward; null where they were not to be kept.</summary>
+    [HeaderField("Bn-Step-Id")]
     public required string? StepId { get; init; }
 
     /// <summary>Mean with which the batch was normalized, one value per statistic: the batch's own, or the running one of a frozen session. 0 for an empty batch; absent for rms_norm, which subtracts none.</summary>
@@ -51,15 +52,19 @@ public sealed class TrainStepResponse : IDisposable
     public required double[] BatchVar { get; init; }
 
     /// <summary>Number of values per statistic.</summary>
+    [HeaderField("Bn-Count")]
     public required long Count { get; init; }
 
     /// <summary>Number of batches that moved the running statistics, this one included.</summary>
+    [HeaderField("Bn-Num-Batches-Tracked")]
     public required long NumBatchesTracked { get; init; }
 
     /// <summary>Version of the state after the step.</summary>
+    [HeaderField("Bn-State-Version")]
     public required long Version { get; init; }
 
     /// <summary>What the caller should know about this batch.</summary>
+    [HeaderField("Bn-Warnings")]
     public required IReadOnlyList<FindingReport> Warnings { get; init; }
 
     /// <inheritdoc/>
@@ -89,10 +94,11 @@ public sealed class InferenceRequest : IDisposable
 public sealed class InferenceResponse : IDisposable
 {
     /// <summary>The output, in the shape of x.</summary>
-    [JsonConverter(typeof(TensorPlaceholder))]
-    public required Tensor Y { get; init; }
+    [JsonConverter(typeof(TensorSourcePlaceholder))]
+    public required TensorSource Y { get; init; }
 
     /// <summary>Version of the state that was used.</summary>
+    [HeaderField("Bn-State-Version")]
     public required long Version { get; init; }
 
     /// <inheritdoc/>
@@ -194,6 +200,7 @@ public sealed class BackwardResponse : IDisposable
     public double[]? Dbeta { get; init; }
 
     /// <summary>Version of the state, after the update if there was one.</summary>
+    [HeaderField("Bn-State-Version")]
     public required long Version { get; init; }
 
     /// <summary>gamma after the update; absent without one.</summary>

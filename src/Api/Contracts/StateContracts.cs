@@ -12,18 +12,23 @@ public sealed class StateResponse
     public required LayerOptionsRequest Options { get; init; }
 
     /// <summary>gamma; null where the session has none.</summary>
+    [TensorName("weight")]
     public required double[]? Gamma { get; init; }
 
     /// <summary>beta; null where the session has none.</summary>
+    [TensorName("bias")]
     public required double[]? Beta { get; init; }
 
     /// <summary>Running mean, one value per statistic; null where none is tracked.</summary>
+    [TensorName("running_mean")]
     public required double[]? RunningMean { get; init; }
 
     /// <summary>Running variance, one value per statistic; null where none is tracked.</summary>
+    [TensorName("running_var")]
     public required double[]? RunningVar { get; init; }
 
     /// <summary>Number of batches that moved the running statistics; null where none are tracked.</summary>
+    [TensorName("num_batches_tracked")]
     public required long? NumBatchesTracked { get; init; }
 
     /// <summary>Whether no batch has moved the running statistics and nobody has set them; null where none are tracked.</summary>

@@ -2,6 +2,8 @@ using System.Text.Json.Serialization.Metadata;
 using BnService.Api.Contracts;
 using BnService.Api.Wire;
 using BnService.Api.Wire.Json;
+using BnService.Api.Wire.Npy;
+using BnService.Api.Wire.Safetensors;
 
 namespace BnService.Api.Endpoints;
 
@@ -23,11 +25,16 @@ internal sealed class Answer<T>(T value, long? version = null) : IResult
     public async Task ExecuteAsync(HttpContext httpContext)
     {
         using var owned = value as IDisposable;
-        var response = httpContext.Response;
+        var (response, form) = (httpContext.Response, Negotiation.Of(httpContext).Answer);
         response.StatusCode = Status;
-        response.ContentType = MediaTypes.Json;
+        response.ContentType = form;
         if (version is { } tag) response.Headers.ETag = Precondition.Tag(tag);
         if (Location is not null) response.Headers.Location = Location;
-        await JsonMessageWriter.WriteAsync(response.BodyWriter, value, Contract, httpContext.RequestAborted);
+        await (form switch
+        {
+            MediaTypes.Safetensors => SafetensorsWriter.WriteAsync(response, value, Contract, httpContext.RequestAborted),
+            MediaTypes.Npy => NpyWriter.WriteAsync(response, value, Contract, httpContext.RequestAborted),
+            _ => JsonMessageWriter.WriteAsync(response.BodyWriter, value, Contract, httpContext.RequestAborted),
+        });
     }
 }

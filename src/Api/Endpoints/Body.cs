@@ -2,9 +2,10 @@ using System.Reflection;
 using System.Text.Json.Serialization.Metadata;
 using BnService.Api.Contracts;
 using BnService.Api.Hosting;
-using BnService.Api.Hosting.Problems;
 using BnService.Api.Wire;
 using BnService.Api.Wire.Json;
+using BnService.Api.Wire.Npy;
+using BnService.Api.Wire.Safetensors;
 using Microsoft.Extensions.Options;
 
 namespace BnService.Api.Endpoints;
@@ -14,24 +15,77 @@ namespace BnService.Api.Endpoints;
 internal sealed record Body<T>(T Value)
     where T : class
 {
-    private static readonly JsonTypeInfo<T> Contract = (JsonTypeInfo<T>)ContractJson.Context.GetTypeInfo(typeof(T))!;
-
     /// <summary>Binds a handler's parameter.</summary>
     public static async ValueTask<Body<T>?> BindAsync(HttpContext context, ParameterInfo parameter)
     {
+        var incoming = await Incoming<T>.OpenAsync(context, parameter.GetCustomAttribute<OptionalBodyAttribute>() is not null);
+        return new Body<T>(await incoming.ReadAsync(null));
+    }
+}
+
+/// <summary>A request's body of which the tensors may still be on their way. What it rents is given back when the answer has been sent.</summary>
+/// <param name="context">The request.</param>
+/// <param name="message">The body.</param>
+internal sealed class Incoming<T>(HttpContext context, IncomingMessage<T> message)
+    where T : class
+{
+    private static readonly JsonTypeInfo<T> Contract = (JsonTypeInfo<T>)ContractJson.Context.GetTypeInfo(typeof(T))!;
+
+    /// <summary>The body, of which not all has been read.</summary>
+    public IncomingMessage<T> Message => message;
+
+    /// <summary>Binds a handler's parameter.</summary>
+    public static async ValueTask<Incoming<T>?> BindAsync(HttpContext context) => await OpenAsync(context, false);
+
+    /// <summary>Reads as much of a body as says what it will be.</summary>
+    /// <param name="context">The request.</param>
+    /// <param name="isOptional">Whether the body may be absent.</param>
+    /// <exception cref="Hosting.Problems.ProblemException">It is malformed.</exception>
+    public static async ValueTask<Incoming<T>> OpenAsync(HttpContext context, bool isOptional)
+    {
         var limits = context.RequestServices.GetRequiredService<IOptions<LimitOptions>>().Value;
-        using var bytes = await BodyBuffer.ReadAsync(context.Request, limits.MaxBodyBytes);
-        RequestMetering.Of(context).BodyBytes = bytes.Length;
-        if (bytes.Length > 0 && string.IsNullOrEmpty(context.Request.ContentType)) throw Untyped();
-        var isAbsent = bytes.Length == 0 && parameter.GetCustomAttribute<OptionalBodyAttribute>() is not null;
-        var value = isAbsent ? Contract.CreateObject!() : JsonMessageReader.Read(bytes.Bytes, Contract);
-        if (value is IDisposable disposable) context.Response.RegisterForDispose(disposable);
-        return new Body<T>(value);
+        var bytes = new RequestBytes(context.Request, limits.MaxBodyBytes);
+        bytes.RequireAllowedLength();
+        var form = Negotiation.Of(context).Request;
+        var message = form switch
+        {
+            MediaTypes.Safetensors => await SafetensorsReader.OpenAsync(bytes, Options(context.Request), Contract),
+            MediaTypes.Npy => await NpyReader.OpenAsync(bytes, Options(context.Request), Contract),
+            _ => new IncomingMessage<T>(Owned(context, await ReadJsonAsync(bytes, isOptional))),
+        };
+        return new Incoming<T>(context, message);
     }
 
-    // Routing refuses a wrong media type but lets a missing one pass.
-    private static ProblemException Untyped() => new(ProblemCode.UnsupportedMediaType,
-        $"Content-Type must be one of {string.Join(", ", MediaTypes.Readable)}, got none");
+    /// <summary>The body, once all of it is there.</summary>
+    /// <param name="arrivals">Told of its tensors as they arrive, or null.</param>
+    public async ValueTask<T> ReadAsync(IArrivals? arrivals)
+    {
+        var value = await message.ReadAsync(arrivals);
+        return message.IsWhole ? value : Owned(context, value);
+    }
+
+    private static T Owned(HttpContext context, T value)
+    {
+        if (value is IDisposable disposable) context.Response.RegisterForDispose(disposable);
+        return value;
+    }
+
+    private static async ValueTask<T> ReadJsonAsync(RequestBytes bytes, bool isOptional)
+    {
+        using var body = await bytes.ReadBufferAsync(null, "it");
+        return body.Length == 0 && isOptional ? Contract.CreateObject!() : JsonMessageReader.Read(body.Bytes, Contract);
+    }
+
+    // Options of a binary body may come in the query: an array has no place for them.
+    private static FieldDocument Options(HttpRequest request)
+    {
+        var fields = new FieldDocument(Contract);
+        foreach (var (name, values) in request.Query)
+        {
+            foreach (var value in values) fields.Add(name, value ?? "");
+        }
+        return fields;
+    }
 }
 
 /// <summary>Marks a body that may be absent.</summary>

@@ -2,6 +2,7 @@ using BnService.Api.Contracts;
 using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
+using BnService.Api.Wire;
 
 namespace BnService.Api.Endpoints;
 
@@ -12,13 +13,13 @@ internal static class CalibrationEndpoints
     public static void MapCalibration(this IEndpointRouteBuilder routes)
     {
         var group = routes.MapGroup("/sessions/{session}").WithTags("Calibration");
-        group.MapPost("/calibration/batches", AddBatch).Reads<CalibrationBatchRequest>().Answers<PopulationResponse>().FindsSession().ChangesState()
+        group.MapPost("/calibration/batches", AddBatch).Reads<CalibrationBatchRequest>(MediaTypes.Tensors).Answers<PopulationResponse>(forms: MediaTypes.Named).FindsSession().ChangesState()
             .Fails(ProblemCode.ShapeMismatch, ProblemCode.NonFiniteInput, ProblemCode.InvalidOption, ProblemCode.LimitReached)
             .Describe("AddCalibrationBatch", "Gather a batch's statistics", "Adds a batch to the exact statistics of a data set (the population statistics of the paper, precise batch norm): batches of any sizes in any order give the same numbers as the whole in one piece. The running statistics stay until commit. An empty batch moves nothing.");
-        group.MapPost("/merge", Merge).Reads<MergeRequest>().Answers<PopulationResponse>().FindsSession().ChangesState()
+        group.MapPost("/merge", Merge).Reads<MergeRequest>(MediaTypes.Named).Answers<PopulationResponse>(forms: MediaTypes.Named).FindsSession().ChangesState()
             .Fails(ProblemCode.ShapeMismatch, ProblemCode.InvalidOption, ProblemCode.LimitReached, ProblemCode.NoRunningStatistics)
             .Describe("MergeStatistics", "Merge statistics gathered elsewhere", "Adds `moments` computed elsewhere and what other `sessions` have gathered to what this session gathers, all or none, as if their batches had been calibration batches. A session without a population estimate gives the exact union of all finite batches that have moved its running statistics.");
-        group.MapPost("/calibration/commit", Commit).Answers<RunningStatsResponse>().FindsSession().ChangesState()
+        group.MapPost("/calibration/commit", Commit).Answers<RunningStatsResponse>(forms: MediaTypes.Named).FindsSession().ChangesState()
             .Fails(ProblemCode.BatchTooSmall, ProblemCode.InvalidOption, ProblemCode.LimitReached, ProblemCode.NoRunningStatistics)
             .Describe("CommitCalibration", "Take the gathered statistics over", "Replaces the running statistics by what was gathered: the mean, the unbiased variance (whatever `unbiased_running_var` says of single batches) and the number of batches. Gathering then starts anew.");
         group.MapDelete("/calibration", Drop).Answers(204).FindsSession().ChangesState()
@@ -37,7 +38,7 @@ internal static class CalibrationEndpoints
         string session, Body<MergeRequest> body, Precondition ifMatch, SessionCatalog catalog, Calibration calibration,
         CancellationToken cancellationToken)
     {
-        var (entries, others) = (body.Value.Moments ?? [], body.Value.Sessions ?? []);
+        var (entries, others) = (body.Value.AllMoments(), body.Value.Sessions ?? []);
         if (entries.Length + others.Length == 0) throw Invalid("send moments, sessions or both, and not both empty");
         if (Array.IndexOf(others, null) is var absent and >= 0) throw Invalid($"sessions[{absent}] must be the name or id of a session, got null");
         var found = await catalog.GetAsync(session, cancellationToken);

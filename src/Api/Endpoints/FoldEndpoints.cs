@@ -2,6 +2,7 @@ using BnService.Api.Contracts;
 using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
+using BnService.Api.Wire;
 using BnService.Core.Normalizers;
 
 namespace BnService.Api.Endpoints;
@@ -11,7 +12,7 @@ internal static class FoldEndpoints
 {
     /// <summary>Maps the call.</summary>
     public static void MapFold(this IEndpointRouteBuilder routes) =>
-        routes.MapPost("/sessions/{session}/fold", Fold).WithTags("Layer").Reads<FoldRequest>().Answers<FoldResponse>().FindsSession()
+        routes.MapPost("/sessions/{session}/fold", Fold).WithTags("Layer").Reads<FoldRequest>(MediaTypes.Named).Answers<FoldResponse>(forms: MediaTypes.Named).FindsSession()
             .Fails(ProblemCode.ShapeMismatch, ProblemCode.InvalidOption, ProblemCode.NonFiniteInput, ProblemCode.NoRunningStatistics)
             .Describe("Fold", "Fold into a layer", "Weight and bias of one layer that does the work of two: of a linear layer or a convolution, and of the normalization by running statistics `after` it (the default) or `before` it. Changes nothing. Not for padded convolutions after the normalization, whose padding is not normalized.");
 

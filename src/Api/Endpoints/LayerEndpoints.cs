@@ -2,6 +2,8 @@ using BnService.Api.Contracts;
 using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
+using BnService.Api.Wire;
+using BnService.Core;
 using BnService.Core.Statistics;
 
 namespace BnService.Api.Endpoints;
@@ -13,40 +15,44 @@ internal static class LayerEndpoints
     public static void MapLayer(this IEndpointRouteBuilder routes)
     {
         var group = routes.MapGroup("/sessions/{session}").WithTags("Layer");
-        group.MapPost("/train-step", TrainStep).Reads<TrainStepRequest>().Answers<TrainStepResponse>().FindsSession().ChangesState()
+        group.MapPost("/train-step", TrainStep).Reads<TrainStepRequest>(MediaTypes.Tensors).Answers<TrainStepResponse>(forms: MediaTypes.Tensors).FindsSession().ChangesState()
             .Fails(ProblemCode.ShapeMismatch, ProblemCode.BatchTooSmall, ProblemCode.NonFiniteInput, ProblemCode.InvalidOption,
                 ProblemCode.LimitReached, ProblemCode.NoRunningStatistics)
             .Describe("TrainStep", "Train on a batch", "Normalizes the batch with its own statistics (biased variance), applies gamma and beta, and moves the running statistics by one step.");
-        group.MapPost("/inference", Infer).Reads<InferenceRequest>().Answers<InferenceResponse>().FindsSession()
+        group.MapPost("/inference", Infer).Reads<InferenceRequest>(MediaTypes.Tensors).Answers<InferenceResponse>(forms: MediaTypes.Tensors).FindsSession()
             .Fails(ProblemCode.ShapeMismatch, ProblemCode.BatchTooSmall, ProblemCode.NonFiniteInput, ProblemCode.InvalidOption, ProblemCode.LimitReached,
                 ProblemCode.NoRunningStatistics)
             .Describe("Inference", "Infer a batch", "Normalizes with the running statistics and changes nothing; a single example is fine.");
-        group.MapPost("/backward", Backward).Reads<BackwardRequest>().Answers<BackwardResponse>().FindsSession().ChangesState()
+        group.MapPost("/backward", Backward).Reads<BackwardRequest>(MediaTypes.Tensors).Answers<BackwardResponse>(forms: MediaTypes.Tensors).FindsSession().ChangesState()
             .Fails(ProblemCode.ShapeMismatch, ProblemCode.BatchTooSmall, ProblemCode.NonFiniteInput, ProblemCode.InvalidOption,
                 ProblemCode.StepExpired, ProblemCode.LimitReached)
             .Describe("Backward", "Gradients of a batch", "Gradients by x, gamma and beta, through a retained step (`step_id`) or through `x` sent again. With `update` they are applied to gamma and beta in the same call.");
     }
 
     private static async Task<IResult> TrainStep(
-        string session, Body<TrainStepRequest> body, Precondition ifMatch, SessionCatalog catalog, TrainStep training,
-        TrafficObserver observer, CancellationToken cancellationToken)
+        string session, Incoming<TrainStepRequest> body, Precondition ifMatch, SessionCatalog catalog, TrainStep training,
+        TrafficObserver observer, ComputeSettings compute, CancellationToken cancellationToken)
     {
-        var request = body.Value;
         var found = await catalog.GetAsync(session, cancellationToken);
+        using var gathered = new ArrivingBatch(catalog, found, compute);
+        var request = await body.ReadAsync(gathered);
         var input = new BatchInput(request.X, request.Residual, request.Mask.ToMask());
         var frozen = found.Current.Layer.NormalizesWithBatch ? null : observer.Sample(found, request.X);
-        var step = await training.RunAsync(found, input, request.Retain, ifMatch.Check, cancellationToken);
+        var step = await training.RunAsync(found, input, gathered, request.Retain, ifMatch.Check, cancellationToken);
         if (step.StepId is not null) (request.X, request.Residual) = (null!, null); // retained: no longer this request's to give back
         return new Answer<TrainStepResponse>(Response(step, observer.Stepped(found, step, frozen)), step.State.Layer.Version);
     }
 
     private static async Task<IResult> Infer(
-        string session, Body<InferenceRequest> body, SessionCatalog catalog, Inference inference, TrafficObserver observer,
+        string session, Incoming<InferenceRequest> body, HttpContext context, SessionCatalog catalog, Inference inference, TrafficObserver observer,
         CancellationToken cancellationToken)
     {
         var found = await catalog.GetAsync(session, cancellationToken);
-        var sample = observer.Sample(found, body.Value.X);
-        var (y, version) = inference.Run(found, new BatchInput(body.Value.X, body.Value.Residual, null));
+        if (StreamedInference.InputOf(body.Message, Negotiation.Of(context).Answer) is { } x && inference.RunArriving(found, x.Shape) is { } arriving)
+            return new StreamedInference(body.Message.Bytes!, x, arriving.Output, arriving.Version, observer.SampleArriving(found, x.Shape));
+        var request = await body.ReadAsync(null);
+        var sample = observer.Sample(found, request.X);
+        var (y, version) = inference.Run(found, new BatchInput(request.X, request.Residual, null));
         observer.Inferred(found, sample);
         return new Answer<InferenceResponse>(new InferenceResponse { Y = y, Version = version }, version);
     }

@@ -2,6 +2,7 @@ using BnService.Api.Contracts;
 using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
+using BnService.Api.Wire;
 using BnService.Core.Layers;
 using BnService.Core.Normalizers;
 
@@ -12,7 +13,7 @@ internal static class NormalizeEndpoints
 {
     /// <summary>Maps the call.</summary>
     public static void MapNormalize(this IEndpointRouteBuilder routes) =>
-        routes.MapPost("/normalize", Normalize).WithTags("Layer").Reads<NormalizeRequest>().Answers<NormalizeResponse>()
+        routes.MapPost("/normalize", Normalize).WithTags("Layer").Reads<NormalizeRequest>(MediaTypes.Tensors).Answers<NormalizeResponse>(forms: MediaTypes.Tensors)
             .Fails(ProblemCode.ShapeMismatch, ProblemCode.BatchTooSmall, ProblemCode.NonFiniteInput, ProblemCode.InvalidOption, ProblemCode.LimitReached)
             .Describe("Normalize", "Normalize once", "Any kind of layer, one shot, no session: y with the tensor's own statistics, and with `backward` the gradients as well.");
 

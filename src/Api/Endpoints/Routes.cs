@@ -1,6 +1,3 @@
-using BnService.Api.Hosting.Problems;
-using BnService.Api.Wire;
-
 namespace BnService.Api.Endpoints;
 
 /// <summary>Every route of the service.</summary>
@@ -9,7 +6,7 @@ internal static class Routes
     /// <summary>Maps all of them.</summary>
     public static void MapService(this IEndpointRouteBuilder routes)
     {
-        var api = routes.MapGroup("/v1").AddEndpointFilter(RequireAcceptable);
+        var api = routes.MapGroup("/v1");
         api.MapSessions();
         api.MapLayer();
         api.MapStatistics();
@@ -20,13 +17,5 @@ internal static class Routes
         api.MapDiagnostics();
         routes.MapHealth();
         routes.MapProblems();
-    }
-
-    private static ValueTask<object?> RequireAcceptable(EndpointFilterInvocationContext context, EndpointFilterDelegate next)
-    {
-        var request = context.HttpContext.Request;
-        if (MediaTypes.Accepts(request)) return next(context);
-        throw new ProblemException(ProblemCode.NotAcceptable,
-            $"Accept must allow one of {string.Join(", ", MediaTypes.Writable)}, got '{request.Headers.Accept}'");
     }
 }

@@ -2,6 +2,7 @@ using BnService.Api.Contracts;
 using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
+using BnService.Api.Wire;
 using BnService.Core.Layers;
 
 namespace BnService.Api.Endpoints;
@@ -13,9 +14,9 @@ internal static class StateEndpoints
     public static void MapState(this IEndpointRouteBuilder routes)
     {
         var group = routes.MapGroup("/sessions/{session}").WithTags("Statistics");
-        group.MapGet("/state", Get).Answers<StateResponse>().FindsSession()
+        group.MapGet("/state", Get).Answers<StateResponse>(forms: MediaTypes.Named).FindsSession()
             .Describe("GetState", "The whole state of a session", "Options, parameters, running statistics, optimizer buffers and the last batch. PUT takes it back as it is, and every number keeps its bits.");
-        group.MapPut("/state", Put).Reads<PutStateRequest>().Answers<StateResponse>().Answers<StateResponse>(201).FindsSession().ChangesState()
+        group.MapPut("/state", Put).Reads<PutStateRequest>(MediaTypes.Named).Answers<StateResponse>(forms: MediaTypes.Named).Answers<StateResponse>(201, MediaTypes.Named).FindsSession().ChangesState()
             .Fails(ProblemCode.ShapeMismatch, ProblemCode.InvalidOption, ProblemCode.LimitReached)
             .Describe("PutState", "Put a whole state", "Replaces a session's parameters and statistics in one step, or creates the session where the name is free. Takes what GET answers, and the arrays of PyTorch (`weight`, `bias`, `running_mean`, `running_var`, `num_batches_tracked`), Keras (`gamma`, `beta`, `moving_mean`, `moving_variance`), flax (`scale`, `bias`, `mean`, `var`) and Caffe (`blobs`, `scale_blobs`).");
     }

@@ -5,7 +5,9 @@ using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
 using BnService.Api.Storage;
 using BnService.Api.Storage.Memory;
+using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
+using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
 using Microsoft.Extensions.Options;
 
 namespace BnService.Api.Hosting;
@@ -13,6 +15,8 @@ namespace BnService.Api.Hosting;
 /// <summary>What the service is made of, and in which order a request passes through it.</summary>
 internal static class ServiceComposition
 {
+    private const long UnsentBytes = 1 << 20;
+
     /// <summary>Registers everything.</summary>
     public static void AddBnService(this WebApplicationBuilder builder)
     {
@@ -34,9 +38,13 @@ internal static class ServiceComposition
         services.AddExceptionHandler<ProblemAnswers>();
         services.ConfigureHttpJsonOptions(json => Adopt(ContractJson.Context.Options, json.SerializerOptions));
         services.AddServiceDocument();
+        services.AddSingleton<IMemoryPoolFactory<byte>, PinnedBlockPoolFactory>();
+        // As much of an answer may be on its way before writing waits; an answer to a request that is still arriving goes on otherwise.
+        services.Configure<SocketTransportOptions>(sockets => sockets.MaxWriteBufferSize = UnsentBytes);
         services.AddOptions<KestrelServerOptions>().Configure<IOptions<LimitOptions>>((kestrel, limits) =>
         {
             kestrel.AddServerHeader = false;
+            kestrel.Limits.MaxResponseBufferSize = UnsentBytes;
             kestrel.Limits.MaxRequestBodySize = limits.Value.MaxBodyBytes;
         });
         services.AddOptions<HostOptions>().Configure<IOptions<ShutdownOptions>>((host, shutdown) => host.ShutdownTimeout = shutdown.Value.Drain);
@@ -50,6 +58,7 @@ internal static class ServiceComposition
         app.UseStatusCodePages(ProblemAnswers.WriteStatusAsync);
         app.UseRouting();
         app.UseRouteMetering();
+        app.Use(Negotiation.DecideAsync);
         app.MapService();
         app.MapServiceDocument();
     }

@@ -3,32 +3,34 @@ using System.Runtime.InteropServices;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using BnService.Api.Storage;
+using BnService.Api.Wire.Safetensors;
 using BnService.Core.Layers;
 using BnService.Core.Normalizers;
 using BnService.Core.Statistics;
 
 namespace BnService.Api.Sessions;
 
-// length of the header (u32, little-endian) | header (JSON: all but arrays) | arrays (f64, little-endian), in the order of Arrays
-
-/// <summary>A session's state as the bytes that a store keeps.</summary>
+/// <summary>
+/// A session's state as the bytes that a store keeps: a safetensors file with PyTorch's names, as GET state answers, all arrays float64
+/// and everything else as JSON in one text.
+/// </summary>
 internal static class SessionEncoding
 {
+    private const string HeaderName = "session", TrackedName = "num_batches_tracked";
+
     /// <summary>Encodes a session.</summary>
     public static StoredSession Encode(SessionRecord session)
     {
         var layer = session.Layer;
-        double[]?[] arrays =
-        [
-            layer.Gamma, layer.Beta, layer.Running?.Mean, layer.Running?.Variance, layer.LastBatch?.Mean, layer.LastBatch?.Variance,
-            layer.Optimizer?.Gamma.First, layer.Optimizer?.Gamma.Second, layer.Optimizer?.Beta?.First, layer.Optimizer?.Beta?.Second,
-            layer.Seen?.Mean, layer.Seen?.MeanResidual, layer.Seen?.M2,
-            layer.Population?.Moments.Mean, layer.Population?.Moments.MeanResidual, layer.Population?.Moments.M2,
-        ];
-        var header = JsonSerializer.SerializeToUtf8Bytes(
+        var file = new SafetensorsFile();
+        foreach (var (name, array) in ArraysOf(layer))
+        {
+            if (array is not null) file.Add(name, array);
+        }
+        if (layer.Running is { } running) file.Add(TrackedName, running.BatchesTracked);
+        file.AddText(HeaderName, JsonSerializer.Serialize(
             new StateHeader(layer.Options, layer.Features, layer.FeaturesAreFixed, session.Labels, session.UpdatedAt,
-                layer.Running?.BatchesTracked, layer.Running?.IsInitial, layer.LastBatch?.Count, layer.Optimizer?.Optimizer, layer.Optimizer?.Step,
-                Array.ConvertAll(arrays, array => array?.Length))
+                layer.Running?.IsInitial, layer.LastBatch?.Count, layer.Optimizer?.Optimizer, layer.Optimizer?.Step)
             {
                 StatisticsAreGiven = layer.Running?.AreGiven == true,
                 SeenCount = layer.Seen?.Count,
@@ -37,65 +39,73 @@ internal static class SessionEncoding
                 PopulationBatches = layer.Population?.Batches ?? 0,
                 Convention = session.Convention,
             },
-            StateJson.Default.StateHeader);
-        var bytes = new byte[sizeof(int) + header.Length + arrays.Sum(array => (long)(array?.Length ?? 0) * sizeof(double))];
-        BinaryPrimitives.WriteInt32LittleEndian(bytes, header.Length);
-        header.CopyTo(bytes.AsSpan(sizeof(int)));
-        var rest = bytes.AsSpan(sizeof(int) + header.Length);
-        foreach (var array in arrays)
-        {
-            if (array is null) continue;
-            MemoryMarshal.AsBytes(array.AsSpan()).CopyTo(rest);
-            rest = rest[(array.Length * sizeof(double))..];
-        }
-        return new StoredSession(session.Id, session.Name, session.Layer.Options.Kind.WireName, layer.Version, session.CreatedAt, bytes);
+            StateJson.Default.StateHeader));
+        return new StoredSession(session.Id, session.Name, session.Layer.Options.Kind.WireName, layer.Version, session.CreatedAt, file.ToArray());
     }
 
     /// <summary>Decodes a session.</summary>
     public static SessionRecord Decode(StoredSession stored)
     {
         var bytes = stored.State.Span;
-        var headerLength = BinaryPrimitives.ReadInt32LittleEndian(bytes);
-        var header = JsonSerializer.Deserialize(bytes.Slice(sizeof(int), headerLength), StateJson.Default.StateHeader)!;
-        var arrays = DecodeArrays(bytes[(sizeof(int) + headerLength)..], header.ArrayLengths);
+        var headerLength = (int)BinaryPrimitives.ReadUInt64LittleEndian(bytes);
+        var file = SafetensorsHeader.Parse(bytes.Slice(sizeof(ulong), headerLength));
+        var header = JsonSerializer.Deserialize(file.Metadata[HeaderName], StateJson.Default.StateHeader)!;
+        var arrays = new Arrays(file, stored.State[(sizeof(ulong) + headerLength)..]);
         var layer = new LayerState
         {
             Options = header.Options,
             Version = stored.Version,
             Features = header.Features,
             FeaturesAreFixed = header.FeaturesAreFixed,
-            Gamma = arrays[0],
-            Beta = arrays[1],
-            Running = header.BatchesTracked is { } tracked
-                ? new RunningStatistics(arrays[2]!, arrays[3]!, tracked, header.StatisticsAreInitial == true)
+            Gamma = arrays.Find("weight"),
+            Beta = arrays.Find("bias"),
+            Running = arrays.Find("running_mean") is { } mean
+                ? new RunningStatistics(mean, arrays["running_var"], arrays.Number(TrackedName), header.StatisticsAreInitial == true)
                 {
                     AreGiven = header.StatisticsAreGiven,
                 }
                 : null,
-            LastBatch = header.LastCount is { } count ? new LastBatch(arrays[4]!, arrays[5]!, count) : null,
+            LastBatch = header.LastCount is { } count ? new LastBatch(arrays["last_batch.mean"], arrays["last_batch.var"], count) : null,
             Optimizer = header.Optimizer is { } optimizer
-                ? new OptimizerBuffers(optimizer, header.OptimizerStep ?? 0, new OptimizerMoments(arrays[6]!, arrays[7]!),
-                    arrays[8] is null ? null : new OptimizerMoments(arrays[8]!, arrays[9]!))
+                ? new OptimizerBuffers(optimizer, header.OptimizerStep ?? 0, arrays.Buffers("optimizer.gamma")!, arrays.Buffers("optimizer.beta"))
                 : null,
-            Seen = header.SeenCount is { } seen ? new Moments(seen, arrays[10]!, arrays[11]!, arrays[12]!) : null,
+            Seen = header.SeenCount is { } seen ? arrays.Moments("seen", seen) : null,
             SeenBatches = header.SeenBatches,
             Population = header.PopulationCount is { } gathered
-                ? new PopulationEstimate(new Moments(gathered, arrays[13]!, arrays[14]!, arrays[15]!), header.PopulationBatches)
+                ? new PopulationEstimate(arrays.Moments("population", gathered), header.PopulationBatches)
                 : null,
         };
         return new SessionRecord(stored.Id, stored.Name, header.Labels, stored.CreatedAt, header.UpdatedAt, layer) { Convention = header.Convention };
     }
 
-    private static double[]?[] DecodeArrays(ReadOnlySpan<byte> bytes, int?[] lengths)
+    // By the names that PUT state gives them.
+    private static (string Name, double[]? Array)[] ArraysOf(LayerState layer) =>
+    [
+        ("weight", layer.Gamma), ("bias", layer.Beta), ("running_mean", layer.Running?.Mean), ("running_var", layer.Running?.Variance),
+        ("last_batch.mean", layer.LastBatch?.Mean), ("last_batch.var", layer.LastBatch?.Variance),
+        ("optimizer.gamma.first", layer.Optimizer?.Gamma.First), ("optimizer.gamma.second", layer.Optimizer?.Gamma.Second),
+        ("optimizer.beta.first", layer.Optimizer?.Beta?.First), ("optimizer.beta.second", layer.Optimizer?.Beta?.Second),
+        ("seen.mean", layer.Seen?.Mean), ("seen.mean_residual", layer.Seen?.MeanResidual), ("seen.m2", layer.Seen?.M2),
+        ("population.mean", layer.Population?.Moments.Mean), ("population.mean_residual", layer.Population?.Moments.MeanResidual),
+        ("population.m2", layer.Population?.Moments.M2),
+    ];
+
+    private sealed class Arrays(SafetensorsHeader file, ReadOnlyMemory<byte> elements)
     {
-        var arrays = new double[]?[lengths.Length];
-        for (var i = 0; i < arrays.Length; i++)
-        {
-            if (lengths[i] is not { } length) continue;
-            arrays[i] = MemoryMarshal.Cast<byte, double>(bytes[..(length * sizeof(double))]).ToArray();
-            bytes = bytes[(length * sizeof(double))..];
-        }
-        return arrays;
+        private readonly Dictionary<string, SafetensorsEntry> _byName = file.Entries.ToDictionary(entry => entry.Name);
+
+        public double[] this[string name] => Find(name)!;
+
+        public double[]? Find(string name) =>
+            _byName.TryGetValue(name, out var entry) ? MemoryMarshal.Cast<byte, double>(Bytes(entry)).ToArray() : null;
+
+        public long Number(string name) => BinaryPrimitives.ReadInt64LittleEndian(Bytes(_byName[name]));
+
+        public Moments Moments(string name, long count) => new(count, this[$"{name}.mean"], this[$"{name}.mean_residual"], this[$"{name}.m2"]);
+
+        public OptimizerMoments? Buffers(string name) => Find($"{name}.first") is { } first ? new(first, this[$"{name}.second"]) : null;
+
+        private ReadOnlySpan<byte> Bytes(SafetensorsEntry entry) => elements.Span[(int)entry.Begin..(int)entry.End];
     }
 }
 
@@ -106,12 +116,10 @@ internal sealed record StateHeader(
     bool FeaturesAreFixed,
     IReadOnlyDictionary<string, string> Labels,
     DateTimeOffset UpdatedAt,
-    long? BatchesTracked,
     bool? StatisticsAreInitial,
     long? LastCount,
     Optimizer? Optimizer,
-    long? OptimizerStep,
-    int?[] ArrayLengths)
+    long? OptimizerStep)
 {
     /// <summary>Whether the running statistics were replaced as a whole.</summary>
     public bool StatisticsAreGiven { get; init; }

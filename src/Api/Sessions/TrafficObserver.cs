@@ -22,14 +22,19 @@ internal sealed class TrafficObserver(SessionCatalog catalog, ComputeSettings co
     /// <exception cref="LayerException">The batch does not fit the session.</exception>
     public LastBatch? Sample(LayerSession session, Tensor x)
     {
-        var (_, layer) = catalog.PlanFor(x.Shape, session.Current.Layer);
-        if (layer.Running is null) return null;
-        var plan = NormalizationPlan.ForRunningStatistics(x.Shape, layer.Options);
-        // Fewer values diverge from anything by chance.
-        if (plan.Count < BatchNoise.SmallBatch || plan.Statistics != layer.Features) return null;
+        if (!IsLookedAt(session, x.Shape)) return null;
         if (x.Shape.Count > SmallSample && !session.Traffic.TakesLargeSample(time, Interval)) return null;
-        var moments = Forward.BatchMoments(plan, x.Data, compute);
-        return new LastBatch(moments.Mean, moments.Variance(unbiased: false), moments.Count);
+        return StatisticsOf(session, x);
+    }
+
+    /// <summary>A look at the first samples of a large batch that is about to arrive; null where it is not looked at.</summary>
+    /// <exception cref="LayerException">The batch does not fit the session.</exception>
+    public ArrivingSample? SampleArriving(LayerSession session, Shape shape)
+    {
+        var samples = (int)Math.Min((long)SmallSample * shape[0] / Math.Max(shape.Count, 1), shape[0]);
+        var part = new Shape([Math.Max(samples, 1), .. shape.Dimensions.Skip(1)]);
+        if (samples == 0 || !IsLookedAt(session, part) || !session.Traffic.TakesLargeSample(time, Interval)) return null;
+        return new ArrivingSample(part, x => Inferred(session, StatisticsOf(session, x)));
     }
 
     /// <summary>Remembers an inference batch.</summary>
@@ -54,4 +59,34 @@ internal sealed class TrafficObserver(SessionCatalog catalog, ComputeSettings co
             layer.Running is null ? null : Diagnosis.DriftOf(batch, layer.Running), [.. findings.Select(finding => finding.Code)]));
         return findings;
     }
+
+    private bool IsLookedAt(LayerSession session, Shape shape)
+    {
+        var (_, layer) = catalog.PlanFor(shape, session.Current.Layer);
+        if (layer.Running is null) return false;
+        var plan = NormalizationPlan.ForRunningStatistics(shape, layer.Options);
+        // Fewer values diverge from anything by chance.
+        return plan.Count >= BatchNoise.SmallBatch && plan.Statistics == layer.Features;
+    }
+
+    private LastBatch StatisticsOf(LayerSession session, Tensor x)
+    {
+        var moments = Forward.BatchMoments(NormalizationPlan.ForRunningStatistics(x.Shape, session.Current.Layer.Options), x.Data, compute);
+        return new LastBatch(moments.Mean, moments.Variance(unbiased: false), moments.Count);
+    }
+}
+
+/// <summary>The first samples of a batch that is arriving.</summary>
+/// <param name="shape">Their shape.</param>
+/// <param name="look">What is done with them.</param>
+internal sealed class ArrivingSample(Shape shape, Action<Tensor> look) : IDisposable
+{
+    /// <summary>Where they are put.</summary>
+    public Tensor Memory { get; } = Tensor.Rent(shape);
+
+    /// <summary>Looks at them, once they are there.</summary>
+    public void Finish() => look(Memory);
+
+    /// <inheritdoc/>
+    public void Dispose() => Memory.Dispose();
 }

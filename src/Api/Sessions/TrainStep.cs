@@ -35,22 +35,23 @@ internal sealed record BatchInput(Tensor X, Tensor? Residual, bool[]? Mask) : ID
 /// <param name="UsedBatch">Whether these are the batch's own statistics.</param>
 /// <param name="State">The session after the step.</param>
 internal sealed record TrainStepResult(
-    Tensor Y, string? StepId, double[]? Mean, double[] Variance, long Count, bool UsedBatch, SessionRecord State);
+    TensorSource Y, string? StepId, double[]? Mean, double[] Variance, long Count, bool UsedBatch, SessionRecord State);
 
 /// <summary>
-/// A train-step: the batch's moments depend on x alone; the commit is O(features); y is computed while the store makes the commit
-/// durable, and the answer waits for both.
+/// A train-step: the batch's moments depend on x alone and are gathered while it arrives; the commit is O(features); y is computed while
+/// it is sent, which begins when the commit is durable.
 /// </summary>
 internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, ComputeSettings compute)
 {
     /// <summary>Normalizes a batch and moves the session's statistics.</summary>
     /// <param name="session">The session.</param>
     /// <param name="input">The batch; taken over if <paramref name="retain"/>, which the caller learns from a step id.</param>
+    /// <param name="gathered">The batch's moments where they have been gathered while it arrived, or null.</param>
     /// <param name="retain">Whether to keep what backward needs.</param>
     /// <param name="check">Throws to refuse, given the version that would be changed.</param>
     /// <param name="cancellationToken">Ends waiting for the store.</param>
     public async Task<TrainStepResult> RunAsync(
-        LayerSession session, BatchInput input, bool retain, Action<long> check, CancellationToken cancellationToken)
+        LayerSession session, BatchInput input, ArrivingBatch? gathered, bool retain, Action<long> check, CancellationToken cancellationToken)
     {
         input.RequireFit();
         var (plan, layer) = catalog.PlanFor(input.X.Shape, session.Current.Layer);
@@ -58,19 +59,32 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
         var bytes = retain ? RetainedStep.BytesOf(input, plan, ghostBatches) : 0;
         if (retain) retained.RequireRoom(bytes);
         var pass = new LayerPass(layer, input.X.Shape, compute);
-        var y = Tensor.Rent(input.X.Shape);
+        pass.RequireMask(input.Mask);
+        Tensor? y = null;
         try
         {
-            var (step, committed) = layer.NormalizesWithBatch && !layer.MovesWithBatch
-                ? ByItself(session, input, pass, y, check)
-                : await CommittedAsync(session, input, plan, layer, pass, y, check, cancellationToken);
-            return new TrainStepResult(y, retain ? Retain(session, input, layer, step, bytes) : null,
-                layer.Options.Kind.HasMean ? step?.Moments.Mean ?? layer.Running!.Mean : null,
+            StepStatistics? step;
+            SessionRecord committed;
+            if (layer.NormalizesWithBatch && !layer.MovesWithBatch)
+                (step, committed) = ByItself(session, input, pass, y = Tensor.Rent(input.X.Shape), check);
+            else
+            {
+                step = Statistics(input, layer, pass, gathered);
+                committed = await CommitAsync(session, step, plan, check, cancellationToken);
+                // Statistics per sample have no output a stretch at a time.
+                if (step is not null && !layer.Options.Kind.IsOverBatch) pass.Normalize(input.X.Data, step, Residual(input), (y = Tensor.Rent(input.X.Shape)).Data);
+            }
+            var kept = retain ? new RetainedStep(session.Id, input, layer, step, bytes) : null;
+            // The output reads the batch after it may have been dropped again.
+            if (y is null) kept?.TryHold();
+            TensorSource output = y is not null ? y : new ComputedOutput(input, pass.Output(step), kept);
+            if (kept is not null) Retain(session, kept);
+            return new TrainStepResult(output, kept?.Id, layer.Options.Kind.HasMean ? step?.Moments.Mean ?? layer.Running!.Mean : null,
                 step?.Moments.Variance(unbiased: false) ?? layer.Running!.Variance, step?.Moments.Count ?? plan.Count, step is not null, committed);
         }
         catch
         {
-            y.Dispose();
+            y?.Dispose();
             throw;
         }
     }
@@ -93,7 +107,6 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
     private static (StepStatistics? Step, SessionRecord State) ByItself(
         LayerSession session, BatchInput input, LayerPass pass, Tensor y, Action<long> check)
     {
-        pass.RequireMask(input.Mask);
         var current = session.Current;
         check(current.Layer.Version);
         var step = pass.NormalizeAtOnce(input.X.Data, Residual(input), y.Data);
@@ -101,19 +114,22 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
         return (step, current);
     }
 
-    private async Task<(StepStatistics? Step, SessionRecord State)> CommittedAsync(
-        LayerSession session, BatchInput input, NormalizationPlan plan, LayerState layer, LayerPass pass, Tensor y, Action<long> check,
-        CancellationToken cancellationToken)
+    // Null where the running statistics normalize the batch.
+    private static StepStatistics? Statistics(BatchInput input, LayerState layer, LayerPass pass, ArrivingBatch? gathered)
     {
-        pass.RequireMask(input.Mask);
-        StepStatistics? step = null;
-        if (layer.NormalizesWithBatch)
+        if (!layer.NormalizesWithBatch)
         {
-            step = pass.Statistics(input.X.Data, input.Mask);
-            RequireFinite(step, input.X, layer.Options);
+            RequireStatistics(layer);
+            return null;
         }
-        else RequireStatistics(layer);
-        var commit = catalog.ChangeAsync(session, record =>
+        var step = pass.Statistics(input.X.Data, input.Mask, input.Mask is null && pass.GathersWhole ? gathered?.Finish() : null);
+        RequireFinite(step, input.X, layer.Options);
+        return step;
+    }
+
+    private Task<SessionRecord> CommitAsync(
+        LayerSession session, StepStatistics? step, NormalizationPlan plan, Action<long> check, CancellationToken cancellationToken) =>
+        catalog.ChangeAsync(session, record =>
         {
             check(record.Layer.Version);
             if (step is null) return record;
@@ -121,19 +137,14 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
             var next = sized.Advance(step);
             return ReferenceEquals(next, sized) ? record : record with { Layer = next };
         }, cancellationToken);
-        if (!commit.IsFaulted) pass.Normalize(input.X.Data, step, Residual(input), y.Data);
-        return (step, await commit);
-    }
 
     private static ReadOnlySpan<float> Residual(BatchInput input) => input.Residual is { } residual ? residual.Data : [];
 
-    private string Retain(LayerSession session, BatchInput input, LayerState layer, StepStatistics? step, long bytes)
+    private void Retain(LayerSession session, RetainedStep step)
     {
-        var retainedStep = new RetainedStep(session.Id, input, layer, step, bytes);
-        retained.Add(retainedStep);
+        retained.Add(step);
         // Deleted since the commit: its steps have been dropped already, without this one.
         if (session.IsGone) retained.Drop(session.Id);
-        return retainedStep.Id;
     }
 
     /// <summary>Index of the first element that is not finite; the length where all are.</summary>

@@ -8,21 +8,46 @@ public static class MediaTypes
     /// <summary>JSON (RFC 8259).</summary>
     public const string Json = "application/json";
 
+    /// <summary>Named tensors (huggingface/safetensors).</summary>
+    public const string Safetensors = "application/x-safetensors";
+
+    /// <summary>One array, as numpy.save writes it.</summary>
+    public const string Npy = "application/x-npy";
+
     /// <summary>Problem answers (RFC 9457).</summary>
     public const string ProblemJson = "application/problem+json";
 
-    /// <summary>Media types of request bodies that can be read.</summary>
-    public static IReadOnlyList<string> Readable { get; } = [Json];
+    /// <summary>Calls without tensors.</summary>
+    public static IReadOnlyList<string> JsonAlone { get; } = [Json];
 
-    /// <summary>Media types of answers that can be written.</summary>
-    public static IReadOnlyList<string> Writable { get; } = [Json];
+    /// <summary>Calls with named tensors or arrays.</summary>
+    public static IReadOnlyList<string> Named { get; } = [Json, Safetensors];
 
-    /// <summary>Whether an Accept header allows one of the forms in which answers are written (RFC 9110, 12.5.1).</summary>
-    public static bool Accepts(HttpRequest request)
+    /// <summary>Calls with a tensor in or out that can stand alone.</summary>
+    public static IReadOnlyList<string> Tensors { get; } = [Json, Safetensors, Npy];
+
+    /// <summary>One of the forms, by the Content-Type of a request; null for any other.</summary>
+    public static string? FormOf(string? contentType, IReadOnlyList<string> forms) =>
+        MediaTypeHeaderValue.TryParse(contentType, out var parsed)
+            ? forms.FirstOrDefault(form => parsed.MediaType.Equals(form, StringComparison.OrdinalIgnoreCase))
+            : null;
+
+    /// <summary>The form that a client likes best (RFC 9110, 12.5.1); among equals that of its request, or else the first.</summary>
+    /// <param name="request">The request.</param>
+    /// <param name="forms">The forms that there are.</param>
+    /// <returns>Null where it accepts none.</returns>
+    public static string? BestFor(HttpRequest request, IReadOnlyList<string> forms)
     {
-        if (request.Headers.Accept.Count == 0) return true;
-        if (!MediaTypeHeaderValue.TryParseList(request.Headers.Accept, out var accepted)) return false;
-        return Writable.Any(form => Quality(form, accepted) > 0);
+        var own = FormOf(request.ContentType, forms) ?? forms[0];
+        if (request.Headers.Accept.Count == 0) return own;
+        if (!MediaTypeHeaderValue.TryParseList(request.Headers.Accept, out var accepted)) return null;
+        var (best, highest) = ((string?)null, 0.0);
+        foreach (var form in forms.OrderBy(form => form == own ? 0 : 1))
+        {
+            var quality = Quality(form, accepted);
+            if (quality > highest) (best, highest) = (form, quality);
+        }
+        return best;
     }
 
     // The most specific range that matches decides: "application/json;q=0, */*" refuses JSON.

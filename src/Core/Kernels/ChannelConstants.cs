@@ -13,7 +13,7 @@ internal sealed unsafe class ChannelConstants : IDisposable
     // Constants with a smaller magnitude than the smallest normal float have lost precision, larger ones than float.MaxValue all of it.
     private const double SmallestNormal = 1.1754943508222875e-38;
 
-    // Vectors of constants are loaded whole, also for the last channels.
+    // Vectors of constants are loaded whole, also for the last channels and wherever a stretch begins.
     private const int Padding = 16;
 
     private readonly NativeBuffer _memory;
@@ -29,7 +29,7 @@ internal sealed unsafe class ChannelConstants : IDisposable
     {
         (Channels, _kinds, _row) = (channels, kinds, (channels + Padding - 1) / Padding * Padding);
         var count = (long)_row * kinds;
-        _memory = NativeBuffer.Rent((count * (sizeof(double) + sizeof(float))) + channels);
+        _memory = NativeBuffer.Rent((count * (sizeof(double) + sizeof(float))) + Math.Max(channels, Padding * sizeof(float)));
         _doubles = (double*)_memory.Pointer;
         _floats = (float*)(_doubles + count);
         _needsDouble = (bool*)(_floats + count);

@@ -50,29 +50,44 @@ internal readonly struct Elementwise<TOperator, TResidence>(TOperator op, Channe
         where TSingle : struct, IVector<TSingle, float>
         where TDouble : struct, IVector<TDouble, double>
     {
-        if (!view.IsColumns)
-        {
-            var start = (nint)item * Partition.ItemElements;
-            var end = (nint)Math.Min(view.Count, start + Partition.ItemElements);
-            RunsSweep<TOperator, TResidence>.Stretch<TSingle, TDouble>(op, view, start, end, constants, ahead: 0);
-        }
-        else if (constants.AnyNeedsDouble) Columns<TDouble, double>(item);
-        else Columns<TSingle, float>(item);
+        var first = (nint)item * Partition.ItemElements;
+        var (start, end) = view.IsColumns ? _blocks.Locate(item) : (first, (nint)Math.Min(view.Count, first + Partition.ItemElements));
+        Stretch<TSingle, TDouble>(start, end);
+    }
+
+    /// <summary>The elements from <paramref name="start"/> to <paramref name="end"/>, which may be any.</summary>
+    public void Stretch<TSingle, TDouble>(nint start, nint end)
+        where TSingle : struct, IVector<TSingle, float>
+        where TDouble : struct, IVector<TDouble, double>
+    {
+        if (!view.IsColumns) RunsSweep<TOperator, TResidence>.Stretch<TSingle, TDouble>(op, view, start, end, constants, ahead: 0);
+        else if (constants.AnyNeedsDouble) Columns<TDouble, double>(start, end);
+        else Columns<TSingle, float>(start, end);
         TResidence.Fence();
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void Columns<TVector, T>(int item)
+    private void Columns<TVector, T>(nint start, nint end)
         where TVector : struct, IVector<TVector, T>
         where T : unmanaged
     {
-        var (start, end) = _blocks.Locate(item);
         var (inputs, columns) = (op, _blocks.Columns);
-        var perColumn = new ColumnConstants<TOperator, TVector, T>(constants);
-        for (; start < end; start += columns)
+        for (var column = (int)(start % columns); start < end; column = 0)
         {
-            var width = (int)Math.Min(columns, end - start);
-            ElementwiseSweep<TOperator, TResidence>.Run<TVector, T, ColumnConstants<TOperator, TVector, T>>(inputs, start, width, perColumn);
+            var width = (int)Math.Min(columns - column, end - start);
+            ElementwiseSweep<TOperator, TResidence>.Run<TVector, T, ColumnConstants<TOperator, TVector, T>>(inputs, start, width, new(constants, column));
+            start += width;
         }
     }
+}
+
+/// <summary>One stretch of a tensor as a kernel of its own.</summary>
+internal readonly struct ElementwiseStretch<TOperator>(TOperator op, ChannelView view, ChannelConstants constants, nint start, nint end) : IKernel
+    where TOperator : struct, IElementwiseOperator
+{
+    private readonly Elementwise<TOperator, InCache> _whole = new(op, view, constants);
+
+    public void Run<TSingle, TDouble>(int item)
+        where TSingle : struct, IVector<TSingle, float>
+        where TDouble : struct, IVector<TDouble, double> => _whole.Stretch<TSingle, TDouble>(start, end);
 }

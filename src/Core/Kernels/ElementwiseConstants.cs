@@ -52,12 +52,15 @@ internal readonly unsafe struct ColumnConstants<TOperator, TVector, T> : IConsta
 {
     private readonly T* _c0, _c1, _c2, _c3;
 
-    public ColumnConstants(ChannelConstants constants)
+    /// <param name="constants">The constants of all columns.</param>
+    /// <param name="first">The column that index 0 stands for.</param>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public ColumnConstants(ChannelConstants constants, int first)
     {
-        _c0 = constants.Row<T>(0);
-        _c1 = TOperator.Constants > 1 ? constants.Row<T>(1) : null;
-        _c2 = TOperator.Constants > 2 ? constants.Row<T>(2) : null;
-        _c3 = TOperator.Constants > 3 ? constants.Row<T>(3) : null;
+        _c0 = constants.Row<T>(0) + first;
+        _c1 = TOperator.Constants > 1 ? constants.Row<T>(1) + first : null;
+        _c2 = TOperator.Constants > 2 ? constants.Row<T>(2) + first : null;
+        _c3 = TOperator.Constants > 3 ? constants.Row<T>(3) + first : null;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

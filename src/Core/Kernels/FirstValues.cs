@@ -13,6 +13,9 @@ internal readonly unsafe struct FirstValues(float* x, ChannelView view)
 {
     private readonly int _count = (view.IsColumns ? view.Outer : view.Inner) switch { >= 8 => 8, >= 4 => 4, >= 2 => 2, _ => 1 };
 
+    /// <summary>The element behind the last one that is looked at.</summary>
+    public nint End => view.IsColumns ? (nint)_count * view.Channels : ((nint)(view.Channels - 1) * view.Inner) + _count;
+
     /// <summary>K of a vector of channels.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Mean<TVector>(int channel, double* shifts)

@@ -61,6 +61,14 @@ internal readonly struct RowSegments
 
     public int Channel(int item) => item / PerChannel;
 
+    /// <summary>The item whose last element is the n-th to come when a tensor arrives from its beginning to its end.</summary>
+    public int InOrderOfMemory(int n)
+    {
+        var perRun = _view.Channels * _piecesPerRun;
+        var (run, channel, piece) = (n / perRun, n % perRun / _piecesPerRun, n % _piecesPerRun);
+        return (channel * PerChannel) + (run * _piecesPerRun) + piece;
+    }
+
     /// <summary>The first element of the channel, which is that of its only run where it has one.</summary>
     public nint RunStart(int item) => (nint)Channel(item) * _view.Inner;
 

@@ -15,10 +15,16 @@ public sealed class LayerPass(LayerState layer, Shape shape, ComputeSettings com
     /// <summary>The statistics of a batch.</summary>
     /// <param name="x">The batch.</param>
     /// <param name="mask">Which samples are valid; null for all. For kinds over the batch.</param>
+    /// <param name="gathered">The moments of the whole batch where they are known already; see <see cref="GathersWhole"/>.</param>
     /// <exception cref="LayerException"><see cref="LayerError.BatchTooSmall"/>, or a mask that does not fit.</exception>
-    public StepStatistics Statistics(ReadOnlySpan<float> x, bool[]? mask)
+    public StepStatistics Statistics(ReadOnlySpan<float> x, bool[]? mask, Moments? gathered = null)
     {
         var plan = NormalizationPlan.ForBatch(shape, _options);
+        if (gathered is not null)
+        {
+            plan.RequireVariance(shape);
+            return new([new(plan, 0, 0, shape[0], gathered, false, Correction(gathered))], null);
+        }
         RequireMask(mask);
         if (!_options.Kind.IsOverBatch)
         {
@@ -28,6 +34,30 @@ public sealed class LayerPass(LayerState layer, Shape shape, ComputeSettings com
         var parts = new List<BatchPart>();
         foreach (var (first, samples) in GhostBatches()) parts.Add(Part(plan, x, first, samples, mask));
         return new(parts, mask is not null && Array.TrueForAll(mask, isValid => isValid) ? null : mask);
+    }
+
+    /// <summary>Whether one set of moments over the whole batch, without a mask, is all that its statistics are.</summary>
+    public bool GathersWhole => _options.Kind.IsOverBatch && (_options.GhostBatchSize is not { } _ || GhostBatches().First().Samples == shape[0]);
+
+    /// <summary>y of a batch a stretch at a time, with its own statistics or with the running ones.</summary>
+    /// <param name="statistics">The batch's statistics; null for the running ones.</param>
+    public LayerOutput Output(StepStatistics? statistics)
+    {
+        var plan = NormalizationPlan.ForRunningStatistics(shape, _options);
+        if (statistics is null) return new KnownOutput([(0, new(plan, RunningMap(), _options.Activation, compute))]);
+        return new KnownOutput([.. statistics.Parts.Select(part =>
+        {
+            var (gamma, beta, eps, activation) = Parameters(part);
+            return (part.Start, new ForwardStretches(part.Plan, AffineMap.Of(part.Moments, gamma, beta, eps), activation, compute));
+        })]);
+    }
+
+    /// <summary>y of a batch whose samples or rows are each normalized by themselves, some of them at a time; for kinds that do that.</summary>
+    /// <exception cref="LayerException"><see cref="LayerError.BatchTooSmall"/>.</exception>
+    public LayerOutput OutputBySample()
+    {
+        NormalizationPlan.ForBatch(shape, _options).RequireVariance(shape);
+        return new SampleOutput(layer, _options.NormalizedShape is { } row ? [.. row] : [.. shape.Dimensions.Skip(1)], compute);
     }
 
     /// <summary>y of a batch, with its own statistics or with the running ones.</summary>
@@ -155,9 +185,11 @@ public sealed class LayerPass(LayerState layer, Shape shape, ComputeSettings com
         var statistics = isMasked ? whole.ForSamples(shape[0], valid) : plan;
         statistics.RequireVariance(shape);
         var moments = isMasked ? MaskedMoments(statistics, part, mask.AsSpan(first, samples), sample) : Forward.BatchMoments(plan, part, compute);
-        var correction = _options.Kind == NormalizerKind.BatchRenorm ? Renormalization.Of(moments, layer.Running!, _options) : null;
-        return new(plan, first * sample, first, samples, moments, isMasked, correction);
+        return new(plan, first * sample, first, samples, moments, isMasked, Correction(moments));
     }
+
+    private Renormalization? Correction(Moments moments) =>
+        _options.Kind == NormalizerKind.BatchRenorm ? Renormalization.Of(moments, layer.Running!, _options) : null;
 
     // Valid samples side by side: their statistics are those of a smaller batch.
     private Moments MaskedMoments(NormalizationPlan plan, ReadOnlySpan<float> x, ReadOnlySpan<bool> mask, int sample)

@@ -1,7 +1,7 @@
 namespace BnService.Core.Tensors;
 
 /// <summary>A float32 tensor, row-major, in pooled memory. One owner disposes it.</summary>
-public sealed class Tensor : IDisposable
+public sealed class Tensor : TensorSource
 {
     private readonly NativeBuffer _buffer;
 
@@ -17,12 +17,15 @@ public sealed class Tensor : IDisposable
         _buffer = buffer;
     }
 
-    /// <summary>The dimensions.</summary>
-    public Shape Shape { get; }
+    /// <inheritdoc/>
+    public override Shape Shape { get; }
 
     /// <summary>The elements in row-major order.</summary>
     /// <exception cref="ObjectDisposedException">The tensor was disposed.</exception>
     public Span<float> Data => _buffer.Span<float>(Shape.Count);
+
+    /// <summary>The first element; the memory does not move.</summary>
+    internal unsafe float* Pointer => (float*)_buffer.Pointer;
 
     /// <summary>Bytes of memory that the tensor holds, which is more than its elements need.</summary>
     public long AllocatedBytes => _buffer.Length;
@@ -35,5 +38,8 @@ public sealed class Tensor : IDisposable
     }
 
     /// <inheritdoc/>
-    public void Dispose() => _buffer.Dispose();
+    public override void CopyTo(int start, Span<float> values) => Data.Slice(start, values.Length).CopyTo(values);
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing) => _buffer.Dispose();
 }

@@ -34,6 +34,10 @@ public sealed class MediaTypeTests(Service service) : IClassFixture<Service>
         "garbage", "application/x-npy", "application/x-safetensors",
     ];
 
+    private static string[] Forms(string call) => call is "train-step" or "inference" or "backward"
+        ? ["application/json", "application/x-safetensors", "application/x-npy"]
+        : ["application/json"];
+
     public static TheoryData<string> AllCalls => new(Calls.Keys);
 
     public static TheoryData<string> CallsWithBody => new(Calls.Where(call => call.Value.Body is not null).Select(call => call.Key));
@@ -43,10 +47,11 @@ public sealed class MediaTypeTests(Service service) : IClassFixture<Service>
     public async Task A_body_in_another_form_or_in_none_is_refused_with_the_forms_that_are_read(string call)
     {
         var session = await service.CreateAsync("""{"num_features":2}""");
-        foreach (var type in OtherTypes)
+        foreach (var type in OtherTypes.Where(type => !Forms(call).Contains(type)))
         {
             var answer = await session.RefusedAsync(s => SendAsync(call, s, type, null));
-            answer.ExpectProblem("unsupported-media-type", $"Content-Type must be one of application/json, got {(type is null ? "none" : $"'{type}'")}");
+            answer.ExpectProblem("unsupported-media-type",
+                $"Content-Type must be one of {string.Join(", ", Forms(call))}, got {(type is null ? "none" : $"'{type}'")}");
         }
     }
 
@@ -68,10 +73,10 @@ public sealed class MediaTypeTests(Service service) : IClassFixture<Service>
     public async Task An_answer_that_the_client_does_not_accept_is_refused_with_the_forms_that_there_are(string call)
     {
         var session = await service.CreateAsync("""{"num_features":2}""");
-        foreach (var accept in OtherAnswers)
+        foreach (var accept in OtherAnswers.Where(accept => !Forms(call).Any(form => form != "application/json" && (accept == form || accept.Contains(", */*")))))
         {
             var answer = await session.RefusedAsync(s => SendAsync(call, s, "application/json", accept));
-            answer.ExpectProblem("not-acceptable", "Accept must allow one of application/json, got '");
+            answer.ExpectProblem("not-acceptable", $"Accept must allow one of {string.Join(", ", Forms(call))}, got '");
         }
     }
 

@@ -1,3 +1,4 @@
+using BnService.Api.Endpoints;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Wire;
 
@@ -12,19 +13,23 @@ internal sealed record ChangesStateMetadata;
 /// <summary>What a route table says about its calls; the OpenAPI document is made of it.</summary>
 internal static class EndpointDescription
 {
+    // Which media type a body may have is decided, and refused, by the negotiation: routing's own refusal could not name the allowed ones.
+    private const string AnyMediaType = "*/*";
+
     /// <summary>The call reads a body of type <typeparamref name="T"/>.</summary>
-    public static RouteHandlerBuilder Reads<T>(this RouteHandlerBuilder route, bool isOptional = false)
+    public static RouteHandlerBuilder Reads<T>(this RouteHandlerBuilder route, IReadOnlyList<string>? forms = null, bool isOptional = false)
         where T : class =>
-        route.Accepts<T>(isOptional, MediaTypes.Readable[0], [.. MediaTypes.Readable.Skip(1)])
+        route.Accepts<T>(isOptional, AnyMediaType).WithMetadata(new ReadableForms(forms ?? MediaTypes.JsonAlone))
             .Fails(ProblemCode.MalformedBody, ProblemCode.RequestTimeout, ProblemCode.PayloadTooLarge, ProblemCode.UnsupportedMediaType);
 
     /// <summary>The call answers with a body of type <typeparamref name="T"/>.</summary>
-    public static RouteHandlerBuilder Answers<T>(this RouteHandlerBuilder route, int status = StatusCodes.Status200OK) =>
-        route.Produces<T>(status, MediaTypes.Writable[0], [.. MediaTypes.Writable.Skip(1)]).Fails(ProblemCode.NotAcceptable);
+    public static RouteHandlerBuilder Answers<T>(
+        this RouteHandlerBuilder route, int status = StatusCodes.Status200OK, IReadOnlyList<string>? forms = null) =>
+        route.Produces<T>(status, MediaTypes.Json).WithMetadata(new WritableForms(forms ?? MediaTypes.JsonAlone)).Fails(ProblemCode.NotAcceptable);
 
     /// <summary>The call answers without a body.</summary>
     public static RouteHandlerBuilder Answers(this RouteHandlerBuilder route, int status) =>
-        route.Produces(status).Fails(ProblemCode.NotAcceptable);
+        route.Produces(status).WithMetadata(new WritableForms(MediaTypes.JsonAlone)).Fails(ProblemCode.NotAcceptable);
 
     /// <summary>The call can answer with these problems, beside those that any call can.</summary>
     public static RouteHandlerBuilder Fails(this RouteHandlerBuilder route, params ProblemCode[] codes) =>

@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using BnService.Api.Contracts;
+using BnService.Api.Endpoints;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Wire;
 using Microsoft.AspNetCore.OpenApi;
@@ -40,9 +41,33 @@ internal sealed class OperationTransformer : IOpenApiOperationTransformer
             (known.Description, known.Example) = (text.Description, text.Example?.DeepClone());
         }
         if (metadata.OfType<ChangesStateMetadata>().Any()) AddIfMatch(operation);
+        if (metadata.OfType<ReadableForms>().LastOrDefault() is { } readable) DescribeForms(operation.RequestBody!.Content!, readable.MediaTypes);
         if (operation.RequestBody?.Content?[MediaTypes.Json] is { } body && RequestExamples.ByOperation.TryGetValue(operation.OperationId!, out var example))
             body.Example = JsonNode.Parse(example);
+        foreach (var success in operation.Responses!.Where(response => response.Key.StartsWith('2') && response.Value.Content?.Count > 0))
+            DescribeForms(success.Value.Content!, metadata.OfType<WritableForms>().Last().MediaTypes);
         DescribeSuccess(operation);
+    }
+
+    // The schema is that of the JSON form, whatever media type it was found under; the binary forms have none.
+    private static void DescribeForms(IDictionary<string, OpenApiMediaType> content, IReadOnlyList<string> forms)
+    {
+        var json = content.Values.Single();
+        content.Clear();
+        foreach (var form in forms)
+        {
+            content[form] = form == MediaTypes.Json ? json : new OpenApiMediaType
+            {
+                Schema = new OpenApiSchema
+                {
+                    Type = JsonSchemaType.String,
+                    Format = "binary",
+                    Description = form == MediaTypes.Npy
+                        ? "One array as numpy.save writes it, versions 1.0 to 3.0: '<f4', '<f8' or '<f2', in C or Fortran order. Other fields are query parameters of the same names, and headers of the answer."
+                        : "Named tensors (safetensors): F32, F64, F16, BF16, under the names of the fields. Other fields are texts under __metadata__, objects as JSON.",
+                },
+            };
+        }
     }
 
     private static async Task<IOpenApiSchema> ProblemSchemaAsync(OpenApiOperationTransformerContext context, CancellationToken cancellationToken)

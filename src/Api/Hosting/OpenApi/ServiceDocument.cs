@@ -15,6 +15,8 @@ internal static class ServiceDocument
     public static void AddServiceDocument(this IServiceCollection services) => services.AddOpenApi(Name, options =>
     {
         options.OpenApiVersion = OpenApiSpecVersion.OpenApi3_1;
+        // Tensors are one thing to clients, wherever their elements come from.
+        options.CreateSchemaReferenceId = type => type.Type == typeof(TensorSource) ? nameof(Tensor) : OpenApiOptions.CreateDefaultSchemaReferenceId(type);
         options.AddDocumentTransformer(Introduce);
         options.AddOperationTransformer<OperationTransformer>();
         options.AddSchemaTransformer(DescribeTensors);
@@ -65,7 +67,7 @@ internal static class ServiceDocument
 
     private static Task DescribeTensors(OpenApiSchema schema, OpenApiSchemaTransformerContext context, CancellationToken cancellationToken)
     {
-        if (context.JsonTypeInfo.Type != typeof(Tensor)) return Task.CompletedTask;
+        if (!context.JsonTypeInfo.Type.IsAssignableTo(typeof(TensorSource))) return Task.CompletedTask;
         schema.Type = null;
         schema.Properties?.Clear();
         schema.Required?.Clear();

@@ -31,16 +31,14 @@ internal sealed partial class ProblemAnswers(ILogger<ProblemAnswers> logger) : I
         return true;
     }
 
-    /// <summary>Gives a body to the bodiless errors of routing: unknown path, wrong method, wrong media type.</summary>
+    /// <summary>Gives a body to the bodiless errors of routing: unknown path, wrong method.</summary>
     public static Task WriteStatusAsync(StatusCodeContext status)
     {
         var request = status.HttpContext.Request;
         var code = CodeOf(status.HttpContext.Response.StatusCode);
-        var detail = code == ProblemCode.UnsupportedMediaType
-            ? $"Content-Type must be one of {string.Join(", ", MediaTypes.Readable)}, got {Quoted(request.ContentType)}"
-            : code == ProblemCode.MethodNotAllowed
-                ? $"{request.Method} is not allowed here; allowed: {status.HttpContext.Response.Headers.Allow}"
-                : $"{request.Method} {request.Path} cannot be answered: {code.Title.ToLowerInvariant()}";
+        var detail = code == ProblemCode.MethodNotAllowed
+            ? $"{request.Method} is not allowed here; allowed: {status.HttpContext.Response.Headers.Allow}"
+            : $"{request.Method} {request.Path} cannot be answered: {code.Title.ToLowerInvariant()}";
         return WriteAsync(status.HttpContext, code, detail);
     }
 
@@ -77,8 +75,6 @@ internal sealed partial class ProblemAnswers(ILogger<ProblemAnswers> logger) : I
         >= 400 and < 500 => ProblemCode.BadRequest,
         _ => ProblemCode.InternalError,
     };
-
-    private static string Quoted(string? value) => string.IsNullOrEmpty(value) ? "none" : $"'{value}'";
 
     [LoggerMessage(Level = LogLevel.Error, Message = "Unexpected failure")]
     private static partial void LogUnexpected(ILogger logger, Exception exception);

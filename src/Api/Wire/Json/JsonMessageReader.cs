@@ -23,20 +23,89 @@ internal static class JsonMessageReader
         var message = contract.CreateObject!();
         try
         {
+            RequireAll(contract, ReadInto(message, body, contract), "");
+            return message;
+        }
+        catch
+        {
+            (message as IDisposable)?.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Reads some of a message's fields; others may come from elsewhere.</summary>
+    /// <param name="message">Receives them.</param>
+    /// <param name="body">A JSON object, UTF-8.</param>
+    /// <param name="contract">Metadata of the message's type.</param>
+    /// <returns>The names of the fields that were there.</returns>
+    /// <exception cref="ProblemException">Not JSON, an unknown or repeated field, or a value of the wrong type.</exception>
+    public static HashSet<string> ReadInto<T>(T message, ReadOnlySpan<byte> body, JsonTypeInfo<T> contract)
+        where T : class
+    {
+        try
+        {
             var cursor = new JsonCursor(body);
             var value = cursor.Value();
             if (value.TokenType != JsonTokenType.StartObject)
                 throw new ProblemException(ProblemCode.MalformedBody, $"the body must be a JSON object, got {JsonToken.Describe(ref value)}");
-            Fill(ref cursor, message, contract, "");
-            return cursor.IsAtEnd() ? message : throw new JsonException();
+            var seen = Fill(ref cursor, message, contract, "");
+            return cursor.IsAtEnd() ? seen : throw new JsonException();
         }
-        catch (Exception exception)
+        catch (Exception exception) when (exception is JsonException or InvalidOperationException { Source: "System.Text.Json.Rethrowable" })
         {
-            (message as IDisposable)?.Dispose();
             // The reader finds an escape of an unpaired surrogate only when the text is compared with another.
-            if (exception is not (JsonException or InvalidOperationException { Source: "System.Text.Json.Rethrowable" })) throw;
             throw new ProblemException(ProblemCode.MalformedBody, $"the body is not well-formed JSON: {Explain(body, exception)}");
         }
+    }
+
+    /// <summary>Requires the fields that a message cannot do without.</summary>
+    /// <param name="contract">Metadata of the message's type.</param>
+    /// <param name="seen">The names of the fields that were there.</param>
+    /// <param name="path">Where the object lies, with a dot behind.</param>
+    /// <exception cref="ProblemException">One is missing.</exception>
+    public static void RequireAll(JsonTypeInfo contract, HashSet<string> seen, string path)
+    {
+        if (contract.Properties.FirstOrDefault(property => IsRequired(property) && !seen.Contains(property.Name)) is { } missing)
+        {
+            throw new ProblemException(missing.PropertyType == typeof(Tensor) ? ProblemCode.MalformedBody : ProblemCode.InvalidOption,
+                $"{path}{missing.Name} is missing; it must be {Expectation(missing)}");
+        }
+    }
+
+    /// <summary>A field of a message.</summary>
+    /// <param name="contract">Metadata of the message's type.</param>
+    /// <param name="name">The field's name.</param>
+    /// <param name="path">Where the object lies, with a dot behind.</param>
+    /// <exception cref="ProblemException">There is none of that name; the message lists all.</exception>
+    public static JsonPropertyInfo Find(JsonTypeInfo contract, string name, string path) =>
+        contract.Properties.FirstOrDefault(property => property.Name == name && property.Set is not null)
+        ?? throw new ProblemException(ProblemCode.InvalidOption,
+            $"'{path}{(name.Length <= 64 ? name : name[..64] + "…")}' is not a field of this call; allowed: " +
+            string.Join(", ", contract.Properties.Where(property => property.Set is not null).Select(property => path + property.Name)));
+
+    /// <summary>What a field may be, for messages.</summary>
+    public static string Expectation(JsonPropertyInfo property)
+    {
+        var type = Nullable.GetUnderlyingType(property.PropertyType) ?? property.PropertyType;
+        var orNull = AcceptsNull(property) ? ", or null" : "";
+        if (type.IsEnum)
+        {
+            var names = Enum.GetValuesAsUnderlyingType(type).Cast<object>()
+                .Select(value => JsonSerializer.Serialize(Enum.ToObject(type, value), property.Options.GetTypeInfo(type)));
+            return $"one of {string.Join(", ", names)}{orNull}";
+        }
+        return (type == typeof(Tensor) ? "a tensor"
+            : type == typeof(int) || type == typeof(long) ? "a whole number"
+            : type == typeof(double) ? "a number"
+            : type == typeof(bool) ? "true or false"
+            : type == typeof(string) ? "a string"
+            : type == typeof(string[]) ? "an array of strings"
+            : type == typeof(double[]) || type == typeof(int[]) ? "an array of numbers"
+            : type == typeof(double[][]) ? "an array of arrays of numbers"
+            : type.IsArray ? "an array of objects"
+            : type == typeof(Padding) ? "a whole number or an array of whole numbers"
+            : type == typeof(Dictionary<string, string>) ? "an object of strings"
+            : "an object") + orNull;
     }
 
     // Where in the body the flaw is, and what it is, only a reader of the whole body knows.
@@ -56,7 +125,7 @@ internal static class JsonMessageReader
     }
 
     // Fills an object of the contract from the JSON object that comes; path is where it lies, with a dot behind.
-    private static void Fill(ref JsonCursor cursor, object message, JsonTypeInfo contract, string path)
+    private static HashSet<string> Fill(ref JsonCursor cursor, object message, JsonTypeInfo contract, string path)
     {
         var seen = new HashSet<string>();
         var isFirst = true;
@@ -68,11 +137,7 @@ internal static class JsonMessageReader
             var property = Find(contract, name, path);
             property.Set!(message, ReadValue(ref cursor, property, path + name));
         }
-        if (contract.Properties.FirstOrDefault(property => IsRequired(property) && !seen.Contains(property.Name)) is { } missing)
-        {
-            throw new ProblemException(missing.PropertyType == typeof(Tensor) ? ProblemCode.MalformedBody : ProblemCode.InvalidOption,
-                $"{path}{missing.Name} is missing; it must be {Expectation(missing)}");
-        }
+        return seen;
     }
 
     private static object? ReadValue(ref JsonCursor cursor, JsonPropertyInfo property, string path)
@@ -123,7 +188,7 @@ internal static class JsonMessageReader
         var read = type.CreateObject!();
         try
         {
-            Fill(ref cursor, read, type, path);
+            RequireAll(type, Fill(ref cursor, read, type, path), path);
             return read;
         }
         catch
@@ -151,30 +216,6 @@ internal static class JsonMessageReader
         return array;
     }
 
-    private static string Expectation(JsonPropertyInfo property)
-    {
-        var type = Nullable.GetUnderlyingType(property.PropertyType) ?? property.PropertyType;
-        var orNull = AcceptsNull(property) ? ", or null" : "";
-        if (type.IsEnum)
-        {
-            var names = Enum.GetValuesAsUnderlyingType(type).Cast<object>()
-                .Select(value => JsonSerializer.Serialize(Enum.ToObject(type, value), property.Options.GetTypeInfo(type)));
-            return $"one of {string.Join(", ", names)}{orNull}";
-        }
-        return (type == typeof(Tensor) ? "a tensor"
-            : type == typeof(int) || type == typeof(long) ? "a whole number"
-            : type == typeof(double) ? "a number"
-            : type == typeof(bool) ? "true or false"
-            : type == typeof(string) ? "a string"
-            : type == typeof(string[]) ? "an array of strings"
-            : type == typeof(double[]) || type == typeof(int[]) ? "an array of numbers"
-            : type == typeof(double[][]) ? "an array of arrays of numbers"
-            : type.IsArray ? "an array of objects"
-            : type == typeof(Padding) ? "a whole number or an array of whole numbers"
-            : type == typeof(Dictionary<string, string>) ? "an object of strings"
-            : "an object") + orNull;
-    }
-
     // A name may hold escapes of unpaired surrogates, which no string can.
     private static string TakeName(ref JsonCursor cursor)
     {
@@ -188,12 +229,6 @@ internal static class JsonMessageReader
             throw new ProblemException(ProblemCode.MalformedBody, "a field's name is not valid Unicode");
         }
     }
-
-    private static JsonPropertyInfo Find(JsonTypeInfo contract, string name, string path) =>
-        contract.Properties.FirstOrDefault(property => property.Name == name && property.Set is not null)
-        ?? throw new ProblemException(ProblemCode.InvalidOption,
-            $"'{path}{(name.Length <= 64 ? name : name[..64] + "…")}' is not a field of this call; allowed: " +
-            string.Join(", ", contract.Properties.Where(property => property.Set is not null).Select(property => path + property.Name)));
 
     private static bool AcceptsNull(JsonPropertyInfo property) => property.IsSetNullable && !IsRequired(property)
         && property.AttributeProvider?.IsDefined(typeof(NullIsAbsentAttribute), inherit: true) != true;

@@ -14,7 +14,7 @@ namespace BnService.Api.Wire.Json;
 internal static class JsonMessageWriter
 {
     // What is written before the client is given the chance to take it, 60 KB at most: bounds the memory of an answer of any size.
-    private const int FlushElements = 4096;
+    private const int ChunkElements = 4096;
 
     /// <summary>Writes one object.</summary>
     /// <param name="output">Where to.</param>
@@ -32,7 +32,7 @@ internal static class JsonMessageWriter
             var value = property.Get(message);
             if (value is null && IsLeftOutWhenNull(property)) continue;
             json.WritePropertyName(property.Name);
-            if (value is Tensor tensor) await WriteTensorAsync(json, output, tensor, cancellationToken);
+            if (value is TensorSource tensor) await WriteTensorAsync(json, output, tensor, cancellationToken);
             else JsonSerializer.Serialize(json, value, contract.Options.GetTypeInfo(property.PropertyType));
         }
         json.WriteEndObject();
@@ -40,8 +40,9 @@ internal static class JsonMessageWriter
         await output.FlushAsync(cancellationToken);
     }
 
-    private static async ValueTask WriteTensorAsync(Utf8JsonWriter json, PipeWriter output, Tensor tensor, CancellationToken cancellationToken)
+    private static async ValueTask WriteTensorAsync(Utf8JsonWriter json, PipeWriter output, TensorSource tensor, CancellationToken cancellationToken)
     {
+        using var chunk = NativeBuffer.Rent(ChunkElements * sizeof(float));
         json.WriteStartObject();
         json.WriteStartArray("shape"u8);
         foreach (var dimension in tensor.Shape.Dimensions) json.WriteNumberValue(dimension);
@@ -49,11 +50,13 @@ internal static class JsonMessageWriter
         json.WriteStartArray("data"u8);
         // Elements go past the writer, whose own bytes must be out before.
         json.Flush();
-        for (var written = 0; written < tensor.Shape.Count; written += FlushElements)
+        for (var written = 0; written < tensor.Shape.Count;)
         {
-            JsonElements.Write<float>(output, tensor.Data[written..Math.Min(written + FlushElements, tensor.Shape.Count)], isFirst: written == 0);
-            var flushed = await output.FlushAsync(cancellationToken);
-            if (flushed.IsCompleted || flushed.IsCanceled) throw new OperationCanceledException("the client no longer reads the answer");
+            var count = Math.Min(ChunkElements, tensor.Shape.Count - written);
+            tensor.CopyTo(written, chunk.Span<float>(count));
+            JsonElements.Write<float>(output, chunk.Span<float>(count), isFirst: written == 0);
+            written += count;
+            await TensorWriter.FlushAsync(output, cancellationToken);
         }
         json.WriteEndArray();
         json.WriteEndObject();

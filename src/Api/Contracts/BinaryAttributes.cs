@@ -1,0 +1,19 @@
+namespace BnService.Api.Contracts;
+
+/// <summary>The name under which a field is a tensor of a safetensors file, in the widest type that its numbers need and PyTorch would write.</summary>
+/// <param name="name">The name.</param>
+[AttributeUsage(AttributeTargets.Property)]
+internal sealed class TensorNameAttribute(string name) : Attribute
+{
+    /// <summary>The name.</summary>
+    public string Name => name;
+}
+
+/// <summary>The header in which a field travels where the body is a single array.</summary>
+/// <param name="name">The header's name.</param>
+[AttributeUsage(AttributeTargets.Property)]
+internal sealed class HeaderFieldAttribute(string name) : Attribute
+{
+    /// <summary>The header's name.</summary>
+    public string Name => name;
+}

@@ -1,0 +1,96 @@
+using System.Runtime.InteropServices;
+using BnService.Api.Wire;
+using BnService.Core.Layers;
+using BnService.Core.Tensors;
+
+namespace BnService.Api.Sessions;
+
+/// <summary>Turns the elements of a batch into those of its output while they arrive, straight into the answer's memory.</summary>
+/// <param name="input">The batch.</param>
+/// <param name="output">What computes the output.</param>
+/// <param name="answer">Where it goes.</param>
+/// <param name="sample">Receives the first elements, for whoever looks at them; or null.</param>
+internal sealed class OutputStream(IncomingTensor input, LayerOutput output, OverflowingWriter answer, Tensor? sample) : ElementConsumer(input.Type), IDisposable
+{
+    // What is computed at once where elements have to be put together first: whole samples, about a part of the second-level cache.
+    private const int GatheredElements = 1 << 14;
+
+    private const int FewestBytes = 4096;
+
+    private readonly NativeBuffer? _gathered = input.Type == ElementType.F32 && output.Unit == 1 ? null : NativeBuffer.Rent(2L * Capacity(output) * sizeof(float));
+    private readonly int _capacity = Capacity(output);
+    private int _waiting;
+    private int _sampled;
+
+    /// <summary>Number of elements whose output has been written.</summary>
+    public int Position { get; private set; }
+
+    /// <inheritdoc/>
+    public override ValueTask TakenAsync(CancellationToken cancellationToken) => answer.FlushAsync(cancellationToken);
+
+    /// <inheritdoc/>
+    public void Dispose() => _gathered?.Dispose();
+
+    /// <inheritdoc/>
+    protected override void TakeWhole(ReadOnlySpan<byte> elements)
+    {
+        if (_gathered is null) Compute(MemoryMarshal.Cast<byte, float>(elements));
+        else Gather(elements);
+    }
+
+    private static int Capacity(LayerOutput output) => Math.Max(1, GatheredElements / output.Unit) * output.Unit;
+
+    private void Gather(ReadOnlySpan<byte> elements)
+    {
+        var size = Type.Size();
+        var gathered = _gathered!.Span<float>(2 * _capacity);
+        while (!elements.IsEmpty)
+        {
+            var count = Math.Min(elements.Length / size, _capacity - _waiting);
+            Type.ToSingles(elements[..(count * size)], gathered.Slice(_waiting, count));
+            elements = elements[(count * size)..];
+            _waiting += count;
+            // The last samples of a batch may be fewer.
+            if (_waiting < _capacity && Position + _waiting < input.Shape.Count) continue;
+            Keep(gathered[.._waiting]);
+            output.Apply(Position, gathered[.._waiting], [], gathered.Slice(_capacity, _waiting));
+            Write(gathered.Slice(_capacity, _waiting));
+            Position += _waiting;
+            _waiting = 0;
+        }
+    }
+
+    private void Compute(ReadOnlySpan<float> x)
+    {
+        Keep(x);
+        while (!x.IsEmpty)
+        {
+            var y = MemoryMarshal.Cast<byte, float>(answer.GetSpan(Math.Min(x.Length * sizeof(float), FewestBytes)));
+            y = y[..Math.Min(y.Length, x.Length)];
+            output.Apply(Position, x[..y.Length], [], y);
+            answer.Advance(y.Length * sizeof(float));
+            Position += y.Length;
+            x = x[y.Length..];
+        }
+    }
+
+    private void Write(ReadOnlySpan<float> y)
+    {
+        for (var bytes = MemoryMarshal.AsBytes(y); !bytes.IsEmpty;)
+        {
+            var span = answer.GetSpan(1);
+            var count = Math.Min(span.Length, bytes.Length);
+            bytes[..count].CopyTo(span);
+            answer.Advance(count);
+            bytes = bytes[count..];
+        }
+    }
+
+    private void Keep(ReadOnlySpan<float> x)
+    {
+        if (sample is null || _sampled == sample.Shape.Count) return;
+        var count = Math.Min(x.Length, sample.Shape.Count - _sampled);
+        x[..count].CopyTo(sample.Data[_sampled..]);
+        _sampled += count;
+    }
+}

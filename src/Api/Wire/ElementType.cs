@@ -1,0 +1,111 @@
+using System.Buffers.Binary;
+using System.Numerics.Tensors;
+using System.Runtime.InteropServices;
+
+namespace BnService.Api.Wire;
+
+/// <summary>How an element of a tensor is written in a binary format, little-endian.</summary>
+public enum ElementType
+{
+    /// <summary>IEEE 754 binary32: what tensors consist of on the inside.</summary>
+    F32,
+
+    /// <summary>IEEE 754 binary64.</summary>
+    F64,
+
+    /// <summary>IEEE 754 binary16.</summary>
+    F16,
+
+    /// <summary>The upper half of a binary32 (bfloat16).</summary>
+    BF16,
+}
+
+/// <summary>
+/// Elements of every type as float32 and back, rounded to the nearest (ties to even); NaN stays NaN, and what is beyond the narrower
+/// type becomes an infinity, as in every framework.
+/// </summary>
+internal static class ElementTypes
+{
+    /// <summary>Bytes of one element.</summary>
+    public static int Size(this ElementType type) => type switch
+    {
+        ElementType.F64 => sizeof(double),
+        ElementType.F32 => sizeof(float),
+        _ => sizeof(ushort),
+    };
+
+    /// <summary>Elements as float32.</summary>
+    /// <param name="type">The type of the elements.</param>
+    /// <param name="bytes">Whole elements, at any address.</param>
+    /// <param name="values">Receives as many values.</param>
+    public static void ToSingles(this ElementType type, ReadOnlySpan<byte> bytes, Span<float> values)
+    {
+        switch (type)
+        {
+            case ElementType.F32:
+                bytes.CopyTo(MemoryMarshal.AsBytes(values));
+                break;
+            case ElementType.F64:
+                TensorPrimitives.ConvertTruncating<double, float>(MemoryMarshal.Cast<byte, double>(bytes), values);
+                break;
+            case ElementType.F16:
+                TensorPrimitives.ConvertToSingle(MemoryMarshal.Cast<byte, Half>(bytes), values);
+                break;
+            default:
+                var halves = MemoryMarshal.Cast<byte, ushort>(bytes);
+                for (var i = 0; i < halves.Length; i++) values[i] = BitConverter.UInt32BitsToSingle((uint)halves[i] << 16);
+                break;
+        }
+    }
+
+    /// <summary>float32 values as elements.</summary>
+    /// <param name="type">The type of the elements.</param>
+    /// <param name="values">The values.</param>
+    /// <param name="bytes">Receives as many elements.</param>
+    public static void FromSingles(this ElementType type, ReadOnlySpan<float> values, Span<byte> bytes)
+    {
+        switch (type)
+        {
+            case ElementType.F32:
+                MemoryMarshal.AsBytes(values).CopyTo(bytes);
+                break;
+            case ElementType.F64:
+                TensorPrimitives.ConvertTruncating<float, double>(values, MemoryMarshal.Cast<byte, double>(bytes)[..values.Length]);
+                break;
+            case ElementType.F16:
+                TensorPrimitives.ConvertToHalf(values, MemoryMarshal.Cast<byte, Half>(bytes)[..values.Length]);
+                break;
+            default:
+                var halves = MemoryMarshal.Cast<byte, ushort>(bytes);
+                for (var i = 0; i < values.Length; i++) halves[i] = ToBFloat16(values[i]);
+                break;
+        }
+    }
+
+    /// <summary>Elements as float64, for statistics and parameters.</summary>
+    /// <param name="type">The type of the elements.</param>
+    /// <param name="bytes">Whole elements, at any address.</param>
+    /// <param name="values">Receives as many values.</param>
+    public static void ToDoubles(this ElementType type, ReadOnlySpan<byte> bytes, Span<double> values)
+    {
+        var size = type.Size();
+        for (var i = 0; i < values.Length; i++)
+        {
+            var element = bytes[(i * size)..];
+            values[i] = type switch
+            {
+                ElementType.F32 => BinaryPrimitives.ReadSingleLittleEndian(element),
+                ElementType.F64 => BinaryPrimitives.ReadDoubleLittleEndian(element),
+                ElementType.F16 => (double)BinaryPrimitives.ReadHalfLittleEndian(element),
+                _ => BitConverter.UInt32BitsToSingle((uint)BinaryPrimitives.ReadUInt16LittleEndian(element) << 16),
+            };
+        }
+    }
+
+    // Half of the last place is added, less one where the tie would not go to even. A NaN keeps its sign and is quiet.
+    private static ushort ToBFloat16(float value)
+    {
+        var bits = BitConverter.SingleToUInt32Bits(value);
+        return float.IsNaN(value) ? (ushort)((bits >> 16) | 0x40) : (ushort)((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
+    }
+}

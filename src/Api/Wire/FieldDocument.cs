@@ -1,0 +1,150 @@
+using System.Buffers;
+using System.Globalization;
+using System.Text;
+using System.Text.Json;
+using System.Text.Json.Serialization.Metadata;
+using BnService.Api.Hosting.Problems;
+using BnService.Api.Wire.Json;
+
+namespace BnService.Api.Wire;
+
+/// <summary>
+/// What a binary form brings beside its tensors, as the JSON object that it stands for: options by name, and values that are not tensors
+/// in the contract (gamma, running_mean, mask, ...). A name with dots lies deeper: <c>seen.mean</c>, <c>moments.0.mean</c>. So there is
+/// one place that knows what a field may be, whatever form it came in.
+/// </summary>
+/// <param name="contract">Metadata of the message's type.</param>
+internal sealed class FieldDocument(JsonTypeInfo contract)
+{
+    private readonly Node _root = new();
+
+    /// <summary>Adds an option as text: a string or a name as it is, everything else as JSON.</summary>
+    /// <param name="path">Its name.</param>
+    /// <param name="text">Its value.</param>
+    /// <exception cref="ProblemException">There is no such field, it was there already, or its value cannot be read.</exception>
+    public void Add(string path, string text)
+    {
+        var type = Nullable.GetUnderlyingType(TypeOf(path)) ?? TypeOf(path);
+        if (type == typeof(string) || type.IsEnum) Put(path, JsonSerializer.SerializeToUtf8Bytes(text, TextJson.Default.String));
+        // Python writes True and False.
+        else if (type == typeof(bool) && bool.TryParse(text, out var truth)) Put(path, truth ? "true"u8.ToArray() : "false"u8.ToArray());
+        else Put(path, Checked(path, text));
+    }
+
+    /// <summary>Adds numbers.</summary>
+    /// <param name="path">Their name.</param>
+    /// <param name="values">The numbers; those of a tensor are flat, in row-major order.</param>
+    /// <exception cref="ProblemException">There is no such field, or it was there already.</exception>
+    public void Add(string path, ReadOnlySpan<double> values)
+    {
+        var isArray = TypeOf(path).IsArray;
+        var json = new ArrayBufferWriter<byte>();
+        using (var writer = new Utf8JsonWriter(json, new JsonWriterOptions { SkipValidation = true }))
+        {
+            if (isArray) writer.WriteStartArray();
+            foreach (var value in values)
+            {
+                if (double.IsFinite(value)) writer.WriteNumberValue(value);
+                else writer.WriteStringValue(value.ToString(CultureInfo.InvariantCulture));
+            }
+            if (isArray) writer.WriteEndArray();
+        }
+        if (!isArray && values.Length != 1) throw Invalid($"{path} must be a single number, got {values.Length} values");
+        Put(path, json.WrittenSpan.ToArray());
+    }
+
+    /// <summary>The document.</summary>
+    public byte[] ToJson()
+    {
+        var json = new ArrayBufferWriter<byte>();
+        using (var writer = new Utf8JsonWriter(json, new JsonWriterOptions { SkipValidation = true })) Write(writer, _root, "");
+        return json.WrittenSpan.ToArray();
+    }
+
+    /// <summary>The type of a field.</summary>
+    /// <exception cref="ProblemException">There is none of that name.</exception>
+    public Type TypeOf(string path)
+    {
+        var (type, at) = (contract.Type, "");
+        foreach (var name in path.Split('.'))
+        {
+            if (type.IsArray && int.TryParse(name, NumberStyles.None, CultureInfo.InvariantCulture, out _)) type = type.GetElementType()!;
+            else if (contract.Options.GetTypeInfo(type) is { Kind: JsonTypeInfoKind.Object } inner) type = JsonMessageReader.Find(inner, name, at).PropertyType;
+            else JsonMessageReader.Find(contract, path, "");
+            at += $"{name}.";
+        }
+        return type;
+    }
+
+    private void Put(string path, byte[] json)
+    {
+        var node = _root;
+        foreach (var name in path.Split('.'))
+        {
+            if (node.Json is not null) throw Twice(path);
+            if (!node.Children.TryGetValue(name, out var child)) node.Children.Add(name, child = new Node());
+            node = child;
+        }
+        if (node.Json is not null || node.Children.Count > 0) throw Twice(path);
+        node.Json = json;
+    }
+
+    private byte[] Checked(string path, string text)
+    {
+        var json = Encoding.UTF8.GetBytes(text);
+        try
+        {
+            var reader = new Utf8JsonReader(json);
+            while (reader.Read()) { }
+            if (json.Length > 0) return json;
+        }
+        catch (JsonException)
+        {
+            // Named below.
+        }
+        throw Invalid($"{path} must be {JsonMessageReader.Expectation(JsonMessageReader.Find(contract, path.Split('.')[0], ""))}, got '{JsonToken.Cut(json)}'");
+    }
+
+    private static void Write(Utf8JsonWriter writer, Node node, string path)
+    {
+        if (node.Json is not null)
+        {
+            writer.WriteRawValue(node.Json, skipInputValidation: true);
+            return;
+        }
+        if (node.Children.Count == 0 || !char.IsAsciiDigit(node.Children.First().Key[0]))
+        {
+            writer.WriteStartObject();
+            foreach (var (name, child) in node.Children)
+            {
+                writer.WritePropertyName(name);
+                Write(writer, child, $"{path}{name}.");
+            }
+            writer.WriteEndObject();
+            return;
+        }
+        writer.WriteStartArray();
+        for (var i = 0; i < node.Children.Count; i++)
+        {
+            if (!node.Children.TryGetValue(i.ToString(CultureInfo.InvariantCulture), out var child))
+                throw Invalid($"{path}{i} is missing: entries are counted from 0");
+            Write(writer, child, $"{path}{i}.");
+        }
+        writer.WriteEndArray();
+    }
+
+    private static ProblemException Twice(string path) => new(ProblemCode.MalformedBody, $"the request names '{path}' twice");
+
+    private static ProblemException Invalid(string detail) => new(ProblemCode.InvalidOption, detail);
+
+    private sealed class Node
+    {
+        public Dictionary<string, Node> Children { get; } = [];
+
+        public byte[]? Json { get; set; }
+    }
+}
+
+/// <summary>How a string is written.</summary>
+[System.Text.Json.Serialization.JsonSerializable(typeof(string))]
+internal sealed partial class TextJson : System.Text.Json.Serialization.JsonSerializerContext;

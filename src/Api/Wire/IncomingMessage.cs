@@ -1,0 +1,161 @@
+using System.Text.Json.Serialization.Metadata;
+using BnService.Api.Hosting.Problems;
+using BnService.Api.Wire.Json;
+using BnService.Core;
+using BnService.Core.Tensors;
+
+namespace BnService.Api.Wire;
+
+/// <summary>Something of a binary message whose bytes are still to come.</summary>
+/// <param name="Path">The field that it is.</param>
+/// <param name="Bytes">Number of its bytes.</param>
+internal abstract record IncomingPart(string Path, long Bytes);
+
+/// <summary>A tensor that is still to come.</summary>
+/// <param name="Path">The field that it is.</param>
+/// <param name="Shape">Its shape.</param>
+/// <param name="Type">Type of its elements.</param>
+/// <param name="IsColumnMajor">Whether its first dimension is the innermost one on the wire.</param>
+internal sealed record IncomingTensor(string Path, Shape Shape, ElementType Type, bool IsColumnMajor = false)
+    : IncomingPart(Path, (long)Shape.Count * Type.Size())
+{
+    /// <summary>The shape of dimensions as they were sent.</summary>
+    /// <exception cref="ProblemException">No tensor can have it.</exception>
+    public static Shape ShapeOf(string path, IReadOnlyList<long> dimensions)
+    {
+        try
+        {
+            if (dimensions.Count <= Shape.MaxRank) return new Shape([.. dimensions.Select(dimension => checked((int)dimension))]);
+            throw new ProblemException(ProblemCode.ShapeMismatch, $"{path} has at most {Shape.MaxRank} dimensions, got {dimensions.Count}");
+        }
+        catch (OverflowException)
+        {
+            throw new ProblemException(ProblemCode.ShapeMismatch, $"{path}: a dimension is at most {int.MaxValue}, got [{string.Join(", ", dimensions)}]");
+        }
+        catch (LayerException exception)
+        {
+            throw new ProblemException(ProblemCode.ShapeMismatch, $"{path}: {exception.Message}");
+        }
+    }
+}
+
+/// <summary>Values that are no tensor in the contract.</summary>
+/// <param name="Path">The field that they are.</param>
+/// <param name="Count">How many.</param>
+/// <param name="Bytes">Number of their bytes.</param>
+/// <param name="Decode">Their bytes as numbers.</param>
+internal sealed record IncomingValues(string Path, int Count, long Bytes, IncomingValues.Decoder Decode) : IncomingPart(Path, Bytes)
+{
+    /// <summary>Decodes bytes.</summary>
+    public delegate void Decoder(ReadOnlySpan<byte> bytes, Span<double> values);
+}
+
+/// <summary>A message of which the tensors may still be on their way: what it will be is known, what is in it is not.</summary>
+internal sealed class IncomingMessage<T>
+    where T : class
+{
+    private readonly JsonTypeInfo<T>? _contract;
+    private readonly FieldDocument? _fields;
+    private readonly T? _whole;
+
+    /// <summary>A message that is there.</summary>
+    public IncomingMessage(T message) => _whole = message;
+
+    /// <summary>A message of which some parts are still to come.</summary>
+    /// <param name="contract">Metadata of its type.</param>
+    /// <param name="bytes">Where they come from.</param>
+    /// <param name="fields">What is there.</param>
+    /// <param name="parts">What is to come, in its order.</param>
+    /// <exception cref="ProblemException">A field that is there is none of the message's, or its value cannot be read.</exception>
+    public IncomingMessage(JsonTypeInfo<T> contract, RequestBytes bytes, FieldDocument fields, IReadOnlyList<IncomingPart> parts)
+    {
+        (_contract, Bytes, _fields, Parts) = (contract, bytes, fields, parts);
+        // Refused before what is to come is waited for; it may complete objects that the fields begin.
+        if (!parts.Any(part => part is IncomingValues)) Options(out _);
+    }
+
+    /// <summary>Whether all of it is there.</summary>
+    public bool IsWhole => _whole is not null;
+
+    /// <summary>What is to come, in its order.</summary>
+    public IReadOnlyList<IncomingPart> Parts { get; } = [];
+
+    /// <summary>Where it comes from; null for a message that is there.</summary>
+    public RequestBytes? Bytes { get; }
+
+    /// <summary>The message without its tensors, where all that is to come are tensors.</summary>
+    /// <param name="seen">The names of the fields that are there.</param>
+    public T Options(out HashSet<string> seen)
+    {
+        var message = _contract!.CreateObject!();
+        seen = JsonMessageReader.ReadInto(message, _fields!.ToJson(), _contract);
+        return message;
+    }
+
+    /// <summary>The message, once all of it is there.</summary>
+    /// <param name="arrivals">Told of its tensors as they arrive, or null.</param>
+    /// <returns>The caller's to dispose, where it is disposable.</returns>
+    /// <exception cref="ProblemException">Something of it is missing, malformed or too much.</exception>
+    public async ValueTask<T> ReadAsync(IArrivals? arrivals = null)
+    {
+        if (_whole is not null) return _whole;
+        var tensors = new List<(string Path, Tensor Tensor)>();
+        try
+        {
+            foreach (var part in Parts)
+            {
+                if (part is IncomingTensor tensor) await ReadAsync(tensor, tensors, arrivals);
+                else await ReadAsync((IncomingValues)part);
+            }
+            await Bytes!.RequireEndAsync();
+            var message = Options(out var seen);
+            foreach (var (path, tensor) in tensors)
+            {
+                if (!seen.Add(path)) throw new ProblemException(ProblemCode.MalformedBody, $"the request names '{path}' twice");
+            }
+            JsonMessageReader.RequireAll(_contract!, seen, "");
+            foreach (var (path, tensor) in tensors) Set(message, _contract!, path, tensor);
+            tensors.Clear();
+            return message;
+        }
+        finally
+        {
+            tensors.ForEach(entry => entry.Tensor.Dispose());
+        }
+    }
+
+    private async ValueTask ReadAsync(IncomingTensor part, List<(string Path, Tensor Tensor)> tensors, IArrivals? arrivals)
+    {
+        var tensor = Tensor.Rent(part.Shape);
+        tensors.Add((part.Path, tensor));
+        // What arrives in another order is known only when all of it is there.
+        if (part.IsColumnMajor) arrivals = null;
+        arrivals?.Begin(part.Path, tensor);
+        await Bytes!.ReadAsync(part.Bytes, new TensorFill(part.Type, tensor, part.Path, arrivals), part.Path);
+        if (!part.IsColumnMajor) return;
+        var rowMajor = Tensor.Rent(part.Shape);
+        tensors[^1] = (part.Path, rowMajor);
+        using (tensor) ColumnMajor.ToRowMajor(part.Shape, tensor.Data, rowMajor.Data);
+    }
+
+    private async ValueTask ReadAsync(IncomingValues part)
+    {
+        using var buffer = await Bytes!.ReadBufferAsync(part.Bytes, part.Path);
+        var values = new double[part.Count];
+        part.Decode(buffer.Bytes, values);
+        _fields!.Add(part.Path, values);
+    }
+
+    private static void Set(object message, JsonTypeInfo contract, string path, Tensor tensor)
+    {
+        if (path.IndexOf('.') is var dot && dot < 0)
+        {
+            JsonMessageReader.Find(contract, path, "").Set!(message, tensor);
+            return;
+        }
+        var property = JsonMessageReader.Find(contract, path[..dot], "");
+        var type = contract.Options.GetTypeInfo(property.PropertyType);
+        if (property.Get!(message) is not { } inner) property.Set!(message, inner = type.CreateObject!());
+        Set(inner, type, path[(dot + 1)..], tensor);
+    }
+}

@@ -1,0 +1,101 @@
+using System.Buffers;
+using System.IO.Pipelines;
+using BnService.Core.Tensors;
+
+namespace BnService.Api.Wire;
+
+/// <summary>
+/// Writes an answer while its request is still arriving. Most clients send all of a request before they read: waiting for such a client
+/// to take what has been written, without reading on, would be waiting for ever. So what it does not take soon goes into pooled memory,
+/// at most as much as the answer is long; a client that reads meanwhile is answered with memory that does not grow.
+/// </summary>
+/// <param name="output">Where the answer goes.</param>
+internal sealed class OverflowingWriter(PipeWriter output) : IDisposable
+{
+    private const int BlockLength = 256 << 10;
+
+    // Long enough for a reading client to be found reading, short enough to cost the others little.
+    private static readonly TimeSpan Patience = TimeSpan.FromMilliseconds(2);
+
+    private readonly Queue<(NativeBuffer Block, int Length)> _overflow = new();
+    private NativeBuffer? _block;
+    private int _blockLength;
+    private Task<FlushResult>? _flush;
+
+    /// <summary>Memory to write to.</summary>
+    /// <param name="fewest">The fewest bytes of it; not more than 64 KiB.</param>
+    public Span<byte> GetSpan(int fewest)
+    {
+        if (_flush is null) return output.GetSpan(fewest);
+        if (_block is not null && _block.Length - _blockLength < fewest) Put();
+        _block ??= NativeBuffer.Rent(BlockLength);
+        return _block.Span<byte>((int)_block.Length)[_blockLength..];
+    }
+
+    /// <summary>Counts what has been written.</summary>
+    public void Advance(int bytes)
+    {
+        if (_flush is null) output.Advance(bytes);
+        else _blockLength += bytes;
+    }
+
+    /// <summary>Sends what the client takes, without waiting for more than a moment.</summary>
+    public async ValueTask FlushAsync(CancellationToken cancellationToken)
+    {
+        if (_flush is null)
+        {
+            var flush = output.FlushAsync(cancellationToken);
+            if (flush.IsCompleted)
+            {
+                Check(await flush);
+                return;
+            }
+            _flush = flush.AsTask();
+            await Task.WhenAny(_flush, Task.Delay(Patience, cancellationToken));
+        }
+        // What waits goes first. A client that has begun to read is waited for no longer than it takes what there is.
+        while (_flush is { IsCompleted: true })
+        {
+            Check(await _flush);
+            _flush = null;
+            if (_block is not null) Put();
+            if (!_overflow.TryDequeue(out var next)) return;
+            _flush = WriteAsync(next, cancellationToken);
+        }
+    }
+
+    /// <summary>Sends everything, however long the client takes.</summary>
+    public async ValueTask CompleteAsync(CancellationToken cancellationToken)
+    {
+        while (_flush is not null)
+        {
+            await Task.WhenAny(_flush);
+            await FlushAsync(cancellationToken);
+        }
+        Check(await output.FlushAsync(cancellationToken));
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _block?.Dispose();
+        while (_overflow.TryDequeue(out var waiting)) waiting.Block.Dispose();
+    }
+
+    private void Put()
+    {
+        _overflow.Enqueue((_block!, _blockLength));
+        (_block, _blockLength) = (null, 0);
+    }
+
+    private Task<FlushResult> WriteAsync((NativeBuffer Block, int Length) waiting, CancellationToken cancellationToken)
+    {
+        using (waiting.Block) output.Write(waiting.Block.Span<byte>(waiting.Length));
+        return output.FlushAsync(cancellationToken).AsTask();
+    }
+
+    private static void Check(FlushResult flushed)
+    {
+        if (flushed.IsCompleted || flushed.IsCanceled) throw new OperationCanceledException("the client no longer reads the answer");
+    }
+}

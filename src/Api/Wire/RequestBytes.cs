@@ -1,0 +1,133 @@
+using System.IO.Pipelines;
+using BnService.Api.Hosting;
+using BnService.Api.Hosting.Problems;
+using Microsoft.AspNetCore.Connections;
+
+namespace BnService.Api.Wire;
+
+/// <summary>What takes the bytes of a body as they arrive.</summary>
+internal interface IByteConsumer
+{
+    /// <summary>Takes bytes, whichever way they were cut on the road.</summary>
+    void Take(ReadOnlySpan<byte> bytes);
+
+    /// <summary>Called when what had arrived has been taken.</summary>
+    ValueTask TakenAsync(CancellationToken cancellationToken);
+}
+
+/// <summary>The bytes of a request's body as they arrive, decoded, counted and held to a limit. Whatever is wrong with them is a problem.</summary>
+/// <param name="request">The request.</param>
+/// <param name="limit">The most bytes of a body.</param>
+internal sealed class RequestBytes(HttpRequest request, long limit)
+{
+    private readonly PipeReader _reader = request.BodyReader;
+    private readonly RequestMetering _metering = RequestMetering.Of(request.HttpContext);
+
+    /// <summary>The most bytes of a body.</summary>
+    public long Limit => limit;
+
+    /// <summary>Number of bytes in the body, where the request says it.</summary>
+    public long? Length { get; } = request.ContentLength;
+
+    /// <summary>Number of bytes that have been taken.</summary>
+    public long Position { get; private set; }
+
+    /// <summary>The bytes that are left, where the request says it; else the most that the limit leaves.</summary>
+    public long MostLeft => (Length ?? limit) - Position;
+
+    /// <summary>Refuses a body whose length is over the limit before a byte of it is read.</summary>
+    /// <exception cref="ProblemException">It is.</exception>
+    public void RequireAllowedLength()
+    {
+        if (Length > limit) throw TooLarge($"{Length}");
+    }
+
+    /// <summary>Refuses a body that announces more than the limit allows.</summary>
+    /// <param name="length">The bytes that it takes as a whole.</param>
+    /// <exception cref="ProblemException">It does.</exception>
+    public void RequireAllowed(long length)
+    {
+        if (length > limit) throw TooLarge($"one that announces {length}");
+    }
+
+    /// <summary>Hands bytes on as they arrive.</summary>
+    /// <param name="count">How many; null for all to the end.</param>
+    /// <param name="consumer">What takes them.</param>
+    /// <param name="what">What they are, for messages.</param>
+    /// <exception cref="ProblemException">The body ends before, passes the limit, or cannot be read.</exception>
+    public async ValueTask ReadAsync<TConsumer>(long? count, TConsumer consumer, string what)
+        where TConsumer : IByteConsumer
+    {
+        var cancellationToken = request.HttpContext.RequestAborted;
+        for (var left = count ?? long.MaxValue; left > 0;)
+        {
+            var read = await NextAsync(cancellationToken);
+            var buffer = read.Buffer.Length > left ? read.Buffer.Slice(0, left) : read.Buffer;
+            try
+            {
+                if (Position + buffer.Length > limit) throw TooLarge($"{Position + buffer.Length} or more");
+                foreach (var segment in buffer) consumer.Take(segment.Span);
+                left -= buffer.Length;
+                Position += buffer.Length;
+                _metering.BodyBytes = Position;
+            }
+            finally
+            {
+                _reader.AdvanceTo(buffer.End);
+            }
+            await consumer.TakenAsync(cancellationToken);
+            if (!read.IsCompleted || left == 0 || buffer.Length < read.Buffer.Length) continue;
+            if (count is null) return;
+            throw new ProblemException(ProblemCode.MalformedBody, $"the body ends after {Position} bytes, {left} bytes before the end of {what}");
+        }
+    }
+
+    /// <summary>Reads so many bytes into memory that grows with what has arrived.</summary>
+    /// <param name="count">How many; null for all to the end.</param>
+    /// <param name="what">What they are, for messages.</param>
+    /// <returns>The bytes; the caller's to dispose.</returns>
+    public async ValueTask<BodyBuffer> ReadBufferAsync(long? count, string what)
+    {
+        var buffer = new BodyBuffer();
+        try
+        {
+            await ReadAsync(count, buffer, what);
+            return buffer;
+        }
+        catch
+        {
+            buffer.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Requires that the body ends here.</summary>
+    /// <exception cref="ProblemException">It goes on.</exception>
+    public async ValueTask RequireEndAsync()
+    {
+        while (true)
+        {
+            var read = await NextAsync(request.HttpContext.RequestAborted);
+            var isEmpty = read.Buffer.IsEmpty;
+            _reader.AdvanceTo(read.Buffer.End);
+            if (!isEmpty) throw new ProblemException(ProblemCode.MalformedBody, $"the body goes on after its {Position} bytes");
+            if (read.IsCompleted) return;
+        }
+    }
+
+    private async ValueTask<ReadResult> NextAsync(CancellationToken cancellationToken)
+    {
+        try
+        {
+            return await _reader.ReadAsync(cancellationToken);
+        }
+        catch (Exception exception) when (exception is IOException or InvalidDataException && exception is not (BadHttpRequestException or ConnectionResetException))
+        {
+            // Kestrel's word for some chunks that are none, and a decoder's for what it cannot decode.
+            throw new ProblemException(ProblemCode.BadRequest, $"the body cannot be read: {exception.Message}");
+        }
+    }
+
+    private ProblemException TooLarge(string length) =>
+        new(ProblemCode.PayloadTooLarge, $"the body must be at most {limit} bytes (Limits:MaxBodyBytes), got {length}");
+}

@@ -1,0 +1,109 @@
+using System.Buffers;
+using System.Buffers.Binary;
+using System.Runtime.InteropServices;
+using System.Text.Json;
+using BnService.Api.Contracts;
+using BnService.Core.Tensors;
+
+namespace BnService.Api.Wire.Safetensors;
+
+/// <summary>A tensor of a file.</summary>
+/// <param name="Name">Its name.</param>
+/// <param name="Type">Type of its elements.</param>
+/// <param name="Dimensions">Its dimensions.</param>
+/// <param name="Bytes">Its elements' bytes; empty where they come from <paramref name="Source"/>.</param>
+/// <param name="Source">Where float32 elements come from; null where they are bytes.</param>
+internal sealed record SafetensorsTensor(string Name, SafetensorsType Type, int[] Dimensions, ReadOnlyMemory<byte> Bytes, TensorSource? Source)
+{
+    /// <summary>Number of bytes of the elements.</summary>
+    public long Length => Source is null ? Bytes.Length : (long)Source.Shape.Count * sizeof(float);
+}
+
+/// <summary>The tensors and texts of a safetensors file that is to be written.</summary>
+internal sealed class SafetensorsFile
+{
+    // A header is padded so that elements begin at whole multiples of the largest of them.
+    private const int Alignment = 8;
+
+    private readonly List<SafetensorsTensor> _tensors = [];
+    private readonly Dictionary<string, string> _texts = [];
+
+    /// <summary>The tensors in the order of their elements: wide types first, so that each begins at a multiple of its size; then by name.</summary>
+    public IEnumerable<SafetensorsTensor> Tensors =>
+        _tensors.OrderByDescending(tensor => SafetensorsHeader.Size(tensor.Type)).ThenBy(tensor => tensor.Name, StringComparer.Ordinal);
+
+    /// <summary>Bytes of all elements.</summary>
+    public long DataLength => _tensors.Sum(tensor => tensor.Length);
+
+    /// <summary>Adds a tensor.</summary>
+    public void Add(string name, TensorSource source) => _tensors.Add(new(name, SafetensorsType.F32, [.. source.Shape.Dimensions], default, source));
+
+    /// <summary>Adds an array of float32.</summary>
+    public void Add(string name, float[] values) => _tensors.Add(new(name, SafetensorsType.F32, [values.Length], Copy<float>(values), null));
+
+    /// <summary>Adds an array of float64.</summary>
+    public void Add(string name, double[] values) => _tensors.Add(new(name, SafetensorsType.F64, [values.Length], Copy<double>(values), null));
+
+    /// <summary>Adds a whole number, as a tensor without dimensions.</summary>
+    public void Add(string name, long value) => _tensors.Add(new(name, SafetensorsType.I64, [], Copy<long>([value]), null));
+
+    /// <summary>Adds a text.</summary>
+    public void AddText(string name, string text) => _texts.Add(name, text);
+
+    /// <summary>The header with its length before it.</summary>
+    public byte[] Header()
+    {
+        var json = new ArrayBufferWriter<byte>();
+        json.GetSpan(sizeof(ulong))[..sizeof(ulong)].Clear();
+        json.Advance(sizeof(ulong));
+        using (var writer = new Utf8JsonWriter(json, new JsonWriterOptions { SkipValidation = true, Encoder = ContractJson.Context.Options.Encoder }))
+        {
+            writer.WriteStartObject();
+            if (_texts.Count > 0)
+            {
+                writer.WriteStartObject(SafetensorsHeader.MetadataName);
+                foreach (var (name, text) in _texts) writer.WriteString(name, text);
+                writer.WriteEndObject();
+            }
+            long begin = 0;
+            foreach (var tensor in Tensors)
+            {
+                writer.WriteStartObject(tensor.Name);
+                writer.WriteString("dtype", tensor.Type.ToString());
+                writer.WriteStartArray("shape");
+                foreach (var dimension in tensor.Dimensions) writer.WriteNumberValue(dimension);
+                writer.WriteEndArray();
+                writer.WriteStartArray("data_offsets");
+                writer.WriteNumberValue(begin);
+                writer.WriteNumberValue(begin += tensor.Length);
+                writer.WriteEndArray();
+                writer.WriteEndObject();
+            }
+            writer.WriteEndObject();
+        }
+        var padding = (Alignment - (json.WrittenCount % Alignment)) % Alignment;
+        json.GetSpan(padding)[..padding].Fill((byte)' ');
+        json.Advance(padding);
+        var header = json.WrittenSpan.ToArray();
+        BinaryPrimitives.WriteUInt64LittleEndian(header, (ulong)(header.Length - sizeof(ulong)));
+        return header;
+    }
+
+    /// <summary>The whole file, of tensors that are in memory.</summary>
+    public byte[] ToArray()
+    {
+        var header = Header();
+        var file = new byte[header.Length + DataLength];
+        header.CopyTo(file, 0);
+        var rest = file.AsMemory(header.Length);
+        foreach (var tensor in Tensors)
+        {
+            tensor.Bytes.CopyTo(rest);
+            rest = rest[tensor.Bytes.Length..];
+        }
+        return file;
+    }
+
+    private static byte[] Copy<T>(ReadOnlySpan<T> values)
+        where T : unmanaged => MemoryMarshal.AsBytes(values).ToArray();
+}

@@ -1,0 +1,175 @@
+using System.Text.Json;
+using BnService.Api.Hosting.Problems;
+using BnService.Api.Wire.Json;
+
+namespace BnService.Api.Wire.Safetensors;
+
+/// <summary>A tensor of a safetensors file, as its header describes it.</summary>
+/// <param name="Name">Its name.</param>
+/// <param name="Type">Type of its elements.</param>
+/// <param name="Dimensions">Its dimensions, outermost first.</param>
+/// <param name="Begin">First byte of its elements, counted from the end of the header.</param>
+/// <param name="End">The byte behind the last one.</param>
+internal sealed record SafetensorsEntry(string Name, SafetensorsType Type, IReadOnlyList<long> Dimensions, long Begin, long End);
+
+/// <summary>The types of elements that are read.</summary>
+internal enum SafetensorsType
+{
+    F32, F64, F16, BF16, I64, I32, I16, I8, U8, BOOL,
+}
+
+// u64 N, little-endian | N bytes of JSON | the tensors' elements, little-endian, row-major, one behind the other
+
+/// <summary>
+/// The header of a safetensors file (huggingface/safetensors, "Format"): names, types, shapes and places of the tensors, and texts.
+/// Everything is checked before memory is taken for any tensor.
+/// </summary>
+/// <param name="Entries">The tensors, in the order of their elements: without holes and overlaps from byte 0 on.</param>
+/// <param name="Metadata">The texts under <c>__metadata__</c>.</param>
+internal sealed record SafetensorsHeader(IReadOnlyList<SafetensorsEntry> Entries, IReadOnlyDictionary<string, string> Metadata)
+{
+    /// <summary>The longest header, as in the reference implementation.</summary>
+    public const int MaxLength = 100_000_000;
+
+    /// <summary>Name of the texts among the tensors.</summary>
+    public const string MetadataName = "__metadata__";
+
+    /// <summary>Bytes of all elements.</summary>
+    public long DataLength => Entries.Count == 0 ? 0 : Entries[^1].End;
+
+    /// <summary>Reads a header.</summary>
+    /// <param name="json">The header's JSON; blanks behind it are padding.</param>
+    /// <exception cref="ProblemException">It is not one.</exception>
+    public static SafetensorsHeader Parse(ReadOnlySpan<byte> json)
+    {
+        if (json.IsEmpty || json[0] != '{') throw Malformed("the header must be a JSON object that begins at its first byte");
+        var entries = new List<SafetensorsEntry>();
+        Dictionary<string, string>? metadata = null;
+        try
+        {
+            var names = new HashSet<string>();
+            var reader = new Utf8JsonReader(json, new JsonReaderOptions { MaxDepth = 8 });
+            reader.Read();
+            while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
+            {
+                var name = reader.GetString()!;
+                if (!names.Add(name)) throw Malformed($"the header names '{Cut(name)}' twice");
+                reader.Read();
+                if (name == MetadataName) metadata = ReadMetadata(ref reader);
+                else entries.Add(ReadEntry(ref reader, name));
+            }
+            reader.Read();
+        }
+        catch (Exception exception) when (exception is JsonException or InvalidOperationException)
+        {
+            // Escapes of unpaired surrogates are found when the text is asked for.
+            throw Malformed($"the header is not well-formed JSON: {exception.Message}");
+        }
+        entries.Sort((a, b) => (a.Begin, a.End).CompareTo((b.Begin, b.End)));
+        long end = 0;
+        foreach (var entry in entries)
+        {
+            if (entry.Begin != end)
+                throw Malformed($"the elements of '{Cut(entry.Name)}' must begin at byte {end}, behind those of the tensor before, got {entry.Begin}");
+            end = entry.End;
+        }
+        return new(entries, metadata ?? []);
+    }
+
+    /// <summary>Bytes of one element.</summary>
+    public static int Size(SafetensorsType type) => type switch
+    {
+        SafetensorsType.F64 or SafetensorsType.I64 => 8,
+        SafetensorsType.F32 or SafetensorsType.I32 => 4,
+        SafetensorsType.F16 or SafetensorsType.BF16 or SafetensorsType.I16 => 2,
+        _ => 1,
+    };
+
+    private static Dictionary<string, string> ReadMetadata(ref Utf8JsonReader reader)
+    {
+        if (reader.TokenType != JsonTokenType.StartObject) throw Malformed($"{MetadataName} must be an object of texts, got {JsonToken.Describe(ref reader)}");
+        var metadata = new Dictionary<string, string>();
+        while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
+        {
+            var name = reader.GetString()!;
+            reader.Read();
+            if (reader.TokenType != JsonTokenType.String) throw Malformed($"{MetadataName}.{Cut(name)} must be a text, got {JsonToken.Describe(ref reader)}");
+            if (!metadata.TryAdd(name, reader.GetString()!)) throw Malformed($"{MetadataName} names '{Cut(name)}' twice");
+        }
+        return metadata;
+    }
+
+    private static SafetensorsEntry ReadEntry(ref Utf8JsonReader reader, string name)
+    {
+        if (reader.TokenType != JsonTokenType.StartObject) throw Malformed($"'{Cut(name)}' must be an object, got {JsonToken.Describe(ref reader)}");
+        SafetensorsType? type = null;
+        List<long>? shape = null, offsets = null;
+        while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
+        {
+            var field = reader.GetString()!;
+            reader.Read();
+            var isNew = field switch
+            {
+                "dtype" => type is null,
+                "shape" => shape is null,
+                "data_offsets" => offsets is null,
+                _ => throw Malformed($"'{Cut(name)}' has the fields dtype, shape and data_offsets, got '{Cut(field)}'"),
+            };
+            if (!isNew) throw Malformed($"'{Cut(name)}' names '{field}' twice");
+            if (field == "dtype") type = ReadType(ref reader, name);
+            else if (field == "shape") shape = ReadNumbers(ref reader, $"'{Cut(name)}'.shape");
+            else offsets = ReadNumbers(ref reader, $"'{Cut(name)}'.data_offsets");
+        }
+        if (type is null || shape is null || offsets is null)
+            throw Malformed($"'{Cut(name)}' lacks '{(type is null ? "dtype" : shape is null ? "shape" : "data_offsets")}'");
+        if (offsets is not [var begin, var end] || end < begin) throw Malformed($"'{Cut(name)}'.data_offsets must be two numbers, the second not below the first");
+        if (Bytes(shape, Size(type.Value)) is not { } bytes || bytes != end - begin)
+        {
+            throw Malformed($"'{Cut(name)}' has {end - begin} bytes by its data_offsets, but {type} of shape [{string.Join(", ", shape.Take(9))}] " +
+                "takes another number");
+        }
+        return new(name, type.Value, shape, begin, end);
+    }
+
+    private static SafetensorsType ReadType(ref Utf8JsonReader reader, string name)
+    {
+        if (reader.TokenType == JsonTokenType.String)
+        {
+            foreach (var type in Enum.GetValues<SafetensorsType>())
+            {
+                if (reader.ValueTextEquals(type.ToString())) return type;
+            }
+        }
+        throw Malformed($"'{Cut(name)}'.dtype must be one of {string.Join(", ", Enum.GetNames<SafetensorsType>())}, got {JsonToken.Describe(ref reader)}");
+    }
+
+    private static List<long> ReadNumbers(ref Utf8JsonReader reader, string what)
+    {
+        var numbers = new List<long>();
+        if (reader.TokenType != JsonTokenType.StartArray) throw Malformed($"{what} must be an array of whole numbers, got {JsonToken.Describe(ref reader)}");
+        while (reader.Read() && reader.TokenType != JsonTokenType.EndArray)
+        {
+            if (reader.TokenType != JsonTokenType.Number || !reader.TryGetInt64(out var number) || number < 0)
+                throw Malformed($"{what} must be an array of whole numbers of 0 or more, got {JsonToken.Describe(ref reader)}");
+            numbers.Add(number);
+        }
+        return numbers;
+    }
+
+    // Null where there is no such number.
+    private static long? Bytes(List<long> shape, int size)
+    {
+        if (shape.Contains(0)) return 0;
+        long bytes = size;
+        foreach (var dimension in shape)
+        {
+            if (dimension > long.MaxValue / bytes) return null;
+            bytes *= dimension;
+        }
+        return bytes;
+    }
+
+    private static string Cut(string text) => text.Length <= 64 ? text : text[..64] + "…";
+
+    private static ProblemException Malformed(string detail) => new(ProblemCode.MalformedBody, $"safetensors: {detail}");
+}

@@ -1,0 +1,25 @@
+namespace BnService.Core.Tensors;
+
+/// <summary>A float32 tensor, row-major, whose elements lie in memory or are computed when they are asked for.</summary>
+public abstract class TensorSource : IDisposable
+{
+    /// <summary>The dimensions.</summary>
+    public abstract Shape Shape { get; }
+
+    /// <summary>Writes a stretch of elements.</summary>
+    /// <param name="start">The first one.</param>
+    /// <param name="values">Receives as many as it has room for; at any address.</param>
+    /// <exception cref="ArgumentException">The stretch does not lie in the tensor.</exception>
+    public abstract void CopyTo(int start, Span<float> values);
+
+    /// <summary>Gives back what the elements lie in or are computed from.</summary>
+    public void Dispose()
+    {
+        Dispose(true);
+        GC.SuppressFinalize(this);
+    }
+
+    /// <summary>Gives back what the elements lie in or are computed from.</summary>
+    /// <param name="disposing">Always true: there are no finalizers.</param>
+    protected abstract void Dispose(bool disposing);
+}
