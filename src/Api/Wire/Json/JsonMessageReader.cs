@@ -13,8 +13,6 @@ namespace BnService.Api.Wire.Json;
 /// </summary>
 internal static class JsonMessageReader
 {
-    private static readonly JsonReaderOptions Strict = new() { MaxDepth = 64 };
-
     /// <summary>Reads one object.</summary>
     /// <param name="body">The whole body, UTF-8.</param>
     /// <param name="contract">Metadata of the type to read.</param>
@@ -46,17 +44,17 @@ internal static class JsonMessageReader
     {
         try
         {
-            var reader = new Utf8JsonReader(body, Strict);
-            if (!reader.Read() || reader.TokenType != JsonTokenType.StartObject)
-                throw new ProblemException(ProblemCode.MalformedBody, $"the body must be a JSON object, got {JsonToken.Describe(ref reader)}");
-            var seen = Fill(ref reader, message, contract, "", body.Length);
-            if (reader.Read()) throw new ProblemException(ProblemCode.MalformedBody, "the body goes on after its JSON object");
-            return seen;
+            var cursor = new JsonCursor(body);
+            var value = cursor.Value();
+            if (value.TokenType != JsonTokenType.StartObject)
+                throw new ProblemException(ProblemCode.MalformedBody, $"the body must be a JSON object, got {JsonToken.Describe(ref value)}");
+            var seen = Fill(ref cursor, message, contract, "");
+            return cursor.IsAtEnd() ? seen : throw new JsonException();
         }
         catch (Exception exception) when (exception is JsonException or InvalidOperationException { Source: "System.Text.Json.Rethrowable" })
         {
             // The reader finds an escape of an unpaired surrogate only when the text is compared with another.
-            throw new ProblemException(ProblemCode.MalformedBody, $"the body is not well-formed JSON: {exception.Message}");
+            throw new ProblemException(ProblemCode.MalformedBody, $"the body is not well-formed JSON: {Explain(body, exception)}");
         }
     }
 
@@ -85,88 +83,6 @@ internal static class JsonMessageReader
             $"'{path}{(name.Length <= 64 ? name : name[..64] + "…")}' is not a field of this call; allowed: " +
             string.Join(", ", contract.Properties.Where(property => property.Set is not null).Select(property => path + property.Name)));
 
-    // Fills an object of the contract from the JSON object that the reader stands on; path is where it lies, with a dot behind.
-    private static HashSet<string> Fill(ref Utf8JsonReader reader, object message, JsonTypeInfo contract, string path, int bodyLength)
-    {
-        var seen = new HashSet<string>();
-        while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
-        {
-            var name = NameOf(ref reader);
-            if (!seen.Add(name)) throw new ProblemException(ProblemCode.MalformedBody, $"the body names '{path}{name}' twice");
-            var property = Find(contract, name, path);
-            reader.Read();
-            property.Set!(message, ReadValue(ref reader, property, path + name, bodyLength));
-        }
-        return seen;
-    }
-
-    private static object? ReadValue(ref Utf8JsonReader reader, JsonPropertyInfo property, string path, int bodyLength)
-    {
-        if (reader.TokenType == JsonTokenType.Null && AcceptsNull(property)) return null;
-        if (reader.TokenType == JsonTokenType.Null && property.IsSetNullable && property.PropertyType != typeof(Tensor))
-            throw new ProblemException(ProblemCode.InvalidOption, $"{path} must be {Expectation(property)}, got null");
-        if (property.PropertyType == typeof(Tensor)) return new JsonTensorReader(path, bodyLength).Read(ref reader);
-        var type = property.Options.GetTypeInfo(property.PropertyType);
-        if (type.Kind == JsonTypeInfoKind.Object && reader.TokenType == JsonTokenType.StartObject)
-        {
-            var inner = type.CreateObject!();
-            try
-            {
-                RequireAll(type, Fill(ref reader, inner, type, $"{path}.", bodyLength), $"{path}.");
-            }
-            catch
-            {
-                (inner as IDisposable)?.Dispose();
-                throw;
-            }
-            return inner;
-        }
-        if (type.ElementType is { } element && property.Options.GetTypeInfo(element) is { Kind: JsonTypeInfoKind.Object } item
-            && reader.TokenType == JsonTokenType.StartArray)
-        {
-            return ReadObjects(ref reader, item, path, bodyLength);
-        }
-        var sent = JsonToken.Describe(ref reader);
-        // A first pass over the value finds what is not JSON; what then fails is JSON of the wrong type or range.
-        var probe = reader;
-        probe.Skip();
-        try
-        {
-            var value = JsonSerializer.Deserialize(ref reader, type);
-            // The serializer also takes names as C# has them, in any case, among blanks, and lists of them.
-            if (value is Enum && !reader.ValueTextEquals(JsonSerializer.SerializeToUtf8Bytes(value, type).AsSpan()[1..^1])) throw new JsonException();
-            return value;
-        }
-        catch (JsonException exception) when (exception.Message.StartsWith("Duplicate", StringComparison.Ordinal))
-        {
-            throw new ProblemException(ProblemCode.MalformedBody, $"{path} names a field twice");
-        }
-        catch (JsonException exception)
-        {
-            // The serializer's path starts with $ and, inside arrays and dictionaries, says where.
-            var inside = exception.Path is { Length: > 1 } where ? where[1..] : "";
-            throw new ProblemException(ProblemCode.InvalidOption,
-                $"{path} must be {Expectation(property)}, got {(inside.Length == 0 ? sent : $"something else at {path}{inside}")}");
-        }
-    }
-
-    // Objects of an array one by one, so that each message says which entry, and of it which field, was meant.
-    private static Array ReadObjects(ref Utf8JsonReader reader, JsonTypeInfo item, string path, int bodyLength)
-    {
-        var items = new List<object>();
-        while (reader.Read() && reader.TokenType != JsonTokenType.EndArray)
-        {
-            if (reader.TokenType != JsonTokenType.StartObject)
-                throw new ProblemException(ProblemCode.InvalidOption, $"{path}[{items.Count}] must be an object, got {JsonToken.Describe(ref reader)}");
-            items.Add(item.CreateObject!());
-            var entry = $"{path}[{items.Count - 1}].";
-            RequireAll(item, Fill(ref reader, items[^1], item, entry, bodyLength), entry);
-        }
-        var array = Array.CreateInstance(item.Type, items.Count);
-        ((System.Collections.ICollection)items).CopyTo(array, 0);
-        return array;
-    }
-
     /// <summary>What a field may be, for messages.</summary>
     public static string Expectation(JsonPropertyInfo property)
     {
@@ -192,12 +108,121 @@ internal static class JsonMessageReader
             : "an object") + orNull;
     }
 
-    // A name may hold escapes of unpaired surrogates, which no string can.
-    private static string NameOf(ref Utf8JsonReader reader)
+    // Where in the body the flaw is, and what it is, only a reader of the whole body knows.
+    private static string Explain(ReadOnlySpan<byte> body, Exception flaw)
     {
+        if (flaw is not JsonException) return flaw.Message;
         try
         {
-            return reader.GetString()!;
+            var reader = new Utf8JsonReader(body);
+            while (reader.Read()) { }
+            return flaw.Message;
+        }
+        catch (JsonException explained)
+        {
+            return explained.Message;
+        }
+    }
+
+    // Fills an object of the contract from the JSON object that comes; path is where it lies, with a dot behind.
+    private static HashSet<string> Fill(ref JsonCursor cursor, object message, JsonTypeInfo contract, string path)
+    {
+        var seen = new HashSet<string>();
+        var isFirst = true;
+        cursor.Open('{');
+        while (cursor.Next('}', ref isFirst))
+        {
+            var name = TakeName(ref cursor);
+            if (!seen.Add(name)) throw new ProblemException(ProblemCode.MalformedBody, $"the body names '{path}{name}' twice");
+            var property = Find(contract, name, path);
+            property.Set!(message, ReadValue(ref cursor, property, path + name));
+        }
+        return seen;
+    }
+
+    private static object? ReadValue(ref JsonCursor cursor, JsonPropertyInfo property, string path)
+    {
+        var reader = cursor.Value();
+        if (reader.TokenType == JsonTokenType.Null && AcceptsNull(property))
+        {
+            cursor.Advance(reader.BytesConsumed);
+            return null;
+        }
+        if (reader.TokenType == JsonTokenType.Null && property.IsSetNullable && property.PropertyType != typeof(Tensor))
+            throw new ProblemException(ProblemCode.InvalidOption, $"{path} must be {Expectation(property)}, got null");
+        if (property.PropertyType == typeof(Tensor)) return new JsonTensorReader(path).Read(ref cursor);
+        var type = property.Options.GetTypeInfo(property.PropertyType);
+        if (type.Kind == JsonTypeInfoKind.Object && reader.TokenType == JsonTokenType.StartObject) return ReadObject(ref cursor, type, $"{path}.");
+        if (type.ElementType is { } element && property.Options.GetTypeInfo(element) is { Kind: JsonTypeInfoKind.Object } item
+            && reader.TokenType == JsonTokenType.StartArray)
+        {
+            return ReadObjects(ref cursor, item, path);
+        }
+        var sent = JsonToken.Describe(ref reader);
+        // A first pass over the value finds what is not JSON; what then fails is JSON of the wrong type or range.
+        var probe = reader;
+        probe.Skip();
+        cursor.Advance(probe.BytesConsumed);
+        try
+        {
+            var value = JsonSerializer.Deserialize(ref reader, type);
+            // The serializer also takes names as C# has them, in any case, among blanks, and lists of them.
+            if (value is Enum && !reader.ValueTextEquals(JsonSerializer.SerializeToUtf8Bytes(value, type).AsSpan()[1..^1])) throw new JsonException();
+            return value;
+        }
+        catch (JsonException exception) when (exception.Message.StartsWith("Duplicate", StringComparison.Ordinal))
+        {
+            throw new ProblemException(ProblemCode.MalformedBody, $"{path} names a field twice");
+        }
+        catch (JsonException exception)
+        {
+            // The serializer's path starts with $ and, inside arrays and dictionaries, says where.
+            var inside = exception.Path is { Length: > 1 } where ? where[1..] : "";
+            throw new ProblemException(ProblemCode.InvalidOption,
+                $"{path} must be {Expectation(property)}, got {(inside.Length == 0 ? sent : $"something else at {path}{inside}")}");
+        }
+    }
+
+    private static object ReadObject(ref JsonCursor cursor, JsonTypeInfo type, string path)
+    {
+        var read = type.CreateObject!();
+        try
+        {
+            RequireAll(type, Fill(ref cursor, read, type, path), path);
+            return read;
+        }
+        catch
+        {
+            (read as IDisposable)?.Dispose();
+            throw;
+        }
+    }
+
+    // Objects of an array one by one, so that each message says which entry, and of it which field, was meant.
+    private static Array ReadObjects(ref JsonCursor cursor, JsonTypeInfo item, string path)
+    {
+        var items = new List<object>();
+        var isFirst = true;
+        cursor.Open('[');
+        while (cursor.Next(']', ref isFirst))
+        {
+            var value = cursor.Value();
+            if (value.TokenType != JsonTokenType.StartObject)
+                throw new ProblemException(ProblemCode.InvalidOption, $"{path}[{items.Count}] must be an object, got {JsonToken.Describe(ref value)}");
+            items.Add(ReadObject(ref cursor, item, $"{path}[{items.Count}]."));
+        }
+        var array = Array.CreateInstance(item.Type, items.Count);
+        ((System.Collections.ICollection)items).CopyTo(array, 0);
+        return array;
+    }
+
+    // A name may hold escapes of unpaired surrogates, which no string can.
+    private static string TakeName(ref JsonCursor cursor)
+    {
+        var name = cursor.TakeName();
+        try
+        {
+            return name.GetString()!;
         }
         catch (InvalidOperationException)
         {

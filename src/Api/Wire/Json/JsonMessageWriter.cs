@@ -13,9 +13,8 @@ namespace BnService.Api.Wire.Json;
 /// </summary>
 internal static class JsonMessageWriter
 {
-    // What is written before the client is given the chance to take it: bounds the memory of an answer of any size.
-    private const int FlushBytes = 32 << 10;
-    private const int ChunkElements = 1024;
+    // What is written before the client is given the chance to take it, 60 KB at most: bounds the memory of an answer of any size.
+    private const int ChunkElements = 4096;
 
     /// <summary>Writes one object.</summary>
     /// <param name="output">Where to.</param>
@@ -49,29 +48,18 @@ internal static class JsonMessageWriter
         foreach (var dimension in tensor.Shape.Dimensions) json.WriteNumberValue(dimension);
         json.WriteEndArray();
         json.WriteStartArray("data"u8);
+        // Elements go past the writer, whose own bytes must be out before.
+        json.Flush();
         for (var written = 0; written < tensor.Shape.Count;)
         {
             var count = Math.Min(ChunkElements, tensor.Shape.Count - written);
             tensor.CopyTo(written, chunk.Span<float>(count));
-            written += WriteElements(json, chunk.Span<float>(count), 0);
-            json.Flush();
-            var flushed = await output.FlushAsync(cancellationToken);
-            if (flushed.IsCompleted || flushed.IsCanceled) throw new OperationCanceledException("the client no longer reads the answer");
+            JsonElements.Write<float>(output, chunk.Span<float>(count), isFirst: written == 0);
+            written += count;
+            await TensorWriter.FlushAsync(output, cancellationToken);
         }
         json.WriteEndArray();
         json.WriteEndObject();
-    }
-
-    private static int WriteElements(Utf8JsonWriter json, ReadOnlySpan<float> elements, int from)
-    {
-        var index = from;
-        for (; index < elements.Length && json.BytesPending < FlushBytes; index++)
-        {
-            var element = elements[index];
-            if (float.IsFinite(element)) json.WriteNumberValue(element);
-            else json.WriteStringValue(float.IsNaN(element) ? "NaN"u8 : element > 0 ? "Infinity"u8 : "-Infinity"u8);
-        }
-        return index;
     }
 
     private static bool IsLeftOutWhenNull(JsonPropertyInfo property) =>
