@@ -45,6 +45,6 @@ Console.WriteLine();
 Console.WriteLine(report);
 if (options.Out is { } path) File.WriteAllText(path, report);
 
-var flaws = Document.Flaws(cells);
+var flaws = RunFacts.Flaws(cells);
 Console.Error.Write(flaws);
 return flaws.Length == 0 ? 0 : 1;
