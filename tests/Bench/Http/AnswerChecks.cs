@@ -14,7 +14,7 @@ internal delegate string? AnswerCheck(Answer answer);
 /// <param name="data">x, and where y is put to be held against the reference.</param>
 internal sealed unsafe class AnswerChecks(CaseData data)
 {
-    private const int LongestQuote = 200;
+    private const int LongestQuote = 100;
 
     private static readonly byte[] NumPyMagic = [0x93, .. "NUMPY"u8];
 

@@ -12,7 +12,7 @@ namespace BnService.Bench.Http.Client;
 /// </summary>
 internal sealed unsafe class KeepAliveConnection : IDisposable
 {
-    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(15);
 
     private readonly Socket _socket = new(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
     private readonly FloatMemory _received;
@@ -109,10 +109,13 @@ internal sealed unsafe class KeepAliveConnection : IDisposable
             Answer.Add(received);
             return received;
         }
-        var error = Marshal.GetLastPInvokeError();
-        if (received < 0 && (error == Interrupted || (error == TryAgain && flags == DoNotWait))) return 0;
-        throw new HttpFailure(received == 0
-            ? "closed the connection within an exchange"
-            : $"receiving failed: {Marshal.GetPInvokeErrorMessage(error)}");
+        if (received == 0) throw new HttpFailure("closed the connection within an exchange");
+        return Marshal.GetLastPInvokeError() switch
+        {
+            Interrupted => 0,
+            TryAgain when flags == DoNotWait => 0,
+            TryAgain => throw new HttpFailure($"sent nothing more for {Patience.TotalSeconds} s, the answer is not whole"),
+            var error => throw new HttpFailure($"receiving failed: {Marshal.GetPInvokeErrorMessage(error)}"),
+        };
     }
 }

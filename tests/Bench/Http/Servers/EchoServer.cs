@@ -75,8 +75,9 @@ internal static class EchoServer
             var read = await request.ReadAsync();
             foreach (var segment in read.Buffer) response.Write(segment.Span);
             request.AdvanceTo(read.Buffer.End);
-            if (read.IsCompleted) break;
+            // The last piece, too: Kestrel does not always send what is not flushed when the handler ends.
             await response.FlushAsync();
+            if (read.IsCompleted) break;
         }
     }
 
