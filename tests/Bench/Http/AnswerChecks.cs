@@ -50,11 +50,18 @@ internal sealed unsafe class AnswerChecks(CaseData data)
     /// <summary>y as JSON.</summary>
     public AnswerCheck Json(bool isPeer = false) => OfBody(body =>
     {
-        using var json = JsonDocument.Parse(body);
-        var y = json.RootElement.GetProperty("y");
-        if (!y.GetProperty("shape").EnumerateArray().Select(size => size.GetInt32()).SequenceEqual([data.Case.N, data.Case.C]))
-            return "answered y of another shape";
-        return Flaw(Operation.Inference, [.. y.GetProperty("data").EnumerateArray().Select(value => value.GetSingle())], isPeer);
+        try
+        {
+            using var json = JsonDocument.Parse(body);
+            var y = json.RootElement.GetProperty("y");
+            return y.GetProperty("shape").EnumerateArray().Select(size => size.GetInt32()).SequenceEqual([data.Case.N, data.Case.C])
+                ? Flaw(Operation.Inference, [.. y.GetProperty("data").EnumerateArray().Select(value => value.GetSingle())], isPeer)
+                : "answered y of another shape";
+        }
+        catch (Exception exception) when (exception is JsonException or KeyNotFoundException or InvalidOperationException)
+        {
+            return $"answered something else than y as JSON: {exception.Message}";
+        }
     });
 
     private string? Flaw(Operation operation, ReadOnlySpan<float> y, bool isPeer)

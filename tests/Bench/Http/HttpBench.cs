@@ -43,6 +43,7 @@ internal static class HttpBench
             : new HttpContest(servers, rounds: 9, TimeSpan.FromMilliseconds(500));
         WarmUp(servers, cases);
 
+        var (cellsOnly, serversBefore) = (new Machine(), servers.Seconds);
         var cells = new List<HttpCell>();
         for (var i = 0; i < cases.Length; i++)
         {
@@ -52,7 +53,8 @@ internal static class HttpBench
         }
         var sendsAllFirst = SendsAllFirst.Try(servers.Service);
 
-        var report = HttpDocument.Of(arguments, servers.Notes, cells, startUp, sendsAllFirst, machine.Elapsed, machine.Disturbance(servers.Seconds));
+        var disturbance = cellsOnly.Disturbance(servers.Seconds - serversBefore);
+        var report = HttpDocument.Of(arguments, servers.Notes, cells, startUp, sendsAllFirst, machine.Elapsed, disturbance);
         Console.WriteLine();
         Console.WriteLine(report);
         if (options.Out is { } path) File.WriteAllText(path, report);

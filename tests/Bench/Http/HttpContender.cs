@@ -38,16 +38,17 @@ internal sealed unsafe class HttpContender(string name, ServerProcess server, Ht
 
     private long Length => request.Prefix.Length + payload.Length;
 
-    /// <summary>Asks for the first time. Who answers anything but the right thing is out: <see cref="Contender.Flaw"/> says why.</summary>
-    public void Introduce(AnswerCheck check)
+    /// <summary>Asks for the first time.</summary>
+    /// <returns>Why the answer is not the right one; null where it is.</returns>
+    public string? Introduce(AnswerCheck check)
     {
         try
         {
-            Flaw = check(_clients.AskOnce(payload.Precede(request.Prefix), Length));
+            return check(_clients.AskOnce(payload.Precede(request.Prefix), Length));
         }
-        catch (HttpFailure failure)
+        catch (Exception exception) when (exception is HttpFailure or FormatException)
         {
-            Flaw = failure.Message;
+            return exception.Message;
         }
     }
 

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Net.Sockets;
 using BnService.Bench.Cases;
 using BnService.Bench.Http.Servers;
 using BnService.Bench.Timing;
@@ -19,10 +20,9 @@ internal sealed class HttpContest(ServerSet servers, int rounds, TimeSpan turn)
     {
         var start = Stopwatch.GetTimestamp();
         var cell = new HttpCell(httpCase);
-        var (payload, contenders) = Gather(httpCase);
-        foreach (var wrong in contenders.Where(contender => contender.Flaw is not null)) cell.Reject(wrong.Name, wrong.Flaw!);
+        var (payload, contenders) = Gather(cell);
         var (machine, serversBefore) = (new Machine(), servers.Seconds);
-        cell.Run([.. contenders.Where(contender => contender.Flaw is null)], rounds, turn, most - Stopwatch.GetElapsedTime(start));
+        cell.Run(contenders, rounds, turn, most - Stopwatch.GetElapsedTime(start));
         cell.Disturbance = machine.Disturbance(servers.Seconds - serversBefore);
         foreach (var contender in contenders) contender.Dispose();
         payload.Dispose();
@@ -30,8 +30,9 @@ internal sealed class HttpContest(ServerSet servers, int rounds, TimeSpan turn)
     }
 
     // Everyone is asked once and his answer checked; the reference is not needed after that.
-    private (Payload Payload, List<HttpContender> Contenders) Gather(HttpCase httpCase)
+    private (Payload Payload, List<HttpContender> Contenders) Gather(HttpCell cell)
     {
+        var httpCase = cell.Case;
         using var data = new CaseData(httpCase.Tensor);
         var checks = new AnswerChecks(data);
         var payload = httpCase.IsJson ? Payload.OfJson(data) : Payload.OfFloats(data);
@@ -66,9 +67,21 @@ internal sealed class HttpContest(ServerSet servers, int rounds, TimeSpan turn)
         void Add(string name, ServerProcess? server, HttpRequest request, AnswerCheck check)
         {
             if (server is null) return;
-            var contender = new HttpContender(name, server, request, payload, httpCase.Connections);
-            contenders.Add(contender);
-            contender.Introduce(check);
+            try
+            {
+                var contender = new HttpContender(name, server, request, payload, httpCase.Connections);
+                if (contender.Introduce(check) is not { } flaw)
+                {
+                    contenders.Add(contender);
+                    return;
+                }
+                cell.Reject(name, flaw);
+                contender.Dispose();
+            }
+            catch (SocketException exception)
+            {
+                cell.Reject(name, $"is gone: {exception.Message}");
+            }
         }
     }
 }
