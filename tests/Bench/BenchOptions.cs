@@ -55,7 +55,7 @@ internal sealed record BenchOptions
             options = arguments[i] switch
             {
                 "--quick" => options with { Quick = true },
-                "--threads" or "--widths" when options.Http => throw new FormatException($"{arguments[i]} is about the kernels, not about http"),
+                "--threads" or "--widths" when options.Http => throw new FormatException($"{arguments[i]} is about the kernels alone"),
                 "--threads" => options with { Threads = Numbers(Value()) },
                 "--widths" => options with { Widths = [.. Numbers(Value()).Select(bits => (VectorWidth)bits)] },
                 "--case" => options with { Case = Value() },

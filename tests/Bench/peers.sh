@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs and builds what the benchmark compares with: Debian's oneDNN, PyTorch and FastAPI, and the native programs that tell the limits.
+# Installs and builds what the benchmark compares with: Debian's oneDNN, PyTorch, FastAPI and simdjson, and the native programs that tell
+# the limits.
 # Does what it can and says what it could not; a peer that is missing is a column that says so.
 #
 # What is built goes into obj beside this script; the program runs the copy of it that lies beside the program.
@@ -13,6 +14,7 @@ mkdir -p "$folder"
 missing=()
 command -v g++ >/dev/null || missing+=(g++)
 [ -e /usr/include/oneapi/dnnl/dnnl.hpp ] || missing+=(libdnnl-dev)
+[ -e /usr/include/simdjson.h ] || missing+=(libsimdjson-dev)
 "$python" -c 'import torch, numpy' 2>/dev/null || missing+=(python3-torch python3-numpy)
 "$python" -c 'import fastapi, uvicorn, uvloop, httptools' 2>/dev/null || missing+=(python3-fastapi uvicorn python3-uvloop python3-httptools)
 
@@ -48,6 +50,7 @@ library() {
 if command -v g++ >/dev/null; then
     library limits -pthread
     [ ! -e /usr/include/oneapi/dnnl/dnnl.hpp ] || library onednn -ldnnl
+    [ ! -e /usr/include/simdjson.h ] || library simdjson -lsimdjson
 fi
 if command -v gcc >/dev/null; then
     build echo.c bench_echo gcc -O3 "$here/Native/echo.c" -pthread

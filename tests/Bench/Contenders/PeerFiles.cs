@@ -9,6 +9,7 @@ internal static class PeerFiles
 {
     public const string LimitsLibrary = "bench_limits";
     public const string OneDnnLibrary = "bench_onednn";
+    public const string SimdJsonLibrary = "bench_simdjson";
 
     // Debian's own: another Python on the PATH would not see Debian's PyTorch.
     public const string Python = "/usr/bin/python3";
@@ -39,14 +40,18 @@ internal static class PeerFiles
     /// <summary>Whether the HTTP echo in C can be run.</summary>
     public static bool HasEcho => File.Exists(EchoProgram);
 
+    /// <summary>Whether simdjson can be called.</summary>
+    public static bool HasSimdJson { get; private set; }
+
     /// <summary>Whether PyTorch can be served with FastAPI.</summary>
     public static bool HasFastApi { get; private set; }
 
     /// <summary>Installs and builds what is missing, as far as that can be done, and loads it.</summary>
     public static void Provide()
     {
-        if (!IsFresh(LibraryFile("limits"), "limits.cpp") || !IsFresh(LibraryFile("onednn"), "onednn.cpp") || !CanImport("torch, numpy")) Build();
-        NativeLibrary.SetDllImportResolver(typeof(PeerFiles).Assembly, Resolve);
+        if (!IsFresh(LibraryFile("limits"), "limits.cpp") || !IsFresh(LibraryFile("onednn"), "onednn.cpp") || !CanImport("torch, numpy"))
+            Build();
+        FindLibraries();
         HasLimits = NativeLibrary.TryLoad(LibraryFile("limits"), out _);
         HasOneDnn = NativeLibrary.TryLoad(LibraryFile("onednn"), out _);
     }
@@ -54,9 +59,13 @@ internal static class PeerFiles
     /// <summary>The same for the peers of the HTTP bench.</summary>
     public static void ProvideHttp()
     {
-        if (!IsFresh(EchoProgram, "echo.c") || !CanImport(FastApiAtItsBest)) Build();
+        if (!IsFresh(EchoProgram, "echo.c") || !IsFresh(LibraryFile("simdjson"), "simdjson.cpp") || !CanImport(FastApiAtItsBest)) Build();
+        FindLibraries();
+        HasSimdJson = NativeLibrary.TryLoad(LibraryFile("simdjson"), out _);
         HasFastApi = CanImport(FastApiModules);
     }
+
+    private static void FindLibraries() => NativeLibrary.SetDllImportResolver(typeof(PeerFiles).Assembly, Resolve);
 
     private static void Build() => _ = Run("bash", Path.Combine(Base, "peers.sh"));
 
@@ -68,7 +77,7 @@ internal static class PeerFiles
         File.Exists(built) && File.GetLastWriteTimeUtc(built) > File.GetLastWriteTimeUtc(Path.Combine(Base, "Native", source));
 
     private static nint Resolve(string library, Assembly assembly, DllImportSearchPath? searchPath) =>
-        library is LimitsLibrary or OneDnnLibrary ? NativeLibrary.Load(Path.Combine(Built, $"lib{library}.so")) : 0;
+        library is LimitsLibrary or OneDnnLibrary or SimdJsonLibrary ? NativeLibrary.Load(Path.Combine(Built, $"lib{library}.so")) : 0;
 
     private static int Run(string program, params string[] arguments)
     {

@@ -22,7 +22,7 @@ internal sealed unsafe class AnswerChecks(CaseData data)
 
     /// <summary>The request's body.</summary>
     public static AnswerCheck Echo(HttpRequest request, Payload payload) => OfBody(body =>
-        body.AsSpan().StartsWith(request.BodyPrefix) && payload.Equals(body.AsSpan(request.BodyPrefixLength))
+        body.AsSpan().StartsWith(request.BodyPrefix) && payload.Bytes.SequenceEqual(body.AsSpan(request.BodyPrefixLength))
             ? null : $"echoed {body.Length} bytes that are not those that were sent");
 
     /// <summary>y as a NumPy file.</summary>

@@ -22,10 +22,10 @@ internal sealed class HttpCell(HttpCase httpCase) : Standings
     public double? Throughput(string name) => Case.Bytes / Time(name);
 
     /// <summary>Lets the contenders take turns.</summary>
-    public void Run(IReadOnlyList<HttpContender> contenders, int rounds, TimeSpan turn, TimeSpan most)
+    public void Run(IReadOnlyList<Contender> contenders, int rounds, TimeSpan turn, TimeSpan most)
     {
         base.Run(contenders, rounds, turn.TotalMilliseconds, most.TotalMilliseconds);
-        foreach (var contender in contenders.Where(contender => contender.Flaw is null))
+        foreach (var contender in contenders.OfType<HttpContender>().Where(contender => contender.Flaw is null))
             _latencies[contender.Name] = new Latency(contender.MedianLatency, contender.HighLatency);
     }
 

@@ -16,6 +16,7 @@ internal static class HttpNames
     public const string TorchInference = "FastAPI inference";
     public const string TorchTrainStep = "FastAPI train-step";
     public const string Binding = "System.Text.Json binding";
+    public const string SimdJson = "simdjson, reading alone";
 }
 
 /// <summary>A server that is asked one and the same thing again and again.</summary>

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Net.Sockets;
 using BnService.Bench.Cases;
+using BnService.Bench.Contenders;
 using BnService.Bench.Http.Servers;
 using BnService.Bench.Timing;
 using static BnService.Bench.Http.HttpNames;
@@ -24,19 +25,19 @@ internal sealed class HttpContest(ServerSet servers, int rounds, TimeSpan turn)
         var (machine, serversBefore) = (new Machine(), servers.Seconds);
         cell.Run(contenders, rounds, turn, most - Stopwatch.GetElapsedTime(start));
         cell.Disturbance = machine.Disturbance(servers.Seconds - serversBefore);
-        foreach (var contender in contenders) contender.Dispose();
+        foreach (var contender in contenders.OfType<IDisposable>()) contender.Dispose();
         payload.Dispose();
         return cell;
     }
 
     // Everyone is asked once and his answer checked; the reference is not needed after that.
-    private (Payload Payload, List<HttpContender> Contenders) Gather(HttpCell cell)
+    private (Payload Payload, List<Contender> Contenders) Gather(HttpCell cell)
     {
         var httpCase = cell.Case;
         using var data = new CaseData(httpCase.Tensor);
         var checks = new AnswerChecks(data);
         var payload = httpCase.IsJson ? Payload.OfJson(data) : Payload.OfFloats(data);
-        var contenders = new List<HttpContender>();
+        var contenders = new List<Contender>();
         if (httpCase.IsJson) GatherJson();
         else GatherBinary();
         return (payload, contenders);
@@ -60,6 +61,9 @@ internal sealed class HttpContest(ServerSet servers, int rounds, TimeSpan turn)
             Add(Inference, servers.Service, HttpRequest.Json(BenchSessions.InferencePath, payload), checks.Json());
             Add(Binding, servers.Binding, HttpRequest.Json("/json", payload), checks.Json(isPeer: true));
             Add(TorchInference, servers.FastApi, HttpRequest.Json("/json", payload), checks.Json(isPeer: true));
+            if (!PeerFiles.HasSimdJson) return;
+            if (SimdJsonReading.Of(payload, data) is { } reading) contenders.Add(reading);
+            else cell.Reject(SimdJson, "reads something else than x");
         }
 
         HttpRequest NumPy(string path) => HttpRequest.NumPy(path, httpCase.Rows);

@@ -25,6 +25,9 @@ internal sealed unsafe class Payload : IDisposable
     /// <summary>Number of its bytes.</summary>
     public int Length { get; }
 
+    /// <summary>They themselves.</summary>
+    public ReadOnlySpan<byte> Bytes => new(Start, Length);
+
     private byte* Start => (byte*)_memory.Pointer + RoomBefore;
 
     /// <summary>The floats of x, as NumPy files and binary tensors have them.</summary>
@@ -55,8 +58,9 @@ internal sealed unsafe class Payload : IDisposable
     public static byte[] NumPyHead(int rows)
     {
         const int length = 128, preamble = 10;
-        var description = $"{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {HttpCase.Features}), }}".PadRight(length - preamble - 1);
-        return [0x93, .. "NUMPY"u8, 1, 0, length - preamble, 0, .. Encoding.ASCII.GetBytes(description), (byte)'\n'];
+        var description = $"{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {HttpCase.Features}), }}";
+        var padded = description.PadRight(length - preamble - 1) + '\n';
+        return [0x93, .. "NUMPY"u8, 1, 0, length - preamble, 0, .. Encoding.ASCII.GetBytes(padded)];
     }
 
     /// <summary>The JSON before the floats in an infer request of the Open Inference Protocol that asks for a binary answer.</summary>
@@ -83,9 +87,6 @@ internal sealed unsafe class Payload : IDisposable
         bytes.CopyTo(new Span<byte>(first, RoomBefore));
         return first;
     }
-
-    /// <summary>Whether these are its bytes.</summary>
-    public bool Equals(ReadOnlySpan<byte> bytes) => bytes.SequenceEqual(new ReadOnlySpan<byte>(Start, Length));
 
     /// <inheritdoc/>
     public void Dispose() => _memory.Dispose();

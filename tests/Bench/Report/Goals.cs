@@ -77,6 +77,7 @@ internal sealed class Goals(IEnumerable<Cell> cells, Dispatching? dispatching, V
         if (dispatching is null) return [];
         return _cells.Where(cell => cell.Threads == 2).Concat(dispatching.SmallCells)
             .Select(cell => AtMost(cell, cell.Ratio(Names.Ours(width), Names.OursOnOneThread), Noise))
-            .Prepend(new GoalRow("dispatch, µs", dispatching.Disturbance > Machine.TooMuch ? null : dispatching.Meeting, 1, IsCeiling: true));
+            .Prepend(new GoalRow(
+                "dispatch, µs", dispatching.Disturbance > Machine.TooMuch ? null : dispatching.Meeting, 1, IsCeiling: true));
     }
 }

@@ -74,7 +74,8 @@ internal sealed class Tables(BenchOptions options)
                 Number(cell.Ratio(Names.Ours(_width), Names.OursOnOneThread), "F2")]);
         }
         return string.Create(CultureInfo.InvariantCulture, $"""
-            Handing two threads nothing takes {dispatching.Empty:F2} µs (the first may do it all), until both work and have met {dispatching.Meeting:F2} µs.
+            Handing two threads nothing takes {dispatching.Empty:F2} µs (the first may do it all),
+            until both work and have met {dispatching.Meeting:F2} µs.
 
             {table}
             """);

@@ -57,7 +57,8 @@ internal sealed unsafe class KeepAliveConnection : IDisposable
             if (more == 0 && received == 0 && !Wait(_handle, toReceive: true, toSend: sent < length, Patience))
                 throw new HttpFailure($"nothing moved for {Patience.TotalSeconds} s, {sent} of {length} bytes sent");
         }
-        if (sent < length && Answer.Status == 200) throw new HttpFailure($"answered 200 before it had read more than {sent} of {length} bytes");
+        if (sent < length && Answer.Status == 200)
+            throw new HttpFailure($"answered 200 before it had read more than {sent} of {length} bytes");
     }
 
     /// <summary>Sends without reading anything.</summary>

@@ -11,23 +11,24 @@ internal static class HttpDocument
     private const string Introduction = """
         # Benchmarks over HTTP
 
-        Written by the program in `tests/Bench`; do not edit. Everything in a row was measured in turns, in one run, by the same clients with
-        the same payload in the same memory, and is the median of its turns. Only ratios mean something; above 1 the first is faster.
+        Written by the program in `tests/Bench`; do not edit. Everything in a row was measured in turns, in one run, by the same clients
+        with the same payload in the same memory, and is the median of its turns. Only ratios mean something; above 1 the first is faster.
 
 
         """;
 
     private const string Explanation = """
 
-        A row is a size of x ([rows, 1024] float32) and a number of connections; each connection asks, waits for the answer and asks again, and
-        sends and receives at the same time. Clients and server share the cores of one machine over its loopback interface.
-        The service runs as it ships, with storage in memory, and writes its log to nowhere. *inference* and *train-step* (without retaining
-        anything for backward) exchange NumPy files, *OIP* is the Open Inference Protocol with binary tensors. *echo* sends the body back as it
-        arrives: on Kestrel in our configuration, which is our limit; on Kestrel as it comes; and from a loop in C around the system's calls.
-        FastAPI runs PyTorch's batch_norm on the same bodies, in one process, since several would not share the running statistics. For JSON the
-        peers are a minimal API endpoint that binds to a record, and FastAPI with json.loads. One row of x has no statistics, so 4 KB has no
-        train-step. A dash: not to be had. FAILS: a wrong answer or none, listed below and not timed. *others* is the share of the cores that other
-        processes took while the row was measured; with much of it a row is marked with * and not judged.
+        A row is a size of x ([rows, 1024] float32) and a number of connections; each connection asks, waits for the answer and asks
+        again, and sends and receives at the same time. Clients and server share the cores of one machine over its loopback interface. The
+        service runs as it ships, with storage in memory, and writes its log to nowhere. *inference* and *train-step* (without retaining
+        anything for backward) exchange NumPy files, *OIP* is the Open Inference Protocol with binary tensors. *echo* sends the body back
+        as it arrives: on Kestrel in our configuration, which is our limit; on Kestrel as it comes; and from a loop in C around the
+        system's calls. FastAPI runs PyTorch's batch_norm on the same bodies, in one process, since several would not share the running
+        statistics. For JSON the peers are a minimal API endpoint that binds to a record, and FastAPI with json.loads; simdjson only reads
+        the body, without HTTP. One row of x has no statistics, so 4 KB has no train-step. A dash: not to be had. FAILS: a wrong answer or
+        none, listed below and not timed. *others* is the share of the cores that other processes took while the row was measured; with
+        much of it a row is marked with * and not judged.
 
 
         """;

@@ -36,7 +36,10 @@ internal sealed class HttpGoals(IReadOnlyList<HttpCell> cells, StartUp startUp, 
         new("H7", "a client that sends all before it reads completes at the largest body allowed",
             sendsAllFirst.Flaw is null ? "met" : "missed", sendsAllFirst.Flaw ?? $"{SendsAllFirst.Name}: {sendsAllFirst.Seconds:F1} s"),
         Goal.Judge("H8", "ready within 250 ms of start and 64 MB resident (storage in memory, no sessions)",
-            [new("ready, ms", startUp.ReadyMilliseconds, 250, IsCeiling: true), new("resident, MB", startUp.ResidentMegabytes, 64, IsCeiling: true)]),
+        [
+            new("ready, ms", startUp.ReadyMilliseconds, 250, IsCeiling: true),
+            new("resident, MB", startUp.ResidentMegabytes, 64, IsCeiling: true),
+        ]),
     ];
 
     private static double FastApiBound(HttpCell cell) => cell.Case.Bytes switch
@@ -48,6 +51,9 @@ internal sealed class HttpGoals(IReadOnlyList<HttpCell> cells, StartUp startUp, 
     };
 
     // Client and server have all cores between them: what others take is missing.
-    private static GoalRow AtLeast(HttpCell cell, string other, string judged, double bound) =>
-        new($"{cell}{(cell.Case.IsJson ? $" {other}" : "")}", cell.Disturbance > Machine.TooMuch ? null : cell.Ratio(other, judged), bound, IsCeiling: false);
+    private static GoalRow AtLeast(HttpCell cell, string other, string judged, double bound)
+    {
+        var name = cell.Case.IsJson ? $"{cell}, {other}" : $"{cell}";
+        return new(name, cell.Disturbance > Machine.TooMuch ? null : cell.Ratio(other, judged), bound, IsCeiling: false);
+    }
 }

@@ -1,5 +1,4 @@
 using System.Buffers;
-using System.Globalization;
 using System.Runtime.InteropServices;
 using BnService.Bench.Cases;
 using Microsoft.AspNetCore.Builder;
@@ -20,7 +19,7 @@ internal enum EchoKind
     /// <summary>Kestrel as it comes.</summary>
     Default,
 
-    /// <summary>No echo, but a layer behind a minimal API endpoint that binds JSON to a record, the way one would write it by hand.</summary>
+    /// <summary>No echo, but a layer behind a minimal API endpoint that binds JSON to a record, as one would write it.</summary>
     Binding,
 }
 
@@ -30,13 +29,17 @@ internal static class EchoServer
     /// <summary>The first argument that makes this program an echo server.</summary>
     public const string Verb = "echo-server";
 
+    private const long LargestBody = 256 << 20;
+
     /// <summary>Starts one, under the very runtime settings that the service runs with.</summary>
     public static ServerProcess Start(EchoKind kind, ServiceFiles service, string layerFile)
     {
         var (program, folder) = (typeof(EchoServer).Assembly.GetName().Name!, AppContext.BaseDirectory);
         var server = new ServerProcess($"{kind} echo", ServerProcess.Dotnet, port =>
-            ["exec", "--runtimeconfig", service.RuntimeConfig, "--depsfile", Path.Combine(folder, $"{program}.deps.json"),
-            Path.Combine(folder, $"{program}.dll"), Verb, $"{kind}", port.ToString(CultureInfo.InvariantCulture), layerFile]);
+        [
+            "exec", "--runtimeconfig", service.RuntimeConfig, "--depsfile", Path.Combine(folder, $"{program}.deps.json"),
+            Path.Combine(folder, $"{program}.dll"), Verb, $"{kind}", $"{port}", layerFile,
+        ]);
         server.WaitUntilReady();
         return server;
     }
@@ -62,6 +65,7 @@ internal static class EchoServer
         builder.WebHost.ConfigureKestrel(kestrel =>
         {
             kestrel.AddServerHeader = false;
+            kestrel.Limits.MaxRequestBodySize = LargestBody;
             kestrel.Limits.MaxResponseBufferSize = null;
         });
     }

@@ -1,4 +1,3 @@
-using System.Globalization;
 using BnService.Bench.Contenders;
 
 namespace BnService.Bench.Http.Servers;
@@ -6,6 +5,8 @@ namespace BnService.Bench.Http.Servers;
 /// <summary>All servers of a run, each in a process of its own; those that only answer when asked do not disturb the others.</summary>
 internal sealed class ServerSet : IDisposable
 {
+    private const string VersionsPath = "/versions";
+
     private readonly string _layerFile = Path.GetTempFileName();
     private readonly List<ServerProcess> _all = [];
 
@@ -83,7 +84,7 @@ internal sealed class ServerSet : IDisposable
     private ServerProcess? StartRawEcho()
     {
         if (!PeerFiles.HasEcho) return null;
-        var server = Keep(new ServerProcess("echo in C", PeerFiles.EchoProgram, port => [port.ToString(CultureInfo.InvariantCulture)]));
+        var server = Keep(new ServerProcess("echo in C", PeerFiles.EchoProgram, port => [$"{port}"]));
         server.WaitUntilReady();
         return server;
     }
@@ -93,13 +94,14 @@ internal sealed class ServerSet : IDisposable
         if (!PeerFiles.HasFastApi) return null;
         // Its default closes connections that wait for more than five seconds for their turn.
         var server = Keep(new ServerProcess("FastAPI", PeerFiles.Python, port =>
-            ["-m", "uvicorn", "fastapi_peer:app", "--app-dir", PeerFiles.PythonFolder, "--port", port.ToString(CultureInfo.InvariantCulture),
-            "--no-access-log", "--log-level", "warning", "--timeout-keep-alive", "3600"], null, ("BENCH_LAYER", _layerFile)));
+        [
+            "-m", "uvicorn", "fastapi_peer:app", "--app-dir", PeerFiles.PythonFolder, "--port", $"{port}",
+            "--no-access-log", "--log-level", "warning", "--timeout-keep-alive", "3600",
+        ], null, ("BENCH_LAYER", _layerFile)));
         server.WaitUntilReady(VersionsPath);
         using var http = new HttpClient();
         Notes.Add(http.GetStringAsync(new Uri($"http://127.0.0.1:{server.Port}{VersionsPath}")).GetAwaiter().GetResult());
         return server;
     }
 
-    private const string VersionsPath = "/versions";
 }

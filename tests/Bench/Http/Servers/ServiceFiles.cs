@@ -18,7 +18,9 @@ internal sealed class ServiceFiles(string folder)
         var folder = Path.Combine(AppContext.BaseDirectory, "obj", "service");
         // As the Dockerfile does it; its output is for errors only.
         var start = new ProcessStartInfo(ServerProcess.Dotnet,
-            ["publish", Path.Combine(Root(), "src", "Api"), "-c", "Release", "-o", folder, "-p:UseAppHost=false", "--nologo", "-v", "quiet"])
+        [
+            "publish", Path.Combine(Root(), "src", "Api"), "-c", "Release", "-o", folder, "-p:UseAppHost=false", "--nologo", "-v", "quiet",
+        ])
         {
             UseShellExecute = false,
         };
@@ -29,9 +31,9 @@ internal sealed class ServiceFiles(string folder)
     }
 
     /// <summary>Starts it with storage in memory, and everything else as it is by default.</summary>
-    public ServerProcess Start() =>
-        new("the service", ServerProcess.Dotnet,
-            port => ["exec", Path.Combine(folder, $"{Program}.dll"), "--urls", $"http://127.0.0.1:{port}", "--Storage:Engine", "memory"], folder);
+    public ServerProcess Start() => new("the service", ServerProcess.Dotnet,
+        port => ["exec", Path.Combine(folder, $"{Program}.dll"), "--urls", $"http://127.0.0.1:{port}", "--Storage:Engine", "memory"],
+        folder);
 
     private static string Root()
     {
