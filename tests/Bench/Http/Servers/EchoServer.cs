@@ -1,11 +1,10 @@
 using System.Buffers;
 using System.Runtime.InteropServices;
+using BnService.Api.Hosting;
 using BnService.Bench.Cases;
 using Microsoft.AspNetCore.Builder;
-using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
-using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
 
 namespace BnService.Bench.Http.Servers;
@@ -29,8 +28,6 @@ internal static class EchoServer
     /// <summary>The first argument that makes this program an echo server.</summary>
     public const string Verb = "echo-server";
 
-    private const long LargestBody = 256 << 20;
-
     /// <summary>Starts one, under the very runtime settings that the service runs with.</summary>
     public static ServerProcess Start(EchoKind kind, ServiceFiles service, string layerFile)
     {
@@ -50,24 +47,11 @@ internal static class EchoServer
         var builder = WebApplication.CreateSlimBuilder();
         builder.Logging.ClearProviders();
         builder.WebHost.UseUrls($"http://127.0.0.1:{port}");
-        if (kind == EchoKind.Own) SetUpLikeTheService(builder);
+        if (kind == EchoKind.Own) builder.Services.AddTransport();
         await using var app = builder.Build();
         if (kind == EchoKind.Binding) MapLayer(app, layerFile);
         else app.Run(EchoAsync);
         await app.RunAsync();
-    }
-
-    // TO BE REPLACED by what the service calls, once it does: the pool, and answers that may wait in memory as long as a client only sends.
-    private static void SetUpLikeTheService(WebApplicationBuilder builder)
-    {
-        builder.Services.AddSingleton<IMemoryPoolFactory<byte>, PinnedBlocksFactory>();
-        builder.WebHost.UseSockets(sockets => sockets.MaxWriteBufferSize = null);
-        builder.WebHost.ConfigureKestrel(kestrel =>
-        {
-            kestrel.AddServerHeader = false;
-            kestrel.Limits.MaxRequestBodySize = LargestBody;
-            kestrel.Limits.MaxResponseBufferSize = null;
-        });
     }
 
     private static async Task EchoAsync(HttpContext context)
