@@ -1,8 +1,18 @@
+using System.Globalization;
 using BnService.Bench;
 using BnService.Bench.Cases;
 using BnService.Bench.Contenders;
+using BnService.Bench.Http;
+using BnService.Bench.Http.Servers;
 using BnService.Bench.Report;
 using BnService.Bench.Timing;
+
+// What the HTTP bench starts in processes of their own.
+if (args is [EchoServer.Verb, var kind, var port, var layerFile])
+{
+    await EchoServer.RunAsync(Enum.Parse<EchoKind>(kind), int.Parse(port, CultureInfo.InvariantCulture), layerFile);
+    return 0;
+}
 
 BenchOptions options;
 try
@@ -14,6 +24,8 @@ catch (FormatException exception)
     Console.Error.WriteLine($"{exception.Message}\n\n{BenchOptions.Usage}");
     return 2;
 }
+
+if (options.Http) return HttpBench.Run(options, args);
 
 BenchCase[] cases = [.. (options.Quick ? BenchCase.Judged : [.. BenchCase.Judged, .. BenchCase.Ragged])
     .Where(benchCase => benchCase.Name.Contains(options.Case, StringComparison.OrdinalIgnoreCase))];
@@ -45,6 +57,6 @@ Console.WriteLine();
 Console.WriteLine(report);
 if (options.Out is { } path) File.WriteAllText(path, report);
 
-var flaws = Document.Flaws(cells);
+var flaws = RunFacts.Flaws(cells);
 Console.Error.Write(flaws);
 return flaws.Length == 0 ? 0 : 1;

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Installs and builds what the benchmark compares with: Debian's oneDNN and PyTorch, and the native loops that tell the limits.
+# Installs and builds what the benchmark compares with: Debian's oneDNN, PyTorch, FastAPI and simdjson, and the native programs that tell
+# the limits.
 # Does what it can and says what it could not; a peer that is missing is a column that says so.
 #
-# The shared libraries go into obj beside this script; the program runs the copy of it that lies beside the program.
+# What is built goes into obj beside this script; the program runs the copy of it that lies beside the program.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 folder=$here/obj
@@ -13,7 +14,9 @@ mkdir -p "$folder"
 missing=()
 command -v g++ >/dev/null || missing+=(g++)
 [ -e /usr/include/oneapi/dnnl/dnnl.hpp ] || missing+=(libdnnl-dev)
+[ -e /usr/include/simdjson.h ] || missing+=(libsimdjson-dev)
 "$python" -c 'import torch, numpy' 2>/dev/null || missing+=(python3-torch python3-numpy)
+"$python" -c 'import fastapi, uvicorn, uvloop, httptools' 2>/dev/null || missing+=(python3-fastapi uvicorn python3-uvloop python3-httptools)
 
 if [ ${#missing[@]} -gt 0 ]; then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
@@ -28,19 +31,28 @@ if [ ${#missing[@]} -gt 0 ]; then
     fi
 fi
 
-# library NAME LINKER-OPTION...: Native/NAME.cpp becomes libbench_NAME.so where that is older or missing
+# build SOURCE TARGET COMPILER OPTION...: the target, where it is older than the source or missing
+build() {
+    local source=$here/Native/$1 target=$folder/$2
+    shift 2
+    [ "$target" -nt "$source" ] && return
+    echo "building ${target##*/}"
+    # To a file of its own first: another run may have the old one loaded.
+    "$@" -march=native -Wall -o "$target.$$" && mv "$target.$$" "$target" || { rm -f "$target.$$"; echo "could not build ${target##*/}"; }
+}
+
+# library NAME LINKER-OPTION...: Native/NAME.cpp becomes libbench_NAME.so
 library() {
     local name=$1; shift
-    local source=$here/Native/$name.cpp target=$folder/libbench_$name.so
-    [ "$target" -nt "$source" ] && return
-    echo "building $name"
-    # To a file of its own first: another run may have the old one loaded.
-    g++ -std=c++20 -O3 -march=native -fopenmp -fPIC -shared -Wall -o "$target.$$" "$source" "$@" && mv "$target.$$" "$target" ||
-        { rm -f "$target.$$"; echo "could not build $name"; }
+    build "$name.cpp" "libbench_$name.so" g++ -std=c++20 -O3 -fopenmp -fPIC -shared "$here/Native/$name.cpp" "$@"
 }
 
 if command -v g++ >/dev/null; then
     library limits -pthread
     [ ! -e /usr/include/oneapi/dnnl/dnnl.hpp ] || library onednn -ldnnl
+    [ ! -e /usr/include/simdjson.h ] || library simdjson -lsimdjson
+fi
+if command -v gcc >/dev/null; then
+    build echo.c bench_echo gcc -O3 "$here/Native/echo.c" -pthread
 fi
 exit 0

@@ -5,9 +5,6 @@ using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
 using BnService.Api.Storage;
 using BnService.Api.Storage.Memory;
-using Microsoft.AspNetCore.Connections;
-using Microsoft.AspNetCore.Server.Kestrel.Core;
-using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
 using Microsoft.Extensions.Options;
 
 namespace BnService.Api.Hosting;
@@ -15,8 +12,6 @@ namespace BnService.Api.Hosting;
 /// <summary>What the service is made of, and in which order a request passes through it.</summary>
 internal static class ServiceComposition
 {
-    private const long UnsentBytes = 1 << 20;
-
     /// <summary>Registers everything.</summary>
     public static void AddBnService(this WebApplicationBuilder builder)
     {
@@ -38,15 +33,7 @@ internal static class ServiceComposition
         services.AddExceptionHandler<ProblemAnswers>();
         services.ConfigureHttpJsonOptions(json => Adopt(ContractJson.Context.Options, json.SerializerOptions));
         services.AddServiceDocument();
-        services.AddSingleton<IMemoryPoolFactory<byte>, PinnedBlockPoolFactory>();
-        // As much of an answer may be on its way before writing waits; an answer to a request that is still arriving goes on otherwise.
-        services.Configure<SocketTransportOptions>(sockets => sockets.MaxWriteBufferSize = UnsentBytes);
-        services.AddOptions<KestrelServerOptions>().Configure<IOptions<LimitOptions>>((kestrel, limits) =>
-        {
-            kestrel.AddServerHeader = false;
-            kestrel.Limits.MaxResponseBufferSize = UnsentBytes;
-            kestrel.Limits.MaxRequestBodySize = limits.Value.MaxBodyBytes;
-        });
+        services.AddTransport();
         services.AddOptions<HostOptions>().Configure<IOptions<ShutdownOptions>>((host, shutdown) => host.ShutdownTimeout = shutdown.Value.Drain);
     }
 

@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Runtime.InteropServices;
 using System.Text;
 using BnService.Bench.Cases;
 using BnService.Bench.Timing;
@@ -46,44 +45,22 @@ internal static class Document
         TimeSpan elapsed, double disturbance)
     {
         var tables = new Tables(options);
-        var warning = disturbance > Machine.TooMuch ? ": too much, above all for 2 threads; measure again" : "";
-        string[] facts =
-        [
-            $"`{Command(arguments)}`, {elapsed.TotalSeconds:F0} s",
-            $"{DateTime.UtcNow:yyyy-MM-dd}, {Machine.Processor}, {Environment.ProcessorCount} cores",
-            $"other processes took {disturbance:P0} of the cores meanwhile{warning}",
-            $".NET {Environment.Version}, {RuntimeInformation.OSDescription}",
-            $"ours: {(int)options.Widths[0]}-bit vectors (widest: {(int)VectorWidths.Widest})",
-            .. notes,
-        ];
-        var text = new StringBuilder(Introduction);
-        foreach (var fact in facts) text.Append(CultureInfo.InvariantCulture, $"- {fact}\n");
-        text.Append(Explanation).Append("## Goals\n\n").Append(Tables.Of(new Goals(cells, dispatching, options.Widths[0]).All));
+        var text = new StringBuilder(Introduction)
+            .Append(RunFacts.Of(arguments, elapsed, disturbance,
+                [$"ours: {(int)options.Widths[0]}-bit vectors (widest: {(int)VectorWidths.Widest})", .. notes]))
+            .Append(Explanation).Append("## Goals\n\n").Append(Goal.Table(new Goals(cells, dispatching, options.Widths[0]).All));
         Section("Sizes that the goals are about", cells.Where(cell => BenchCase.Judged.Contains(cell.Case)), tables.Cells);
         Section("Ragged sizes", cells.Where(cell => !BenchCase.Judged.Contains(cell.Case)), tables.Cells);
         Section("Statistics in double against float, 1 thread", cells.Where(cell => cell.Time(Names.FloatStatistics) is not null),
             tables.Statistics);
         if (dispatching is not null)
             Section("A second thread for small tensors", dispatching.SmallCells, _ => tables.SecondThread(dispatching));
-        Section("Wrong results, not timed", cells.Where(cell => cell.Flaws.Count > 0), Flaws);
+        Section("Wrong results, not timed", cells.Where(cell => cell.Flaws.Count > 0), RunFacts.Flaws);
         return text.ToString();
 
         void Section(string heading, IEnumerable<Cell> rows, Func<IEnumerable<Cell>, string> table)
         {
             if (rows.Any()) text.Append(CultureInfo.InvariantCulture, $"\n## {heading}\n\n").Append(table(rows));
         }
-    }
-
-    /// <summary>A line per wrong result.</summary>
-    public static string Flaws(IEnumerable<Cell> cells) =>
-        string.Concat(cells.SelectMany(cell => cell.Flaws.Select(flaw => $"- {cell}, {flaw.Key}: {flaw.Value}\n")));
-
-    private static string Command(string[] arguments)
-    {
-        var switches = Environment.GetEnvironmentVariables().Keys.Cast<string>()
-            .Where(name => name.StartsWith("DOTNET_Enable", StringComparison.Ordinal)).Order()
-            .Select(name => $"{name}={Environment.GetEnvironmentVariable(name)} ");
-        var quoted = arguments.Select(argument => argument.Contains(' ', StringComparison.Ordinal) ? $"'{argument}'" : argument);
-        return $"{string.Concat(switches)}dotnet run -c Release --project tests/Bench -- {string.Join(' ', quoted)}".TrimEnd();
     }
 }

@@ -1,16 +1,8 @@
-using System.Globalization;
 using BnService.Bench.Cases;
 using BnService.Bench.Timing;
 using BnService.Core.Simd;
 
 namespace BnService.Bench.Report;
-
-/// <summary>A goal, and whether it is reached.</summary>
-/// <param name="Id">Its number.</param>
-/// <param name="Text">What it asks for.</param>
-/// <param name="Verdict">"met", "missed" or "not measured".</param>
-/// <param name="Detail">The worst row, or all rows that miss it.</param>
-internal sealed record Goal(string Id, string Text, string Verdict, string Detail);
 
 /// <summary>The goals for the kernels, each for every row that it is about.</summary>
 /// <param name="cells">The rows; those of cases that no goal is about are left out.</param>
@@ -26,22 +18,22 @@ internal sealed class Goals(IEnumerable<Cell> cells, Dispatching? dispatching, V
     /// <summary>All of them.</summary>
     public IEnumerable<Goal> All =>
     [
-        Judge("K1", "inference ≥ 0.95 of the best copy",
+        Goal.Judge("K1", "inference ≥ 0.95 of the best copy",
             Where(Operation.Inference).Select(cell => AtMost(cell, OfLimit(cell), 1 / 0.95))),
-        Judge("K2", "training forward ≤ 1.10 × (2R+1W) out of cache, ≤ 0.85 for nchw 32x64x56x56 on 2 threads; in cache ≤ 1.4",
+        Goal.Judge("K2", "training forward ≤ 1.10 × (2R+1W) out of cache, ≤ 0.85 for nchw 32x64x56x56 on 2 threads; in cache ≤ 1.4",
             Where(Operation.Train).Select(cell => AtMost(cell, OfLimit(cell), TrainBound(cell)))),
-        Judge("K3", "backward ≤ 1.00 × (4R+1W) out of cache; in cache ≤ 1.8 × (a+b)",
+        Goal.Judge("K3", "backward ≤ 1.00 × (4R+1W) out of cache; in cache ≤ 1.8 × (a+b)",
             Where(Operation.Backward).Select(cell => AtMost(cell, OfLimit(cell), cell.Case.IsOutOfCache ? 1 : 1.8))),
-        Judge("K4", "oneDNN on 1 thread: ≥ 1.0, dense ≥ 1.7, channels last ≥ 1.3",
+        Goal.Judge("K4", "oneDNN on 1 thread: ≥ 1.0, dense ≥ 1.7, channels last ≥ 1.3",
             _cells.Where(cell => cell.Threads == 1).Select(cell => AtLeast(cell, Names.OneDnn, OneDnnBound(cell)))),
-        Judge("K5", "PyTorch on 2 threads, memory reused: ≥ 1.0, training ≥ 1.3, nchw training ≥ 5; by default ≥ 3",
-            _cells.Where(cell => cell.Threads == 2).SelectMany(cell => (Row[])
+        Goal.Judge("K5", "PyTorch on 2 threads, memory reused: ≥ 1.0, training ≥ 1.3, nchw training ≥ 5; by default ≥ 3",
+            _cells.Where(cell => cell.Threads == 2).SelectMany(cell => (GoalRow[])
                 [AtLeast(cell, Names.Torch, TorchBound(cell)), AtLeast(cell, Names.TorchDefault, 3)])),
-        Judge("K7", "dispatch ≤ 1 µs hot; 2 threads never slower than 1", SecondThread()),
-        Judge("K8", "composed of TensorPrimitives: ≥ 2", _cells.Select(cell => AtLeast(cell, Names.Composed, 2))),
-        Judge("K9", "statistics in double cost ≤ 15 % of the training forward in cache and ≤ 6 % out of it against float, 1 thread",
+        Goal.Judge("K7", "dispatch ≤ 1 µs hot; 2 threads never slower than 1", SecondThread()),
+        Goal.Judge("K8", "composed of TensorPrimitives: ≥ 2", _cells.Select(cell => AtLeast(cell, Names.Composed, 2))),
+        Goal.Judge("K9", "statistics in double cost ≤ 15 % of the training forward in cache and ≤ 6 % out of it against float, 1 thread",
             Where(Operation.Train).Where(cell => cell.Threads == 1).Select(cell =>
-                new Row($"{cell}", Tables.DoubleCost(cell, width), cell.Case.IsOutOfCache ? 1.06 : 1.15, IsCeiling: true))),
+                new GoalRow($"{cell}", Tables.DoubleCost(cell, width), cell.Case.IsOutOfCache ? 1.06 : 1.15, IsCeiling: true))),
     ];
 
     private IEnumerable<Cell> Where(Operation operation) => _cells.Where(cell => cell.Operation == operation);
@@ -72,40 +64,20 @@ internal sealed class Goals(IEnumerable<Cell> cells, Dispatching? dispatching, V
     // A second thread that has to wait for somebody else's proves nothing, either way.
     private static double? Trusted(Cell cell, double? value) => cell is { Threads: > 1, Disturbance: > Machine.TooMuch } ? null : value;
 
-    private static Row AtMost(Cell cell, double? value, double bound) => new($"{cell}", Trusted(cell, value), bound, IsCeiling: true);
+    private static GoalRow AtMost(Cell cell, double? value, double bound) => new($"{cell}", Trusted(cell, value), bound, IsCeiling: true);
 
-    private Row AtLeast(Cell cell, string peer, double bound)
+    private GoalRow AtLeast(Cell cell, string peer, double bound)
     {
         var name = peer == Names.TorchDefault ? $"{cell} (default)" : $"{cell}";
         return new(name, Trusted(cell, Tables.PeerRatio(cell, peer, width)), bound, IsCeiling: false);
     }
 
-    private IEnumerable<Row> SecondThread()
+    private IEnumerable<GoalRow> SecondThread()
     {
         if (dispatching is null) return [];
         return _cells.Where(cell => cell.Threads == 2).Concat(dispatching.SmallCells)
             .Select(cell => AtMost(cell, cell.Ratio(Names.Ours(width), Names.OursOnOneThread), Noise))
-            .Prepend(new Row("dispatch, µs", dispatching.Disturbance > Machine.TooMuch ? null : dispatching.Meeting, 1, IsCeiling: true));
-    }
-
-    private static Goal Judge(string id, string text, IEnumerable<Row> rows)
-    {
-        Row[] all = [.. rows], measured = [.. all.Where(row => row.Value is not null).OrderByDescending(row => row.Strain)];
-        var open = measured.Length == all.Length ? "" : $"{all.Length - measured.Length} rows not measured or disturbed";
-        if (measured.Length == 0) return new Goal(id, text, "not measured", open);
-        Row[] missed = [.. measured.Where(row => row.Strain > 1)];
-        var detail = missed.Length == 0
-            ? $"worst: {measured[0]}"
-            : $"{missed.Length} of {measured.Length} rows: {string.Join("; ", missed)}";
-        return new Goal(id, text, missed.Length == 0 ? "met" : "missed", open.Length == 0 ? detail : $"{detail}; {open}");
-    }
-
-    // Strain: how far the value is on the wrong side of its bound; above 1 it misses.
-    private sealed record Row(string Name, double? Value, double Bound, bool IsCeiling)
-    {
-        public double Strain => IsCeiling ? Value!.Value / Bound : Bound / Value!.Value;
-
-        public override string ToString() =>
-            string.Create(CultureInfo.InvariantCulture, $"{Name} {Value:F2} ({(IsCeiling ? "≤" : "≥")} {Bound:F2})");
+            .Prepend(new GoalRow(
+                "dispatch, µs", dispatching.Disturbance > Machine.TooMuch ? null : dispatching.Meeting, 1, IsCeiling: true));
     }
 }

@@ -1,9 +1,9 @@
 using System.Globalization;
-using System.Text;
 using BnService.Bench.Cases;
 using BnService.Bench.Contenders;
 using BnService.Bench.Timing;
 using BnService.Core.Simd;
+using static BnService.Bench.Report.MarkdownTable;
 
 namespace BnService.Bench.Report;
 
@@ -32,15 +32,13 @@ internal sealed class Tables(BenchOptions options)
     public string Cells(IEnumerable<Cell> cells)
     {
         var narrower = options.Widths[1..];
-        var text = new StringBuilder();
-        Append(text, [
+        var table = new MarkdownTable([
             "case", "operation", "threads", "limit", "limit µs", "ours µs", "ours/limit",
             .. narrower.Select(width => $"{(int)width}-bit/limit"),
             "oneDNN/ours", "PyTorch/ours, memory reused", "PyTorch/ours, default", "TensorPrimitives/ours", "others"]);
-        Append(text, [.. Enumerable.Repeat("---", 12 + narrower.Length)]);
         foreach (var cell in cells)
         {
-            Append(text, [
+            table.Add([
                 cell.Case.Name, cell.Operation.ToString().ToLowerInvariant(), Number(cell.Threads, "F0"),
                 NativeLimits.Describe(cell.Operation, cell.Case.IsOutOfCache), Number(cell.LimitTime, "F1"),
                 cell.Flaws.ContainsKey(Names.Ours(_width)) ? "WRONG" : Number(cell.Time(Names.Ours(_width)), "F1"),
@@ -48,55 +46,40 @@ internal sealed class Tables(BenchOptions options)
                 Peer(cell, Names.OneDnn), Peer(cell, Names.Torch), Peer(cell, Names.TorchDefault), Peer(cell, Names.Composed),
                 Number(cell.Disturbance, "P0")]);
         }
-        return text.ToString();
+        return table.ToString();
     }
 
     /// <summary>Statistics in double against float ones, on one thread.</summary>
     public string Statistics(IEnumerable<Cell> cells)
     {
-        var text = new StringBuilder();
-        Append(text, ["case", "double µs", "float µs", "double/float", "whole training forward, double/float"]);
-        Append(text, [.. Enumerable.Repeat("---", 5)]);
+        var table = new MarkdownTable("case", "double µs", "float µs", "double/float", "whole training forward, double/float");
         foreach (var cell in cells.Where(cell => cell.Time(Names.FloatStatistics) is not null))
         {
-            Append(text, [
+            table.Add([
                 cell.Case.Name, Number(cell.Time(Names.OurStatistics), "F1"), Number(cell.Time(Names.FloatStatistics), "F1"),
                 Number(cell.Ratio(Names.OurStatistics, Names.FloatStatistics), "F2"), Number(DoubleCost(cell, _width), "F2")]);
         }
-        return text.ToString();
+        return table.ToString();
     }
 
     /// <summary>What a second thread brings where there is little to do.</summary>
     public string SecondThread(Dispatching dispatching)
     {
-        var text = new StringBuilder();
-        text.Append(CultureInfo.InvariantCulture, $"Handing two threads nothing takes {dispatching.Empty:F2} µs (the first may do it all), ")
-            .Append(CultureInfo.InvariantCulture, $"until both work and have met {dispatching.Meeting:F2} µs.\n\n");
-        Append(text, ["case", "KB", "operation", "1 thread µs", "2 threads µs", "2 threads/1"]);
-        Append(text, [.. Enumerable.Repeat("---", 6)]);
+        var table = new MarkdownTable("case", "KB", "operation", "1 thread µs", "2 threads µs", "2 threads/1");
         foreach (var cell in dispatching.SmallCells)
         {
-            Append(text, [
+            table.Add([
                 cell.Case.Name, Number(cell.Case.Bytes / 1024.0, "F0"), cell.Operation.ToString().ToLowerInvariant(),
                 Number(cell.Time(Names.OursOnOneThread), "F2"), Number(cell.Time(Names.Ours(_width)), "F2"),
                 Number(cell.Ratio(Names.Ours(_width), Names.OursOnOneThread), "F2")]);
         }
-        return text.ToString();
-    }
+        return string.Create(CultureInfo.InvariantCulture, $"""
+            Handing two threads nothing takes {dispatching.Empty:F2} µs (the first may do it all),
+            until both work and have met {dispatching.Meeting:F2} µs.
 
-    /// <summary>The goals and whether they are met.</summary>
-    public static string Of(IEnumerable<Goal> goals)
-    {
-        var text = new StringBuilder();
-        Append(text, ["goal", "asks for", "is", "rows"]);
-        Append(text, [.. Enumerable.Repeat("---", 4)]);
-        foreach (var goal in goals) Append(text, [goal.Id, goal.Text, goal.Verdict, goal.Detail]);
-        return text.ToString();
+            {table}
+            """);
     }
 
     private string Peer(Cell cell, string peer) => cell.Flaws.ContainsKey(peer) ? "WRONG" : Number(PeerRatio(cell, peer, _width), "F2");
-
-    private static string Number(double? value, string format) => value?.ToString(format, CultureInfo.InvariantCulture) ?? "–";
-
-    private static void Append(StringBuilder text, string[] columns) => text.Append("| ").AppendJoin(" | ", columns).Append(" |\n");
 }

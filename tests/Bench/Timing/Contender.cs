@@ -20,11 +20,20 @@ internal abstract class Contender(string name)
     /// <summary>Takes its turn: adds samples for about <paramref name="milliseconds"/>, one of them at least.</summary>
     public abstract void Measure(double milliseconds);
 
+    /// <summary>Why it has no time: what went wrong in its turn; null as long as nothing did.</summary>
+    public string? Flaw { get; protected set; }
+
+    /// <summary>Drops what it measured so far: that was for warming up.</summary>
+    public virtual void Forget() => Samples.Clear();
+
     /// <summary>The 25th percentile: what a call takes when nothing else disturbs it, without trusting the luckiest one.</summary>
-    public double Time()
+    public virtual double Time() => Quantile(Samples, 0.25);
+
+    /// <summary>The sample that a share of all is below.</summary>
+    protected static double Quantile(List<double> samples, double share)
     {
-        Samples.Sort();
-        return Samples[Samples.Count / 4];
+        samples.Sort();
+        return samples[(int)(samples.Count * share)];
     }
 }
 

@@ -1,0 +1,26 @@
+using Microsoft.AspNetCore.Connections;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
+using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
+using Microsoft.Extensions.Options;
+
+namespace BnService.Api.Hosting;
+
+/// <summary>How the server moves bodies and answers. By itself, so that the benchmark's echo moves them in just the same way.</summary>
+internal static class Transport
+{
+    private const long UnsentBytes = 1 << 20;
+
+    /// <summary>Sets up Kestrel and its sockets.</summary>
+    public static void AddTransport(this IServiceCollection services)
+    {
+        services.AddSingleton<IMemoryPoolFactory<byte>, PinnedBlockPoolFactory>();
+        // As much of an answer may be on its way before writing waits; an answer to a request that is still arriving goes on otherwise.
+        services.Configure<SocketTransportOptions>(sockets => sockets.MaxWriteBufferSize = UnsentBytes);
+        services.AddOptions<KestrelServerOptions>().Configure<IOptions<LimitOptions>>((kestrel, limits) =>
+        {
+            kestrel.AddServerHeader = false;
+            kestrel.Limits.MaxResponseBufferSize = UnsentBytes;
+            kestrel.Limits.MaxRequestBodySize = limits.Value.MaxBodyBytes;
+        });
+    }
+}
