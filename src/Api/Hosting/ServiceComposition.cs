@@ -33,6 +33,8 @@ internal static class ServiceComposition
         services.AddSingleton<Readiness>();
         services.AddExceptionHandler<ProblemAnswers>();
         services.ConfigureHttpJsonOptions(json => Adopt(ContractJson.Context.Options, json.SerializerOptions));
+        services.AddRequestDecoding();
+        services.AddAnswerCompression();
         services.AddServiceDocument();
         services.AddOptions<KestrelServerOptions>().Configure<IOptions<LimitOptions>>((kestrel, limits) =>
         {
@@ -50,6 +52,8 @@ internal static class ServiceComposition
         app.UseStatusCodePages(ProblemAnswers.WriteStatusAsync);
         app.UseRouting();
         app.UseRouteMetering();
+        app.UseRequestDecoding();
+        app.UseAnswerCompression();
         app.MapService();
         app.MapServiceDocument();
     }

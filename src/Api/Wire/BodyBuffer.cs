@@ -40,9 +40,8 @@ internal sealed class BodyBuffer : IDisposable
         catch (Exception exception)
         {
             body.Dispose();
-            // Kestrel's word for some chunks that are none; what it knows to be a bad request has a status of its own.
-            if (exception is not IOException || exception is BadHttpRequestException or ConnectionResetException) throw;
-            throw new ProblemException(ProblemCode.BadRequest, $"the body cannot be read: {exception.Message}");
+            if (Refusal(exception, limit) is { } refusal) throw refusal;
+            throw;
         }
     }
 
@@ -75,6 +74,19 @@ internal sealed class BodyBuffer : IDisposable
         bytes.CopyTo(_memory.Span<byte>(length)[Length..]);
         Length = length;
     }
+
+    // What of a failure is the sender's doing and has no status of its own yet; null for any other.
+    private static ProblemException? Refusal(Exception exception, long limit) => exception switch
+    {
+        BadHttpRequestException { StatusCode: StatusCodes.Status413PayloadTooLarge } => TooLarge(limit, "more"),
+        BadHttpRequestException or ConnectionResetException => null,
+        // What gzip, deflate and br say of bytes that are none of theirs.
+        InvalidDataException or InvalidOperationException { Source: "System.IO.Compression.Brotli" } =>
+            new ProblemException(ProblemCode.MalformedBody, $"the body is not what Content-Encoding says: {exception.Message}"),
+        // Kestrel's word for some chunks that are none.
+        IOException => new ProblemException(ProblemCode.BadRequest, $"the body cannot be read: {exception.Message}"),
+        _ => null,
+    };
 
     private static ProblemException TooLarge(long limit, string length) =>
         new(ProblemCode.PayloadTooLarge, $"the body must be at most {limit} bytes (Limits:MaxBodyBytes), got {length}");

@@ -8,6 +8,9 @@ public static class MediaTypes
     /// <summary>JSON (RFC 8259).</summary>
     public const string Json = "application/json";
 
+    /// <summary>Bytes that another header explains: JSON and tensors of the Open Inference Protocol.</summary>
+    public const string OctetStream = "application/octet-stream";
+
     /// <summary>Problem answers (RFC 9457).</summary>
     public const string ProblemJson = "application/problem+json";
 

@@ -1,0 +1,27 @@
+using BnService.Api.Hosting.Problems;
+using Microsoft.Net.Http.Headers;
+
+namespace BnService.Api.Hosting;
+
+/// <summary>
+/// Content codings of request bodies (RFC 9110, 8.4): gzip, deflate (zlib) and br are undone while the body is read, so that whoever
+/// reads it sees nothing of them and its limit is on what comes out. Content-Length stays that of what was sent.
+/// </summary>
+internal static class RequestDecoding
+{
+    /// <summary>Registers the codings.</summary>
+    public static void AddRequestDecoding(this IServiceCollection services) => services.AddRequestDecompression();
+
+    /// <summary>Undoes the coding of each request, or refuses it.</summary>
+    public static void UseRequestDecoding(this IApplicationBuilder app)
+    {
+        app.UseRequestDecompression();
+        app.Use((context, next) =>
+        {
+            // The header of a coding that was undone is gone.
+            var left = context.Request.Headers.ContentEncoding;
+            if (left.Count == 0 || left.ToString().Equals("identity", StringComparison.OrdinalIgnoreCase)) return next(context);
+            throw new ProblemException(ProblemCode.UnsupportedMediaType, $"{HeaderNames.ContentEncoding} must be one of gzip, deflate, br, got '{left}'");
+        });
+    }
+}
