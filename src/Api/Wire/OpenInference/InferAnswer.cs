@@ -106,7 +106,8 @@ internal sealed class InferAnswer(string model, InferHeader header, Tensor y)
 
     private void RequireFinite()
     {
-        if (TensorPrimitives.IsFiniteAll<float>(y.Data)) return;
+        // Of no elements it says that they are not.
+        if (y.Shape.Count == 0 || TensorPrimitives.IsFiniteAll<float>(y.Data)) return;
         var index = 0;
         while (float.IsFinite(y.Data[index])) index++;
         throw new ProblemException(ProblemCode.NonFiniteInput,
