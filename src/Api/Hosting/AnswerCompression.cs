@@ -1,6 +1,5 @@
 using System.IO.Compression;
 using Microsoft.AspNetCore.ResponseCompression;
-using Microsoft.Extensions.Options;
 
 namespace BnService.Api.Hosting;
 
@@ -12,31 +11,22 @@ internal sealed class CompressedAnswerAttribute : Attribute;
 internal static class AnswerCompression
 {
     /// <summary>Registers the codings.</summary>
-    public static void AddAnswerCompression(this IServiceCollection services)
+    public static void AddAnswerCompression(this IServiceCollection services) => services.AddResponseCompression(options =>
     {
-        services.AddResponseCompression(options =>
-        {
-            // Nothing in an answer is secret to the client who has sent the tensor that it is made of.
-            options.EnableForHttps = true;
-            options.MimeTypes = [Wire.MediaTypes.Json, Wire.MediaTypes.OctetStream];
-            options.Providers.Add<GzipCompressionProvider>();
-            options.Providers.Add<Deflate>();
-        });
-        services.AddSingleton<IResponseCompressionProvider, SuccessOnly>();
-    }
+        // Nothing in an answer is secret to the client who has sent the tensor that it is made of.
+        options.EnableForHttps = true;
+        options.MimeTypes = [Wire.MediaTypes.Json, Wire.MediaTypes.OctetStream];
+        options.Providers.Add<GzipCompressionProvider>();
+        options.Providers.Add<Deflate>();
+    });
 
-    /// <summary>Compresses the answers of marked calls; belongs behind routing.</summary>
+    /// <summary>
+    /// Compresses the answers of marked calls; belongs behind routing. Errors are written in front of it and stay as they are: clients
+    /// that ask for compression with every request do not all undo it before they look for an error's text.
+    /// </summary>
     public static void UseAnswerCompression(this IApplicationBuilder app) => app.UseWhen(
         context => context.GetEndpoint()?.Metadata.GetMetadata<CompressedAnswerAttribute>() is not null,
         marked => marked.UseResponseCompression());
-
-    // Clients that ask for compression with every request do not all undo it before they look for an error's text.
-    private sealed class SuccessOnly(IServiceProvider services, IOptions<ResponseCompressionOptions> options)
-        : ResponseCompressionProvider(services, options)
-    {
-        public override bool ShouldCompressResponse(HttpContext context) =>
-            context.Response.StatusCode == StatusCodes.Status200OK && base.ShouldCompressResponse(context);
-    }
 
     // HTTP's deflate is zlib's format, not the bare stream.
     private sealed class Deflate : ICompressionProvider
