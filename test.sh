@@ -4,7 +4,7 @@
 # Needs the .NET SDK. Installs what else the tests need where it is missing and it can (Debian's packages, as root); elsewhere it
 # leaves out the parts that need it and names them at the end. With CI=true a part that is left out counts as failed.
 #
-# Usage: ./test.sh [PART...]    parts: core core-avx2 core-128 api openapi readme container; without any, all of them
+# Usage: ./test.sh [PART...]    parts: core core-avx2 core-128 api openinference openapi readme container; without any, all of them
 set -uo pipefail
 cd "$(dirname "$0")"
 export DOTNET_CLI_TELEMETRY_OPTOUT=1 DOTNET_NOLOGO=1
@@ -12,7 +12,7 @@ passed=0 failed=0 left_out=()
 log=$(mktemp -d)
 trap 'rm -rf "$log"' EXIT
 
-parts=${*:-core core-avx2 core-128 api openapi readme container}
+parts=${*:-core core-avx2 core-128 api openinference openapi readme container}
 wanted() { [[ " $parts " == *" $1 "* ]]; }
 
 # have COMMAND PACKAGE...: whether the command is there, once the packages that bring it have been installed if they can be
@@ -61,6 +61,10 @@ if wanted core-avx2; then heading "core without AVX-512"; DOTNET_EnableAVX512=0 
 if wanted core-128; then heading "core without AVX2"; DOTNET_EnableAVX2=0 xunit tests/Core.Tests core-128; fi
 if wanted api; then heading "api"; xunit tests/Api.Tests api; fi
 
+if wanted openinference; then
+    heading "clients of the Open Inference Protocol"
+    if have python3 python3; then step "openinference" tests/OpenInference/run.sh; else leave_out "openinference (needs python3)"; fi
+fi
 if wanted openapi; then
     heading "the OpenAPI document under Spectral's spectral:oas"
     if have npm nodejs npm; then step "openapi" tests/OpenApi/lint.sh; else leave_out "openapi (needs Node.js)"; fi

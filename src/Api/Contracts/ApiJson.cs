@@ -46,6 +46,15 @@ namespace BnService.Api.Contracts;
 [JsonSerializable(typeof(StateResponse))]
 [JsonSerializable(typeof(HealthResponse))]
 [JsonSerializable(typeof(Problem))]
+[JsonSerializable(typeof(OpenInferenceError))]
+[JsonSerializable(typeof(ServerLive))]
+[JsonSerializable(typeof(ServerReady))]
+[JsonSerializable(typeof(ServerMetadata))]
+[JsonSerializable(typeof(ModelMetadata))]
+[JsonSerializable(typeof(ModelReady))]
+[JsonSerializable(typeof(ModelConfig))]
+[JsonSerializable(typeof(ModelStatisticsList))]
+[JsonSerializable(typeof(IAsyncEnumerable<RepositoryEntry>))]
 internal sealed partial class ApiJson : JsonSerializerContext;
 
 /// <summary>The contract as it is read and written.</summary>

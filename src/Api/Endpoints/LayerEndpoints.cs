@@ -49,7 +49,7 @@ internal static class LayerEndpoints
     {
         var found = await catalog.GetAsync(session, cancellationToken);
         if (StreamedInference.InputOf(body.Message, Negotiation.Of(context).Answer) is { } x && inference.RunArriving(found, x.Shape) is { } arriving)
-            return new StreamedInference(body.Message.Bytes!, x, arriving.Output, arriving.Version, observer.SampleArriving(found, x.Shape));
+            return new StreamedInference(new(body.Message.Bytes!, x, arriving.Output, observer.SampleArriving(found, x.Shape)), x.Shape, arriving.Version);
         var request = await body.ReadAsync(null);
         var sample = observer.Sample(found, request.X);
         var (y, version) = inference.Run(found, new BatchInput(request.X, request.Residual, null));

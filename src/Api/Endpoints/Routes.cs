@@ -15,6 +15,7 @@ internal static class Routes
         api.MapNormalize();
         api.MapCalibration();
         api.MapDiagnostics();
+        routes.MapOpenInference();
         routes.MapHealth();
         routes.MapProblems();
     }

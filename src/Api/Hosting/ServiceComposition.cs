@@ -32,6 +32,8 @@ internal static class ServiceComposition
         services.AddSingleton<Readiness>();
         services.AddExceptionHandler<ProblemAnswers>();
         services.ConfigureHttpJsonOptions(json => Adopt(ContractJson.Context.Options, json.SerializerOptions));
+        services.AddRequestDecoding();
+        services.AddAnswerCompression();
         services.AddServiceDocument();
         services.AddTransport();
         services.AddOptions<HostOptions>().Configure<IOptions<ShutdownOptions>>((host, shutdown) => host.ShutdownTimeout = shutdown.Value.Drain);
@@ -45,6 +47,8 @@ internal static class ServiceComposition
         app.UseStatusCodePages(ProblemAnswers.WriteStatusAsync);
         app.UseRouting();
         app.UseRouteMetering();
+        app.UseRequestDecoding();
+        app.UseAnswerCompression();
         app.Use(Negotiation.DecideAsync);
         app.MapService();
         app.MapServiceDocument();

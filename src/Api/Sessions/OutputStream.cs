@@ -9,15 +9,20 @@ namespace BnService.Api.Sessions;
 /// <param name="input">The batch.</param>
 /// <param name="output">What computes the output.</param>
 /// <param name="answer">Where it goes.</param>
+/// <param name="answerType">Type of the output's elements.</param>
 /// <param name="sample">Receives the first elements, for whoever looks at them; or null.</param>
-internal sealed class OutputStream(IncomingTensor input, LayerOutput output, OverflowingWriter answer, Tensor? sample) : ElementConsumer(input.Type), IDisposable
+internal sealed class OutputStream(IncomingTensor input, LayerOutput output, OverflowingWriter answer, ElementType answerType, Tensor? sample)
+    : ElementConsumer(input.Type), IDisposable
 {
     // What is computed at once where elements have to be put together first: whole samples, about a part of the second-level cache.
     private const int GatheredElements = 1 << 14;
 
     private const int FewestBytes = 4096;
 
-    private readonly NativeBuffer? _gathered = input.Type == ElementType.F32 && output.Unit == 1 ? null : NativeBuffer.Rent(2L * Capacity(output) * sizeof(float));
+    private readonly NativeBuffer? _gathered = (input.Type, answerType, output.Unit) == (ElementType.F32, ElementType.F32, 1)
+        ? null
+        : NativeBuffer.Rent(2L * Capacity(output) * sizeof(float));
+
     private readonly int _capacity = Capacity(output);
     private int _waiting;
     private int _sampled;
@@ -76,13 +81,13 @@ internal sealed class OutputStream(IncomingTensor input, LayerOutput output, Ove
 
     private void Write(ReadOnlySpan<float> y)
     {
-        for (var bytes = MemoryMarshal.AsBytes(y); !bytes.IsEmpty;)
+        for (var size = answerType.Size(); !y.IsEmpty;)
         {
-            var span = answer.GetSpan(1);
-            var count = Math.Min(span.Length, bytes.Length);
-            bytes[..count].CopyTo(span);
-            answer.Advance(count);
-            bytes = bytes[count..];
+            var span = answer.GetSpan(size);
+            var count = Math.Min(span.Length / size, y.Length);
+            answerType.FromSingles(y[..count], span[..(count * size)]);
+            answer.Advance(count * size);
+            y = y[count..];
         }
     }
 

@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Runtime.CompilerServices;
 using BnService.Api.Hosting;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Storage;
@@ -13,6 +14,8 @@ namespace BnService.Api.Sessions;
 internal sealed class SessionCatalog(
     ISessionStore store, RetainedSteps retained, IOptions<LimitOptions> limits, IOptions<ResidencyOptions> sessions, TimeProvider time)
 {
+    private const int PageOfAll = 1000;
+
     private readonly ConcurrentDictionary<string, LayerSession> _byId = new();
     private readonly ConcurrentDictionary<string, LayerSession> _byName = new();
     private long _residentBytes;
@@ -87,6 +90,22 @@ internal sealed class SessionCatalog(
         var page = await store.ListAsync(query, cancellationToken);
         return [.. page.Select(stored => _byId.TryGetValue(stored.Id, out var session) ? session.Current : SessionEncoding.Decode(stored))];
     }
+
+    /// <summary>Every session, newest first.</summary>
+    public async IAsyncEnumerable<SessionRecord> AllAsync([EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        SessionPosition? after = null;
+        while (true)
+        {
+            var page = await ListAsync(new SessionQuery(null, null, PageOfAll, after), cancellationToken);
+            foreach (var session in page) yield return session;
+            if (page.Count < PageOfAll) yield break;
+            after = new SessionPosition(page[^1].CreatedAt, page[^1].Id);
+        }
+    }
+
+    /// <summary>What has passed through a session on this node; null where nothing has.</summary>
+    public SessionTraffic? TrafficOf(SessionRecord session) => _byId.GetValueOrDefault(session.Id)?.Traffic;
 
     /// <summary>
     /// Changes a session's state. The change is applied to the newest state and stored; where another one was faster it is applied

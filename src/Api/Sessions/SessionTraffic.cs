@@ -32,6 +32,9 @@ internal sealed class SessionTraffic
     private long _stepsTaken;
     private long? _largeSampleAt;
 
+    /// <summary>Counts the infer requests of the Open Inference Protocol.</summary>
+    public InferenceTally Inferences { get; } = new();
+
     /// <summary>The last inference batch that was looked at.</summary>
     public ObservedBatch? Inference { get; set; }
 

@@ -14,6 +14,9 @@ public static class MediaTypes
     /// <summary>One array, as numpy.save writes it.</summary>
     public const string Npy = "application/x-npy";
 
+    /// <summary>Bytes that another header explains: JSON and tensors of the Open Inference Protocol.</summary>
+    public const string OctetStream = "application/octet-stream";
+
     /// <summary>Problem answers (RFC 9457).</summary>
     public const string ProblemJson = "application/problem+json";
 

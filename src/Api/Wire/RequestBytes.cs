@@ -121,12 +121,24 @@ internal sealed class RequestBytes(HttpRequest request, long limit)
         {
             return await _reader.ReadAsync(cancellationToken);
         }
-        catch (Exception exception) when (exception is IOException or InvalidDataException && exception is not (BadHttpRequestException or ConnectionResetException))
+        catch (Exception exception) when (Refusal(exception) is { } refusal)
         {
-            // Kestrel's word for some chunks that are none, and a decoder's for what it cannot decode.
-            throw new ProblemException(ProblemCode.BadRequest, $"the body cannot be read: {exception.Message}");
+            throw refusal;
         }
     }
+
+    // What of a failure is the sender's doing and has no status of its own yet; null for any other.
+    private ProblemException? Refusal(Exception exception) => exception switch
+    {
+        BadHttpRequestException { StatusCode: StatusCodes.Status413PayloadTooLarge } => TooLarge("more"),
+        BadHttpRequestException or ConnectionResetException => null,
+        // What gzip, deflate and br say of bytes that are none of theirs.
+        InvalidDataException or InvalidOperationException { Source: "System.IO.Compression.Brotli" } =>
+            new ProblemException(ProblemCode.MalformedBody, $"the body is not what Content-Encoding says: {exception.Message}"),
+        // Kestrel's word for some chunks that are none.
+        IOException => new ProblemException(ProblemCode.BadRequest, $"the body cannot be read: {exception.Message}"),
+        _ => null,
+    };
 
     private ProblemException TooLarge(string length) =>
         new(ProblemCode.PayloadTooLarge, $"the body must be at most {limit} bytes (Limits:MaxBodyBytes), got {length}");

@@ -11,7 +11,7 @@ public sealed class Answer
     {
         (Status, ContentType, Headers, Body) = (status, contentType, headers, body);
         // On a copy, so that the answer needs no disposal.
-        if (body.Length > 0 && contentType?.EndsWith("json", StringComparison.Ordinal) == true)
+        if (body.Length > 0 && !headers.ContainsKey("Content-Encoding") && contentType?.EndsWith("json", StringComparison.Ordinal) == true)
         {
             using var document = JsonDocument.Parse(body);
             Json = document.RootElement.Clone();

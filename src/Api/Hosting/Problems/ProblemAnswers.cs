@@ -7,7 +7,10 @@ using Microsoft.AspNetCore.Diagnostics;
 
 namespace BnService.Api.Hosting.Problems;
 
-/// <summary>Turns every failure into a problem answer: the only place that knows how one is written.</summary>
+/// <summary>
+/// Turns every failure into an answer: the only place that knows how one is written. Under <c>/v2</c> the Open Inference Protocol
+/// decides its form, elsewhere RFC 9457.
+/// </summary>
 internal sealed partial class ProblemAnswers(ILogger<ProblemAnswers> logger) : IExceptionHandler
 {
     /// <inheritdoc/>
@@ -44,24 +47,38 @@ internal sealed partial class ProblemAnswers(ILogger<ProblemAnswers> logger) : I
 
     private static async Task WriteAsync(HttpContext context, ProblemCode code, string detail)
     {
-        context.Response.StatusCode = code.Status;
+        var isOpenInference = context.Request.Path.StartsWithSegments("/v2");
+        context.Response.StatusCode = isOpenInference ? OpenInferenceStatus(code.Status) : code.Status;
         if (code.Status == StatusCodes.Status503ServiceUnavailable) context.Response.Headers.RetryAfter = "1";
         // Kestrel ends the connection, whose unread body is too large to be skipped: a client must not send its next request on it.
         if (code == ProblemCode.PayloadTooLarge && !HttpProtocol.IsHttp2(context.Request.Protocol)) context.Response.Headers.Connection = "close";
-        await context.Response.WriteAsJsonAsync(
-            new Problem
-            {
-                Type = $"/problems/{code.Code}",
-                Title = code.Title,
-                Status = code.Status,
-                Detail = detail,
-                Code = code.Code,
-                TraceId = Activity.Current?.TraceId.ToHexString() ?? context.TraceIdentifier,
-            },
-            ContractJson.Context.Problem,
-            MediaTypes.ProblemJson,
-            context.RequestAborted);
+        var traceId = Activity.Current?.TraceId.ToHexString() ?? context.TraceIdentifier;
+        if (isOpenInference)
+        {
+            // It has one text, so that the trace_id that an internal error's detail points to is put behind it.
+            var error = new OpenInferenceError { Error = code == ProblemCode.InternalError ? $"{detail} {traceId}" : detail };
+            await context.Response.WriteAsJsonAsync(error, ContractJson.Context.OpenInferenceError, MediaTypes.Json, context.RequestAborted);
+            return;
+        }
+        var problem = new Problem
+        {
+            Type = $"/problems/{code.Code}",
+            Title = code.Title,
+            Status = code.Status,
+            Detail = detail,
+            Code = code.Code,
+            TraceId = traceId,
+        };
+        await context.Response.WriteAsJsonAsync(problem, ContractJson.Context.Problem, MediaTypes.ProblemJson, context.RequestAborted);
     }
+
+    // What the protocol's clients know to tell apart; everything else that is wrong with a request is 400 to them.
+    private static int OpenInferenceStatus(int status) => status switch
+    {
+        StatusCodes.Status404NotFound or StatusCodes.Status405MethodNotAllowed or StatusCodes.Status413PayloadTooLarge
+            or StatusCodes.Status429TooManyRequests or >= 500 => status,
+        _ => StatusCodes.Status400BadRequest,
+    };
 
     private static ProblemCode CodeOf(int status) => status switch
     {

@@ -1,0 +1,140 @@
+using System.Reflection;
+using BnService.Api.Contracts;
+using BnService.Api.Hosting;
+using BnService.Api.Hosting.Problems;
+using BnService.Api.Sessions;
+using BnService.Api.Wire;
+using BnService.Api.Wire.OpenInference;
+using Microsoft.Extensions.Options;
+
+namespace BnService.Api.Endpoints;
+
+/// <summary>
+/// The Open Inference Protocol (KServe v2; kserve/open-inference-protocol, inference_rest.md) with Triton's extensions for binary
+/// tensors, statistics, the repository and model configuration. A session is a model.
+/// </summary>
+internal static class OpenInferenceEndpoints
+{
+    private static readonly ServerMetadata Server = new()
+    {
+        Name = Model.Platform,
+        Version = typeof(OpenInferenceEndpoints).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion.Split('+')[0],
+        Extensions = ["binary_tensor_data", "statistics", "model_repository", "model_configuration"],
+    };
+
+    /// <summary>Maps the calls.</summary>
+    public static void MapOpenInference(this IEndpointRouteBuilder routes)
+    {
+        // The protocol has a description of its own; the service's document is about its own calls.
+        var group = routes.MapGroup("/v2").ExcludeFromDescription();
+        group.MapGet("", () => new Answer<ServerMetadata>(Server));
+        group.MapGet("/health/live", () => new Answer<ServerLive>(new ServerLive()));
+        group.MapGet("/health/ready", Ready);
+        group.MapGet("/models/stats", AllStatistics);
+        group.MapPost("/repository/index", Index);
+        foreach (var path in (string[])["/models/{session}", "/models/{session}/versions/{version}"])
+        {
+            var model = group.MapGroup(path);
+            model.MapGet("", Metadata);
+            model.MapGet("/ready", (Model found) => new Answer<ModelReady>(new ModelReady { Name = found.Name }));
+            model.MapGet("/config", Configuration);
+            model.MapGet("/stats", Statistics);
+            model.MapPost("/infer", Infer).WithMetadata(new CompressedAnswerAttribute());
+        }
+    }
+
+    private static Answer<ServerReady> Ready(Readiness readiness) => readiness.IsReady
+        ? new(new ServerReady())
+        : throw new ProblemException(ProblemCode.Overloaded, "the service is starting or stopping");
+
+    private static Answer<ModelMetadata> Metadata(Model model)
+    {
+        ModelTensor Tensor(string name) => new() { Name = name, Datatype = Datatypes.Described, Shape = [-1, .. model.Row] };
+        return new(new ModelMetadata
+        {
+            Name = model.Name,
+            Versions = [],
+            Platform = Model.Platform,
+            Inputs = [Tensor(InferText.Input)],
+            Outputs = [Tensor(InferText.Output)],
+        });
+    }
+
+    private static Answer<ModelConfig> Configuration(Model model)
+    {
+        ModelConfigTensor Tensor(string name) => new() { Name = name, DataType = Datatypes.Configured, Dims = [-1, .. model.Row] };
+        return new(new ModelConfig
+        {
+            Name = model.Name,
+            Platform = Model.Platform,
+            Input = [Tensor(InferText.Input)],
+            Output = [Tensor(InferText.Output)],
+        });
+    }
+
+    private static async Task Infer(
+        Model model, HttpContext context, Inference inference, TrafficObserver observer, IOptions<LimitOptions> limits, TimeProvider time)
+    {
+        using var timing = new InferenceTiming(model.Session.Traffic.Inferences, time);
+        var bytes = new RequestBytes(context.Request, limits.Value.MaxBodyBytes);
+        using var request = await InferRequest.OpenAsync(bytes, context.Request.Headers[InferText.LengthHeader], model.Row);
+        var (answer, shape) = (new InferAnswer(model.Name, request.Header), request.Header.Shape);
+        if (request is { Header.IsOutputBinary: true, Incoming: { Bytes: >= StreamedOutput.FewestBytes } x } && inference.RunArriving(model.Session, shape) is { } arriving)
+        {
+            // Arriving, computing and sending are one: what they take together is counted as computing.
+            timing.Arrived();
+            timing.Read();
+            var output = new StreamedOutput(bytes, x, arriving.Output, observer.SampleArriving(model.Session, shape));
+            await output.SendAsync(context, answer.Begin(context.Response), request.Header.Datatype, () => timing.Answered(shape[0]));
+            return;
+        }
+        var input = await request.ReadAsync();
+        timing.Arrived();
+        var sample = observer.Sample(model.Session, input);
+        timing.Read();
+        using var y = inference.Run(model.Session, new BatchInput(input, null, null)).Y;
+        observer.Inferred(model.Session, sample);
+        await answer.WriteAsync(context.Response, y, () => timing.Answered(shape[0]));
+    }
+
+    private static IResult Statistics(Model model) => Listed(new[] { model.Session.Current }.ToAsyncEnumerable(), _ => model.Session.Traffic);
+
+    private static IResult AllStatistics(SessionCatalog catalog, CancellationToken cancellationToken) =>
+        Listed(catalog.AllAsync(cancellationToken), catalog.TrafficOf);
+
+    private static IResult Listed(IAsyncEnumerable<SessionRecord> sessions, Func<SessionRecord, SessionTraffic?> traffic) =>
+        TypedResults.Json(
+            new ModelStatisticsList { ModelStats = sessions.Select(session => Entry(session.Name, traffic(session)?.Inferences.Totals ?? default)) },
+            ContractJson.Context.ModelStatisticsList, MediaTypes.Json);
+
+    private static ModelStatistics Entry(string name, InferenceTotals totals) => new()
+    {
+        Name = name,
+        Version = Model.Live,
+        LastInference = totals.LastInference?.ToUnixTimeMilliseconds() ?? 0,
+        InferenceCount = totals.Samples,
+        ExecutionCount = totals.Infer.Count,
+        InferenceStats = new InferenceStatistics
+        {
+            Success = Duration(totals.Success),
+            Fail = Duration(totals.Fail),
+            Queue = Duration(totals.Queue),
+            ComputeInput = Duration(totals.Input),
+            ComputeInfer = Duration(totals.Infer),
+            ComputeOutput = Duration(totals.Output),
+        },
+    };
+
+    private static DurationStatistic Duration(TimesTaken times) => new(times.Count, times.Nanoseconds);
+
+    private static async Task<IResult> Index(HttpContext context, SessionCatalog catalog, IOptions<LimitOptions> limits, CancellationToken cancellationToken)
+    {
+        // Every session is ready, so that the filter takes none away; it must still be one.
+        using var body = await BodyBuffer.ReadAsync(context.Request, limits.Value.MaxBodyBytes);
+        RequestMetering.Of(context).BodyBytes = body.Length;
+        IndexRequest.Check(body.Bytes);
+        return TypedResults.Json(
+            catalog.AllAsync(cancellationToken).Select(session => new RepositoryEntry { Name = session.Name, Version = Model.Live, State = "READY", Reason = "" }),
+            ContractJson.Context.IAsyncEnumerableRepositoryEntry, MediaTypes.Json);
+    }
+}

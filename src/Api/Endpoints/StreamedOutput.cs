@@ -1,0 +1,52 @@
+using BnService.Api.Sessions;
+using BnService.Api.Wire;
+using BnService.Core.Layers;
+
+namespace BnService.Api.Endpoints;
+
+/// <summary>
+/// The output of a large batch, sent while the batch arrives: it takes memory that does not grow with the batch. What is wrong with the
+/// batch's bytes once the answer has begun can only be answered by ending the connection.
+/// </summary>
+/// <param name="bytes">Where the batch comes from.</param>
+/// <param name="input">The batch.</param>
+/// <param name="output">What computes the output; taken over.</param>
+/// <param name="sampling">Looks at the first of the batch, or null; taken over.</param>
+internal sealed class StreamedOutput(RequestBytes bytes, IncomingTensor input, LayerOutput output, ArrivingSample? sampling)
+{
+    /// <summary>Tensors of fewer bytes are read as a whole: they are in the caches anyway, and what is wrong with them can be answered.</summary>
+    public const int FewestBytes = 128 << 10;
+
+    /// <summary>Sends it.</summary>
+    /// <param name="context">The request, whose answer has its headers.</param>
+    /// <param name="head">What the answer's body begins with.</param>
+    /// <param name="type">Type of the output's elements.</param>
+    /// <param name="written">Called when all but the last bytes may have left, or null.</param>
+    public async Task SendAsync(HttpContext context, byte[] head, ElementType type, Action? written)
+    {
+        using var computing = output;
+        using var sampled = sampling;
+        var cancellation = context.RequestAborted;
+        await context.Response.StartAsync(cancellation);
+        using var writer = new OverflowingWriter(context.Response.BodyWriter);
+        using var stream = new OutputStream(input, output, writer, type, sampling?.Memory);
+        try
+        {
+            for (var rest = head.AsMemory(); !rest.IsEmpty;)
+            {
+                var count = Math.Min(rest.Length, writer.GetSpan(1).Length);
+                rest.Span[..count].CopyTo(writer.GetSpan(1));
+                writer.Advance(count);
+                rest = rest[count..];
+            }
+            await bytes.ReadAsync(input.Bytes, stream, input.Path);
+            sampling?.Finish();
+            written?.Invoke();
+            await writer.CompleteAsync(cancellation);
+        }
+        catch (Exception exception) when (exception is Hosting.Problems.ProblemException or BadHttpRequestException or IOException)
+        {
+            context.Abort();
+        }
+    }
+}

@@ -1,0 +1,148 @@
+using System.Buffers;
+using System.Globalization;
+using System.Numerics.Tensors;
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using BnService.Api.Hosting.Problems;
+using BnService.Api.Wire.Json;
+using BnService.Core.Tensors;
+using Tensor = BnService.Core.Tensors.Tensor;
+
+namespace BnService.Api.Wire.OpenInference;
+
+/// <summary>Writes an infer answer (inference_rest.md, <c>$inference_response</c>; Triton's extension_binary_data.md).</summary>
+/// <param name="model">Name of the model.</param>
+/// <param name="header">What the request has said.</param>
+internal sealed class InferAnswer(string model, InferHeader header)
+{
+    // What is written before the client is given the chance to take it: bounds the memory of an answer of any size.
+    private const int ChunkElements = 4096;
+
+    private static readonly JsonWriterOptions JsonOptions = new() { SkipValidation = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
+    /// <summary>Writes it in the form that the request asks for.</summary>
+    /// <param name="response">Where to.</param>
+    /// <param name="y">The output.</param>
+    /// <param name="written">Called when all but the last bytes may have left.</param>
+    /// <exception cref="ProblemException">JSON has no word for an element; nothing is written.</exception>
+    public async Task WriteAsync(HttpResponse response, TensorSource y, Action written)
+    {
+        var cancellation = response.HttpContext.RequestAborted;
+        if (header.IsOutputBinary)
+        {
+            response.BodyWriter.Write(Begin(response));
+            await WriteElementsAsync(response, y, cancellation);
+        }
+        else await WriteJsonAsync(response, y, cancellation);
+        written();
+        await response.BodyWriter.FlushAsync(cancellation);
+    }
+
+    /// <summary>Sets the headers of a binary answer, its length among them.</summary>
+    /// <returns>The JSON that its body begins with, before the output's bytes.</returns>
+    public byte[] Begin(HttpResponse response)
+    {
+        using var start = new MemoryStream();
+        using (var json = new Utf8JsonWriter(start, JsonOptions))
+        {
+            WriteStart(json);
+            json.WriteStartObject("parameters"u8);
+            json.WriteNumber("binary_data_size"u8, OutputBytes);
+            json.WriteEndObject();
+            WriteEnd(json);
+        }
+        response.ContentType = MediaTypes.OctetStream;
+        response.ContentLength = start.Length + OutputBytes;
+        response.Headers[InferText.LengthHeader] = start.Length.ToString(CultureInfo.InvariantCulture);
+        return start.ToArray();
+    }
+
+    private long OutputBytes => (long)header.Shape.Count * header.Datatype.Size();
+
+    private async ValueTask WriteElementsAsync(HttpResponse response, TensorSource y, CancellationToken cancellationToken)
+    {
+        if (header.Datatype == ElementType.F32)
+        {
+            await TensorWriter.WriteAsync(response.BodyWriter, y, cancellationToken);
+            return;
+        }
+        using var chunk = NativeBuffer.Rent(ChunkElements * sizeof(float));
+        for (var done = 0; done < y.Shape.Count; done += ChunkElements)
+        {
+            var count = Math.Min(ChunkElements, y.Shape.Count - done);
+            y.CopyTo(done, chunk.Span<float>(count));
+            var bytes = count * header.Datatype.Size();
+            header.Datatype.FromSingles(chunk.Span<float>(count), response.BodyWriter.GetSpan(bytes)[..bytes]);
+            response.BodyWriter.Advance(bytes);
+            await TensorWriter.FlushAsync(response.BodyWriter, cancellationToken);
+        }
+    }
+
+    private async ValueTask WriteJsonAsync(HttpResponse response, TensorSource source, CancellationToken cancellationToken)
+    {
+        // An element that JSON cannot say must be known before the first one is sent.
+        using var y = Tensor.Rent(source.Shape);
+        source.CopyTo(0, y.Data);
+        RequireFinite(y.Data);
+        response.ContentType = MediaTypes.Json;
+        using var wide = NativeBuffer.Rent(header.Datatype == ElementType.F64 ? ChunkElements * sizeof(double) : 0);
+        await using var json = new Utf8JsonWriter(response.BodyWriter, JsonOptions);
+        WriteStart(json);
+        json.WriteStartArray("data"u8);
+        json.Flush();
+        for (var done = 0; done < y.Shape.Count; done += ChunkElements)
+        {
+            if (done > 0) await TensorWriter.FlushAsync(response.BodyWriter, cancellationToken);
+            WriteChunk(response, y.Data.Slice(done, Math.Min(ChunkElements, y.Shape.Count - done)), wide, done == 0);
+        }
+        json.WriteEndArray();
+        WriteEnd(json);
+    }
+
+    // A float64 has the digits that it needs to be the float32 again bit by bit, and more.
+    private void WriteChunk(HttpResponse response, ReadOnlySpan<float> elements, NativeBuffer wide, bool isFirst)
+    {
+        if (header.Datatype != ElementType.F64)
+        {
+            JsonElements.Write(response.BodyWriter, elements, isFirst);
+            return;
+        }
+        var doubles = wide.Span<double>(elements.Length);
+        TensorPrimitives.ConvertTruncating(elements, doubles);
+        JsonElements.Write<double>(response.BodyWriter, doubles, isFirst);
+    }
+
+    // Everything in front of the output's data, or of what stands for them.
+    private void WriteStart(Utf8JsonWriter json)
+    {
+        json.WriteStartObject();
+        json.WriteString("model_name"u8, model);
+        if (header.Id is not null) json.WriteString("id"u8, header.Id);
+        json.WriteStartArray("outputs"u8);
+        json.WriteStartObject();
+        json.WriteString("name"u8, InferText.Output);
+        json.WriteStartArray("shape"u8);
+        foreach (var dimension in header.Shape.Dimensions) json.WriteNumberValue(dimension);
+        json.WriteEndArray();
+        json.WriteString("datatype"u8, header.Datatype.Name());
+    }
+
+    private static void WriteEnd(Utf8JsonWriter json)
+    {
+        json.WriteEndObject();
+        json.WriteEndArray();
+        json.WriteEndObject();
+        json.Flush();
+    }
+
+    private static void RequireFinite(ReadOnlySpan<float> y)
+    {
+        // Of no elements it says that they are not.
+        if (y.IsEmpty || TensorPrimitives.IsFiniteAll(y)) return;
+        var index = 0;
+        while (float.IsFinite(y[index])) index++;
+        throw new ProblemException(ProblemCode.NonFiniteInput,
+            $"element {index} of output '{InferText.Output}' is {y[index].ToString(CultureInfo.InvariantCulture)}, for which JSON has no word: " +
+            "ask for binary output (binary_data_output of the request, or binary_data of the output)");
+    }
+}

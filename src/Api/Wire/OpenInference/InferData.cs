@@ -1,0 +1,170 @@
+using System.Buffers.Text;
+using BnService.Api.Wire.Json;
+using BnService.Core.Tensors;
+
+namespace BnService.Api.Wire.OpenInference;
+
+/// <summary>
+/// The elements of a JSON array, flat or nested, in pooled memory. Beside JSON's numbers it takes <c>NaN</c>, <c>Infinity</c> and
+/// <c>-Infinity</c>, bare as Python's json writes them, or as strings.
+/// </summary>
+internal sealed class InferData : IDisposable
+{
+    private NativeBuffer? _elements;
+    private int _count;
+    private int[] _dimensions = [];
+
+    private InferData()
+    {
+    }
+
+    /// <summary>Reads the array that begins at a position, which moves behind it.</summary>
+    /// <param name="json">The text that holds it.</param>
+    /// <param name="position">Where its bracket stands.</param>
+    /// <exception cref="Hosting.Problems.ProblemException">It is not well-formed, or ragged.</exception>
+    public static InferData Read(ReadOnlySpan<byte> json, ref int position)
+    {
+        var elements = new InferData();
+        try
+        {
+            new Scan(json, position, elements).Run(out position);
+            return elements;
+        }
+        catch
+        {
+            elements.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Hands the elements over as a tensor.</summary>
+    /// <param name="input">Name of the tensor, for messages.</param>
+    /// <param name="shape">Its shape, of which nested arrays must be.</param>
+    public Tensor ToTensor(string input, Shape shape)
+    {
+        var isFit = _count == shape.Count && (_dimensions.Length == 1 || shape.Count == 0 || _dimensions.AsSpan().SequenceEqual(shape.Dimensions.AsSpan()));
+        if (!isFit)
+        {
+            throw InferText.Refused(_dimensions.Length > 1
+                ? $"data of input '{input}' is nested as [{string.Join(", ", _dimensions)}], its shape is {shape}"
+                : $"data of input '{input}' has {_count} elements, its shape {shape} needs {shape.Count}");
+        }
+        var tensor = new Tensor(shape, _elements ?? NativeBuffer.Rent(0));
+        _elements = null;
+        return tensor;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _elements?.Dispose();
+
+    // Room for one more element at least.
+    private Span<float> Free()
+    {
+        if (_elements is null || _count == _elements.Length / sizeof(float))
+        {
+            var larger = NativeBuffer.Rent(Math.Max(64, 2L * _count) * sizeof(float));
+            if (_elements is not null) _elements.Span<float>(_count).CopyTo(larger.Span<float>(_count));
+            _elements?.Dispose();
+            _elements = larger;
+        }
+        return _elements.Span<float>((int)Math.Min(_elements.Length / sizeof(float), int.MaxValue))[_count..];
+    }
+
+    private ref struct Scan(ReadOnlySpan<byte> json, int position, InferData elements)
+    {
+        private readonly ReadOnlySpan<byte> _json = json;
+        private int _position = position;
+        private int _rank;
+
+        // The first array of each depth decides its dimension; all others must agree.
+        public void Run(out int end)
+        {
+            Span<int> dimensions = stackalloc int[Shape.MaxRank], counts = stackalloc int[Shape.MaxRank];
+            dimensions.Fill(-1);
+            var depth = -1;
+            do
+            {
+                if (Next() == '[')
+                {
+                    if (depth + 1 == Shape.MaxRank) throw InferText.Refused($"data is nested deeper than {Shape.MaxRank}, the most dimensions of a tensor");
+                    if (depth + 1 == _rank && elements._count > 0) throw Ragged();
+                    _rank = Math.Max(_rank, ++depth + 1);
+                    counts[depth] = 0;
+                    _position++;
+                    if (Next() != ']') continue;
+                }
+                else
+                {
+                    if (depth + 1 != _rank) throw Ragged();
+                    counts[depth] += Elements();
+                }
+                while (depth >= 0 && Next() == ']')
+                {
+                    if (dimensions[depth] < 0) dimensions[depth] = counts[depth];
+                    if (dimensions[depth] != counts[depth]) throw Ragged();
+                    _position++;
+                    if (--depth >= 0) counts[depth]++;
+                }
+                if (depth >= 0 && Next() != ',') throw Unexpected("',' or ']'");
+                if (depth >= 0) _position++;
+            }
+            while (depth >= 0);
+            elements._dimensions = dimensions[.._rank].ToArray();
+            end = _position;
+        }
+
+        // The byte at the position, once white space has been passed over.
+        private byte Next()
+        {
+            while (_position < _json.Length && _json[_position] is (byte)' ' or (byte)'\t' or (byte)'\r' or (byte)'\n') _position++;
+            return _position < _json.Length ? _json[_position] : throw InferText.Refused("the JSON ends within data");
+        }
+
+        // As many plain numbers as come one behind the other, or one element that is none.
+        private int Elements()
+        {
+            var free = elements.Free();
+            var count = JsonNumbers.Read(_json, ref _position, free);
+            if (count == 0)
+            {
+                free[0] = Element();
+                count = 1;
+            }
+            elements._count += count;
+            return count;
+        }
+
+        private float Element()
+        {
+            var text = _json[_position..];
+            if (text[0] is (byte)'N' or (byte)'I' or (byte)'"' || text is [(byte)'-', (byte)'I', ..]) return NonFinite(text);
+            var length = JsonNumber.LengthOf(text);
+            if (length == 0 || !Utf8Parser.TryParse(text[..length], out float element, out _)) throw Unexpected("a number, NaN, Infinity or -Infinity");
+            if (!float.IsFinite(element))
+                throw InferText.Refused($"element {elements._count} of data is {JsonToken.Cut(text[..length])}, beyond float32 (±{float.MaxValue:R})");
+            _position += length;
+            return element;
+        }
+
+        private float NonFinite(ReadOnlySpan<byte> text)
+        {
+            var quote = text[0] == '"' ? 1 : 0;
+            var word = text[quote..];
+            var (element, length) = word.StartsWith("NaN"u8) ? (float.NaN, 3)
+                : word.StartsWith("Infinity"u8) ? (float.PositiveInfinity, 8)
+                : word.StartsWith("-Infinity"u8) ? (float.NegativeInfinity, 9)
+                : throw Unexpected("a number, NaN, Infinity or -Infinity");
+            if (quote == 1 && (word.Length == length || word[length] != '"')) throw Unexpected("a number, NaN, Infinity or -Infinity");
+            _position += length + (2 * quote);
+            return element;
+        }
+
+        private readonly Exception Unexpected(string expected)
+        {
+            var text = _json[_position..];
+            return InferText.Refused($"element {elements._count} of data must be {expected}, got {JsonToken.Cut(text[..Math.Min(text.Length, 16)])}");
+        }
+
+        private static Exception Ragged() => InferText.Refused("data is ragged: its arrays of one depth differ in length or depth");
+    }
+}

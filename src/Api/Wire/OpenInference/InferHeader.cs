@@ -1,0 +1,57 @@
+using BnService.Core.Tensors;
+
+namespace BnService.Api.Wire.OpenInference;
+
+/// <summary>
+/// What the JSON of an infer request says: which tensor it holds or which follows it, and how the answer is to be. The bytes of a
+/// tensor that follows are not its business.
+/// </summary>
+internal sealed class InferHeader : IDisposable
+{
+    /// <summary>Identifier of the request, which the answer repeats; null for none.</summary>
+    public string? Id { get; init; }
+
+    /// <summary>Shape of the input.</summary>
+    public required Shape Shape { get; init; }
+
+    /// <summary>Type of the input's elements, which is the output's.</summary>
+    public required ElementType Datatype { get; init; }
+
+    /// <summary>The input's elements where the JSON holds them; null where they follow it.</summary>
+    public InferData? Data { get; init; }
+
+    /// <summary>Whether the output is to follow the answer's JSON.</summary>
+    public required bool IsOutputBinary { get; init; }
+
+    /// <summary>Bytes of the tensor that follows the JSON.</summary>
+    public long TensorBytes => Data is null ? (long)Shape.Count * Datatype.Size() : 0;
+
+    /// <summary>Reads the JSON in front of <paramref name="tensorBytes"/> bytes.</summary>
+    /// <param name="json">The JSON.</param>
+    /// <param name="tensorBytes">Number of bytes behind it; null where the request does not say.</param>
+    /// <exception cref="Hosting.Problems.ProblemException">It is not what the protocol asks for, or the bytes are not what it announces.</exception>
+    public static InferHeader Read(ReadOnlySpan<byte> json, long? tensorBytes)
+    {
+        var header = InferHeaderReader.Read(json);
+        if (tensorBytes is null || header.TensorBytes == tensorBytes) return header;
+        header.Dispose();
+        throw InferText.Refused($"{tensorBytes} bytes follow the JSON ({InferText.LengthHeader}), its inputs announce {header.TensorBytes}");
+    }
+
+    /// <summary>The header that a request without JSON stands for: rows of float32, and a binary answer.</summary>
+    /// <param name="row">Dimensions of a row.</param>
+    /// <param name="tensorBytes">Bytes of the body.</param>
+    public static InferHeader OfRaw(IReadOnlyList<int> row, long tensorBytes)
+    {
+        var rowBytes = row.Aggregate((long)sizeof(float), (product, dimension) => product * dimension);
+        if (tensorBytes % rowBytes != 0)
+        {
+            throw InferText.Refused($"a body without JSON ({InferText.LengthHeader}: 0) is {Datatypes.Described} of shape " +
+                $"[-1, {string.Join(", ", row)}], {rowBytes} bytes a row; {tensorBytes} bytes are no whole number of rows");
+        }
+        return new InferHeader { Shape = new Shape([(int)(tensorBytes / rowBytes), .. row]), Datatype = ElementType.F32, IsOutputBinary = true };
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => Data?.Dispose();
+}

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Starts the service and lets clients of the Open Inference Protocol, as client.py plays them, use it. Needs python3 alone.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+log=$(mktemp)
+dotnet build src/Api -c Release --nologo -v quiet >"$log" || { cat "$log"; exit 1; }
+ASPNETCORE_URLS=http://127.0.0.1:0 dotnet exec src/Api/bin/Release/net10.0/BnService.Api.dll >"$log" 2>&1 &
+service=$!
+trap 'kill $service 2>/dev/null; wait $service 2>/dev/null; rm -f "$log"' EXIT
+url=""
+for _ in $(seq 240); do
+    url=$(sed -n 's/.*Now listening on: [^h]*\(http:[^" ]*\).*/\1/p' "$log" | head -1)
+    [ -z "$url" ] || break
+    kill -0 $service 2>/dev/null || { cat "$log"; exit 1; }
+    sleep 0.25
+done
+python3 tests/OpenInference/client.py "$url"
