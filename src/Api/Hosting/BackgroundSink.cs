@@ -1,45 +1,64 @@
-using System.Threading.Channels;
+using System.Collections.Concurrent;
+using System.Text;
 using Serilog.Core;
 using Serilog.Events;
+using Serilog.Formatting;
 
 namespace BnService.Api.Hosting;
 
 /// <summary>
-/// Writes log events beside the requests that they tell of: writing one takes as long as answering a small request. Nothing is lost:
-/// while more wait than are allowed to, whoever logs writes for itself, and the end waits for what waits.
+/// Writes log events beside the requests that they tell of, a batch at a time: writing one by one takes as long as answering small
+/// requests. Nothing is lost: while too many wait, whoever logs writes them, and the end waits for what waits.
 /// </summary>
 internal sealed class BackgroundSink : ILogEventSink, IDisposable
 {
     private const int MostWaiting = 4096;
 
-    private readonly Channel<LogEvent> _waiting = Channel.CreateBounded<LogEvent>(new BoundedChannelOptions(MostWaiting) { SingleReader = true });
-    private readonly ILogEventSink _sink;
-    private readonly Task _writing;
+    // Waking a thread for each event would cost more than the event.
+    private static readonly TimeSpan Interval = TimeSpan.FromMilliseconds(50);
 
-    /// <param name="sink">Where the events go; taken over where it is disposable.</param>
-    public BackgroundSink(ILogEventSink sink)
+    private readonly ConcurrentQueue<LogEvent> _waiting = new();
+    private readonly Lock _lock = new();
+    private readonly ITextFormatter _formatter;
+    private readonly StreamWriter _output;
+    private readonly Timer _timer;
+    private int _count;
+
+    /// <param name="formatter">How an event is written.</param>
+    /// <param name="output">Where to; taken over.</param>
+    public BackgroundSink(ITextFormatter formatter, Stream output)
     {
-        _sink = sink;
-        _writing = Task.Run(WriteAsync);
+        _formatter = formatter;
+        _output = new StreamWriter(output, new UTF8Encoding(encoderShouldEmitUTF8Identifier: false), bufferSize: 32 << 10);
+        _timer = new Timer(_ => Write(), null, Interval, Interval);
     }
 
     /// <inheritdoc/>
     public void Emit(LogEvent logEvent)
     {
-        if (!_waiting.Writer.TryWrite(logEvent)) _sink.Emit(logEvent);
+        _waiting.Enqueue(logEvent);
+        if (Interlocked.Increment(ref _count) > MostWaiting || logEvent.Level >= LogEventLevel.Error) Write();
     }
 
     /// <inheritdoc/>
     public void Dispose()
     {
-        _waiting.Writer.TryComplete();
-        // The process is about to end: there is no thread left to be kept free.
-        _writing.GetAwaiter().GetResult();
-        (_sink as IDisposable)?.Dispose();
+        _timer.Dispose();
+        Write();
+        lock (_lock) _output.Dispose();
     }
 
-    private async Task WriteAsync()
+    private void Write()
     {
-        await foreach (var logEvent in _waiting.Reader.ReadAllAsync()) _sink.Emit(logEvent);
+        lock (_lock)
+        {
+            if (_waiting.IsEmpty) return;
+            while (_waiting.TryDequeue(out var logEvent))
+            {
+                Interlocked.Decrement(ref _count);
+                _formatter.Format(logEvent, _output);
+            }
+            _output.Flush();
+        }
     }
 }

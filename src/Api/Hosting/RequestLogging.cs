@@ -3,6 +3,8 @@ using System.Globalization;
 using System.IO.Pipelines;
 using Microsoft.AspNetCore.Http.Features;
 using Serilog;
+using Serilog.Formatting;
+using Serilog.Formatting.Display;
 using Serilog.Formatting.Json;
 
 namespace BnService.Api.Hosting;
@@ -17,13 +19,11 @@ internal static partial class RequestLogging
     /// <summary>Makes Serilog the only logger, configured from the section <c>Serilog</c> and <c>Telemetry:LogFormat</c>.</summary>
     public static void AddStructuredLogging(this WebApplicationBuilder builder)
     {
-        // What is logged is decided here, how it is written behind the background.
-        var console = new LoggerConfiguration().MinimumLevel.Verbose();
-        console = WritesJson(builder.Configuration)
-            ? console.WriteTo.Console(new JsonFormatter(renderMessage: true))
-            : console.WriteTo.Console(outputTemplate: TextTemplate, formatProvider: CultureInfo.InvariantCulture);
+        ITextFormatter formatter = WritesJson(builder.Configuration)
+            ? new JsonFormatter(renderMessage: true)
+            : new MessageTemplateTextFormatter(TextTemplate, CultureInfo.InvariantCulture);
         var logger = new LoggerConfiguration().ReadFrom.Configuration(builder.Configuration).Enrich.FromLogContext()
-            .WriteTo.Sink(new BackgroundSink(console.CreateLogger()));
+            .WriteTo.Sink(new BackgroundSink(formatter, Console.OpenStandardOutput()));
         builder.Logging.ClearProviders().AddSerilog(logger.CreateLogger(), dispose: true);
     }
 
