@@ -119,7 +119,7 @@ public sealed class MediaTypeTests(Service service) : IClassFixture<Service>
     [Theory]
     [InlineData("/")]
     [InlineData("/v1")]
-    [InlineData("/v2/health/live")]
+    [InlineData("/v3/health/live")]
     [InlineData("/v1/nosuch")]
     [InlineData("/v1/sessions/a/nosuch")]
     [InlineData("/v1/sessions/a/snapshots")]
