@@ -51,8 +51,9 @@ internal sealed class Incoming<T>(HttpContext context, IncomingMessage<T> messag
         {
             MediaTypes.Safetensors => await SafetensorsReader.OpenAsync(bytes, Options(context.Request), Contract),
             MediaTypes.Npy => await NpyReader.OpenAsync(bytes, Options(context.Request), Contract),
-            _ => new IncomingMessage<T>(Owned(context, await ReadJsonAsync(bytes, isOptional))),
+            _ => new IncomingMessage<T>(await ReadJsonAsync(bytes, isOptional)),
         };
+        if (message.Begun is { } begun) Own(context, begun);
         return new Incoming<T>(context, message);
     }
 
@@ -61,13 +62,13 @@ internal sealed class Incoming<T>(HttpContext context, IncomingMessage<T> messag
     public async ValueTask<T> ReadAsync(IArrivals? arrivals)
     {
         var value = await message.ReadAsync(arrivals);
-        return message.IsWhole ? value : Owned(context, value);
+        if (!ReferenceEquals(value, message.Begun)) Own(context, value);
+        return value;
     }
 
-    private static T Owned(HttpContext context, T value)
+    private static void Own(HttpContext context, T value)
     {
         if (value is IDisposable disposable) context.Response.RegisterForDispose(disposable);
-        return value;
     }
 
     private static async ValueTask<T> ReadJsonAsync(RequestBytes bytes, bool isOptional)

@@ -19,8 +19,12 @@ internal sealed class StreamedInference(StreamedOutput output, Shape shape, long
     /// <param name="message">The message.</param>
     /// <param name="answerForm">The form of its answer.</param>
     public static IncomingTensor? InputOf(IncomingMessage<InferenceRequest> message, string answerForm) =>
-        message is { Bytes.Length: >= StreamedOutput.FewestBytes, Parts: [IncomingTensor { Path: "x", IsColumnMajor: false, Shape.Count: > 0 } x] }
-        && answerForm != MediaTypes.Json && message.Options(out _) is { Residual: null, X: null } ? x : null;
+        answerForm != MediaTypes.Json && message is
+        {
+            Bytes.Length: >= StreamedOutput.FewestBytes,
+            Parts: [IncomingTensor { Path: "x", IsColumnMajor: false, Shape.Count: > 0 } x],
+            Begun: { Residual: null, X: null },
+        } ? x : null;
 
     /// <inheritdoc/>
     public Task ExecuteAsync(HttpContext httpContext)

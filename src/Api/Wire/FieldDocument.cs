@@ -16,7 +16,12 @@ namespace BnService.Api.Wire;
 /// <param name="contract">Metadata of the message's type.</param>
 internal sealed class FieldDocument(JsonTypeInfo contract)
 {
+    private static readonly byte[] Nothing = "{}"u8.ToArray();
+
     private readonly Node _root = new();
+
+    /// <summary>Whether nothing was added.</summary>
+    public bool IsEmpty => _root.Children.Count == 0;
 
     /// <summary>Adds an option as text: a string or a name as it is, everything else as JSON.</summary>
     /// <param name="path">Its name.</param>
@@ -56,6 +61,7 @@ internal sealed class FieldDocument(JsonTypeInfo contract)
     /// <summary>The document.</summary>
     public byte[] ToJson()
     {
+        if (IsEmpty) return Nothing;
         var json = new ArrayBufferWriter<byte>();
         using (var writer = new Utf8JsonWriter(json, new JsonWriterOptions { SkipValidation = true })) Write(writer, _root, "");
         return json.WrittenSpan.ToArray();
@@ -69,7 +75,7 @@ internal sealed class FieldDocument(JsonTypeInfo contract)
         foreach (var name in path.Split('.'))
         {
             if (type.IsArray && int.TryParse(name, NumberStyles.None, CultureInfo.InvariantCulture, out _)) type = type.GetElementType()!;
-            else if (contract.Options.GetTypeInfo(type) is { Kind: JsonTypeInfoKind.Object } inner) type = JsonMessageReader.Find(inner, name, at).PropertyType;
+            else if (contract.Options.GetTypeInfo(type) is { Kind: JsonTypeInfoKind.Object } inner) type = JsonMessageReader.Find(inner, name, at).Property.PropertyType;
             else JsonMessageReader.Find(contract, path, "");
             at += $"{name}.";
         }

@@ -56,10 +56,11 @@ internal sealed class IncomingMessage<T>
 {
     private readonly JsonTypeInfo<T>? _contract;
     private readonly FieldDocument? _fields;
-    private readonly T? _whole;
+    private readonly bool _isWhole;
+    private readonly HashSet<string>? _seen;
 
     /// <summary>A message that is there.</summary>
-    public IncomingMessage(T message) => _whole = message;
+    public IncomingMessage(T message) => (Begun, _isWhole) = (message, true);
 
     /// <summary>A message of which some parts are still to come.</summary>
     /// <param name="contract">Metadata of its type.</param>
@@ -71,11 +72,8 @@ internal sealed class IncomingMessage<T>
     {
         (_contract, Bytes, _fields, Parts) = (contract, bytes, fields, parts);
         // Refused before what is to come is waited for; it may complete objects that the fields begin.
-        if (!parts.Any(part => part is IncomingValues)) Options(out _);
+        if (!parts.Any(part => part is IncomingValues)) (Begun, _seen) = ReadFields();
     }
-
-    /// <summary>Whether all of it is there.</summary>
-    public bool IsWhole => _whole is not null;
 
     /// <summary>What is to come, in its order.</summary>
     public IReadOnlyList<IncomingPart> Parts { get; } = [];
@@ -83,22 +81,19 @@ internal sealed class IncomingMessage<T>
     /// <summary>Where it comes from; null for a message that is there.</summary>
     public RequestBytes? Bytes { get; }
 
-    /// <summary>The message without its tensors, where all that is to come are tensors.</summary>
-    /// <param name="seen">The names of the fields that are there.</param>
-    public T Options(out HashSet<string> seen)
-    {
-        var message = _contract!.CreateObject!();
-        seen = JsonMessageReader.ReadInto(message, _fields!.ToJson(), _contract);
-        return message;
-    }
+    /// <summary>
+    /// The message as far as it is there; null where fields are still to come that are no tensors. The caller's to dispose, where it is
+    /// disposable.
+    /// </summary>
+    public T? Begun { get; }
 
     /// <summary>The message, once all of it is there.</summary>
     /// <param name="arrivals">Told of its tensors as they arrive, or null.</param>
-    /// <returns>The caller's to dispose, where it is disposable.</returns>
+    /// <returns>What has begun, completed; or else a message that is the caller's to dispose, where it is disposable.</returns>
     /// <exception cref="ProblemException">Something of it is missing, malformed or too much.</exception>
     public async ValueTask<T> ReadAsync(IArrivals? arrivals = null)
     {
-        if (_whole is not null) return _whole;
+        if (_isWhole) return Begun!;
         var tensors = new List<(string Path, Tensor Tensor)>();
         try
         {
@@ -108,19 +103,46 @@ internal sealed class IncomingMessage<T>
                 else await ReadAsync((IncomingValues)part);
             }
             await Bytes!.RequireEndAsync();
-            var message = Options(out var seen);
-            foreach (var (path, tensor) in tensors)
-            {
-                if (!seen.Add(path)) throw new ProblemException(ProblemCode.MalformedBody, $"the request names '{path}' twice");
-            }
-            JsonMessageReader.RequireAll(_contract!, seen, "");
-            foreach (var (path, tensor) in tensors) Set(message, _contract!, path, tensor);
+            var (message, seen) = Begun is null ? ReadFields() : (Begun, _seen!);
+            Complete(message, seen, tensors);
             tensors.Clear();
             return message;
         }
         finally
         {
             tensors.ForEach(entry => entry.Tensor.Dispose());
+        }
+    }
+
+    private void Complete(T message, HashSet<string> seen, List<(string Path, Tensor Tensor)> tensors)
+    {
+        try
+        {
+            foreach (var (path, _) in tensors)
+            {
+                if (!seen.Add(path)) throw new ProblemException(ProblemCode.MalformedBody, $"the request names '{path}' twice");
+            }
+            JsonMessageReader.RequireAll(_contract!, seen, "");
+        }
+        catch
+        {
+            if (Begun is null) (message as IDisposable)?.Dispose();
+            throw;
+        }
+        foreach (var (path, tensor) in tensors) Set(message, _contract!, path, tensor);
+    }
+
+    private (T Message, HashSet<string> Seen) ReadFields()
+    {
+        var message = _contract!.CreateObject!();
+        try
+        {
+            return (message, _fields!.IsEmpty ? [] : JsonMessageReader.ReadInto(message, _fields.ToJson(), _contract));
+        }
+        catch
+        {
+            (message as IDisposable)?.Dispose();
+            throw;
         }
     }
 
@@ -150,10 +172,10 @@ internal sealed class IncomingMessage<T>
     {
         if (path.IndexOf('.') is var dot && dot < 0)
         {
-            JsonMessageReader.Find(contract, path, "").Set!(message, tensor);
+            JsonMessageReader.Find(contract, path, "").Property.Set!(message, tensor);
             return;
         }
-        var property = JsonMessageReader.Find(contract, path[..dot], "");
+        var property = JsonMessageReader.Find(contract, path[..dot], "").Property;
         var type = contract.Options.GetTypeInfo(property.PropertyType);
         if (property.Get!(message) is not { } inner) property.Set!(message, inner = type.CreateObject!());
         Set(inner, type, path[(dot + 1)..], tensor);

@@ -1,4 +1,3 @@
-using System.ComponentModel.DataAnnotations;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 using BnService.Api.Contracts;
@@ -65,10 +64,11 @@ internal static class JsonMessageReader
     /// <exception cref="ProblemException">One is missing.</exception>
     public static void RequireAll(JsonTypeInfo contract, HashSet<string> seen, string path)
     {
-        if (contract.Properties.FirstOrDefault(property => IsRequired(property) && !seen.Contains(property.Name)) is { } missing)
+        foreach (var field in ContractField.Of(contract))
         {
-            throw new ProblemException(missing.PropertyType == typeof(Tensor) ? ProblemCode.MalformedBody : ProblemCode.InvalidOption,
-                $"{path}{missing.Name} is missing; it must be {Expectation(missing)}");
+            if (!field.IsRequired || seen.Contains(field.Name)) continue;
+            throw new ProblemException(field.IsTensor ? ProblemCode.MalformedBody : ProblemCode.InvalidOption,
+                $"{path}{field.Name} is missing; it must be {Expectation(field)}");
         }
     }
 
@@ -77,17 +77,24 @@ internal static class JsonMessageReader
     /// <param name="name">The field's name.</param>
     /// <param name="path">Where the object lies, with a dot behind.</param>
     /// <exception cref="ProblemException">There is none of that name; the message lists all.</exception>
-    public static JsonPropertyInfo Find(JsonTypeInfo contract, string name, string path) =>
-        contract.Properties.FirstOrDefault(property => property.Name == name && property.Set is not null)
-        ?? throw new ProblemException(ProblemCode.InvalidOption,
+    public static ContractField Find(JsonTypeInfo contract, string name, string path)
+    {
+        var fields = ContractField.Of(contract);
+        foreach (var field in fields)
+        {
+            if (field.Name == name && field.Property.Set is not null) return field;
+        }
+        throw new ProblemException(ProblemCode.InvalidOption,
             $"'{path}{(name.Length <= 64 ? name : name[..64] + "…")}' is not a field of this call; allowed: " +
-            string.Join(", ", contract.Properties.Where(property => property.Set is not null).Select(property => path + property.Name)));
+            string.Join(", ", fields.Where(field => field.Property.Set is not null).Select(field => path + field.Name)));
+    }
 
     /// <summary>What a field may be, for messages.</summary>
-    public static string Expectation(JsonPropertyInfo property)
+    public static string Expectation(ContractField field)
     {
+        var property = field.Property;
         var type = Nullable.GetUnderlyingType(property.PropertyType) ?? property.PropertyType;
-        var orNull = AcceptsNull(property) ? ", or null" : "";
+        var orNull = field.AcceptsNull ? ", or null" : "";
         if (type.IsEnum)
         {
             var names = Enum.GetValuesAsUnderlyingType(type).Cast<object>()
@@ -134,22 +141,23 @@ internal static class JsonMessageReader
         {
             var name = TakeName(ref cursor);
             if (!seen.Add(name)) throw new ProblemException(ProblemCode.MalformedBody, $"the body names '{path}{name}' twice");
-            var property = Find(contract, name, path);
-            property.Set!(message, ReadValue(ref cursor, property, path + name));
+            var field = Find(contract, name, path);
+            field.Property.Set!(message, ReadValue(ref cursor, field, path + name));
         }
         return seen;
     }
 
-    private static object? ReadValue(ref JsonCursor cursor, JsonPropertyInfo property, string path)
+    private static object? ReadValue(ref JsonCursor cursor, ContractField field, string path)
     {
+        var property = field.Property;
         var reader = cursor.Value();
-        if (reader.TokenType == JsonTokenType.Null && AcceptsNull(property))
+        if (reader.TokenType == JsonTokenType.Null && field.AcceptsNull)
         {
             cursor.Advance(reader.BytesConsumed);
             return null;
         }
         if (reader.TokenType == JsonTokenType.Null && property.IsSetNullable && property.PropertyType != typeof(Tensor))
-            throw new ProblemException(ProblemCode.InvalidOption, $"{path} must be {Expectation(property)}, got null");
+            throw new ProblemException(ProblemCode.InvalidOption, $"{path} must be {Expectation(field)}, got null");
         if (property.PropertyType == typeof(Tensor)) return new JsonTensorReader(path).Read(ref cursor);
         var type = property.Options.GetTypeInfo(property.PropertyType);
         if (type.Kind == JsonTypeInfoKind.Object && reader.TokenType == JsonTokenType.StartObject) return ReadObject(ref cursor, type, $"{path}.");
@@ -179,7 +187,7 @@ internal static class JsonMessageReader
             // The serializer's path starts with $ and, inside arrays and dictionaries, says where.
             var inside = exception.Path is { Length: > 1 } where ? where[1..] : "";
             throw new ProblemException(ProblemCode.InvalidOption,
-                $"{path} must be {Expectation(property)}, got {(inside.Length == 0 ? sent : $"something else at {path}{inside}")}");
+                $"{path} must be {Expectation(field)}, got {(inside.Length == 0 ? sent : $"something else at {path}{inside}")}");
         }
     }
 
@@ -229,10 +237,4 @@ internal static class JsonMessageReader
             throw new ProblemException(ProblemCode.MalformedBody, "a field's name is not valid Unicode");
         }
     }
-
-    private static bool AcceptsNull(JsonPropertyInfo property) => property.IsSetNullable && !IsRequired(property)
-        && property.AttributeProvider?.IsDefined(typeof(NullIsAbsentAttribute), inherit: true) != true;
-
-    private static bool IsRequired(JsonPropertyInfo property) =>
-        property.AttributeProvider?.IsDefined(typeof(RequiredAttribute), inherit: true) == true;
 }

@@ -1,6 +1,5 @@
 using System.IO.Pipelines;
 using System.Text.Json;
-using System.Text.Json.Serialization;
 using System.Text.Json.Serialization.Metadata;
 using BnService.Api.Contracts;
 using BnService.Core.Tensors;
@@ -26,11 +25,12 @@ internal static class JsonMessageWriter
     {
         await using var json = new Utf8JsonWriter(output, new JsonWriterOptions { SkipValidation = true, Encoder = contract.Options.Encoder });
         json.WriteStartObject();
-        foreach (var property in contract.Properties)
+        foreach (var field in ContractField.Of(contract))
         {
+            var property = field.Property;
             if (property.Get is null || (message is IPartialAnswer partial && !partial.Includes(property.Name))) continue;
             var value = property.Get(message);
-            if (value is null && IsLeftOutWhenNull(property)) continue;
+            if (value is null && field.IsLeftOutWhenNull) continue;
             json.WritePropertyName(property.Name);
             if (value is TensorSource tensor) await WriteTensorAsync(json, output, tensor, cancellationToken);
             else JsonSerializer.Serialize(json, value, contract.Options.GetTypeInfo(property.PropertyType));
@@ -61,8 +61,4 @@ internal static class JsonMessageWriter
         json.WriteEndArray();
         json.WriteEndObject();
     }
-
-    private static bool IsLeftOutWhenNull(JsonPropertyInfo property) =>
-        property.AttributeProvider?.GetCustomAttributes(typeof(JsonIgnoreAttribute), inherit: true) is [JsonIgnoreAttribute ignore, ..]
-        && ignore.Condition == JsonIgnoreCondition.WhenWritingNull;
 }

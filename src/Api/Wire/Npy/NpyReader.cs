@@ -1,7 +1,5 @@
-using System.ComponentModel.DataAnnotations;
 using System.Text.Json.Serialization.Metadata;
 using BnService.Api.Hosting.Problems;
-using BnService.Core.Tensors;
 
 namespace BnService.Api.Wire.Npy;
 
@@ -36,6 +34,5 @@ internal static class NpyReader
         return NpyHeader.Parse(text.Bytes);
     }
 
-    private static string FieldOf(JsonTypeInfo contract) => contract.Properties.First(property =>
-        property.PropertyType == typeof(Tensor) && property.AttributeProvider!.IsDefined(typeof(RequiredAttribute), inherit: true)).Name;
+    private static string FieldOf(JsonTypeInfo contract) => ContractField.Of(contract).First(field => field is { IsTensor: true, IsRequired: true }).Name;
 }

@@ -38,21 +38,21 @@ internal static class NpyWriter
     }
 
     private static TensorSource TensorOf<T>(T message, JsonTypeInfo<T> contract) =>
-        (TensorSource)contract.Properties.First(property => property.PropertyType.IsAssignableTo(typeof(TensorSource))).Get!(message!)!;
+        (TensorSource)ContractField.Of(contract).First(field => field.IsTensor).Property.Get!(message!)!;
 
     private static void SetHeaders<T>(HttpResponse response, T message, JsonTypeInfo<T> contract)
         where T : class
     {
-        foreach (var property in contract.Properties)
+        foreach (var field in ContractField.Of(contract))
         {
-            if (property.AttributeProvider?.GetCustomAttributes(typeof(HeaderFieldAttribute), inherit: true) is not [HeaderFieldAttribute field]) continue;
-            StringValues value = property.Get!(message) switch
+            if (field.HeaderName is null) continue;
+            StringValues value = field.Property.Get!(message) switch
             {
                 null => StringValues.Empty,
                 IReadOnlyList<FindingReport> findings => string.Join(", ", findings.Select(finding => finding.Code)),
                 var other => Convert.ToString(other, CultureInfo.InvariantCulture),
             };
-            if (!StringValues.IsNullOrEmpty(value)) response.Headers[field.Name] = value;
+            if (!StringValues.IsNullOrEmpty(value)) response.Headers[field.HeaderName] = value;
         }
     }
 }

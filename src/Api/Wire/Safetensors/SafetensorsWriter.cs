@@ -41,11 +41,11 @@ internal static class SafetensorsWriter
         where T : class
     {
         var file = new SafetensorsFile();
-        foreach (var property in contract.Properties)
+        foreach (var field in ContractField.Of(contract))
         {
+            var property = field.Property;
             if (property.Get?.Invoke(message) is not { } value || (message is IPartialAnswer partial && !partial.Includes(property.Name))) continue;
-            var named = property.AttributeProvider?.GetCustomAttributes(typeof(TensorNameAttribute), inherit: true) is [TensorNameAttribute attribute]
-                ? attribute.Name : null;
+            var named = field.TensorName;
             switch (value)
             {
                 case TensorSource source: file.Add(property.Name, source); break;

@@ -1,0 +1,56 @@
+using System.Collections.Concurrent;
+using System.ComponentModel.DataAnnotations;
+using System.Text.Json.Serialization;
+using System.Text.Json.Serialization.Metadata;
+using BnService.Api.Contracts;
+using BnService.Core.Tensors;
+
+namespace BnService.Api.Wire;
+
+/// <summary>A field of a contract type and what its attributes say of it, which is looked up once.</summary>
+internal sealed class ContractField
+{
+    private static readonly ConcurrentDictionary<JsonTypeInfo, ContractField[]> Known = new();
+
+    private ContractField(JsonPropertyInfo property)
+    {
+        Property = property;
+        IsRequired = Attribute<RequiredAttribute>(property) is not null;
+        AcceptsNull = property.IsSetNullable && !IsRequired && Attribute<NullIsAbsentAttribute>(property) is null;
+        IsLeftOutWhenNull = Attribute<JsonIgnoreAttribute>(property)?.Condition == JsonIgnoreCondition.WhenWritingNull;
+        IsTensor = property.PropertyType.IsAssignableTo(typeof(TensorSource));
+        TensorName = Attribute<TensorNameAttribute>(property)?.Name;
+        HeaderName = Attribute<HeaderFieldAttribute>(property)?.Name;
+    }
+
+    /// <summary>The serializer's view of it.</summary>
+    public JsonPropertyInfo Property { get; }
+
+    /// <summary>Its name.</summary>
+    public string Name => Property.Name;
+
+    /// <summary>Whether a request cannot do without it.</summary>
+    public bool IsRequired { get; }
+
+    /// <summary>Whether null is a value of it.</summary>
+    public bool AcceptsNull { get; }
+
+    /// <summary>Whether an answer has it only where it is not null.</summary>
+    public bool IsLeftOutWhenNull { get; }
+
+    /// <summary>Whether it is a tensor.</summary>
+    public bool IsTensor { get; }
+
+    /// <summary>See <see cref="TensorNameAttribute"/>; null for none.</summary>
+    public string? TensorName { get; }
+
+    /// <summary>See <see cref="HeaderFieldAttribute"/>; null for none.</summary>
+    public string? HeaderName { get; }
+
+    /// <summary>The fields of a type.</summary>
+    public static ContractField[] Of(JsonTypeInfo contract) =>
+        Known.GetOrAdd(contract, type => [.. type.Properties.Select(property => new ContractField(property))]);
+
+    private static T? Attribute<T>(JsonPropertyInfo property)
+        where T : Attribute => property.AttributeProvider?.GetCustomAttributes(typeof(T), inherit: true) is [T attribute, ..] ? attribute : null;
+}
