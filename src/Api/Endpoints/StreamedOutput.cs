@@ -15,7 +15,7 @@ namespace BnService.Api.Endpoints;
 internal sealed class StreamedOutput(RequestBytes bytes, IncomingTensor input, LayerOutput output, ArrivingSample? sampling)
 {
     /// <summary>Tensors of fewer bytes are read as a whole: they are in the caches anyway, and what is wrong with them can be answered.</summary>
-    public const int FewestBytes = 128 << 10;
+    public const int FewestBytes = 32 << 10;
 
     /// <summary>Sends it.</summary>
     /// <param name="context">The request, whose answer has its headers.</param>

@@ -27,13 +27,14 @@ internal sealed class TrafficObserver(SessionCatalog catalog, ComputeSettings co
         return StatisticsOf(session, x);
     }
 
-    /// <summary>A look at the first samples of a large batch that is about to arrive; null where it is not looked at.</summary>
+    /// <summary>A look at a batch that is about to arrive, at its first samples where it is large; null where it is not looked at.</summary>
     /// <exception cref="LayerException">The batch does not fit the session.</exception>
     public ArrivingSample? SampleArriving(LayerSession session, Shape shape)
     {
         var samples = (int)Math.Min((long)SmallSample * shape[0] / Math.Max(shape.Count, 1), shape[0]);
-        var part = new Shape([Math.Max(samples, 1), .. shape.Dimensions.Skip(1)]);
-        if (samples == 0 || !IsLookedAt(session, part) || !session.Traffic.TakesLargeSample(time, Interval)) return null;
+        var part = samples == shape[0] ? shape : new Shape([Math.Max(samples, 1), .. shape.Dimensions.Skip(1)]);
+        if (samples == 0 || !IsLookedAt(session, part)) return null;
+        if (shape.Count > SmallSample && !session.Traffic.TakesLargeSample(time, Interval)) return null;
         return new ArrivingSample(part, x => Inferred(session, StatisticsOf(session, x)));
     }
 
