@@ -3,6 +3,7 @@ using System.Globalization;
 using System.IO.Pipelines;
 using Microsoft.AspNetCore.Http.Features;
 using Serilog;
+using Serilog.Settings.Configuration;
 using Serilog.Formatting;
 using Serilog.Formatting.Display;
 using Serilog.Formatting.Json;
@@ -22,7 +23,7 @@ internal static partial class RequestLogging
         ITextFormatter formatter = WritesJson(builder.Configuration)
             ? new JsonFormatter(renderMessage: true)
             : new MessageTemplateTextFormatter(TextTemplate, CultureInfo.InvariantCulture);
-        var logger = new LoggerConfiguration().ReadFrom.Configuration(builder.Configuration).Enrich.FromLogContext()
+        var logger = new LoggerConfiguration().ReadFrom.Configuration(builder.Configuration, new ConfigurationReaderOptions(typeof(Log).Assembly)).Enrich.FromLogContext()
             .WriteTo.Sink(new BackgroundSink(formatter, Console.OpenStandardOutput()));
         builder.Logging.ClearProviders().AddSerilog(logger.CreateLogger(), dispose: true);
     }
