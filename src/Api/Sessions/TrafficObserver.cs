@@ -8,24 +8,22 @@ namespace BnService.Api.Sessions;
 
 /// <summary>
 /// Looks at what passes through sessions: the moments of inference batches, which nobody else computes, and a line per train-step.
-/// Moments of a small batch cost a hundredth of reading it; a large one, whose pass through memory is the work of inference itself,
-/// is looked at once a second at most.
+/// Moments of a small batch cost as much as its inference, so that of many small ones only some are looked at; of a large one its first
+/// samples are, once a second at most.
 /// </summary>
 internal sealed class TrafficObserver(SessionCatalog catalog, ComputeSettings compute, TimeProvider time)
 {
-    /// <summary>Batches of more elements are looked at once an <see cref="Interval"/>.</summary>
-    public const int SmallSample = 1 << 16;
+    // Batches of more elements are looked at once an interval.
+    private const int SmallSample = 1 << 16;
+
+    private const int SmallSamplesPerSecond = 50, SmallSamplesAtOnce = 100;
 
     private static readonly TimeSpan Interval = TimeSpan.FromSeconds(1);
 
     /// <summary>The statistics of a batch that is about to pass; null where it is not looked at.</summary>
     /// <exception cref="LayerException">The batch does not fit the session.</exception>
-    public LastBatch? Sample(LayerSession session, Tensor x)
-    {
-        if (!IsLookedAt(session, x.Shape)) return null;
-        if (x.Shape.Count > SmallSample && !session.Traffic.TakesLargeSample(time, Interval)) return null;
-        return StatisticsOf(session, x);
-    }
+    public LastBatch? Sample(LayerSession session, Tensor x) =>
+        IsLookedAt(session, x.Shape) && TakesSample(session, x.Shape) ? StatisticsOf(session, x) : null;
 
     /// <summary>A look at a batch that is about to arrive, at its first samples where it is large; null where it is not looked at.</summary>
     /// <exception cref="LayerException">The batch does not fit the session.</exception>
@@ -33,8 +31,7 @@ internal sealed class TrafficObserver(SessionCatalog catalog, ComputeSettings co
     {
         var samples = (int)Math.Min((long)SmallSample * shape[0] / Math.Max(shape.Count, 1), shape[0]);
         var part = samples == shape[0] ? shape : new Shape([Math.Max(samples, 1), .. shape.Dimensions.Skip(1)]);
-        if (samples == 0 || !IsLookedAt(session, part)) return null;
-        if (shape.Count > SmallSample && !session.Traffic.TakesLargeSample(time, Interval)) return null;
+        if (samples == 0 || !IsLookedAt(session, part) || !TakesSample(session, shape)) return null;
         return new ArrivingSample(part, x => Inferred(session, StatisticsOf(session, x)));
     }
 
@@ -60,6 +57,10 @@ internal sealed class TrafficObserver(SessionCatalog catalog, ComputeSettings co
             layer.Running is null ? null : Diagnosis.DriftOf(batch, layer.Running), [.. findings.Select(finding => finding.Code)]));
         return findings;
     }
+
+    private bool TakesSample(LayerSession session, Shape shape) => shape.Count <= SmallSample
+        ? session.Traffic.TakesSmallSample(time, SmallSamplesPerSecond, SmallSamplesAtOnce)
+        : session.Traffic.TakesLargeSample(time, Interval);
 
     private bool IsLookedAt(LayerSession session, Shape shape)
     {
