@@ -28,9 +28,16 @@ internal sealed class StreamedInference(RequestBytes bytes, IncomingTensor input
     /// <summary>The batch of a message that can be answered this way; null where it cannot.</summary>
     /// <param name="message">The message.</param>
     /// <param name="answerForm">The form of its answer.</param>
-    public static IncomingTensor? InputOf(IncomingMessage<InferenceRequest> message, string answerForm) =>
-        message is { Bytes.Length: >= FewestBytes, Parts: [IncomingTensor { Path: "x", IsColumnMajor: false, Shape.Count: > 0 } x] }
-        && answerForm != MediaTypes.Json && message.Options(out _) is { Residual: null, X: null } ? x : null;
+    public static IncomingTensor? InputOf(IncomingMessage<InferenceRequest> message, string answerForm)
+    {
+        if (message is not { Bytes.Length: >= FewestBytes, Parts: [IncomingTensor { Path: "x", IsColumnMajor: false, Shape.Count: > 0 } x] }
+            || answerForm == MediaTypes.Json)
+        {
+            return null;
+        }
+        using var options = message.Options(out _);
+        return options is { Residual: null, X: null } ? x : null;
+    }
 
     /// <inheritdoc/>
     public async Task ExecuteAsync(HttpContext httpContext)

@@ -1,3 +1,4 @@
+using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Wire.Json;
@@ -43,11 +44,14 @@ internal sealed record IncomingTensor(string Path, Shape Shape, ElementType Type
 /// <param name="Path">The field that they are.</param>
 /// <param name="Count">How many.</param>
 /// <param name="Bytes">Number of their bytes.</param>
-/// <param name="Decode">Their bytes as numbers.</param>
-internal sealed record IncomingValues(string Path, int Count, long Bytes, IncomingValues.Decoder Decode) : IncomingPart(Path, Bytes)
+/// <param name="Write">Writes them as JSON numbers.</param>
+internal sealed record IncomingValues(string Path, int Count, long Bytes, IncomingValues.NumberWriter Write) : IncomingPart(Path, Bytes)
 {
-    /// <summary>Decodes bytes.</summary>
-    public delegate void Decoder(ReadOnlySpan<byte> bytes, Span<double> values);
+    /// <summary>The most values of one field: more than any layer has statistics, and as text still less than an array can hold.</summary>
+    public const int MostCount = 1 << 26;
+
+    /// <summary>Writes bytes as JSON numbers, one behind the other.</summary>
+    public delegate void NumberWriter(ReadOnlySpan<byte> bytes, Utf8JsonWriter json);
 }
 
 /// <summary>A message of which the tensors may still be on their way: what it will be is known, what is in it is not.</summary>
@@ -71,7 +75,7 @@ internal sealed class IncomingMessage<T>
     {
         (_contract, Bytes, _fields, Parts) = (contract, bytes, fields, parts);
         // Refused before what is to come is waited for; it may complete objects that the fields begin.
-        if (!parts.Any(part => part is IncomingValues)) Options(out _);
+        if (!parts.Any(part => part is IncomingValues)) (Options(out _) as IDisposable)?.Dispose();
     }
 
     /// <summary>Whether all of it is there.</summary>
@@ -85,11 +89,20 @@ internal sealed class IncomingMessage<T>
 
     /// <summary>The message without its tensors, where all that is to come are tensors.</summary>
     /// <param name="seen">The names of the fields that are there.</param>
+    /// <returns>The caller's to dispose, where it is disposable: a text may be a tensor, too.</returns>
     public T Options(out HashSet<string> seen)
     {
         var message = _contract!.CreateObject!();
-        seen = JsonMessageReader.ReadInto(message, _fields!.ToJson(), _contract);
-        return message;
+        try
+        {
+            seen = JsonMessageReader.ReadInto(message, _fields!.ToJson(), _contract);
+            return message;
+        }
+        catch
+        {
+            (message as IDisposable)?.Dispose();
+            throw;
+        }
     }
 
     /// <summary>The message, once all of it is there.</summary>
@@ -108,19 +121,33 @@ internal sealed class IncomingMessage<T>
                 else await ReadAsync((IncomingValues)part);
             }
             await Bytes!.RequireEndAsync();
-            var message = Options(out var seen);
-            foreach (var (path, tensor) in tensors)
-            {
-                if (!seen.Add(path)) throw new ProblemException(ProblemCode.MalformedBody, $"the request names '{path}' twice");
-            }
-            JsonMessageReader.RequireAll(_contract!, seen, "");
-            foreach (var (path, tensor) in tensors) Set(message, _contract!, path, tensor);
+            var message = Complete(tensors);
             tensors.Clear();
             return message;
         }
         finally
         {
             tensors.ForEach(entry => entry.Tensor.Dispose());
+        }
+    }
+
+    private T Complete(List<(string Path, Tensor Tensor)> tensors)
+    {
+        var message = Options(out var seen);
+        try
+        {
+            foreach (var (path, _) in tensors)
+            {
+                if (!seen.Add(path)) throw FieldDocument.Twice(path);
+            }
+            JsonMessageReader.RequireAll(_contract!, seen, "");
+            foreach (var (path, tensor) in tensors) Set(message, _contract!, path, tensor);
+            return message;
+        }
+        catch
+        {
+            (message as IDisposable)?.Dispose();
+            throw;
         }
     }
 
@@ -141,16 +168,16 @@ internal sealed class IncomingMessage<T>
     private async ValueTask ReadAsync(IncomingValues part)
     {
         using var buffer = await Bytes!.ReadBufferAsync(part.Bytes, part.Path);
-        var values = new double[part.Count];
-        part.Decode(buffer.Bytes, values);
-        _fields!.Add(part.Path, values);
+        _fields!.Add(part, buffer.Bytes);
     }
 
     private static void Set(object message, JsonTypeInfo contract, string path, Tensor tensor)
     {
         if (path.IndexOf('.') is var dot && dot < 0)
         {
-            JsonMessageReader.Find(contract, path, "").Set!(message, tensor);
+            var field = JsonMessageReader.Find(contract, path, "");
+            if (field.Get!(message) is not null) throw FieldDocument.Twice(path);
+            field.Set!(message, tensor);
             return;
         }
         var property = JsonMessageReader.Find(contract, path[..dot], "");
