@@ -141,7 +141,10 @@ internal sealed class IncomingMessage<T>
                 if (!seen.Add(path)) throw FieldDocument.Twice(path);
             }
             JsonMessageReader.RequireAll(_contract!, seen, "");
-            foreach (var (path, tensor) in tensors) Set(message, _contract!, path, tensor);
+            foreach (var (path, tensor) in tensors)
+            {
+                if (!TrySet(message, _contract!, path, tensor)) throw FieldDocument.Twice(path);
+            }
             return message;
         }
         catch
@@ -171,18 +174,20 @@ internal sealed class IncomingMessage<T>
         _fields!.Add(part, buffer.Bytes);
     }
 
-    private static void Set(object message, JsonTypeInfo contract, string path, Tensor tensor)
+    // False where there is a tensor already, in an object that came as text.
+    private static bool TrySet(object message, JsonTypeInfo contract, string path, Tensor tensor)
     {
-        if (path.IndexOf('.') is var dot && dot < 0)
+        var dot = path.IndexOf('.');
+        var property = JsonMessageReader.Find(contract, dot < 0 ? path : path[..dot], "");
+        var value = property.Get!(message);
+        if (dot < 0)
         {
-            var field = JsonMessageReader.Find(contract, path, "");
-            if (field.Get!(message) is not null) throw FieldDocument.Twice(path);
-            field.Set!(message, tensor);
-            return;
+            if (value is not null) return false;
+            property.Set!(message, tensor);
+            return true;
         }
-        var property = JsonMessageReader.Find(contract, path[..dot], "");
         var type = contract.Options.GetTypeInfo(property.PropertyType);
-        if (property.Get!(message) is not { } inner) property.Set!(message, inner = type.CreateObject!());
-        Set(inner, type, path[(dot + 1)..], tensor);
+        if (value is null) property.Set!(message, value = type.CreateObject!());
+        return TrySet(value, type, path[(dot + 1)..], tensor);
     }
 }

@@ -1,3 +1,4 @@
+using Microsoft.Extensions.Primitives;
 using Microsoft.Net.Http.Headers;
 
 namespace BnService.Api.Wire;
@@ -39,7 +40,7 @@ public static class MediaTypes
     public static string? BestFor(HttpRequest request, IReadOnlyList<string> forms)
     {
         var own = FormOf(request.ContentType, forms) ?? forms[0];
-        if (request.Headers.Accept.Count == 0) return own;
+        if (StringValues.IsNullOrEmpty(request.Headers.Accept)) return own;
         if (!MediaTypeHeaderValue.TryParseList(request.Headers.Accept, out var accepted)) return null;
         var (best, highest) = ((string?)null, 0.0);
         foreach (var form in forms.OrderBy(form => form == own ? 0 : 1))
