@@ -74,6 +74,7 @@ public sealed class NormalizeResponse : IDisposable
     public required double[] InvStd { get; init; }
 
     /// <summary>Number of values per statistic.</summary>
+    [HeaderField("Bn-Count")]
     public required long Count { get; init; }
 
     /// <summary>Gradient by x; absent without backward.</summary>

@@ -1,4 +1,3 @@
-using System.Buffers.Binary;
 using System.Numerics.Tensors;
 using System.Runtime.InteropServices;
 
@@ -79,26 +78,6 @@ internal static class ElementTypes
                 var halves = MemoryMarshal.Cast<byte, ushort>(bytes);
                 for (var i = 0; i < values.Length; i++) halves[i] = ToBFloat16(values[i]);
                 break;
-        }
-    }
-
-    /// <summary>Elements as float64, for statistics and parameters.</summary>
-    /// <param name="type">The type of the elements.</param>
-    /// <param name="bytes">Whole elements, at any address.</param>
-    /// <param name="values">Receives as many values.</param>
-    public static void ToDoubles(this ElementType type, ReadOnlySpan<byte> bytes, Span<double> values)
-    {
-        var size = type.Size();
-        for (var i = 0; i < values.Length; i++)
-        {
-            var element = bytes[(i * size)..];
-            values[i] = type switch
-            {
-                ElementType.F32 => BinaryPrimitives.ReadSingleLittleEndian(element),
-                ElementType.F64 => BinaryPrimitives.ReadDoubleLittleEndian(element),
-                ElementType.F16 => (double)BinaryPrimitives.ReadHalfLittleEndian(element),
-                _ => BitConverter.UInt32BitsToSingle((uint)BinaryPrimitives.ReadUInt16LittleEndian(element) << 16),
-            };
         }
     }
 

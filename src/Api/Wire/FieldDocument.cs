@@ -37,25 +37,21 @@ internal sealed class FieldDocument(JsonTypeInfo contract)
     }
 
     /// <summary>Adds numbers.</summary>
-    /// <param name="path">Their name.</param>
-    /// <param name="values">The numbers; those of a tensor are flat, in row-major order.</param>
+    /// <param name="values">What they are; those of a tensor are flat, in row-major order.</param>
+    /// <param name="bytes">Their bytes.</param>
     /// <exception cref="ProblemException">There is no such field, or it was there already.</exception>
-    public void Add(string path, ReadOnlySpan<double> values)
+    public void Add(IncomingValues values, ReadOnlySpan<byte> bytes)
     {
-        var isArray = TypeOf(path).IsArray;
+        var isArray = TypeOf(values.Path).IsArray;
+        if (!isArray && values.Count != 1) throw Invalid($"{values.Path} must be a single number, got {values.Count} values");
         var json = new ArrayBufferWriter<byte>();
         using (var writer = new Utf8JsonWriter(json, new JsonWriterOptions { SkipValidation = true }))
         {
             if (isArray) writer.WriteStartArray();
-            foreach (var value in values)
-            {
-                if (double.IsFinite(value)) writer.WriteNumberValue(value);
-                else writer.WriteStringValue(value.ToString(CultureInfo.InvariantCulture));
-            }
+            values.Write(bytes, writer);
             if (isArray) writer.WriteEndArray();
         }
-        if (!isArray && values.Length != 1) throw Invalid($"{path} must be a single number, got {values.Length} values");
-        Put(path, json.WrittenSpan.ToArray());
+        Put(values.Path, json.WrittenSpan.ToArray());
     }
 
     /// <summary>The document.</summary>
@@ -75,12 +71,15 @@ internal sealed class FieldDocument(JsonTypeInfo contract)
         foreach (var name in path.Split('.'))
         {
             if (type.IsArray && int.TryParse(name, NumberStyles.None, CultureInfo.InvariantCulture, out _)) type = type.GetElementType()!;
-            else if (contract.Options.GetTypeInfo(type) is { Kind: JsonTypeInfoKind.Object } inner) type = JsonMessageReader.Find(inner, name, at).Property.PropertyType;
+            else if (contract.Options.TryGetTypeInfo(type, out var inner) && inner.Kind == JsonTypeInfoKind.Object) type = JsonMessageReader.Find(inner, name, at).Property.PropertyType;
             else JsonMessageReader.Find(contract, path, "");
             at += $"{name}.";
         }
         return type;
     }
+
+    /// <summary>A field that was there already.</summary>
+    public static ProblemException Twice(string path) => new(ProblemCode.MalformedBody, $"the request names '{path}' twice");
 
     private void Put(string path, byte[] json)
     {
@@ -138,8 +137,6 @@ internal sealed class FieldDocument(JsonTypeInfo contract)
         }
         writer.WriteEndArray();
     }
-
-    private static ProblemException Twice(string path) => new(ProblemCode.MalformedBody, $"the request names '{path}' twice");
 
     private static ProblemException Invalid(string detail) => new(ProblemCode.InvalidOption, detail);
 

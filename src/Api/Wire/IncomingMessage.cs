@@ -1,3 +1,4 @@
+using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Wire.Json;
@@ -43,11 +44,14 @@ internal sealed record IncomingTensor(string Path, Shape Shape, ElementType Type
 /// <param name="Path">The field that they are.</param>
 /// <param name="Count">How many.</param>
 /// <param name="Bytes">Number of their bytes.</param>
-/// <param name="Decode">Their bytes as numbers.</param>
-internal sealed record IncomingValues(string Path, int Count, long Bytes, IncomingValues.Decoder Decode) : IncomingPart(Path, Bytes)
+/// <param name="Write">Writes them as JSON numbers.</param>
+internal sealed record IncomingValues(string Path, int Count, long Bytes, IncomingValues.NumberWriter Write) : IncomingPart(Path, Bytes)
 {
-    /// <summary>Decodes bytes.</summary>
-    public delegate void Decoder(ReadOnlySpan<byte> bytes, Span<double> values);
+    /// <summary>The most values of one field: more than any layer has statistics, and as text still less than an array can hold.</summary>
+    public const int MostCount = 1 << 26;
+
+    /// <summary>Writes bytes as JSON numbers, one behind the other.</summary>
+    public delegate void NumberWriter(ReadOnlySpan<byte> bytes, Utf8JsonWriter json);
 }
 
 /// <summary>A message of which the tensors may still be on their way: what it will be is known, what is in it is not.</summary>
@@ -120,16 +124,19 @@ internal sealed class IncomingMessage<T>
         {
             foreach (var (path, _) in tensors)
             {
-                if (!seen.Add(path)) throw new ProblemException(ProblemCode.MalformedBody, $"the request names '{path}' twice");
+                if (!seen.Add(path)) throw FieldDocument.Twice(path);
             }
             JsonMessageReader.RequireAll(_contract!, seen, "");
+            foreach (var (path, tensor) in tensors)
+            {
+                if (!TrySet(message, _contract!, path, tensor)) throw FieldDocument.Twice(path);
+            }
         }
         catch
         {
             if (Begun is null) (message as IDisposable)?.Dispose();
             throw;
         }
-        foreach (var (path, tensor) in tensors) Set(message, _contract!, path, tensor);
     }
 
     private (T Message, HashSet<string> Seen) ReadFields()
@@ -163,21 +170,23 @@ internal sealed class IncomingMessage<T>
     private async ValueTask ReadAsync(IncomingValues part)
     {
         using var buffer = await Bytes!.ReadBufferAsync(part.Bytes, part.Path);
-        var values = new double[part.Count];
-        part.Decode(buffer.Bytes, values);
-        _fields!.Add(part.Path, values);
+        _fields!.Add(part, buffer.Bytes);
     }
 
-    private static void Set(object message, JsonTypeInfo contract, string path, Tensor tensor)
+    // False where there is a tensor already, in an object that came as text.
+    private static bool TrySet(object message, JsonTypeInfo contract, string path, Tensor tensor)
     {
-        if (path.IndexOf('.') is var dot && dot < 0)
+        var dot = path.IndexOf('.');
+        var property = JsonMessageReader.Find(contract, dot < 0 ? path : path[..dot], "").Property;
+        var value = property.Get!(message);
+        if (dot < 0)
         {
-            JsonMessageReader.Find(contract, path, "").Property.Set!(message, tensor);
-            return;
+            if (value is not null) return false;
+            property.Set!(message, tensor);
+            return true;
         }
-        var property = JsonMessageReader.Find(contract, path[..dot], "").Property;
         var type = contract.Options.GetTypeInfo(property.PropertyType);
-        if (property.Get!(message) is not { } inner) property.Set!(message, inner = type.CreateObject!());
-        Set(inner, type, path[(dot + 1)..], tensor);
+        if (value is null) property.Set!(message, value = type.CreateObject!());
+        return TrySet(value, type, path[(dot + 1)..], tensor);
     }
 }

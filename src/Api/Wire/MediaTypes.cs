@@ -1,3 +1,4 @@
+using Microsoft.Extensions.Primitives;
 using Microsoft.Net.Http.Headers;
 
 namespace BnService.Api.Wire;
@@ -42,7 +43,7 @@ public static class MediaTypes
     public static string? BestFor(HttpRequest request, IReadOnlyList<string> forms)
     {
         var own = FormOf(request.ContentType, forms) ?? forms[0];
-        if (request.Headers.Accept.Count == 0) return own;
+        if (StringValues.IsNullOrEmpty(request.Headers.Accept)) return own;
         if (!MediaTypeHeaderValue.TryParseList(request.Headers.Accept, out var accepted)) return null;
         var (best, highest) = ((string?)null, 0.0);
         foreach (var form in forms.OrderBy(form => form == own ? 0 : 1))
@@ -58,7 +59,7 @@ public static class MediaTypes
     {
         var mediaType = new MediaTypeHeaderValue(form);
         return accepted
-            .Where(range => mediaType.IsSubsetOf(range) || (range.Parameters.Count > 0 && range.MediaType == form))
+            .Where(range => mediaType.IsSubsetOf(range) || (range.Parameters.Count > 0 && range.MediaType.Equals(form, StringComparison.OrdinalIgnoreCase)))
             .OrderBy(range => (range.MatchesAllTypes ? 2 : 0) + (range.MatchesAllSubTypes ? 1 : 0))
             .Select(range => range.Quality ?? 1)
             .FirstOrDefault();

@@ -43,11 +43,11 @@ internal sealed class RequestBytes(HttpRequest request, long limit)
     }
 
     /// <summary>Refuses a body that announces more than the limit allows.</summary>
-    /// <param name="length">The bytes that it takes as a whole.</param>
+    /// <param name="length">The bytes that are to come behind what has been taken.</param>
     /// <exception cref="ProblemException">It does.</exception>
-    public void RequireAllowed(long length)
+    public void RequireAllowedBehind(long length)
     {
-        if (length > limit) throw TooLarge($"one that announces {length}");
+        if (length > limit - Position) throw TooLarge($"one that announces {(ulong)length + (ulong)Position}");
     }
 
     /// <summary>Hands bytes on as they arrive.</summary>

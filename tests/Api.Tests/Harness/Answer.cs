@@ -30,6 +30,12 @@ public sealed class Answer
 
     public string Text => Encoding.UTF8.GetString(Body);
 
+    /// <summary>The answer as named tensors.</summary>
+    public TensorFile Tensors => TensorFile.Parse(Body);
+
+    /// <summary>The answer as an array.</summary>
+    public Batch Array => ArrayFile.Parse(Body);
+
     public string? ETag => Headers.GetValueOrDefault("ETag");
 
     public long Version => Json.GetProperty("version").GetInt64();

@@ -82,5 +82,9 @@ public static class ApiContract
         if (answer.Status == 204) Assert.Empty(answer.Body);
         if (answer.Json.ValueKind == JsonValueKind.Object && answer.Json.TryGetProperty("version", out var version))
             Assert.True(answer.ETag == $"\"{version.GetInt64()}\"", $"ETag {answer.ETag} is not the version: {what}");
+        if (answer.Headers.TryGetValue("Bn-State-Version", out var inHeader))
+            Assert.True(answer.ETag == $"\"{inHeader}\"", $"ETag {answer.ETag} is not the version {inHeader}: {what}");
+        if (answer.ContentType == Forms.Safetensors && answer.Tensors.Texts.TryGetValue("version", out var inText))
+            Assert.True(answer.ETag == $"\"{inText}\"", $"ETag {answer.ETag} is not the version {inText}: {what}");
     }
 }

@@ -38,6 +38,40 @@ public sealed class RawConnection : IDisposable
     /// <summary>One chunk of a chunked body.</summary>
     public Task WriteChunkAsync(string text) => WriteAsync(string.Create(CultureInfo.InvariantCulture, $"{text.Length:x}\r\n{text}\r\n"));
 
+    /// <summary>One chunk of a chunked body.</summary>
+    public async Task WriteChunkAsync(byte[] bytes)
+    {
+        await WriteAsync(string.Create(CultureInfo.InvariantCulture, $"{bytes.Length:x}\r\n"));
+        await WriteAsync(bytes);
+        await WriteAsync("\r\n");
+    }
+
+    /// <summary>A body in pieces of one size, with a moment between some of them.</summary>
+    public async Task WritePiecesAsync(byte[] body, int piece)
+    {
+        for (var sent = 0; sent < body.Length; sent += piece)
+        {
+            await WriteAsync(body.AsMemory(sent, Math.Min(piece, body.Length - sent)));
+            if (sent / piece % 8 == 0) await Task.Delay(1);
+        }
+    }
+
+    /// <summary>Reads one answer, or as much of it as comes.</summary>
+    public async Task<RawAnswer> ReadAnswerAsync()
+    {
+        var answer = new RawAnswer();
+        var buffer = new byte[64 << 10];
+        try
+        {
+            while (!answer.IsWhole && await _socket.ReceiveAsync(buffer) is var count and > 0) answer.Add(buffer.AsSpan(0, count));
+        }
+        catch (SocketException exception) when (exception.SocketErrorCode is SocketError.ConnectionReset or SocketError.ConnectionAborted)
+        {
+            // Also an end.
+        }
+        return answer;
+    }
+
     /// <summary>Says that nothing more will be written, and still reads.</summary>
     public void EndWriting() => _socket.Shutdown(SocketShutdown.Send);
 

@@ -64,6 +64,9 @@ public sealed class Service : IDisposable
     /// <summary>The service behind a real server on a free port: for what happens before ASP.NET Core sees a request.</summary>
     public static Service OnKestrel(params (string Key, string Value)[] settings) => new(settings, null, onKestrel: true);
 
+    /// <summary>The service behind a real server, with a part of the test's.</summary>
+    public static Service OnKestrel(Action<IServiceCollection> replace) => new([], replace, onKestrel: true);
+
     /// <summary>The OpenAPI document as the service makes it, fetched without holding the answer against the document.</summary>
     public static string ServedDocument()
     {

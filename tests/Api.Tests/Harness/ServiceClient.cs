@@ -6,8 +6,6 @@ namespace BnService.Api.Tests.Harness;
 /// <summary>Sends requests as a client of the service does.</summary>
 public sealed class ServiceClient(HttpClient http)
 {
-    private static readonly MediaTypeHeaderValue JsonType = new("application/json");
-
     public Task<Answer> GetAsync(string path, params (string Name, string Value)[] headers) =>
         SendAsync(HttpMethod.Get, path, null, headers);
 
@@ -31,6 +29,14 @@ public sealed class ServiceClient(HttpClient http)
         return await Answer.ReadAsync(response);
     }
 
+    /// <summary>Posts a body of any form.</summary>
+    public Task<Answer> PostAsync(string path, string form, byte[] body, params (string Name, string Value)[] headers) =>
+        SendAsync(HttpMethod.Post, path, Content(form, body), headers);
+
+    /// <summary>Puts a body of any form.</summary>
+    public Task<Answer> PutAsync(string path, string form, byte[] body, params (string Name, string Value)[] headers) =>
+        SendAsync(HttpMethod.Put, path, Content(form, body), headers);
+
     /// <summary>Creates a session with these options, of which num_features is one.</summary>
     public async Task<SessionClient> CreateAsync(string options)
     {
@@ -42,5 +48,8 @@ public sealed class ServiceClient(HttpClient http)
     public static HttpContent? JsonContent(string? json) => json is null ? null : JsonContent(Encoding.UTF8.GetBytes(json));
 
     /// <summary>A body that says it is JSON.</summary>
-    public static HttpContent JsonContent(byte[] body) => new ByteArrayContent(body) { Headers = { ContentType = JsonType } };
+    public static HttpContent JsonContent(byte[] body) => Content(Forms.Json, body);
+
+    /// <summary>A body that says what it is.</summary>
+    public static HttpContent Content(string form, byte[] body) => new ByteArrayContent(body) { Headers = { ContentType = new MediaTypeHeaderValue(form) } };
 }

@@ -72,6 +72,21 @@ public sealed class SessionClient(ServiceClient client, string name)
     public Task<Answer> MergeAsync(string json, params (string Name, string Value)[] headers) =>
         client.PostAsync($"{Path}/merge", json, headers);
 
+    /// <summary>A call with a message in one of the forms.</summary>
+    public Task<Answer> PostAsync(string call, Message message, string form, string type = "F32", params (string Name, string Value)[] headers) =>
+        client.PostAsync($"{Path}/{call}{message.Query(form)}", form, message.Body(form, type), headers);
+
+    /// <summary>A call with a body of the caller's in one of the forms.</summary>
+    public Task<Answer> PostAsync(string call, string form, byte[] body, params (string Name, string Value)[] headers) =>
+        client.PostAsync($"{Path}/{call}", form, body, headers);
+
+    /// <summary>The whole state in JSON.</summary>
+    public Task<Answer> GetStateAsync(params (string Name, string Value)[] headers) => client.GetAsync($"{Path}/state", headers);
+
+    /// <summary>Puts a whole state in one of the forms.</summary>
+    public Task<Answer> PutStateAsync(string form, byte[] body, params (string Name, string Value)[] headers) =>
+        client.PutAsync($"{Path}/state", form, body, headers);
+
     /// <summary>Everything that can be read of the session: what an answer that is not 2xx must leave as it was.</summary>
     public async Task<string> StateAsync()
     {

@@ -119,26 +119,6 @@ public sealed class LimitTests
     {
         var body = Encoding.UTF8.GetBytes("""{"x":[[1,2],[3,4]]}""".PadRight(length));
         return service.Client.SendAsync(HttpMethod.Post, $"{session.Path}/train-step",
-            hasLength ? ServiceClient.JsonContent(body) : new UnannouncedContent(body));
-    }
-
-    // A body whose length nobody knows in advance.
-    private sealed class UnannouncedContent : HttpContent
-    {
-        private readonly byte[] _body;
-
-        public UnannouncedContent(byte[] body)
-        {
-            _body = body;
-            Headers.ContentType = new("application/json");
-        }
-
-        protected override Task SerializeToStreamAsync(Stream stream, System.Net.TransportContext? context) => stream.WriteAsync(_body).AsTask();
-
-        protected override bool TryComputeLength(out long length)
-        {
-            length = 0;
-            return false;
-        }
+            hasLength ? ServiceClient.JsonContent(body) : new PiecewiseContent(body, Forms.Json));
     }
 }

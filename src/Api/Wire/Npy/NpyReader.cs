@@ -16,7 +16,7 @@ internal static class NpyReader
     {
         var header = await ReadHeaderAsync(bytes);
         var tensor = new IncomingTensor(FieldOf(contract), IncomingTensor.ShapeOf("shape", header.Dimensions), header.Type, header.IsColumnMajor);
-        if (tensor.Bytes > bytes.Limit - bytes.Position) bytes.RequireAllowed(bytes.Position + tensor.Bytes);
+        bytes.RequireAllowedBehind(tensor.Bytes);
         if (bytes.Length is { } whole && tensor.Bytes != whole - bytes.Position)
         {
             throw new ProblemException(ProblemCode.MalformedBody,

@@ -47,7 +47,7 @@ internal sealed class InferRequest : IDisposable
             await _bytes.RequireEndAsync();
             return _x = data.ToTensor(InferText.Input, Header.Shape);
         }
-        _bytes.RequireAllowed(_bytes.Position + Header.TensorBytes);
+        _bytes.RequireAllowedBehind(Header.TensorBytes);
         _x = Tensor.Rent(Header.Shape);
         await _bytes.ReadAsync(Header.TensorBytes, new TensorFill(Header.Datatype, _x, InferText.Input, null), $"input '{InferText.Input}'");
         await _bytes.RequireEndAsync();

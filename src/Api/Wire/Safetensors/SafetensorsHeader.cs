@@ -31,6 +31,9 @@ internal sealed record SafetensorsHeader(IReadOnlyList<SafetensorsEntry> Entries
     /// <summary>The longest header, as in the reference implementation.</summary>
     public const int MaxLength = 100_000_000;
 
+    // As many dimensions as any library has; a list of millions would take many times the memory of its text.
+    private const int MostNumbers = 64;
+
     /// <summary>Name of the texts among the tensors.</summary>
     public const string MetadataName = "__metadata__";
 
@@ -151,6 +154,7 @@ internal sealed record SafetensorsHeader(IReadOnlyList<SafetensorsEntry> Entries
         {
             if (reader.TokenType != JsonTokenType.Number || !reader.TryGetInt64(out var number) || number < 0)
                 throw Malformed($"{what} must be an array of whole numbers of 0 or more, got {JsonToken.Describe(ref reader)}");
+            if (numbers.Count == MostNumbers) throw Malformed($"{what} has at most {MostNumbers} numbers, got more");
             numbers.Add(number);
         }
         return numbers;

@@ -1,4 +1,6 @@
 using System.Buffers.Binary;
+using System.Globalization;
+using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 using BnService.Api.Hosting.Problems;
 using BnService.Core.Tensors;
@@ -45,8 +47,7 @@ internal static class SafetensorsReader
         }
         using var json = await bytes.ReadBufferAsync(length, "the header");
         var header = SafetensorsHeader.Parse(json.Bytes);
-        // Compared with what is left, since the sum may leave the range.
-        if (header.DataLength > bytes.Limit - bytes.Position) bytes.RequireAllowed(long.MaxValue);
+        bytes.RequireAllowedBehind(header.DataLength);
         if (bytes.Length is { } whole && header.DataLength != whole - bytes.Position)
         {
             throw new ProblemException(ProblemCode.MalformedBody,
@@ -59,8 +60,10 @@ internal static class SafetensorsReader
     {
         if (type != typeof(Tensor))
         {
-            var count = (int)((entry.End - entry.Begin) / SafetensorsHeader.Size(entry.Type));
-            return new IncomingValues(entry.Name, count, entry.End - entry.Begin, (bytes, values) => Decode(entry.Type, bytes, values));
+            var count = (entry.End - entry.Begin) / SafetensorsHeader.Size(entry.Type);
+            if (count <= IncomingValues.MostCount)
+                return new IncomingValues(entry.Name, (int)count, entry.End - entry.Begin, (bytes, json) => Write(entry.Type, bytes, json));
+            throw new ProblemException(ProblemCode.ShapeMismatch, $"{entry.Name} has at most {IncomingValues.MostCount} values, got {count}");
         }
         if (!Enum.TryParse<ElementType>(entry.Type.ToString(), out var elements))
         {
@@ -70,25 +73,29 @@ internal static class SafetensorsReader
         return new IncomingTensor(entry.Name, IncomingTensor.ShapeOf(entry.Name, entry.Dimensions), elements);
     }
 
-    private static void Decode(SafetensorsType type, ReadOnlySpan<byte> bytes, Span<double> values)
+    // Whole numbers as they are: not all of them are doubles.
+    private static void Write(SafetensorsType type, ReadOnlySpan<byte> bytes, Utf8JsonWriter json)
     {
-        if (Enum.TryParse<ElementType>(type.ToString(), out var elements))
+        for (var size = SafetensorsHeader.Size(type); !bytes.IsEmpty; bytes = bytes[size..])
         {
-            elements.ToDoubles(bytes, values);
-            return;
-        }
-        var size = SafetensorsHeader.Size(type);
-        for (var i = 0; i < values.Length; i++)
-        {
-            var element = bytes[(i * size)..];
-            values[i] = type switch
+            switch (type)
             {
-                SafetensorsType.I64 => BinaryPrimitives.ReadInt64LittleEndian(element),
-                SafetensorsType.I32 => BinaryPrimitives.ReadInt32LittleEndian(element),
-                SafetensorsType.I16 => BinaryPrimitives.ReadInt16LittleEndian(element),
-                SafetensorsType.I8 => (sbyte)element[0],
-                _ => element[0],
-            };
+                case SafetensorsType.F64: Write(BinaryPrimitives.ReadDoubleLittleEndian(bytes), json); break;
+                case SafetensorsType.F32: Write(BinaryPrimitives.ReadSingleLittleEndian(bytes), json); break;
+                case SafetensorsType.F16: Write((double)BinaryPrimitives.ReadHalfLittleEndian(bytes), json); break;
+                case SafetensorsType.BF16: Write(BitConverter.UInt32BitsToSingle((uint)BinaryPrimitives.ReadUInt16LittleEndian(bytes) << 16), json); break;
+                case SafetensorsType.I64: json.WriteNumberValue(BinaryPrimitives.ReadInt64LittleEndian(bytes)); break;
+                case SafetensorsType.I32: json.WriteNumberValue(BinaryPrimitives.ReadInt32LittleEndian(bytes)); break;
+                case SafetensorsType.I16: json.WriteNumberValue(BinaryPrimitives.ReadInt16LittleEndian(bytes)); break;
+                case SafetensorsType.I8: json.WriteNumberValue((sbyte)bytes[0]); break;
+                default: json.WriteNumberValue(bytes[0]); break;
+            }
         }
+    }
+
+    private static void Write(double value, Utf8JsonWriter json)
+    {
+        if (double.IsFinite(value)) json.WriteNumberValue(value);
+        else json.WriteStringValue(value.ToString(CultureInfo.InvariantCulture));
     }
 }

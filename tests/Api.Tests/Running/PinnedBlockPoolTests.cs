@@ -1,0 +1,80 @@
+using BnService.Api.Hosting;
+
+namespace BnService.Api.Tests.Running;
+
+public sealed class PinnedBlockPoolTests
+{
+    [Fact]
+    public void A_block_is_64_KiB_and_used_again()
+    {
+        using var pool = new PinnedBlockPoolFactory().Create();
+        var block = pool.Rent();
+        var memory = block.Memory;
+        Assert.Equal((64 << 10, 64 << 10), (memory.Length, pool.MaxBufferSize));
+        block.Dispose();
+        Assert.True(memory.Equals(pool.Rent(1).Memory), "another block");
+        Assert.Equal(64 << 10, pool.Rent(64 << 10).Memory.Length);
+        Assert.Throws<ArgumentOutOfRangeException>(() => pool.Rent((64 << 10) + 1));
+    }
+
+    [Fact]
+    public void A_block_that_is_given_back_twice_is_rented_once()
+    {
+        using var pool = new PinnedBlockPool();
+        var block = pool.Rent();
+        block.Dispose();
+        block.Dispose();
+        Assert.False(pool.Rent().Memory.Equals(pool.Rent().Memory), "two renters share a block");
+    }
+
+    [Fact]
+    public void A_bounded_number_waits_for_its_next_use()
+    {
+        using var pool = new PinnedBlockPool();
+        var blocks = Enumerable.Range(0, 600).Select(_ => pool.Rent()).ToList();
+        var known = blocks.Select(block => block.Memory).ToHashSet();
+        Assert.Equal(600, known.Count);
+        blocks.ForEach(block => block.Dispose());
+        Assert.Equal(512, Enumerable.Range(0, 600).Count(_ => known.Contains(pool.Rent().Memory)));
+    }
+
+    [Fact]
+    public void Threads_never_share_a_block()
+    {
+        using var pool = new PinnedBlockPool();
+        Parallel.For(0, 8, worker =>
+        {
+            for (var i = 0; i < 2000; i++)
+            {
+                using var block = pool.Rent();
+                block.Memory.Span[0] = (byte)worker;
+                Thread.Yield();
+                Assert.Equal((byte)worker, block.Memory.Span[0]);
+            }
+        });
+    }
+
+    [Fact]
+    public void Memory_does_not_move()
+    {
+        using var pool = new PinnedBlockPool();
+        using var block = pool.Rent();
+        using var before = block.Memory.Pin();
+        GC.Collect();
+        using var after = block.Memory.Pin();
+        unsafe
+        {
+            Assert.True(before.Pointer == after.Pointer);
+        }
+    }
+
+    [Fact]
+    public void A_pool_that_has_ended_still_takes_blocks_back()
+    {
+        var pool = new PinnedBlockPool();
+        var block = pool.Rent();
+        pool.Dispose();
+        block.Dispose();
+        Assert.Equal(64 << 10, pool.Rent().Memory.Length);
+    }
+}
