@@ -73,7 +73,7 @@ public sealed class RawConnection : IDisposable
     }
 
     /// <summary>Counts the bytes that come, until there are so many or no more.</summary>
-    public async Task<long> CountToEndAsync(long enough)
+    public async Task<long> CountAsync(long enough)
     {
         long received = 0;
         var buffer = new byte[256 << 10];
