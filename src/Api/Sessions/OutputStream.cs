@@ -34,6 +34,9 @@ internal sealed class OutputStream(IncomingTensor input, LayerOutput output, Ove
     public override ValueTask TakenAsync(CancellationToken cancellationToken) => answer.FlushAsync(cancellationToken);
 
     /// <inheritdoc/>
+    public override ValueTask WaitingAsync(Task arrival, CancellationToken cancellationToken) => answer.DrainAsync(arrival, cancellationToken);
+
+    /// <inheritdoc/>
     public void Dispose() => _gathered?.Dispose();
 
     /// <inheritdoc/>

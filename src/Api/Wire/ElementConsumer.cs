@@ -35,6 +35,9 @@ internal abstract class ElementConsumer(ElementType type) : IByteConsumer
     /// <inheritdoc/>
     public virtual ValueTask TakenAsync(CancellationToken cancellationToken) => ValueTask.CompletedTask;
 
+    /// <inheritdoc/>
+    public virtual ValueTask WaitingAsync(Task arrival, CancellationToken cancellationToken) => ValueTask.CompletedTask;
+
     /// <summary>Takes whole elements, which lie at any address.</summary>
     protected abstract void TakeWhole(ReadOnlySpan<byte> elements);
 }

@@ -21,6 +21,7 @@ internal sealed class OverflowingWriter(PipeWriter output) : IDisposable
     private NativeBuffer? _block;
     private int _blockLength;
     private Task<FlushResult>? _flush;
+    private bool _isTaking;
 
     /// <summary>Memory to write to.</summary>
     /// <param name="fewest">The fewest bytes of it; not more than 64 KiB.</param>
@@ -51,16 +52,43 @@ internal sealed class OverflowingWriter(PipeWriter output) : IDisposable
                 return;
             }
             _flush = flush.AsTask();
-            await Task.WhenAny(_flush, Task.Delay(Patience, cancellationToken));
+            _isTaking = true;
         }
-        // What waits goes first. A client that has begun to read is waited for no longer than it takes what there is.
-        while (_flush is { IsCompleted: true })
+        while (true)
         {
-            Check(await _flush);
-            _flush = null;
-            if (_block is not null) Put();
-            if (!_overflow.TryDequeue(out var next)) return;
-            _flush = WriteAsync(next, cancellationToken);
+            // What waits goes first.
+            while (_flush is { IsCompleted: true })
+            {
+                Check(await _flush);
+                _flush = null;
+                _isTaking = true;
+                if (_block is not null) Put();
+                if (!_overflow.TryDequeue(out var next)) return;
+                _flush = WriteAsync(next, cancellationToken);
+            }
+            // A client that takes something is waited for, so that it never finds more waiting than it was slow for; one that does not is not.
+            if (!_isTaking) return;
+            await Task.WhenAny(_flush!, Task.Delay(Patience, cancellationToken));
+            _isTaking = _flush!.IsCompleted;
+        }
+    }
+
+    /// <summary>Sends what waits, until something else has happened: the client may send more only when it has seen the answer so far.</summary>
+    /// <param name="other">What ends it.</param>
+    /// <param name="cancellationToken">Ends sending.</param>
+    public async ValueTask DrainAsync(Task other, CancellationToken cancellationToken)
+    {
+        try
+        {
+            while (_flush is not null && !other.IsCompleted)
+            {
+                await Task.WhenAny(_flush, other);
+                if (_flush.IsCompleted) await FlushAsync(cancellationToken);
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            // The client is gone, which ends the other as well: it is not left alone with the connection.
         }
     }
 

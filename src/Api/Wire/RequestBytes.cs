@@ -13,6 +13,11 @@ internal interface IByteConsumer
 
     /// <summary>Called when what had arrived has been taken.</summary>
     ValueTask TakenAsync(CancellationToken cancellationToken);
+
+    /// <summary>Called where nothing more has arrived yet; returns when something has, or when there is nothing to be done meanwhile.</summary>
+    /// <param name="arrival">Ends when something has arrived.</param>
+    /// <param name="cancellationToken">Ends what is done meanwhile.</param>
+    ValueTask WaitingAsync(Task arrival, CancellationToken cancellationToken) => ValueTask.CompletedTask;
 }
 
 /// <summary>The bytes of a request's body as they arrive, decoded, counted and held to a limit. Whatever is wrong with them is a problem.</summary>
@@ -61,7 +66,9 @@ internal sealed class RequestBytes(HttpRequest request, long limit)
         var cancellationToken = request.HttpContext.RequestAborted;
         for (var left = count ?? long.MaxValue; left > 0;)
         {
-            var read = await NextAsync(cancellationToken);
+            var next = NextAsync(cancellationToken).Preserve();
+            if (!next.IsCompleted) await consumer.WaitingAsync(next.AsTask(), cancellationToken);
+            var read = await next;
             var buffer = read.Buffer.Length > left ? read.Buffer.Slice(0, left) : read.Buffer;
             try
             {

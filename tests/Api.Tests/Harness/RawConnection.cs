@@ -72,6 +72,15 @@ public sealed class RawConnection : IDisposable
         return answer;
     }
 
+    /// <summary>Counts the bytes that come, until there are so many or no more.</summary>
+    public async Task<long> CountAsync(long enough)
+    {
+        long received = 0;
+        var buffer = new byte[256 << 10];
+        while (received < enough && await _socket.ReceiveAsync(buffer) is var count and > 0) received += count;
+        return received;
+    }
+
     /// <summary>Says that nothing more will be written, and still reads.</summary>
     public void EndWriting() => _socket.Shutdown(SocketShutdown.Send);
 

@@ -39,7 +39,7 @@ public sealed class OverflowingWriterTests : IDisposable
                 if (step % 50 == 0) await Task.Yield();
             }
             var completion = writer.CompleteAsync(CancellationToken.None).AsTask();
-            while (!completion.IsCompleted || read.Length < length) Take(await _pipe.Reader.ReadAsync(), read);
+            while (read.Length < length) Take(await _pipe.Reader.ReadAsync(), read);
             await completion;
         }
         Assert.Equal(length, read.Length);
