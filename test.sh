@@ -4,7 +4,8 @@
 # Needs the .NET SDK. Installs what else the tests need where it is missing and it can (Debian's packages, as root); elsewhere it
 # leaves out the parts that need it and names them at the end. With CI=true a part that is left out counts as failed.
 #
-# Usage: ./test.sh [PART...]    parts: core core-avx2 core-128 api openinference openapi readme container; without any, all of them
+# Usage: ./test.sh [--soak] [PART...]    parts: core core-avx2 core-128 api openinference openapi readme container; without any, all of
+# them. --soak runs the long form of the tests that have one: 200,000 and more made-up inputs for each reader instead of some thousands.
 set -uo pipefail
 cd "$(dirname "$0")"
 export DOTNET_CLI_TELEMETRY_OPTOUT=1 DOTNET_NOLOGO=1
@@ -12,6 +13,7 @@ passed=0 failed=0 left_out=()
 log=$(mktemp -d)
 trap 'rm -rf "$log"' EXIT
 
+if [ "${1:-}" = --soak ]; then export BN_SOAK=1; shift; fi
 parts=${*:-core core-avx2 core-128 api openinference openapi readme container}
 wanted() { [[ " $parts " == *" $1 "* ]]; }
 
