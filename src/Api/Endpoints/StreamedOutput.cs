@@ -14,7 +14,10 @@ namespace BnService.Api.Endpoints;
 /// <param name="sampling">Looks at the first of the batch, or null; taken over.</param>
 internal sealed class StreamedOutput(RequestBytes bytes, IncomingTensor input, LayerOutput output, ArrivingSample? sampling)
 {
-    /// <summary>Tensors of fewer bytes are read as a whole: they are in the caches anyway, and what is wrong with them can be answered.</summary>
+    /// <summary>
+    /// Tensors of fewer bytes are read as a whole, and of others so much is there before the answer begins: a sender that falls silent or
+    /// ends too early has mostly done so by then, and can still be told.
+    /// </summary>
     public const int FewestBytes = 32 << 10;
 
     /// <summary>Sends it.</summary>
@@ -27,6 +30,7 @@ internal sealed class StreamedOutput(RequestBytes bytes, IncomingTensor input, L
         using var computing = output;
         using var sampled = sampling;
         var cancellation = context.RequestAborted;
+        await bytes.WaitForAsync(FewestBytes);
         await context.Response.StartAsync(cancellation);
         using var writer = new OverflowingWriter(context.Response.BodyWriter);
         using var stream = new OutputStream(input, output, writer, type, sampling?.Memory);

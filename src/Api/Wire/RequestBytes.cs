@@ -89,6 +89,24 @@ internal sealed class RequestBytes(HttpRequest request, long limit)
         }
     }
 
+    /// <summary>Waits until so many bytes have arrived, and leaves them where they are.</summary>
+    /// <param name="count">How many; not more than are left.</param>
+    /// <exception cref="ProblemException">The body ends before, or cannot be read.</exception>
+    public async ValueTask WaitForAsync(int count)
+    {
+        try
+        {
+            var read = await _reader.ReadAtLeastAsync(count, request.HttpContext.RequestAborted);
+            var arrived = read.Buffer.Length;
+            _reader.AdvanceTo(read.Buffer.Start);
+            if (arrived < count) throw new ProblemException(ProblemCode.MalformedBody, $"the body ends after {Position + arrived} bytes, {MostLeft - arrived} bytes before its end");
+        }
+        catch (Exception exception) when (Refusal(exception) is { } refusal)
+        {
+            throw refusal;
+        }
+    }
+
     /// <summary>Reads so many bytes into memory that grows with what has arrived.</summary>
     /// <param name="count">How many; null for all to the end.</param>
     /// <param name="what">What they are, for messages.</param>
