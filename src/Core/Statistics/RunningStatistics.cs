@@ -50,11 +50,11 @@ public sealed class RunningStatistics
     public RunningStatistics Advance(Moments batch, double? momentum, bool unbiased)
     {
         ArgumentNullException.ThrowIfNull(batch);
-        var alpha = momentum ?? 1.0 / (BatchesTracked + 1);
+        var alpha = momentum ?? 1 / (BatchesTracked + 1.0);
         return new RunningStatistics(
             Blend(Mean, batch.Mean, alpha),
             Blend(Variance, batch.Variance(unbiased && batch.Count > 1), alpha),
-            BatchesTracked + 1,
+            Math.Max(BatchesTracked, BatchesTracked + 1), // a count that was given may be the largest there is
             isInitial: false)
         {
             AreGiven = AreGiven,

@@ -54,6 +54,18 @@ public sealed class RunningStatisticsTests
     }
 
     [Fact]
+    public void The_largest_count_of_batches_stays_the_largest()
+    {
+        var running = new RunningStatistics([0], [1], long.MaxValue, isInitial: false);
+        foreach (var momentum in new double?[] { 0.1, null })
+        {
+            var next = running.Advance(new Moments(4, [1], [0], [4]), momentum, unbiased: false);
+            Assert.Equal(long.MaxValue, next.BatchesTracked);
+            Assert.Equal(momentum ?? 0, next.Mean[0], 1e-15);
+        }
+    }
+
+    [Fact]
     public void Poison_stays()
     {
         var running = RunningStatistics.Initial(2).Advance(new Moments(4, [double.NaN, 1], [0, 0], [double.NaN, 4]), 0.1, unbiased: false);
