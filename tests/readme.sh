@@ -17,7 +17,8 @@ awk -v dir="$work" '/^```sh$/ { block++; inside = 1; next } /^```$/ { inside = 0
 start=$(grep -l '^dotnet run ' "$work"/*.block)
 [ "$(wc -l <"$start")" = 1 ] || { echo "the block that starts the service must hold that one command"; exit 1; }
 
-port=$(awk 'BEGIN { srand(); print 20000 + int(rand() * 20000) }')
+# Below the ports that connections are given.
+port=$(awk 'BEGIN { srand(); print 20000 + int(rand() * 12000) }')
 set -m # a process group of its own: dotnet run starts the service as a child
 ASPNETCORE_URLS="http://localhost:$port" bash "$start" >"$work/service.log" 2>&1 &
 service=$!
