@@ -21,9 +21,24 @@ public sealed record Drift(int Channel, double Divergence, double PValue)
         ArgumentNullException.ThrowIfNull(batchMean);
         ArgumentNullException.ThrowIfNull(batchVariance);
         ArgumentNullException.ThrowIfNull(running);
-        return Largest.Of(batchMean.Length, c => DivergenceOf(batchMean[c], batchVariance[c], running, c)) is { } largest
-            ? new Drift(largest.Channel, largest.Value, Math.Min(1, Math.Exp(-count * largest.Value) * batchMean.Length))
-            : null;
+        var (channel, largest) = (-1, double.NegativeInfinity);
+        for (var c = 0; c < batchMean.Length; c++)
+        {
+            // Every step asks, and a logarithm costs as much as everything else: only where it can matter.
+            if (!(Bound(batchMean[c] - running.Mean[c], batchVariance[c], running.Variance[c]) > largest)) continue;
+            var divergence = DivergenceOf(batchMean[c], batchVariance[c], running, c);
+            if (double.IsFinite(divergence) && divergence > largest) (channel, largest) = (c, divergence);
+        }
+        return channel < 0 ? null : new Drift(channel, largest, Math.Min(1, Math.Exp(-count * largest) * batchMean.Length));
+    }
+
+    // Never below the divergence: q − 1 − ln q ≤ (q − 1)²/(2·min(q, 1)) for the variances' ratio q, and a little for rounding.
+    private static double Bound(double difference, double variance, double running)
+    {
+        const double rounding = 1e-14;
+        var ratio = variance / running;
+        var ofVariance = (ratio - 1) * (ratio - 1) / (2 * Math.Min(ratio, 1));
+        return (0.5 * (ofVariance + (difference * difference / running)) * (1 + rounding)) + rounding;
     }
 
     /// <summary>The divergence of one channel; not finite where a variance is 0.</summary>

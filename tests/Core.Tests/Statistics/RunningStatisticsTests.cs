@@ -86,6 +86,22 @@ public sealed class RunningStatisticsTests
     }
 
     [Fact]
+    public void Drift_is_found_in_whichever_channel_it_is_largest()
+    {
+        var random = new Random(5);
+        for (var round = 0; round < 2000; round++)
+        {
+            var channels = random.Next(1, 20);
+            double[] Values(double scale) => [.. Enumerable.Range(0, channels).Select(_ => Math.Exp(scale * (random.NextDouble() - 0.5)))];
+            var spread = Math.Pow(10, random.Next(-6, 2));
+            var (mean, variance, running) = (Values(spread), Values(spread), new RunningStatistics(Values(spread), Values(spread), 5, isInitial: false));
+            var divergences = Enumerable.Range(0, channels).Select(c => Drift.DivergenceOf(mean[c], variance[c], running, c)).ToList();
+            var drift = Drift.Of(8, mean, variance, running)!;
+            Assert.Equal((divergences.IndexOf(divergences.Max()), divergences.Max()), (drift.Channel, drift.Divergence));
+        }
+    }
+
+    [Fact]
     public void Without_drift_the_probability_is_one_and_without_a_number_there_is_none()
     {
         var running = new RunningStatistics([1, 2], [1, 2], 5, isInitial: false);
