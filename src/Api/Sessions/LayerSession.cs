@@ -3,16 +3,22 @@ namespace BnService.Api.Sessions;
 /// <summary>
 /// A session in use: one reference to its newest state. Readers take it without a lock; a change is published only when the store has it.
 /// </summary>
-internal sealed class LayerSession(SessionRecord record)
+internal sealed class LayerSession
 {
-    private SessionRecord _current = record;
+    private SessionRecord _current;
     private volatile bool _isGone;
+
+    /// <param name="record">The state that is stored.</param>
+    public LayerSession(SessionRecord record) => (_current, Commits) = (record, new CommitQueue(this));
 
     /// <summary>The newest state.</summary>
     public SessionRecord Current => Volatile.Read(ref _current);
 
     /// <summary>Identifier of the session.</summary>
     public string Id => Current.Id;
+
+    /// <summary>The changes that wait to be made.</summary>
+    public CommitQueue Commits { get; }
 
     /// <summary>What has passed through the session on this node: gone with it.</summary>
     public SessionTraffic Traffic { get; } = new();

@@ -13,6 +13,7 @@ namespace BnService.Api.Sessions;
 /// <summary>Finds, creates, changes and deletes sessions: between the calls, which see states, and the store, which sees bytes and versions.</summary>
 internal sealed class SessionCatalog(
     ISessionStore store, RetainedSteps retained, IOptions<LimitOptions> limits, IOptions<ResidencyOptions> sessions, TimeProvider time)
+    : ICommits
 {
     private const int PageOfAll = 1000;
 
@@ -107,33 +108,46 @@ internal sealed class SessionCatalog(
     /// <summary>What has passed through a session on this node; null where nothing has.</summary>
     public SessionTraffic? TrafficOf(SessionRecord session) => _byId.GetValueOrDefault(session.Id)?.Traffic;
 
-    /// <summary>
-    /// Changes a session's state. The change is applied to the newest state and stored; where another one was faster it is applied
-    /// again to what that one left, so that it must depend on nothing but the state it is given.
-    /// </summary>
+    /// <summary>Changes a session's state; see <see cref="CommitQueue.AddAsync"/>.</summary>
     /// <param name="session">The session.</param>
     /// <param name="change">New state from old; the same state if there is nothing to change. Throws to refuse.</param>
-    /// <param name="cancellationToken">Ends waiting for the store.</param>
+    /// <param name="cancellationToken">Ends waiting; a change that waits is made all the same.</param>
     /// <returns>The state after the change.</returns>
-    public async Task<SessionRecord> ChangeAsync(
-        LayerSession session, Func<SessionRecord, SessionRecord> change, CancellationToken cancellationToken)
+    public Task<SessionRecord> ChangeAsync(
+        LayerSession session, Func<SessionRecord, SessionRecord> change, CancellationToken cancellationToken) =>
+        session.Commits.AddAsync(change, this).WaitAsync(cancellationToken);
+
+    /// <inheritdoc/>
+    SessionRecord ICommits.Accept(SessionRecord next)
     {
-        while (true)
+        RequireFeatures(next.Layer.Features);
+        return next with { UpdatedAt = time.GetUtcNow() };
+    }
+
+    /// <inheritdoc/>
+    async Task<bool> ICommits.TryStoreAsync(SessionRecord current, SessionRecord next)
+    {
+        var growth = next.Bytes - current.Bytes;
+        Charge(growth);
+        try
         {
-            var current = session.Current;
-            var next = change(current);
-            if (ReferenceEquals(next, current)) return current;
-            next = next with { UpdatedAt = time.GetUtcNow() };
-            RequireFeatures(next.Layer.Features);
-            if (await TryStoreAsync(current, next, cancellationToken))
-            {
-                session.Publish(next);
-                return next;
-            }
-            var stored = await store.FindAsync(session.Id, cancellationToken);
-            if (stored?.Id != session.Id) throw NotFound(current.Name);
-            session.Publish(SessionEncoding.Decode(stored));
+            if (await store.TryUpdateAsync(SessionEncoding.Encode(next), current.Layer.Version, CancellationToken.None)) return true;
         }
+        catch
+        {
+            Charge(-growth);
+            throw;
+        }
+        Charge(-growth);
+        return false;
+    }
+
+    /// <inheritdoc/>
+    async Task ICommits.RefreshAsync(LayerSession session)
+    {
+        var stored = await store.FindAsync(session.Id, CancellationToken.None);
+        if (stored?.Id != session.Id) throw NotFound(session.Current.Name);
+        session.Publish(SessionEncoding.Decode(stored));
     }
 
     /// <summary>Deletes a session and the steps it retains.</summary>
@@ -153,15 +167,6 @@ internal sealed class SessionCatalog(
             retained.Drop(stored.Id);
             return;
         }
-    }
-
-    private async Task<bool> TryStoreAsync(SessionRecord current, SessionRecord next, CancellationToken cancellationToken)
-    {
-        var growth = next.Bytes - current.Bytes;
-        Charge(growth);
-        if (await store.TryUpdateAsync(SessionEncoding.Encode(next), current.Layer.Version, cancellationToken)) return true;
-        Charge(-growth);
-        return false;
     }
 
     private void Forget(LayerSession session)

@@ -39,12 +39,14 @@ public sealed class AccumulatorTests
     {
         var store = new WatchedStore();
         using var service = Service.Replacing(services => services.AddSingleton<ISessionStore>(store));
+        using var otherNode = Service.Replacing(services => services.AddSingleton<ISessionStore>(store));
         var session = await service.CreateAsync("""{"num_features":1}""");
-        store.BeforeNextUpdate = async () => (await session.MergeAsync("""{"moments":[{"count":3,"mean":[7],"m2":[8]}]}""")).Expect(200);
+        var elsewhere = new SessionClient(otherNode.Client, session.Name);
+        store.BeforeNextUpdate = async () => (await elsewhere.MergeAsync("""{"moments":[{"count":3,"mean":[7],"m2":[8]}]}""")).Expect(200);
         var answer = (await session.CalibrateAsync("""{"x":[[1],[3]]}""")).Expect(200);
         Assert.Equal((3, 2, 5), (answer.Version, answer["batches"].GetInt64(), answer["count"].GetInt64()));
         Accuracy.Doubles_are([10], answer.Numbers("var"), "variance");
-        store.BeforeNextUpdate = async () => (await session.DropCalibrationAsync()).Expect(204);
+        store.BeforeNextUpdate = async () => (await elsewhere.DropCalibrationAsync()).Expect(204);
         (await session.CommitAsync()).ExpectProblem("no-running-statistics");
     }
 

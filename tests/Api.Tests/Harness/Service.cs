@@ -45,6 +45,10 @@ public sealed class Service : IDisposable
     /// <summary>Bytes of the activations that are retained.</summary>
     public long RetainedBytes => _application.Services.GetRequiredService<RetainedSteps>().Bytes;
 
+    /// <summary>Number of changes of a session that wait for the one that is being stored.</summary>
+    public int WaitingChanges(string session) => _application.Services.GetRequiredService<SessionCatalog>()
+        .GetAsync(session, CancellationToken.None).AsTask().GetAwaiter().GetResult().Commits.Waiting;
+
     /// <summary>Native memory in use in the whole process.</summary>
     public static long RentedBytes => NativeBuffer.RentedBytes;
 

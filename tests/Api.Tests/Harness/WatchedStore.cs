@@ -14,6 +14,9 @@ public sealed class WatchedStore : ISessionStore
     /// <summary>Runs once, after the next change has been stored and before anybody is told.</summary>
     public Func<Task>? AfterNextUpdate { get; set; }
 
+    /// <summary>Runs after each change that has been stored.</summary>
+    public Action? AfterEachUpdate { get; set; }
+
     public ValueTask<bool> TryInsertAsync(StoredSession session, CancellationToken cancellationToken) =>
         _inner.TryInsertAsync(session, cancellationToken);
 
@@ -27,6 +30,7 @@ public sealed class WatchedStore : ISessionStore
         if (before is not null) await before();
         var isStored = await _inner.TryUpdateAsync(session, expectedVersion, cancellationToken);
         if (after is not null) await after();
+        AfterEachUpdate?.Invoke();
         return isStored;
     }
 
