@@ -1,4 +1,5 @@
 using BnService.Api.Hosting;
+using BnService.Api.Storage;
 using Microsoft.Extensions.Options;
 
 if (args is ["healthcheck"]) return await HealthCheckCommand.RunAsync();
@@ -7,7 +8,7 @@ try
 {
     var builder = WebApplication.CreateBuilder(args);
     builder.AddBnService();
-    var app = builder.Build();
+    await using var app = builder.Build();
     app.UseBnService();
     await app.RunAsync();
     return 0;
@@ -15,6 +16,11 @@ try
 catch (OptionsValidationException exception)
 {
     foreach (var failure in exception.Failures) await Console.Error.WriteLineAsync($"configuration: {failure}");
+    return 1;
+}
+catch (StorageUnusableException exception)
+{
+    await Console.Error.WriteLineAsync($"configuration: {exception.Message}");
     return 1;
 }
 catch (AggregateException several) when (several.InnerExceptions.All(exception => exception is OptionsValidationException))

@@ -5,6 +5,7 @@ using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
 using BnService.Api.Storage;
 using BnService.Api.Storage.Memory;
+using BnService.Api.Storage.Sqlite;
 using Microsoft.Extensions.Options;
 
 namespace BnService.Api.Hosting;
@@ -20,7 +21,9 @@ internal static class ServiceComposition
         services.AddServiceOptions();
         services.AddSingleton(TimeProvider.System);
         services.AddSingleton(provider => provider.GetRequiredService<IOptions<ComputeOptions>>().Value.ToSettings());
-        services.AddSingleton<ISessionStore, MemorySessionStore>();
+        services.AddSingleton<ISessionStore>(provider => provider.GetRequiredService<IOptions<StorageOptions>>() is { Value.Engine: "sqlite" } options
+            ? new SqliteSessionStore(options)
+            : new MemorySessionStore());
         services.AddSingleton<RetainedSteps>();
         services.AddSingleton<SessionCatalog>();
         services.AddSingleton<TrainStep>();
@@ -42,6 +45,8 @@ internal static class ServiceComposition
     /// <summary>Builds the way of a request.</summary>
     public static void UseBnService(this WebApplication app)
     {
+        // What cannot be stored ends the start, not the first request.
+        app.Services.GetRequiredService<ISessionStore>();
         app.UseRequestLogging();
         app.UseExceptionHandler(_ => { });
         app.UseStatusCodePages(ProblemAnswers.WriteStatusAsync);

@@ -7,9 +7,13 @@ namespace BnService.Api.Hosting;
 /// <summary>Section <c>Storage</c>: where sessions are kept.</summary>
 public sealed record StorageOptions
 {
-    /// <summary>The engine; <c>memory</c> keeps sessions as long as the process lives.</summary>
-    [AllowedValues("memory", ErrorMessage = "must be memory")]
+    /// <summary>The engine; <c>memory</c> keeps sessions as long as the process lives, <c>sqlite</c> in a file.</summary>
+    [AllowedValues("memory", "sqlite", ErrorMessage = "must be memory or sqlite")]
     public string Engine { get; init; } = "memory";
+
+    /// <summary>The file of <c>sqlite</c>.</summary>
+    [MinLength(1, ErrorMessage = "must name a file")]
+    public string Path { get; init; } = "data/bn.db";
 }
 
 /// <summary>Section <c>Sessions</c>.</summary>

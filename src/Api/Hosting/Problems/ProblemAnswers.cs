@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using BnService.Api.Contracts;
 using BnService.Api.Wire;
+using BnService.Api.Storage;
 using BnService.Core;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Diagnostics;
@@ -26,6 +27,7 @@ internal sealed partial class ProblemAnswers(ILogger<ProblemAnswers> logger) : I
         {
             ProblemException problem => (problem.Code, problem.Message),
             LayerException layer => (ProblemException.CodeOf(layer.Error), layer.Message),
+            StorageUnavailableException storage => (ProblemCode.Overloaded, storage.Message),
             BadHttpRequestException http => (CodeOf(http.StatusCode), http.Message),
             _ => (ProblemCode.InternalError, "an unexpected condition; the service's log has the cause under this trace_id"),
         };

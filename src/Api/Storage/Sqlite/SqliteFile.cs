@@ -1,0 +1,103 @@
+using Microsoft.Data.Sqlite;
+
+namespace BnService.Api.Storage.Sqlite;
+
+/// <summary>The database file: opened by one process alone, of a schema that this service knows, and never made anew where there is one.</summary>
+internal sealed class SqliteFile : IDisposable
+{
+    private const string LockSuffix = ".lock";
+
+    // By their numbers; PRAGMA user_version is the number of those that have been applied.
+    private static readonly string[] Migrations =
+    [
+        """
+        CREATE TABLE sessions (
+            id TEXT PRIMARY KEY,
+            name TEXT NOT NULL UNIQUE,
+            kind TEXT NOT NULL,
+            version INTEGER NOT NULL,
+            created_at INTEGER NOT NULL,
+            state BLOB NOT NULL
+        ) WITHOUT ROWID;
+        CREATE INDEX sessions_by_age ON sessions (created_at, id);
+        """,
+    ];
+
+    private readonly string _path;
+    private readonly FileStream _lock;
+
+    /// <summary>Opens the file, and makes it where there is none.</summary>
+    /// <param name="path">Where it lies.</param>
+    /// <exception cref="StorageUnusableException">Another process has it, it is no database of this service, or it cannot be read or written.</exception>
+    public SqliteFile(string path)
+    {
+        _path = Path.GetFullPath(path);
+        try
+        {
+            Directory.CreateDirectory(Path.GetDirectoryName(_path)!);
+            _lock = new FileStream(_path + LockSuffix, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            throw new StorageUnusableException(File.Exists(_path + LockSuffix) && exception is IOException
+                ? $"Storage:Path '{path}' is in use by another process"
+                : $"Storage:Path '{path}' cannot be written: {exception.Message}");
+        }
+        try
+        {
+            using var connection = Connect();
+            Migrate(connection);
+        }
+        catch (SqliteException exception)
+        {
+            _lock.Dispose();
+            throw new StorageUnusableException($"Storage:Path '{path}' cannot be used: {exception.Message}. It has been left as it is");
+        }
+    }
+
+    /// <summary>A connection that waits for the disk when it commits.</summary>
+    public SqliteConnection Connect()
+    {
+        var connection = new SqliteConnection(new SqliteConnectionStringBuilder { DataSource = _path, Pooling = false }.ConnectionString);
+        try
+        {
+            connection.Open();
+            // FULL: a commit is on the disk when it returns, in WAL mode too.
+            Execute(connection, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;");
+            return connection;
+        }
+        catch
+        {
+            connection.Dispose();
+            throw;
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _lock.Dispose();
+
+    private static void Migrate(SqliteConnection connection)
+    {
+        using var check = connection.CreateCommand();
+        check.CommandText = "PRAGMA quick_check(1)";
+        if (check.ExecuteScalar() is not "ok") throw new SqliteException("the file is damaged", SQLitePCL.raw.SQLITE_CORRUPT);
+        using var read = connection.CreateCommand();
+        read.CommandText = "PRAGMA user_version";
+        var applied = (long)read.ExecuteScalar()!;
+        if (applied > Migrations.Length)
+            throw new SqliteException($"its schema is number {applied}, of a newer service; this one knows {Migrations.Length}", SQLitePCL.raw.SQLITE_SCHEMA);
+        for (var number = (int)applied; number < Migrations.Length; number++)
+        {
+            using var transaction = connection.BeginTransaction();
+            Execute(connection, $"{Migrations[number]} PRAGMA user_version = {number + 1};");
+            transaction.Commit();
+        }
+    }
+
+    private static void Execute(SqliteConnection connection, string sql)
+    {
+        using var command = connection.CreateCommand();
+        command.CommandText = sql;
+        command.ExecuteNonQuery();
+    }
+}
