@@ -77,6 +77,13 @@ public sealed partial class ServiceProcess : IDisposable
     /// <summary>Asks the process to end, as `docker stop` and Kubernetes do.</summary>
     public void Terminate() => Assert.Equal(0, Kill(_process.Id, TerminateSignal));
 
+    /// <summary>Ends the process as a power cut would, and waits until it is gone.</summary>
+    public void Kill()
+    {
+        _process.Kill();
+        _process.WaitForExit();
+    }
+
     /// <summary>Waits for the process's end and for all of its output.</summary>
     public async Task<int> ExitAsync()
     {

@@ -1,0 +1,71 @@
+using BnService.Api.Hosting;
+using BnService.Api.Storage;
+using BnService.Api.Storage.Sqlite;
+using Microsoft.Extensions.Options;
+
+namespace BnService.Api.Tests.Storage;
+
+public sealed class SqliteSessionStoreTests : SessionStoreContract, IAsyncLifetime
+{
+    private readonly string _folder = Directory.CreateTempSubdirectory("bn-sqlite").FullName;
+    private SqliteSessionStore _store;
+
+    public SqliteSessionStoreTests() => _store = Open();
+
+    protected override ISessionStore Store => _store;
+
+    private string File => Path.Combine(_folder, "deep", "bn.db");
+
+    public Task InitializeAsync() => Task.CompletedTask;
+
+    public async Task DisposeAsync()
+    {
+        await _store.DisposeAsync();
+        Directory.Delete(_folder, recursive: true);
+    }
+
+    [Fact]
+    public async Task What_was_stored_is_there_when_the_file_is_opened_again()
+    {
+        await Store.TryInsertAsync(New("a", "first", 1), default);
+        await Store.TryUpdateAsync(New("a", "first", 7), 1, default);
+        await _store.DisposeAsync();
+        _store = Open();
+        Same(New("a", "first", 7), await Store.FindAsync("first", default));
+    }
+
+    [Fact]
+    public void A_file_belongs_to_one_at_a_time()
+    {
+        var refusal = Assert.Throws<StorageUnusableException>(Open);
+        Assert.Equal($"Storage:Path '{File}' is in use by another process", refusal.Message);
+    }
+
+    [Fact]
+    public async Task A_damaged_file_is_refused_by_its_name_and_left_as_it_is()
+    {
+        await _store.DisposeAsync();
+        foreach (var flaw in new Action<byte[]>[] { bytes => bytes.AsSpan(0, 16).Fill(7), bytes => bytes.AsSpan(bytes.Length / 2).Fill(0xFF) })
+        {
+            var bytes = await System.IO.File.ReadAllBytesAsync(File);
+            var damaged = (byte[])bytes.Clone();
+            flaw(damaged);
+            await System.IO.File.WriteAllBytesAsync(File, damaged);
+            var refusal = Assert.Throws<StorageUnusableException>(Open);
+            Assert.Contains(File, refusal.Message, StringComparison.Ordinal);
+            Assert.Equal(damaged, await System.IO.File.ReadAllBytesAsync(File));
+            await System.IO.File.WriteAllBytesAsync(File, bytes);
+        }
+        _store = Open();
+    }
+
+    [Fact]
+    public async Task Writes_that_wait_together_are_all_made_each_with_its_own_answer()
+    {
+        var made = await Task.WhenAll(Enumerable.Range(0, 500).Select(i => Store.TryInsertAsync(New($"id{i % 400}", $"name{i % 400}", 1), default).AsTask()));
+        Assert.Equal(400, made.Count(isMade => isMade));
+        Assert.Equal(400, await Store.CountAsync(default));
+    }
+
+    private SqliteSessionStore Open() => new(Options.Create(new StorageOptions { Engine = "sqlite", Path = File }));
+}
