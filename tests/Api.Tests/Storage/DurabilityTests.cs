@@ -28,7 +28,10 @@ public sealed class DurabilityTests : IDisposable
             if (round == rounds) return;
             using var isKilled = new CancellationTokenSource();
             var writing = Enumerable.Range(0, Writers).Select(writer => WriteAsync(service, writer, answered, sent, isKilled.Token)).ToList();
-            await Task.Delay(random.Next(20, 400));
+            // A process that has just started has answered nothing that could be lost.
+            var before = answered.Sum();
+            await Eventually.TrueAsync(() => answered.Sum() >= before + (4 * Writers), "steps are not answered");
+            await Task.Delay(random.Next(0, 100));
             service.Kill();
             await isKilled.CancelAsync();
             await Task.WhenAll(writing);
@@ -68,7 +71,7 @@ public sealed class DurabilityTests : IDisposable
             {
                 return;
             }
-            answered[writer]++;
+            Interlocked.Increment(ref answered[writer]);
         }
     }
 }
