@@ -25,11 +25,9 @@ internal sealed record Model(LayerSession Session)
     {
         var (name, version) = ((string)context.GetRouteValue("session")!, context.GetRouteValue("version") as string);
         var session = await context.RequestServices.GetRequiredService<SessionCatalog>().FindAsync(name, context.RequestAborted)
-            ?? throw new ProblemException(ProblemCode.SessionNotFound, $"there is no model '{Cut(name)}'");
+            ?? throw new ProblemException(ProblemCode.SessionNotFound, $"there is no model '{Excerpt.Of(name, 128)}'");
         if (version is null) return new Model(session);
         throw new ProblemException(ProblemCode.NotFound,
-            $"model '{session.Current.Name}' has no version '{Cut(version)}'; it has no versions but its live state, whose paths name none");
+            $"model '{session.Current.Name}' has no version '{Excerpt.Of(version, 128)}'; it has no versions but its live state, whose paths name none");
     }
-
-    private static string Cut(string text) => text.Length <= 128 ? text : text[..128] + "…";
 }

@@ -131,7 +131,6 @@ internal static class OpenInferenceEndpoints
     {
         // Every session is ready, so that the filter takes none away; it must still be one.
         using var body = await BodyBuffer.ReadAsync(context.Request, limits.Value.MaxBodyBytes);
-        RequestMetering.Of(context).BodyBytes = body.Length;
         IndexRequest.Check(body.Bytes);
         return TypedResults.Json(
             catalog.AllAsync(cancellationToken).Select(session => new RepositoryEntry { Name = session.Name, Version = Model.Live, State = "READY", Reason = "" }),

@@ -32,7 +32,7 @@ internal sealed class Precondition
     public void CheckAbsent(string session)
     {
         if (_header.Length > 0)
-            throw new ProblemException(ProblemCode.VersionConflict, $"If-Match asks for {_header}, but there is no session '{(session.Length <= 128 ? session : session[..128] + "…")}'");
+            throw new ProblemException(ProblemCode.VersionConflict, $"If-Match asks for {_header}, but there is no session '{Excerpt.Of(session, 128)}'");
     }
 
     /// <summary>Refuses to change a state whose version the caller did not expect.</summary>

@@ -52,7 +52,7 @@ internal static partial class SessionEndpoints
     internal static void RequireName(string name)
     {
         if (SessionName.IsMatch(name)) return;
-        throw Invalid($"name must be 1 to 128 letters, digits, '.', '_' or '-', the first a letter or digit, got '{(name.Length <= 128 ? name : name[..128] + "…")}'");
+        throw Invalid($"name must be 1 to 128 letters, digits, '.', '_' or '-', the first a letter or digit, got '{Excerpt.Of(name, 128)}'");
     }
 
     private static async Task<IResult> List(
@@ -60,7 +60,7 @@ internal static partial class SessionEndpoints
     {
         var kinds = Enum.GetValues<NormalizerKind>().Select(known => known.WireName).ToArray();
         if (kind is not null && !kinds.Contains(kind))
-            throw Invalid($"kind must be one of {string.Join(", ", kinds)}, got '{(kind.Length <= 64 ? kind : kind[..64] + "…")}'");
+            throw Invalid($"kind must be one of {string.Join(", ", kinds)}, got '{Excerpt.Of(kind)}'");
         var size = limit is null ? DefaultPage : int.TryParse(limit, NumberStyles.None, CultureInfo.InvariantCulture, out var parsed) ? parsed : 0;
         if (size is < 1 or > LargestPage) throw Invalid($"limit must be a whole number from 1 to {LargestPage}, got '{limit}'");
         // One more than asked for tells whether there is another page.

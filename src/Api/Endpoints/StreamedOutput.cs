@@ -36,13 +36,7 @@ internal sealed class StreamedOutput(RequestBytes bytes, IncomingTensor input, L
         using var stream = new OutputStream(input, output, writer, type, sampling?.Memory);
         try
         {
-            for (var rest = head.AsMemory(); !rest.IsEmpty;)
-            {
-                var count = Math.Min(rest.Length, writer.GetSpan(1).Length);
-                rest.Span[..count].CopyTo(writer.GetSpan(1));
-                writer.Advance(count);
-                rest = rest[count..];
-            }
+            writer.Write(head);
             await bytes.ReadAsync(input.Bytes, stream, input.Path);
             sampling?.Finish();
             written?.Invoke();

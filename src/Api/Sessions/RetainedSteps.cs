@@ -116,7 +116,7 @@ internal sealed class RetainedSteps : IDisposable
             }
         }
         throw new ProblemException(ProblemCode.StepExpired,
-            $"step '{(stepId.Length <= 64 ? stepId : stepId[..64] + "…")}' of this session is not retained (any more); resend x with dy instead of step_id");
+            $"step '{Excerpt.Of(stepId)}' of this session is not retained (any more); resend x with dy instead of step_id");
     }
 
     /// <summary>Drops all steps of a session.</summary>

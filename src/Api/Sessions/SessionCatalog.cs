@@ -192,5 +192,5 @@ internal sealed class SessionCatalog(
     }
 
     private static ProblemException NotFound(string nameOrId) =>
-        new(ProblemCode.SessionNotFound, $"there is no session '{(nameOrId.Length <= 128 ? nameOrId : nameOrId[..128] + "…")}'");
+        new(ProblemCode.SessionNotFound, $"there is no session '{Excerpt.Of(nameOrId, 128)}'");
 }

@@ -30,49 +30,21 @@ internal sealed class SessionTraffic
     private readonly Lock _lock = new();
     private StepLine[] _steps = [];
     private long _stepsTaken;
-    private long? _largeSampleAt, _smallSampleAt;
-    private double _smallSamplesLeft;
 
     /// <summary>Counts the infer requests of the Open Inference Protocol.</summary>
     public InferenceTally Inferences { get; } = new();
+
+    /// <summary>Which small batches are looked at: all, unless there have just been many.</summary>
+    public SampleRate SmallSamples { get; } = new(TimeSpan.FromSeconds(1) / 50, atOnce: 100);
+
+    /// <summary>Which large batches are looked at.</summary>
+    public SampleRate LargeSamples { get; } = new(TimeSpan.FromSeconds(1), atOnce: 1);
 
     /// <summary>The last inference batch that was looked at.</summary>
     public ObservedBatch? Inference { get; set; }
 
     /// <summary>The last batch of a train-step in mode frozen that was looked at.</summary>
     public ObservedBatch? Frozen { get; set; }
-
-    /// <summary>Whether a small batch is to be looked at now, which then counts as done: always, unless there have just been many.</summary>
-    /// <param name="time">The clock.</param>
-    /// <param name="perSecond">How many in the long run.</param>
-    /// <param name="atOnce">How many after a pause.</param>
-    public bool TakesSmallSample(TimeProvider time, int perSecond, int atOnce)
-    {
-        lock (_lock)
-        {
-            var now = time.GetTimestamp();
-            _smallSamplesLeft = _smallSampleAt is { } last
-                ? Math.Min(atOnce, _smallSamplesLeft + (time.GetElapsedTime(last, now).TotalSeconds * perSecond))
-                : atOnce;
-            _smallSampleAt = now;
-            if (_smallSamplesLeft < 1) return false;
-            _smallSamplesLeft--;
-            return true;
-        }
-    }
-
-    /// <summary>Whether a large batch is to be looked at now, which then counts as done.</summary>
-    /// <param name="time">The clock.</param>
-    /// <param name="interval">The shortest time between two.</param>
-    public bool TakesLargeSample(TimeProvider time, TimeSpan interval)
-    {
-        lock (_lock)
-        {
-            if (_largeSampleAt is { } last && time.GetElapsedTime(last) < interval) return false;
-            _largeSampleAt = time.GetTimestamp();
-            return true;
-        }
-    }
 
     /// <summary>Remembers a step and forgets the oldest where there are too many.</summary>
     public void Add(StepLine step)

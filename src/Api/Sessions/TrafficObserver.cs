@@ -13,12 +13,8 @@ namespace BnService.Api.Sessions;
 /// </summary>
 internal sealed class TrafficObserver(SessionCatalog catalog, ComputeSettings compute, TimeProvider time)
 {
-    // Batches of more elements are looked at once an interval.
+    // Batches of more elements are large.
     private const int SmallSample = 1 << 16;
-
-    private const int SmallSamplesPerSecond = 50, SmallSamplesAtOnce = 100;
-
-    private static readonly TimeSpan Interval = TimeSpan.FromSeconds(1);
 
     /// <summary>The statistics of a batch that is about to pass; null where it is not looked at.</summary>
     /// <exception cref="LayerException">The batch does not fit the session.</exception>
@@ -58,9 +54,8 @@ internal sealed class TrafficObserver(SessionCatalog catalog, ComputeSettings co
         return findings;
     }
 
-    private bool TakesSample(LayerSession session, Shape shape) => shape.Count <= SmallSample
-        ? session.Traffic.TakesSmallSample(time, SmallSamplesPerSecond, SmallSamplesAtOnce)
-        : session.Traffic.TakesLargeSample(time, Interval);
+    private bool TakesSample(LayerSession session, Shape shape) =>
+        (shape.Count <= SmallSample ? session.Traffic.SmallSamples : session.Traffic.LargeSamples).Takes(time);
 
     private bool IsLookedAt(LayerSession session, Shape shape)
     {

@@ -40,6 +40,19 @@ internal sealed class OverflowingWriter(PipeWriter output) : IDisposable
         else _blockLength += bytes;
     }
 
+    /// <summary>Writes bytes.</summary>
+    public void Write(ReadOnlySpan<byte> bytes)
+    {
+        while (!bytes.IsEmpty)
+        {
+            var span = GetSpan(1);
+            var count = Math.Min(span.Length, bytes.Length);
+            bytes[..count].CopyTo(span);
+            Advance(count);
+            bytes = bytes[count..];
+        }
+    }
+
     /// <summary>Sends what the client takes, without waiting for more than a moment.</summary>
     public async ValueTask FlushAsync(CancellationToken cancellationToken)
     {
@@ -48,7 +61,7 @@ internal sealed class OverflowingWriter(PipeWriter output) : IDisposable
             var flush = output.FlushAsync(cancellationToken);
             if (flush.IsCompleted)
             {
-                Check(await flush);
+                TensorWriter.RequireReader(await flush);
                 return;
             }
             _flush = flush.AsTask();
@@ -59,7 +72,7 @@ internal sealed class OverflowingWriter(PipeWriter output) : IDisposable
             // What waits goes first.
             while (_flush is { IsCompleted: true })
             {
-                Check(await _flush);
+                TensorWriter.RequireReader(await _flush);
                 _flush = null;
                 _isTaking = true;
                 if (_block is not null) Put();
@@ -100,7 +113,7 @@ internal sealed class OverflowingWriter(PipeWriter output) : IDisposable
             await Task.WhenAny(_flush);
             await FlushAsync(cancellationToken);
         }
-        Check(await output.FlushAsync(cancellationToken));
+        TensorWriter.RequireReader(await output.FlushAsync(cancellationToken));
     }
 
     /// <inheritdoc/>
@@ -120,10 +133,5 @@ internal sealed class OverflowingWriter(PipeWriter output) : IDisposable
     {
         using (waiting.Block) output.Write(waiting.Block.Span<byte>(waiting.Length));
         return output.FlushAsync(cancellationToken).AsTask();
-    }
-
-    private static void Check(FlushResult flushed)
-    {
-        if (flushed.IsCompleted || flushed.IsCanceled) throw new OperationCanceledException("the client no longer reads the answer");
     }
 }

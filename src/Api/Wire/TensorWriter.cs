@@ -30,9 +30,13 @@ internal static class TensorWriter
     }
 
     /// <summary>Gives the client the chance to take what has been written.</summary>
-    public static async ValueTask FlushAsync(PipeWriter output, CancellationToken cancellationToken)
+    public static async ValueTask FlushAsync(PipeWriter output, CancellationToken cancellationToken) =>
+        RequireReader(await output.FlushAsync(cancellationToken));
+
+    /// <summary>Ends writing where the client no longer reads.</summary>
+    /// <exception cref="OperationCanceledException">It does not.</exception>
+    public static void RequireReader(FlushResult flushed)
     {
-        var flushed = await output.FlushAsync(cancellationToken);
         if (flushed.IsCompleted || flushed.IsCanceled) throw new OperationCanceledException("the client no longer reads the answer");
     }
 

@@ -1,4 +1,4 @@
-using System.Threading.Channels;
+using System.Collections.Concurrent;
 using Microsoft.Data.Sqlite;
 
 namespace BnService.Api.Storage.Sqlite;
@@ -11,7 +11,7 @@ internal sealed class SqliteWriter : IAsyncDisposable
 {
     private const int MostTogether = 1024;
 
-    private readonly Channel<Write> _waiting = Channel.CreateUnbounded<Write>(new UnboundedChannelOptions { SingleReader = true });
+    private readonly BlockingCollection<Write> _waiting = [];
     private readonly SqliteConnection _connection;
     private readonly Task _writing;
 
@@ -30,24 +30,33 @@ internal sealed class SqliteWriter : IAsyncDisposable
     public ValueTask<bool> WriteAsync(Func<SqliteConnection, bool> write)
     {
         var waiting = new Write(write);
-        if (!_waiting.Writer.TryWrite(waiting)) throw new StorageUnavailableException("the store has been closed: the service is stopping", null);
+        try
+        {
+            _waiting.Add(waiting);
+        }
+        catch (InvalidOperationException)
+        {
+            throw new StorageUnavailableException("the store has been closed: the service is stopping", null);
+        }
         return new ValueTask<bool>(waiting.Task);
     }
 
     /// <summary>Writes what waits, and ends.</summary>
     public async ValueTask DisposeAsync()
     {
-        _waiting.Writer.TryComplete();
+        _waiting.CompleteAdding();
         await _writing;
+        _waiting.Dispose();
         await _connection.DisposeAsync();
     }
 
     private void Run()
     {
         var together = new List<Write>();
-        while (_waiting.Reader.WaitToReadAsync().AsTask().GetAwaiter().GetResult())
+        foreach (var first in _waiting.GetConsumingEnumerable())
         {
-            while (together.Count < MostTogether && _waiting.Reader.TryRead(out var write)) together.Add(write);
+            together.Add(first);
+            while (together.Count < MostTogether && _waiting.TryTake(out var next)) together.Add(next);
             try
             {
                 using (var transaction = _connection.BeginTransaction())

@@ -85,7 +85,7 @@ internal static class JsonMessageReader
             if (field.Name == name && field.Property.Set is not null) return field;
         }
         throw new ProblemException(ProblemCode.InvalidOption,
-            $"'{path}{(name.Length <= 64 ? name : name[..64] + "…")}' is not a field of this call; allowed: " +
+            $"'{path}{Excerpt.Of(name)}' is not a field of this call; allowed: " +
             string.Join(", ", fields.Where(field => field.Property.Set is not null).Select(field => path + field.Name)));
     }
 

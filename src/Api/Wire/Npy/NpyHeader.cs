@@ -66,7 +66,7 @@ internal sealed record NpyHeader(ElementType Type, bool IsColumnMajor, IReadOnly
                 "descr" => descr is null,
                 "fortran_order" => isColumnMajor is null,
                 "shape" => shape is null,
-                _ => throw Malformed($"the header has the keys descr, fortran_order and shape, got '{Cut(key)}'"),
+                _ => throw Malformed($"the header has the keys descr, fortran_order and shape, got '{Excerpt.Of(key)}'"),
             };
             if (!isNew) throw Malformed($"the header names '{key}' twice");
             if (key == "descr") descr = literal.Text();
@@ -83,7 +83,7 @@ internal sealed record NpyHeader(ElementType Type, bool IsColumnMajor, IReadOnly
         {
             if (name == descr) return new(type, isColumnMajor.Value, shape);
         }
-        throw Malformed($"descr must be one of {string.Join(", ", Types.Select(type => $"'{type.Descr}'"))}, got '{Cut(descr)}'");
+        throw Malformed($"descr must be one of {string.Join(", ", Types.Select(type => $"'{type.Descr}'"))}, got '{Excerpt.Of(descr)}'");
     }
 
     /// <summary>The header of an array of float32 in row-major order, version 1.0.</summary>
@@ -102,8 +102,6 @@ internal sealed record NpyHeader(ElementType Type, bool IsColumnMajor, IReadOnly
         header[^1] = (byte)'\n';
         return header;
     }
-
-    private static string Cut(string text) => text.Length <= 64 ? text : text[..64] + "…";
 
     private static ProblemException Malformed(string detail) => new(ProblemCode.MalformedBody, $"npy: {detail}");
 
@@ -181,6 +179,6 @@ internal sealed record NpyHeader(ElementType Type, bool IsColumnMajor, IReadOnly
             while (_at < text.Length && text[_at] is (' ' or '\n' or '\t')) _at++;
         }
 
-        private string Rest() => _at == text.Length ? "its end" : $"'{Cut(text[_at..])}'";
+        private string Rest() => _at == text.Length ? "its end" : $"'{Excerpt.Of(text[_at..])}'";
     }
 }

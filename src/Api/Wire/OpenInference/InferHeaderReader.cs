@@ -1,4 +1,5 @@
 using System.Text.Json;
+using BnService.Api.Hosting.Problems;
 using BnService.Api.Wire.Json;
 using BnService.Core.Tensors;
 
@@ -233,5 +234,5 @@ internal ref struct InferHeaderReader
     private static Exception BinaryOnly(string tensor, ElementType datatype, string parameter) => InferText.Refused(
         $"{tensor} is {datatype.Name()}, which travels in binary only: ask for it with the parameter {parameter}");
 
-    private static string Quoted(string? name) => name is null ? "none" : $"'{(name.Length <= 64 ? name : name[..64] + "…")}'";
+    private static string Quoted(string? name) => name is null ? "none" : $"'{Excerpt.Of(name)}'";
 }

@@ -1,4 +1,5 @@
 using System.Globalization;
+using BnService.Api.Hosting.Problems;
 using BnService.Core.Tensors;
 using Microsoft.Extensions.Primitives;
 
@@ -75,8 +76,7 @@ internal sealed class InferRequest : IDisposable
     private static int JsonLength(StringValues header, long bodyBytes)
     {
         if (int.TryParse(header.ToString(), NumberStyles.None, CultureInfo.InvariantCulture, out var length) && length <= bodyBytes) return length;
-        var sent = header.ToString();
         throw InferText.Refused(
-            $"{InferText.LengthHeader} must be the JSON's bytes, a whole number from 0 to the body's {bodyBytes}, got '{(sent.Length <= 40 ? sent : sent[..40] + "…")}'");
+            $"{InferText.LengthHeader} must be the JSON's bytes, a whole number from 0 to the body's {bodyBytes}, got '{Excerpt.Of(header.ToString(), 40)}'");
     }
 }

@@ -56,7 +56,7 @@ internal sealed record SafetensorsHeader(IReadOnlyList<SafetensorsEntry> Entries
             while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
             {
                 var name = reader.GetString()!;
-                if (!names.Add(name)) throw Malformed($"the header names '{Cut(name)}' twice");
+                if (!names.Add(name)) throw Malformed($"the header names '{Excerpt.Of(name)}' twice");
                 reader.Read();
                 if (name == MetadataName) metadata = ReadMetadata(ref reader);
                 else entries.Add(ReadEntry(ref reader, name));
@@ -73,7 +73,7 @@ internal sealed record SafetensorsHeader(IReadOnlyList<SafetensorsEntry> Entries
         foreach (var entry in entries)
         {
             if (entry.Begin != end)
-                throw Malformed($"the elements of '{Cut(entry.Name)}' must begin at byte {end}, behind those of the tensor before, got {entry.Begin}");
+                throw Malformed($"the elements of '{Excerpt.Of(entry.Name)}' must begin at byte {end}, behind those of the tensor before, got {entry.Begin}");
             end = entry.End;
         }
         return new(entries, metadata ?? []);
@@ -96,15 +96,15 @@ internal sealed record SafetensorsHeader(IReadOnlyList<SafetensorsEntry> Entries
         {
             var name = reader.GetString()!;
             reader.Read();
-            if (reader.TokenType != JsonTokenType.String) throw Malformed($"{MetadataName}.{Cut(name)} must be a text, got {JsonToken.Describe(ref reader)}");
-            if (!metadata.TryAdd(name, reader.GetString()!)) throw Malformed($"{MetadataName} names '{Cut(name)}' twice");
+            if (reader.TokenType != JsonTokenType.String) throw Malformed($"{MetadataName}.{Excerpt.Of(name)} must be a text, got {JsonToken.Describe(ref reader)}");
+            if (!metadata.TryAdd(name, reader.GetString()!)) throw Malformed($"{MetadataName} names '{Excerpt.Of(name)}' twice");
         }
         return metadata;
     }
 
     private static SafetensorsEntry ReadEntry(ref Utf8JsonReader reader, string name)
     {
-        if (reader.TokenType != JsonTokenType.StartObject) throw Malformed($"'{Cut(name)}' must be an object, got {JsonToken.Describe(ref reader)}");
+        if (reader.TokenType != JsonTokenType.StartObject) throw Malformed($"'{Excerpt.Of(name)}' must be an object, got {JsonToken.Describe(ref reader)}");
         SafetensorsType? type = null;
         List<long>? shape = null, offsets = null;
         while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
@@ -116,19 +116,19 @@ internal sealed record SafetensorsHeader(IReadOnlyList<SafetensorsEntry> Entries
                 "dtype" => type is null,
                 "shape" => shape is null,
                 "data_offsets" => offsets is null,
-                _ => throw Malformed($"'{Cut(name)}' has the fields dtype, shape and data_offsets, got '{Cut(field)}'"),
+                _ => throw Malformed($"'{Excerpt.Of(name)}' has the fields dtype, shape and data_offsets, got '{Excerpt.Of(field)}'"),
             };
-            if (!isNew) throw Malformed($"'{Cut(name)}' names '{field}' twice");
+            if (!isNew) throw Malformed($"'{Excerpt.Of(name)}' names '{field}' twice");
             if (field == "dtype") type = ReadType(ref reader, name);
-            else if (field == "shape") shape = ReadNumbers(ref reader, $"'{Cut(name)}'.shape");
-            else offsets = ReadNumbers(ref reader, $"'{Cut(name)}'.data_offsets");
+            else if (field == "shape") shape = ReadNumbers(ref reader, $"'{Excerpt.Of(name)}'.shape");
+            else offsets = ReadNumbers(ref reader, $"'{Excerpt.Of(name)}'.data_offsets");
         }
         if (type is null || shape is null || offsets is null)
-            throw Malformed($"'{Cut(name)}' lacks '{(type is null ? "dtype" : shape is null ? "shape" : "data_offsets")}'");
-        if (offsets is not [var begin, var end] || end < begin) throw Malformed($"'{Cut(name)}'.data_offsets must be two numbers, the second not below the first");
+            throw Malformed($"'{Excerpt.Of(name)}' lacks '{(type is null ? "dtype" : shape is null ? "shape" : "data_offsets")}'");
+        if (offsets is not [var begin, var end] || end < begin) throw Malformed($"'{Excerpt.Of(name)}'.data_offsets must be two numbers, the second not below the first");
         if (Bytes(shape, Size(type.Value)) is not { } bytes || bytes != end - begin)
         {
-            throw Malformed($"'{Cut(name)}' has {end - begin} bytes by its data_offsets, but {type} of shape [{string.Join(", ", shape.Take(9))}] " +
+            throw Malformed($"'{Excerpt.Of(name)}' has {end - begin} bytes by its data_offsets, but {type} of shape [{string.Join(", ", shape.Take(9))}] " +
                 "takes another number");
         }
         return new(name, type.Value, shape, begin, end);
@@ -143,7 +143,7 @@ internal sealed record SafetensorsHeader(IReadOnlyList<SafetensorsEntry> Entries
                 if (reader.ValueTextEquals(type.ToString())) return type;
             }
         }
-        throw Malformed($"'{Cut(name)}'.dtype must be one of {string.Join(", ", Enum.GetNames<SafetensorsType>())}, got {JsonToken.Describe(ref reader)}");
+        throw Malformed($"'{Excerpt.Of(name)}'.dtype must be one of {string.Join(", ", Enum.GetNames<SafetensorsType>())}, got {JsonToken.Describe(ref reader)}");
     }
 
     private static List<long> ReadNumbers(ref Utf8JsonReader reader, string what)
@@ -172,8 +172,6 @@ internal sealed record SafetensorsHeader(IReadOnlyList<SafetensorsEntry> Entries
         }
         return bytes;
     }
-
-    private static string Cut(string text) => text.Length <= 64 ? text : text[..64] + "…";
 
     private static ProblemException Malformed(string detail) => new(ProblemCode.MalformedBody, $"safetensors: {detail}");
 }
