@@ -7,17 +7,20 @@ internal sealed class SampleRate(TimeSpan interval, int atOnce)
 {
     private readonly Lock _lock = new();
 
-    // When those that were taken would have been taken one an interval, and the next one would be.
-    private TimeSpan? _due;
+    // The clock when it was first asked: far from zero an elapsed time is not exact.
+    private long? _start;
+
+    // When the next one would be taken, had all been taken one an interval.
+    private TimeSpan _due;
 
     /// <summary>Whether one is to be looked at now, which then counts as done.</summary>
     public bool Takes(TimeProvider time)
     {
         lock (_lock)
         {
-            var now = time.GetElapsedTime(0);
-            if (_due is { } due && now < due - ((atOnce - 1) * interval)) return false;
-            _due = (_due > now ? _due.Value : now) + interval;
+            var now = time.GetElapsedTime(_start ??= time.GetTimestamp());
+            if (now < _due - ((atOnce - 1) * interval)) return false;
+            _due = (_due > now ? _due : now) + interval;
             return true;
         }
     }
