@@ -33,6 +33,10 @@ public sealed class FoldRequest : IDisposable
     /// <summary>The convolution's padding, one number or one per dimension; only looked at with position before, where it must be 0.</summary>
     public Padding? Padding { get; set; }
 
+    /// <summary>Version of the snapshot to fold; the newest state where absent.</summary>
+    [Range(1, long.MaxValue)]
+    public long? Version { get; set; }
+
     /// <inheritdoc/>
     public void Dispose() => Weight?.Dispose();
 }

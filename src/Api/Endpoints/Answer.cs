@@ -21,6 +21,9 @@ internal sealed class Answer<T>(T value, long? version = null) : IResult
     /// <summary>Path of what was created.</summary>
     public string? Location { get; init; }
 
+    /// <summary>Whether the request was answered before, and has changed nothing now.</summary>
+    public bool IsReplayed { get; init; }
+
     /// <inheritdoc/>
     public async Task ExecuteAsync(HttpContext httpContext)
     {
@@ -30,6 +33,7 @@ internal sealed class Answer<T>(T value, long? version = null) : IResult
         response.ContentType = form;
         if (version is { } tag) response.Headers.ETag = Precondition.Tag(tag);
         if (Location is not null) response.Headers.Location = Location;
+        if (IsReplayed) response.Headers[IdempotencyKey.ReplayedHeader] = "true";
         await (form switch
         {
             MediaTypes.Safetensors => SafetensorsWriter.WriteAsync(response, value, Contract, httpContext.RequestAborted),

@@ -2,6 +2,7 @@ using System.Reflection;
 using System.Text.Json.Serialization.Metadata;
 using BnService.Api.Contracts;
 using BnService.Api.Hosting;
+using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Wire;
 using BnService.Api.Wire.Json;
 using BnService.Api.Wire.Npy;
@@ -81,8 +82,10 @@ internal sealed class Incoming<T>(HttpContext context, IncomingMessage<T> messag
     private static FieldDocument Options(HttpRequest request)
     {
         var fields = new FieldDocument(Contract);
+        var own = request.HttpContext.GetEndpoint()?.Metadata.GetMetadata<CallQuery>()?.Names ?? [];
         foreach (var (name, values) in request.Query)
         {
+            if (own.Contains(name)) continue;
             foreach (var value in values) fields.Add(name, value ?? "");
         }
         return fields;

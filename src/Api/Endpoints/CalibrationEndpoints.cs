@@ -13,29 +13,29 @@ internal static class CalibrationEndpoints
     public static void MapCalibration(this IEndpointRouteBuilder routes)
     {
         var group = routes.MapGroup("/sessions/{session}").WithTags("Calibration");
-        group.MapPost("/calibration/batches", AddBatch).Reads<CalibrationBatchRequest>(MediaTypes.Tensors).Answers<PopulationResponse>(forms: MediaTypes.Named).FindsSession().ChangesState()
+        group.MapPost("/calibration/batches", AddBatch).Reads<CalibrationBatchRequest>(MediaTypes.Tensors).Answers<PopulationResponse>(forms: MediaTypes.Named).FindsSession().ChangesState().RemembersAnswer()
             .Fails(ProblemCode.ShapeMismatch, ProblemCode.NonFiniteInput, ProblemCode.InvalidOption, ProblemCode.LimitReached)
             .Describe("AddCalibrationBatch", "Gather a batch's statistics", "Adds a batch to the exact statistics of a data set (the population statistics of the paper, precise batch norm): batches of any sizes in any order give the same numbers as the whole in one piece. The running statistics stay until commit. An empty batch moves nothing.");
-        group.MapPost("/merge", Merge).Reads<MergeRequest>(MediaTypes.Named).Answers<PopulationResponse>(forms: MediaTypes.Named).FindsSession().ChangesState()
+        group.MapPost("/merge", Merge).Reads<MergeRequest>(MediaTypes.Named).Answers<PopulationResponse>(forms: MediaTypes.Named).FindsSession().ChangesState().RemembersAnswer()
             .Fails(ProblemCode.ShapeMismatch, ProblemCode.InvalidOption, ProblemCode.LimitReached, ProblemCode.NoRunningStatistics)
             .Describe("MergeStatistics", "Merge statistics gathered elsewhere", "Adds `moments` computed elsewhere and what other `sessions` have gathered to what this session gathers, all or none, as if their batches had been calibration batches. A session without a population estimate gives the exact union of all finite batches that have moved its running statistics.");
-        group.MapPost("/calibration/commit", Commit).Answers<RunningStatsResponse>(forms: MediaTypes.Named).FindsSession().ChangesState()
+        group.MapPost("/calibration/commit", Commit).Answers<RunningStatsResponse>(forms: MediaTypes.Named).FindsSession().ChangesState().RemembersAnswer()
             .Fails(ProblemCode.BatchTooSmall, ProblemCode.InvalidOption, ProblemCode.LimitReached, ProblemCode.NoRunningStatistics)
             .Describe("CommitCalibration", "Take the gathered statistics over", "Replaces the running statistics by what was gathered: the mean, the unbiased variance (whatever `unbiased_running_var` says of single batches) and the number of batches. Gathering then starts anew.");
-        group.MapDelete("/calibration", Drop).Answers(204).FindsSession().ChangesState()
+        group.MapDelete("/calibration", Drop).Answers(204).FindsSession().ChangesState().RemembersAnswer()
             .Describe("DropCalibration", "Forget the gathered statistics", "Forgets what was gathered and not committed; the running statistics stay. Nothing changes where nothing was gathered.");
     }
 
     private static async Task<IResult> AddBatch(
-        string session, Body<CalibrationBatchRequest> body, Precondition ifMatch, SessionCatalog catalog, Calibration calibration,
+        string session, Body<CalibrationBatchRequest> body, ChangeHeaders headers, SessionCatalog catalog, Calibration calibration,
         CancellationToken cancellationToken)
     {
         var found = await catalog.GetAsync(session, cancellationToken);
-        return AnswerWith(await calibration.AddAsync(found, body.Value.X, ifMatch.Check, cancellationToken));
+        return AnswerWith(await calibration.AddAsync(found, body.Value.X, headers.Terms, cancellationToken));
     }
 
     private static async Task<IResult> Merge(
-        string session, Body<MergeRequest> body, Precondition ifMatch, SessionCatalog catalog, Calibration calibration,
+        string session, Body<MergeRequest> body, ChangeHeaders headers, SessionCatalog catalog, Calibration calibration,
         CancellationToken cancellationToken)
     {
         var (entries, others) = (body.Value.AllMoments(), body.Value.Sessions ?? []);
@@ -48,39 +48,46 @@ internal static class CalibrationEndpoints
         var first = entries.Length > 0 ? entries[0].Mean.Length : 0;
         var features = layer.FeaturesAreFixed || first == 0 || first % layer.Features != 0 ? layer.Features : first;
         var moments = entries.Select((entry, index) => entry.ToMoments($"moments[{index}]", features)).ToList();
-        return AnswerWith(await calibration.MergeAsync(found, moments, others, ifMatch.Check, cancellationToken));
+        return AnswerWith(await calibration.MergeAsync(found, moments, others, headers.Terms, cancellationToken));
     }
 
     private static async Task<IResult> Commit(
-        string session, Precondition ifMatch, SessionCatalog catalog, Calibration calibration, CancellationToken cancellationToken)
+        string session, ChangeHeaders headers, SessionCatalog catalog, Calibration calibration, CancellationToken cancellationToken)
     {
         var found = await catalog.GetAsync(session, cancellationToken);
-        var layer = (await calibration.CommitAsync(found, ifMatch.Check, cancellationToken)).Layer;
-        return new Answer<RunningStatsResponse>(StatisticsEndpoints.Response(layer), layer.Version);
+        var result = await calibration.CommitAsync(found, headers.Terms, cancellationToken);
+        var (version, statistics) = (result.Answer.Version, new RunningStatsResponse
+        {
+            RunningMean = result.Mean!,
+            RunningVar = result.Variance!,
+            NumBatchesTracked = result.Answer.BatchesTracked,
+            Version = result.Answer.Version,
+        });
+        return new Answer<RunningStatsResponse>(statistics, version) { IsReplayed = result.IsReplayed };
     }
 
     private static async Task<IResult> Drop(
-        string session, Precondition ifMatch, SessionCatalog catalog, Calibration calibration, HttpResponse response,
+        string session, ChangeHeaders headers, SessionCatalog catalog, Calibration calibration, HttpResponse response,
         CancellationToken cancellationToken)
     {
         var found = await catalog.GetAsync(session, cancellationToken);
-        var dropped = await calibration.DropAsync(found, ifMatch.Check, cancellationToken);
-        response.Headers.ETag = Precondition.Tag(dropped.Layer.Version);
+        var dropped = await calibration.DropAsync(found, headers.Terms, cancellationToken);
+        response.Headers.ETag = Precondition.Tag(dropped.Answer.Version);
+        if (dropped.IsReplayed) response.Headers[IdempotencyKey.ReplayedHeader] = "true";
         return TypedResults.NoContent();
     }
 
-    private static Answer<PopulationResponse> AnswerWith(SessionRecord session)
+    private static Answer<PopulationResponse> AnswerWith(PopulationResult result)
     {
-        var (population, version) = (session.Layer.Population, session.Layer.Version);
-        var moments = population?.Moments;
-        return new Answer<PopulationResponse>(new PopulationResponse
+        var gathered = new PopulationResponse
         {
-            Batches = population?.Batches ?? 0,
-            Count = moments?.Count ?? 0,
-            Mean = moments?.Mean,
-            Var = moments is { Count: > 1 } ? moments.Variance(unbiased: true) : null,
-            Version = version,
-        }, version);
+            Batches = result.Answer.Batches,
+            Count = result.Answer.Count,
+            Mean = result.Mean,
+            Var = result.Variance,
+            Version = result.Answer.Version,
+        };
+        return new Answer<PopulationResponse>(gathered, result.Answer.Version) { IsReplayed = result.IsReplayed };
     }
 
     private static ProblemException Invalid(string detail) => new(ProblemCode.InvalidOption, detail);

@@ -1,4 +1,3 @@
-using System.Globalization;
 using BnService.Api.Contracts;
 using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Hosting.Problems;
@@ -33,9 +32,7 @@ internal static class DiagnosticsEndpoints
 
     private static async Task<IResult> History(string session, string? limit, SessionCatalog catalog, CancellationToken cancellationToken)
     {
-        var size = limit is null ? DefaultSteps : int.TryParse(limit, NumberStyles.None, CultureInfo.InvariantCulture, out var parsed) ? parsed : 0;
-        if (size is < 1 or > SessionTraffic.MostSteps)
-            throw new ProblemException(ProblemCode.InvalidOption, $"limit must be a whole number from 1 to {SessionTraffic.MostSteps}, got '{limit}'");
+        var size = (int)(QueryNumber.Parse(limit, "limit", 1, SessionTraffic.MostSteps) ?? DefaultSteps);
         var found = await catalog.GetAsync(session, cancellationToken);
         var version = found.Current.Layer.Version;
         return new Answer<HistoryResponse>(new HistoryResponse { Steps = [.. found.Traffic.Newest(size).Select(Line)], Version = version }, version);

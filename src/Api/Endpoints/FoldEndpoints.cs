@@ -12,15 +12,16 @@ internal static class FoldEndpoints
 {
     /// <summary>Maps the call.</summary>
     public static void MapFold(this IEndpointRouteBuilder routes) =>
-        routes.MapPost("/sessions/{session}/fold", Fold).WithTags("Layer").Reads<FoldRequest>(MediaTypes.Named).Answers<FoldResponse>(forms: MediaTypes.Named).FindsSession()
+        routes.MapPost("/sessions/{session}/fold", Fold).WithTags("Layer").Reads<FoldRequest>(MediaTypes.Named).Answers<FoldResponse>(forms: MediaTypes.Named).FindsVersion()
             .Fails(ProblemCode.ShapeMismatch, ProblemCode.InvalidOption, ProblemCode.NonFiniteInput, ProblemCode.NoRunningStatistics)
             .Describe("Fold", "Fold into a layer", "Weight and bias of one layer that does the work of two: of a linear layer or a convolution, and of the normalization by running statistics `after` it (the default) or `before` it. Changes nothing. Not for padded convolutions after the normalization, whose padding is not normalized.");
 
     private static async Task<IResult> Fold(
-        string session, Body<FoldRequest> body, SessionCatalog catalog, CancellationToken cancellationToken)
+        string session, Body<FoldRequest> body, SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken)
     {
         var request = body.Value;
-        var layer = (await catalog.GetAsync(session, cancellationToken)).Current.Layer;
+        var found = await catalog.GetAsync(session, cancellationToken);
+        var layer = await snapshots.LayerAsync(found, request.Version, cancellationToken);
         var toFold = new LayerToFold(request.Layer!.Value, request.Weight, request.Bias, request.Groups, request.Position, request.Padding?.Values);
         var folded = FoldedSession.Of(layer, toFold);
         return new Answer<FoldResponse>(new FoldResponse

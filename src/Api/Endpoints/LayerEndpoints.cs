@@ -4,7 +4,7 @@ using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
 using BnService.Api.Wire;
 using BnService.Core;
-using BnService.Core.Statistics;
+using BnService.Core.Layers;
 
 namespace BnService.Api.Endpoints;
 
@@ -15,50 +15,50 @@ internal static class LayerEndpoints
     public static void MapLayer(this IEndpointRouteBuilder routes)
     {
         var group = routes.MapGroup("/sessions/{session}").WithTags("Layer");
-        group.MapPost("/train-step", TrainStep).Reads<TrainStepRequest>(MediaTypes.Tensors).Answers<TrainStepResponse>(forms: MediaTypes.Tensors).FindsSession().ChangesState()
+        group.MapPost("/train-step", TrainStep).Reads<TrainStepRequest>(MediaTypes.Tensors).Answers<TrainStepResponse>(forms: MediaTypes.Tensors).FindsSession().ChangesState().RemembersAnswer()
             .Fails(ProblemCode.ShapeMismatch, ProblemCode.BatchTooSmall, ProblemCode.NonFiniteInput, ProblemCode.InvalidOption,
                 ProblemCode.LimitReached, ProblemCode.NoRunningStatistics)
             .Describe("TrainStep", "Train on a batch", "Normalizes the batch with its own statistics (biased variance), applies gamma and beta, and moves the running statistics by one step.");
-        group.MapPost("/inference", Infer).Reads<InferenceRequest>(MediaTypes.Tensors).Answers<InferenceResponse>(forms: MediaTypes.Tensors).FindsSession()
+        group.MapPost("/inference", Infer).Reads<InferenceRequest>(MediaTypes.Tensors).Answers<InferenceResponse>(forms: MediaTypes.Tensors).FindsVersion().ReadsRecent().HasQuery("version")
             .Fails(ProblemCode.ShapeMismatch, ProblemCode.BatchTooSmall, ProblemCode.NonFiniteInput, ProblemCode.InvalidOption, ProblemCode.LimitReached,
                 ProblemCode.NoRunningStatistics)
-            .Describe("Inference", "Infer a batch", "Normalizes with the running statistics and changes nothing; a single example is fine.");
-        group.MapPost("/backward", Backward).Reads<BackwardRequest>(MediaTypes.Tensors).Answers<BackwardResponse>(forms: MediaTypes.Tensors).FindsSession().ChangesState()
+            .Describe("Inference", "Infer a batch", "Normalizes with the running statistics and changes nothing; a single example is fine. `version` picks a snapshot. With several nodes the state may be up to Storage:RefreshMs behind another node's, unless Bn-Min-Version asks for more.");
+        group.MapPost("/backward", Backward).Reads<BackwardRequest>(MediaTypes.Tensors).Answers<BackwardResponse>(forms: MediaTypes.Tensors).FindsSession().ChangesState().RemembersAnswer()
             .Fails(ProblemCode.ShapeMismatch, ProblemCode.BatchTooSmall, ProblemCode.NonFiniteInput, ProblemCode.InvalidOption,
                 ProblemCode.StepExpired, ProblemCode.LimitReached)
             .Describe("Backward", "Gradients of a batch", "Gradients by x, gamma and beta, through a retained step (`step_id`) or through `x` sent again. With `update` they are applied to gamma and beta in the same call.");
     }
 
     private static async Task<IResult> TrainStep(
-        string session, Incoming<TrainStepRequest> body, Precondition ifMatch, SessionCatalog catalog, TrainStep training,
-        TrafficObserver observer, ComputeSettings compute, CancellationToken cancellationToken)
+        string session, Incoming<TrainStepRequest> body, ChangeHeaders headers, SessionCatalog catalog, TrainStep training,
+        ComputeSettings compute, CancellationToken cancellationToken)
     {
         var found = await catalog.GetAsync(session, cancellationToken);
         using var gathered = new ArrivingBatch(catalog, found, compute);
         var request = await body.ReadAsync(gathered);
         var input = new BatchInput(request.X, request.Residual, request.Mask.ToMask());
-        var frozen = found.Current.Layer.NormalizesWithBatch ? null : observer.Sample(found, request.X);
-        var step = await training.RunAsync(found, input, gathered, request.Retain, ifMatch.Check, cancellationToken);
-        if (step.StepId is not null) (request.X, request.Residual) = (null!, null); // retained: no longer this request's to give back
-        return new Answer<TrainStepResponse>(Response(step, observer.Stepped(found, step, frozen)), step.State.Layer.Version);
+        var step = await training.RunAsync(found, input, gathered, request.Retain, headers.Terms, cancellationToken);
+        if (step.HasTakenInput) (request.X, request.Residual) = (null!, null); // retained: no longer this request's to give back
+        return new Answer<TrainStepResponse>(Response(step), step.Version) { IsReplayed = step.IsReplayed };
     }
 
     private static async Task<IResult> Infer(
-        string session, Incoming<InferenceRequest> body, HttpContext context, SessionCatalog catalog, Inference inference, TrafficObserver observer,
-        CancellationToken cancellationToken)
+        string session, string? version, Incoming<InferenceRequest> body, MinVersion least, HttpContext context, SessionCatalog catalog, Snapshots snapshots,
+        Inference inference, TrafficObserver observer, CancellationToken cancellationToken)
     {
-        var found = await catalog.GetAsync(session, cancellationToken);
-        if (StreamedInference.InputOf(body.Message, Negotiation.Of(context).Answer) is { } x && inference.RunArriving(found, x.Shape) is { } arriving)
-            return new StreamedInference(new(body.Message.Bytes!, x, arriving.Output, observer.SampleArriving(found, x.Shape)), x.Shape, arriving.Version);
+        var found = await catalog.GetRecentAsync(session, least.Value, cancellationToken);
+        var layer = await snapshots.LayerAsync(found, QueryNumber.Version(version), cancellationToken);
+        if (StreamedInference.InputOf(body.Message, Negotiation.Of(context).Answer) is { } x && inference.RunArriving(layer, x.Shape) is { } arriving)
+            return new StreamedInference(new(body.Message.Bytes!, x, arriving, observer.SampleArriving(found, x.Shape)), x.Shape, layer.Version);
         var request = await body.ReadAsync(null);
         var sample = observer.Sample(found, request.X);
-        var (y, version) = inference.Run(found, new BatchInput(request.X, request.Residual, null));
+        var y = inference.Run(layer, new BatchInput(request.X, request.Residual, null));
         observer.Inferred(found, sample);
-        return new Answer<InferenceResponse>(new InferenceResponse { Y = y, Version = version }, version);
+        return new Answer<InferenceResponse>(new InferenceResponse { Y = y, Version = layer.Version }, layer.Version);
     }
 
     private static async Task<IResult> Backward(
-        string session, Body<BackwardRequest> body, Precondition ifMatch, SessionCatalog catalog, BackwardPass backward,
+        string session, Body<BackwardRequest> body, ChangeHeaders headers, SessionCatalog catalog, BackwardPass backward,
         CancellationToken cancellationToken)
     {
         var request = body.Value;
@@ -69,37 +69,33 @@ internal static class LayerEndpoints
         var update = request.Update?.ToUpdate();
         var found = await catalog.GetAsync(session, cancellationToken);
         var result = request.StepId is { } stepId
-            ? await backward.ThroughStepAsync(found, stepId, request.Dy, update, ifMatch.Check, cancellationToken)
-            : await backward.ThroughInputAsync(found, new(request.X!, request.Residual, request.Mask.ToMask()), request.Dy, request.Mode != BackwardMode.Inference, update, ifMatch.Check, cancellationToken);
-        return new Answer<BackwardResponse>(Response(result, update is not null), result.State.Layer.Version);
+            ? await backward.ThroughStepAsync(found, stepId, request.Dy, update, headers.Terms, cancellationToken)
+            : await backward.ThroughInputAsync(found, new(request.X!, request.Residual, request.Mask.ToMask()), request.Dy, request.Mode != BackwardMode.Inference, update, headers.Terms, cancellationToken);
+        return new Answer<BackwardResponse>(Response(result, found.Current.Layer), result.Answer.Version) { IsReplayed = result.IsReplayed };
     }
 
-    private static TrainStepResponse Response(TrainStepResult step, IReadOnlyList<Finding> findings) => new()
+    private static TrainStepResponse Response(TrainStepResult step) => new()
     {
         Y = step.Y,
         StepId = step.StepId,
         BatchMean = step.Mean,
         BatchVar = step.Variance,
         Count = step.Count,
-        NumBatchesTracked = step.State.Layer.Running?.BatchesTracked ?? 0,
-        Version = step.State.Layer.Version,
-        Warnings = [.. findings.Select(DiagnosticsEndpoints.Report)],
+        NumBatchesTracked = step.BatchesTracked,
+        Version = step.Version,
+        Warnings = [.. step.Warnings.Select(DiagnosticsEndpoints.Report)],
     };
 
-    private static BackwardResponse Response(BackwardResult result, bool updated)
+    private static BackwardResponse Response(BackwardResult result, LayerState layer) => new()
     {
-        var layer = result.State.Layer;
-        return new BackwardResponse
-        {
-            Dx = result.Dx,
-            Dresidual = result.Dresidual,
-            Dgamma = layer.Gamma is null ? null : result.Gradients.DGamma,
-            Dbeta = layer.Beta is null ? null : result.Gradients.DBeta,
-            Version = layer.Version,
-            Gamma = updated ? layer.Gamma : null,
-            Beta = updated ? layer.Beta : null,
-        };
-    }
+        Dx = result.Dx,
+        Dresidual = result.Dresidual,
+        Dgamma = layer.Gamma is null ? null : result.Gradients.DGamma,
+        Dbeta = layer.Beta is null ? null : result.Gradients.DBeta,
+        Version = result.Answer.Version,
+        Gamma = result.Answer.Arrays.GetValueOrDefault(BackwardResult.Gamma),
+        Beta = result.Answer.Arrays.GetValueOrDefault(BackwardResult.Beta),
+    };
 
     private static ProblemException Invalid(string detail) => new(ProblemCode.InvalidOption, detail);
 }

@@ -1,11 +1,14 @@
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
+using BnService.Core.Layers;
 
 namespace BnService.Api.Endpoints;
 
-/// <summary>The model that a path of the Open Inference Protocol names: a session's live state.</summary>
+/// <summary>The model that a path of the Open Inference Protocol names: a session's live state, or one of its snapshots.</summary>
 /// <param name="Session">The session.</param>
-internal sealed record Model(LayerSession Session)
+/// <param name="Layer">The state.</param>
+/// <param name="Version">The snapshot's version as the protocol writes it; <see cref="Live"/> for the live state.</param>
+internal sealed record Model(LayerSession Session, LayerState Layer, string Version)
 {
     /// <summary>What the protocol calls whatever computes a model.</summary>
     public const string Platform = "bnservice";
@@ -17,17 +20,21 @@ internal sealed record Model(LayerSession Session)
     public string Name => Session.Current.Name;
 
     /// <summary>Dimensions of a row: of a sample, for kinds over rows, and otherwise of its channels without positions.</summary>
-    public IReadOnlyList<int> Row => Session.Current.Layer.Options is var options && options.NormalizedShape is { } row ? row : [options.NumFeatures];
+    public IReadOnlyList<int> Row => Layer.Options is var options && options.NormalizedShape is { } row ? row : [options.NumFeatures];
 
     /// <summary>Binds a handler's parameter: the only place where a model's name and version are resolved.</summary>
     /// <exception cref="ProblemException">There is no such model, or no such version of it.</exception>
     public static async ValueTask<Model?> BindAsync(HttpContext context)
     {
         var (name, version) = ((string)context.GetRouteValue("session")!, context.GetRouteValue("version") as string);
-        var session = await context.RequestServices.GetRequiredService<SessionCatalog>().FindAsync(name, context.RequestAborted)
+        var least = (await MinVersion.BindAsync(context))!.Value;
+        var services = context.RequestServices;
+        var session = await services.GetRequiredService<SessionCatalog>().FindRecentAsync(name, least, context.RequestAborted)
             ?? throw new ProblemException(ProblemCode.SessionNotFound, $"there is no model '{Excerpt.Of(name, 128)}'");
-        if (version is null) return new Model(session);
-        throw new ProblemException(ProblemCode.NotFound,
-            $"model '{session.Current.Name}' has no version '{Excerpt.Of(version, 128)}'; it has no versions but its live state, whose paths name none");
+        if (version is null) return new Model(session, session.Current.Layer, Live);
+        // A version that is no number names nothing, as one that was never frozen.
+        if (!long.TryParse(version, System.Globalization.NumberStyles.None, System.Globalization.CultureInfo.InvariantCulture, out var number))
+            throw new ProblemException(ProblemCode.VersionNotFound, $"model '{session.Current.Name}' has no version '{Excerpt.Of(version, 128)}'");
+        return new Model(session, await services.GetRequiredService<Snapshots>().LayerAsync(session, number, context.RequestAborted), version);
     }
 }

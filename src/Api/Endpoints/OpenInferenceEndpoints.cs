@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Reflection;
 using BnService.Api.Contracts;
 using BnService.Api.Hosting;
@@ -47,13 +48,13 @@ internal static class OpenInferenceEndpoints
         ? new(new ServerReady())
         : throw new ProblemException(ProblemCode.Overloaded, "the service is starting or stopping");
 
-    private static Answer<ModelMetadata> Metadata(Model model)
+    private static async Task<Answer<ModelMetadata>> Metadata(Model model, Snapshots snapshots, CancellationToken cancellationToken)
     {
         ModelTensor Tensor(string name) => new() { Name = name, Datatype = Datatypes.Described, Shape = [-1, .. model.Row] };
         return new(new ModelMetadata
         {
             Name = model.Name,
-            Versions = [],
+            Versions = [.. (await snapshots.ListAsync(model.Session, cancellationToken)).Select(snapshot => Text(snapshot.Version)).Reverse()],
             Platform = Model.Platform,
             Inputs = [Tensor(InferText.Input)],
             Outputs = [Tensor(InferText.Output)],
@@ -75,16 +76,16 @@ internal static class OpenInferenceEndpoints
     private static async Task Infer(
         Model model, HttpContext context, Inference inference, TrafficObserver observer, IOptions<LimitOptions> limits, TimeProvider time)
     {
-        using var timing = new InferenceTiming(model.Session.Traffic.Inferences, time);
+        using var timing = new InferenceTiming(model.Session.Traffic.InferencesOf(model.Version), time);
         var bytes = new RequestBytes(context.Request, limits.Value.MaxBodyBytes);
         using var request = await InferRequest.OpenAsync(bytes, context.Request.Headers[InferText.LengthHeader], model.Row);
-        var (answer, shape) = (new InferAnswer(model.Name, request.Header), request.Header.Shape);
-        if (request is { Header.IsOutputBinary: true, Incoming: { Bytes: >= StreamedOutput.FewestBytes } x } && inference.RunArriving(model.Session, shape) is { } arriving)
+        var (answer, shape) = (new InferAnswer(model.Name, model.Version, request.Header), request.Header.Shape);
+        if (request is { Header.IsOutputBinary: true, Incoming: { Bytes: >= StreamedOutput.FewestBytes } x } && inference.RunArriving(model.Layer, shape) is { } arriving)
         {
             // Arriving, computing and sending are one: what they take together is counted as computing.
             timing.Arrived();
             timing.Read();
-            var output = new StreamedOutput(bytes, x, arriving.Output, observer.SampleArriving(model.Session, shape));
+            var output = new StreamedOutput(bytes, x, arriving, observer.SampleArriving(model.Session, shape));
             await output.SendAsync(context, answer.Begin(context.Response), request.Header.Datatype, () => timing.Answered(shape[0]));
             return;
         }
@@ -92,25 +93,33 @@ internal static class OpenInferenceEndpoints
         timing.Arrived();
         var sample = observer.Sample(model.Session, input);
         timing.Read();
-        using var y = inference.Run(model.Session, new BatchInput(input, null, null)).Y;
+        using var y = inference.Run(model.Layer, new BatchInput(input, null, null));
         observer.Inferred(model.Session, sample);
         await answer.WriteAsync(context.Response, y, () => timing.Answered(shape[0]));
     }
 
-    private static IResult Statistics(Model model) => Listed(new[] { model.Session.Current }.ToAsyncEnumerable(), _ => model.Session.Traffic);
+    private static IResult Statistics(Model model) => TypedResults.Json(
+        new ModelStatisticsList { ModelStats = new[] { Entry(model.Name, model.Version, model.Session.Traffic.InferencesOf(model.Version).Totals) }.ToAsyncEnumerable() },
+        ContractJson.Context.ModelStatisticsList, MediaTypes.Json);
 
-    private static IResult AllStatistics(SessionCatalog catalog, CancellationToken cancellationToken) =>
-        Listed(catalog.AllAsync(cancellationToken), catalog.TrafficOf);
+    private static IResult AllStatistics(SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken) => TypedResults.Json(
+        new ModelStatisticsList
+        {
+            ModelStats = Versions(snapshots, cancellationToken)
+                .Select(model => Entry(model.Session.Name, model.Version, catalog.TrafficOf(model.Session)?.InferencesOf(model.Version).Totals ?? default)),
+        },
+        ContractJson.Context.ModelStatisticsList, MediaTypes.Json);
 
-    private static IResult Listed(IAsyncEnumerable<SessionRecord> sessions, Func<SessionRecord, SessionTraffic?> traffic) =>
-        TypedResults.Json(
-            new ModelStatisticsList { ModelStats = sessions.Select(session => Entry(session.Name, traffic(session)?.Inferences.Totals ?? default)) },
-            ContractJson.Context.ModelStatisticsList, MediaTypes.Json);
+    // The live state of each session, and behind it its snapshots.
+    private static IAsyncEnumerable<(SessionSummary Session, string Version)> Versions(Snapshots snapshots, CancellationToken cancellationToken) =>
+        snapshots.AllAsync(cancellationToken).SelectMany(found => found.Versions.Select(Text).Prepend(Model.Live).Select(version => (found.Session, version)));
 
-    private static ModelStatistics Entry(string name, InferenceTotals totals) => new()
+    private static string Text(long version) => version.ToString(CultureInfo.InvariantCulture);
+
+    private static ModelStatistics Entry(string name, string version, InferenceTotals totals) => new()
     {
         Name = name,
-        Version = Model.Live,
+        Version = version,
         LastInference = totals.LastInference?.ToUnixTimeMilliseconds() ?? 0,
         InferenceCount = totals.Samples,
         ExecutionCount = totals.Infer.Count,
@@ -127,13 +136,13 @@ internal static class OpenInferenceEndpoints
 
     private static DurationStatistic Duration(TimesTaken times) => new(times.Count, times.Nanoseconds);
 
-    private static async Task<IResult> Index(HttpContext context, SessionCatalog catalog, IOptions<LimitOptions> limits, CancellationToken cancellationToken)
+    private static async Task<IResult> Index(HttpContext context, Snapshots snapshots, IOptions<LimitOptions> limits, CancellationToken cancellationToken)
     {
         // Every session is ready, so that the filter takes none away; it must still be one.
         using var body = await BodyBuffer.ReadAsync(context.Request, limits.Value.MaxBodyBytes);
         IndexRequest.Check(body.Bytes);
         return TypedResults.Json(
-            catalog.AllAsync(cancellationToken).Select(session => new RepositoryEntry { Name = session.Name, Version = Model.Live, State = "READY", Reason = "" }),
+            Versions(snapshots, cancellationToken).Select(model => new RepositoryEntry { Name = model.Session.Name, Version = model.Version, State = "READY", Reason = "" }),
             ContractJson.Context.IAsyncEnumerableRepositoryEntry, MediaTypes.Json);
     }
 }

@@ -11,6 +11,7 @@ internal static class Routes
         api.MapLayer();
         api.MapStatistics();
         api.MapState();
+        api.MapSnapshots();
         api.MapFold();
         api.MapNormalize();
         api.MapCalibration();

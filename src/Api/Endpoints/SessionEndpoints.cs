@@ -45,7 +45,7 @@ internal static partial class SessionEndpoints
         var convention = request.MeantIn(request.Convention);
         var session = await catalog.CreateAsync(
             request.Name, CheckedLabels(request.Labels) ?? [], request.ToOptions(convention), convention, null, cancellationToken);
-        return new Answer<SessionResource>(Resource(session), session.Layer.Version) { Status = 201, Location = $"/v1/sessions/{session.Name}" };
+        return new Answer<SessionResource>(Resource(session.Summary), session.Layer.Version) { Status = 201, Location = $"/v1/sessions/{session.Name}" };
     }
 
     /// <summary>Refuses what cannot be a session's name.</summary>
@@ -61,8 +61,7 @@ internal static partial class SessionEndpoints
         var kinds = Enum.GetValues<NormalizerKind>().Select(known => known.WireName).ToArray();
         if (kind is not null && !kinds.Contains(kind))
             throw Invalid($"kind must be one of {string.Join(", ", kinds)}, got '{Excerpt.Of(kind)}'");
-        var size = limit is null ? DefaultPage : int.TryParse(limit, NumberStyles.None, CultureInfo.InvariantCulture, out var parsed) ? parsed : 0;
-        if (size is < 1 or > LargestPage) throw Invalid($"limit must be a whole number from 1 to {LargestPage}, got '{limit}'");
+        var size = (int)(QueryNumber.Parse(limit, "limit", 1, LargestPage) ?? DefaultPage);
         // One more than asked for tells whether there is another page.
         var page = await catalog.ListAsync(new SessionQuery(prefix, kind, size + 1, cursor is null ? null : Position(cursor)), cancellationToken);
         var next = page.Count > size ? Cursor(page[size - 1]) : null;
@@ -103,11 +102,11 @@ internal static partial class SessionEndpoints
         }, cancellationToken));
     }
 
-    private static Answer<SessionResource> AnswerWith(SessionRecord session) => new(Resource(session), session.Layer.Version);
+    private static Answer<SessionResource> AnswerWith(SessionRecord session) => new(Resource(session.Summary), session.Layer.Version);
 
-    private static SessionResource Resource(SessionRecord session)
+    private static SessionResource Resource(SessionSummary session)
     {
-        var (layer, options) = (session.Layer, session.Layer.Options);
+        var options = session.Options;
         return new SessionResource
         {
             Id = session.Id,
@@ -134,8 +133,8 @@ internal static partial class SessionEndpoints
             RequireStatistics = options.RequireStatistics,
             Labels = session.Labels,
             Convention = session.Convention?.ToReport(),
-            NumBatchesTracked = layer.Running?.BatchesTracked ?? 0,
-            Version = layer.Version,
+            NumBatchesTracked = session.BatchesTracked,
+            Version = session.Version,
             CreatedAt = session.CreatedAt,
             UpdatedAt = session.UpdatedAt,
         };
@@ -157,7 +156,7 @@ internal static partial class SessionEndpoints
     private static bool SameLabels(Dictionary<string, string> a, IReadOnlyDictionary<string, string> b) =>
         a.Count == b.Count && a.All(label => b.GetValueOrDefault(label.Key) == label.Value);
 
-    private static string Cursor(SessionRecord last) =>
+    private static string Cursor(SessionSummary last) =>
         Base64Url.EncodeToString(Encoding.UTF8.GetBytes(string.Create(CultureInfo.InvariantCulture, $"{last.CreatedAt.UtcTicks}.{last.Id}")));
 
     private static SessionPosition Position(string cursor)

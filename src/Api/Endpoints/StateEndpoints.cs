@@ -14,15 +14,16 @@ internal static class StateEndpoints
     public static void MapState(this IEndpointRouteBuilder routes)
     {
         var group = routes.MapGroup("/sessions/{session}").WithTags("Statistics");
-        group.MapGet("/state", Get).Answers<StateResponse>(forms: MediaTypes.Named).FindsSession()
-            .Describe("GetState", "The whole state of a session", "Options, parameters, running statistics, optimizer buffers and the last batch. PUT takes it back as it is, and every number keeps its bits.");
+        group.MapGet("/state", Get).Answers<StateResponse>(forms: MediaTypes.Named).FindsVersion()
+            .Describe("GetState", "The whole state of a session", "Options, parameters, running statistics, optimizer buffers and the last batch. PUT takes it back as it is, and every number keeps its bits. `version` picks a snapshot.");
         group.MapPut("/state", Put).Reads<PutStateRequest>(MediaTypes.Named).Answers<StateResponse>(forms: MediaTypes.Named).Answers<StateResponse>(201, MediaTypes.Named).FindsSession().ChangesState()
             .Fails(ProblemCode.ShapeMismatch, ProblemCode.InvalidOption, ProblemCode.LimitReached)
             .Describe("PutState", "Put a whole state", "Replaces a session's parameters and statistics in one step, or creates the session where the name is free. Takes what GET answers, and the arrays of PyTorch (`weight`, `bias`, `running_mean`, `running_var`, `num_batches_tracked`), Keras (`gamma`, `beta`, `moving_mean`, `moving_variance`), flax (`scale`, `bias`, `mean`, `var`) and Caffe (`blobs`, `scale_blobs`).");
     }
 
-    private static async Task<IResult> Get(string session, SessionCatalog catalog, CancellationToken cancellationToken) =>
-        AnswerWith((await catalog.GetAsync(session, cancellationToken)).Current.Layer);
+    private static async Task<IResult> Get(
+        string session, string? version, SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken) =>
+        AnswerWith(await snapshots.LayerAsync(await catalog.GetAsync(session, cancellationToken), QueryNumber.Version(version), cancellationToken));
 
     private static async Task<IResult> Put(
         string session, Body<PutStateRequest> body, Precondition ifMatch, SessionCatalog catalog, CancellationToken cancellationToken)

@@ -10,6 +10,7 @@ internal static class OptionsBinding
     public static void AddServiceOptions(this IServiceCollection services)
     {
         services.AddSection<StorageOptions>("Storage");
+        services.AddSection<NodeOptions>("Node");
         services.AddSection<ResidencyOptions>("Sessions");
         services.AddSection<RetentionOptions>("Retention");
         services.AddSection<LimitOptions>("Limits");

@@ -22,8 +22,12 @@ internal static class ServiceComposition
         services.AddSingleton(TimeProvider.System);
         services.AddSingleton(provider => provider.GetRequiredService<IOptions<ComputeOptions>>().Value.ToSettings());
         services.AddSingleton<ISessionStore>(provider => provider.GetRequiredService<IOptions<StorageOptions>>() is { Value.Engine: "sqlite" } options
-            ? new SqliteSessionStore(options)
-            : new MemorySessionStore());
+            ? new SqliteSessionStore(options, provider.GetRequiredService<TimeProvider>())
+            : new MemorySessionStore(provider.GetRequiredService<IOptions<ResidencyOptions>>().Value.MaxResidentBytes));
+        services.AddSingleton<ResidentSessions>();
+        services.AddSingleton<NewestStates>();
+        services.AddSingleton<SessionCount>();
+        services.AddSingleton<Snapshots>();
         services.AddSingleton<RetainedSteps>();
         services.AddSingleton<SessionCatalog>();
         services.AddSingleton<TrainStep>();
@@ -55,6 +59,7 @@ internal static class ServiceComposition
         app.UseRequestDecoding();
         app.UseAnswerCompression();
         app.Use(Negotiation.DecideAsync);
+        app.Use(IdempotencyKey.ReadAsync);
         app.MapService();
         app.MapServiceDocument();
     }

@@ -5,21 +5,63 @@ using BnService.Core.Simd;
 namespace BnService.Api.Hosting;
 
 /// <summary>Section <c>Storage</c>: where sessions are kept.</summary>
-public sealed record StorageOptions
+public sealed record StorageOptions : IValidatableObject
 {
-    /// <summary>The engine; <c>memory</c> keeps sessions as long as the process lives, <c>sqlite</c> in a file.</summary>
-    [AllowedValues("memory", "sqlite", ErrorMessage = "must be memory or sqlite")]
-    public string Engine { get; init; } = "memory";
+    /// <summary>
+    /// The engine: <c>sqlite</c> keeps sessions in a file, <c>postgres</c> in a database that several nodes share, <c>memory</c> as long as
+    /// the process lives.
+    /// </summary>
+    [AllowedValues("sqlite", "postgres", "memory", ErrorMessage = "must be sqlite, postgres or memory")]
+    public string Engine { get; init; } = "sqlite";
 
     /// <summary>The file of <c>sqlite</c>.</summary>
     [MinLength(1, ErrorMessage = "must name a file")]
     public string Path { get; init; } = "data/bn.db";
+
+    /// <summary>The database of <c>postgres</c>.</summary>
+    public string? ConnectionString { get; init; }
+
+    /// <summary>
+    /// <c>step</c>: what has been answered is on the disk. <c>interval</c>: it is with the operating system (or the database server), which
+    /// brings it to the disk a moment later; a power cut loses that moment, the end of the process nothing.
+    /// </summary>
+    [AllowedValues("step", "interval", ErrorMessage = "must be step or interval")]
+    public string Durability { get; init; } = "step";
+
+    /// <summary>The longest moment of <c>interval</c>, in milliseconds; with <c>postgres</c> the server's <c>wal_writer_delay</c> decides.</summary>
+    [Range(1, 60_000, ErrorMessage = "must be from 1 to 60000 milliseconds")]
+    public int IntervalMs { get; init; } = 100;
+
+    /// <summary>How long inference may use a state before it asks whether another node has stored a newer one, in milliseconds.</summary>
+    [Range(0, 60_000, ErrorMessage = "must be from 0 to 60000 milliseconds")]
+    public int RefreshMs { get; init; } = 1000;
+
+    /// <summary>Whether nodes tell each other of new versions (LISTEN and NOTIFY), where the engine can.</summary>
+    public bool Notifications { get; init; } = true;
+
+    /// <inheritdoc/>
+    public IEnumerable<ValidationResult> Validate(ValidationContext validationContext)
+    {
+        if (Engine == "postgres" && string.IsNullOrWhiteSpace(ConnectionString))
+            yield return new ValidationResult("must name the database where Storage:Engine is postgres", [nameof(ConnectionString)]);
+    }
+}
+
+/// <summary>Section <c>Node</c>: this process among those that share a database.</summary>
+public sealed record NodeOptions
+{
+    /// <summary>Its name, which is part of each <c>step_id</c>.</summary>
+    [RegularExpression("[A-Za-z0-9._-]{1,64}", ErrorMessage = "must be 1 to 64 letters, digits, '.', '_' or '-'")]
+    public string Name { get; init; } = Environment.MachineName is { Length: <= 64 } machine && machine.All(c => char.IsAsciiLetterOrDigit(c) || c is '.' or '-' or '_') ? machine : "node";
 }
 
 /// <summary>Section <c>Sessions</c>.</summary>
 public sealed record ResidencyOptions
 {
-    /// <summary>The most bytes that the states of all sessions may take.</summary>
+    /// <summary>
+    /// The most bytes that sessions take in memory: beyond it those leave that were not used for the longest time, and come back when they
+    /// are used. With <c>Storage:Engine</c> memory, where there is nothing to come back from, no more are taken in.
+    /// </summary>
     [Range(1L << 10, 1L << 50, ErrorMessage = "must be from 1024 to 2^50 bytes")]
     public long MaxResidentBytes { get; init; } = 1L << 30;
 }
@@ -50,6 +92,10 @@ public sealed record LimitOptions
     /// <summary>The most statistics of one batch, for kinds that have some for each sample or row.</summary>
     [Range(1, 1 << 26, ErrorMessage = "must be from 1 to 2^26")]
     public int MaxStatistics { get; init; } = 1 << 22;
+
+    /// <summary>The most snapshots of one session.</summary>
+    [Range(1, 10_000, ErrorMessage = "must be from 1 to 10000")]
+    public int MaxSnapshots { get; init; } = 1000;
 
     /// <summary>The most sessions.</summary>
     [Range(1, int.MaxValue, ErrorMessage = "must be 1 or more")]

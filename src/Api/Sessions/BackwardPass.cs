@@ -9,18 +9,23 @@ namespace BnService.Api.Sessions;
 /// <param name="Dx">Gradient by x; the caller's to dispose.</param>
 /// <param name="Dresidual">Gradient by the residual where one was added; the caller's to dispose.</param>
 /// <param name="Gradients">Gradients by gamma and beta.</param>
-/// <param name="State">The session after the update, or as it is.</param>
-internal sealed record BackwardResult(Tensor Dx, Tensor? Dresidual, ParameterGradients Gradients, SessionRecord State);
+/// <param name="Answer">What else is answered: the version, and gamma and beta where they were updated.</param>
+/// <param name="IsReplayed">Whether the update was made, and answered, before.</param>
+internal sealed record BackwardResult(Tensor Dx, Tensor? Dresidual, ParameterGradients Gradients, RememberedAnswer Answer, bool IsReplayed)
+{
+    /// <summary>Names of what an answer holds: the parameters after the update, and those that the gradients were computed with.</summary>
+    public const string Gamma = "gamma", Beta = "beta", GammaBefore = "gamma_before", BetaBefore = "beta_before";
+}
 
 /// <summary>Backward: through a retained step, or through x with the session's current state. An update is one more commit.</summary>
 internal sealed class BackwardPass(SessionCatalog catalog, RetainedSteps retained, ComputeSettings compute)
 {
     /// <summary>Through a retained step, with the parameters and statistics that normalized it.</summary>
     public async Task<BackwardResult> ThroughStepAsync(
-        LayerSession session, string stepId, Tensor dy, ParameterUpdate? update, Action<long> check, CancellationToken cancellationToken)
+        LayerSession session, string stepId, Tensor dy, ParameterUpdate? update, ChangeTerms terms, CancellationToken cancellationToken)
     {
         using var step = retained.Hold(stepId, session.Id);
-        return await RunAsync(session, step.Input, dy, step.Layer, step.Statistics, update, check, cancellationToken);
+        return await RunAsync(session, new(step.Input, step.Layer, step.Statistics), dy, update, terms, cancellationToken);
     }
 
     /// <summary>Through x, which the server has not kept.</summary>
@@ -29,10 +34,10 @@ internal sealed class BackwardPass(SessionCatalog catalog, RetainedSteps retaine
     /// <param name="dy">Gradient by its output.</param>
     /// <param name="throughBatch">Whether the gradient flows through the batch's statistics, where the session's mode lets it.</param>
     /// <param name="update">How the gradients change gamma and beta, or null.</param>
-    /// <param name="check">Throws to refuse, given the version that would be changed.</param>
+    /// <param name="terms">The terms.</param>
     /// <param name="cancellationToken">Ends waiting for the store.</param>
     public async Task<BackwardResult> ThroughInputAsync(
-        LayerSession session, BatchInput input, Tensor dy, bool throughBatch, ParameterUpdate? update, Action<long> check,
+        LayerSession session, BatchInput input, Tensor dy, bool throughBatch, ParameterUpdate? update, ChangeTerms terms,
         CancellationToken cancellationToken)
     {
         input.RequireFit();
@@ -42,29 +47,42 @@ internal sealed class BackwardPass(SessionCatalog catalog, RetainedSteps retaine
         pass.RequireMask(input.Mask);
         // Gradients alone poison nothing; an update that would is refused when it is applied.
         var statistics = usesBatch ? pass.Statistics(input.X.Data, input.Mask) : null;
-        return await RunAsync(session, input, dy, layer, statistics, update, check, cancellationToken);
+        return await RunAsync(session, new(input, layer, statistics), dy, update, terms, cancellationToken);
     }
 
     private async Task<BackwardResult> RunAsync(
-        LayerSession session, BatchInput input, Tensor dy, LayerState layer, StepStatistics? statistics, ParameterUpdate? update, Action<long> check,
-        CancellationToken cancellationToken)
+        LayerSession session, ForwardStep step, Tensor dy, ParameterUpdate? update, ChangeTerms terms, CancellationToken cancellationToken)
     {
-        var shape = input.X.Shape;
+        var shape = step.Input.X.Shape;
         if (!dy.Shape.Equals(shape))
             throw new LayerException(LayerError.ShapeMismatch, $"dy must have the shape of x, {shape}, got {dy.Shape}");
         var dx = Tensor.Rent(shape);
-        var dresidual = input.Residual is null ? null : Tensor.Rent(shape);
+        var dresidual = step.Input.Residual is null ? null : Tensor.Rent(shape);
         try
         {
-            var gradients = Differentiate(input, dy, layer, statistics, dx, dresidual);
-            var state = await catalog.ChangeAsync(session, record =>
+            var gradients = Differentiate(step, dy, dx, dresidual);
+            RememberedAnswer Answer(SessionRecord after) => new(after.Layer.Version, after.Layer.Running?.BatchesTracked ?? 0)
             {
-                check(record.Layer.Version);
+                Arrays = update is null ? [] : Present(
+                    (BackwardResult.Gamma, after.Layer.Gamma), (BackwardResult.Beta, after.Layer.Beta),
+                    (BackwardResult.GammaBefore, step.Layer.Gamma), (BackwardResult.BetaBefore, step.Layer.Beta)),
+            };
+            var committed = await catalog.ChangeAsync(session, new SessionChange(record =>
+            {
+                terms.Check(record.Layer.Version);
                 return update is null || shape.Count == 0
                     ? record
                     : record with { Layer = record.Layer.SizedFor(NormalizationPlan.ForBatch(shape, record.Layer.Options)).Update(update, gradients) };
+            })
+            {
+                Key = terms.Key,
+                Remember = terms.Key is not { } key ? null : (_, after) => [Answer(after) with { Key = key }],
             }, cancellationToken);
-            return new BackwardResult(dx, dresidual, gradients, state);
+            if (committed.Replayed is not { } earlier) return new BackwardResult(dx, dresidual, gradients, Answer(committed.State), false);
+            // The update has moved what the gradients were computed with.
+            if (earlier.Arrays.GetValueOrDefault(BackwardResult.GammaBefore) is { } gamma)
+                gradients = Differentiate(step with { Layer = step.Layer with { Gamma = gamma, Beta = earlier.Arrays.GetValueOrDefault(BackwardResult.BetaBefore) } }, dy, dx, dresidual);
+            return new BackwardResult(dx, dresidual, gradients, earlier, true);
         }
         catch
         {
@@ -74,8 +92,12 @@ internal sealed class BackwardPass(SessionCatalog catalog, RetainedSteps retaine
         }
     }
 
-    private ParameterGradients Differentiate(
-        BatchInput input, Tensor dy, LayerState layer, StepStatistics? statistics, Tensor dx, Tensor? dresidual) =>
-        new LayerPass(layer, input.X.Shape, compute).Differentiate(
-            input.X.Data, dy.Data, statistics, input.Residual is { } residual ? residual.Data : [], dx.Data, dresidual is null ? [] : dresidual.Data);
+    private ParameterGradients Differentiate(ForwardStep step, Tensor dy, Tensor dx, Tensor? dresidual) =>
+        new LayerPass(step.Layer, step.Input.X.Shape, compute).Differentiate(
+            step.Input.X.Data, dy.Data, step.Statistics, step.Input.Residual is { } residual ? residual.Data : [], dx.Data, dresidual is null ? [] : dresidual.Data);
+
+    private static Dictionary<string, double[]> Present(params (string Name, double[]? Values)[] arrays) =>
+        arrays.Where(array => array.Values is not null).ToDictionary(array => array.Name, array => array.Values!);
+
+    private sealed record ForwardStep(BatchInput Input, LayerState Layer, StepStatistics? Statistics);
 }

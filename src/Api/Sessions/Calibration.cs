@@ -7,6 +7,18 @@ using BnService.Core.Tensors;
 
 namespace BnService.Api.Sessions;
 
+/// <summary>What a change of population statistics is answered with.</summary>
+/// <param name="Answer">The version, and what has been gathered or taken over: mean and variance by name, with count and batches.</param>
+/// <param name="IsReplayed">Whether the change was made, and answered, before.</param>
+internal sealed record PopulationResult(RememberedAnswer Answer, bool IsReplayed)
+{
+    /// <summary>The mean; null where nothing has been gathered.</summary>
+    public double[]? Mean => Answer.Arrays.GetValueOrDefault(nameof(Mean));
+
+    /// <summary>The variance; null where it is not known of so few values.</summary>
+    public double[]? Variance => Answer.Arrays.GetValueOrDefault(nameof(Variance));
+}
+
 /// <summary>
 /// Population statistics: moments are computed before the commit and merged in it, so that calls at the same time lose nothing and
 /// a commit is O(features).
@@ -16,25 +28,25 @@ internal sealed class Calibration(SessionCatalog catalog, ComputeSettings comput
     /// <summary>Adds a batch; an empty one moves nothing.</summary>
     /// <param name="session">The session.</param>
     /// <param name="x">The batch.</param>
-    /// <param name="check">Throws to refuse, given the version that would be changed.</param>
+    /// <param name="terms">The terms.</param>
     /// <param name="cancellationToken">Ends waiting for the store.</param>
-    public Task<SessionRecord> AddAsync(LayerSession session, Tensor x, Action<long> check, CancellationToken cancellationToken)
+    public Task<PopulationResult> AddAsync(LayerSession session, Tensor x, ChangeTerms terms, CancellationToken cancellationToken)
     {
         session.Current.Layer.RequirePopulation();
         var (plan, _) = catalog.PlanFor(x.Shape, session.Current.Layer);
         var batch = Forward.BatchMoments(plan, x.Data, compute);
         if (!batch.IsFinite) throw NonFinite(x.Data);
-        return ChangeAsync(session, layer => layer.SizedFor(plan).Accumulate(new PopulationEstimate(batch, 1)), check, cancellationToken);
+        return ChangeAsync(session, layer => layer.SizedFor(plan).Accumulate(new PopulationEstimate(batch, 1)), Gathered, terms, cancellationToken);
     }
 
     /// <summary>Adds statistics gathered elsewhere, all or none.</summary>
     /// <param name="session">The session.</param>
     /// <param name="moments">Moments of values that no session has seen, one entry a batch.</param>
     /// <param name="others">Names or ids of other sessions.</param>
-    /// <param name="check">Throws to refuse, given the version that would be changed.</param>
+    /// <param name="terms">The terms.</param>
     /// <param name="cancellationToken">Ends waiting for the store.</param>
-    public async Task<SessionRecord> MergeAsync(
-        LayerSession session, IReadOnlyList<Moments> moments, IReadOnlyList<string> others, Action<long> check, CancellationToken cancellationToken)
+    public async Task<PopulationResult> MergeAsync(
+        LayerSession session, IReadOnlyList<Moments> moments, IReadOnlyList<string> others, ChangeTerms terms, CancellationToken cancellationToken)
     {
         session.Current.Layer.RequirePopulation();
         var gathered = moments.Aggregate((PopulationEstimate?)null, (union, entry) => PopulationEstimate.Union(union, new PopulationEstimate(entry, 1)));
@@ -48,25 +60,47 @@ internal sealed class Calibration(SessionCatalog catalog, ComputeSettings comput
             features ??= theirs.Moments.Channels;
             gathered = PopulationEstimate.Union(gathered, theirs);
         }
-        return await ChangeAsync(session, layer => layer.Accumulate(gathered!), check, cancellationToken);
+        return await ChangeAsync(session, layer => layer.Accumulate(gathered!), Gathered, terms, cancellationToken);
     }
 
     /// <summary>Replaces the running statistics by what was gathered.</summary>
-    public Task<SessionRecord> CommitAsync(LayerSession session, Action<long> check, CancellationToken cancellationToken) =>
-        ChangeAsync(session, layer => layer.CommitPopulation(), check, cancellationToken);
+    public Task<PopulationResult> CommitAsync(LayerSession session, ChangeTerms terms, CancellationToken cancellationToken) =>
+        ChangeAsync(session, layer => layer.CommitPopulation(), TakenOver, terms, cancellationToken);
 
     /// <summary>Forgets what was gathered.</summary>
-    public Task<SessionRecord> DropAsync(LayerSession session, Action<long> check, CancellationToken cancellationToken) =>
-        ChangeAsync(session, layer => layer.DropPopulation(), check, cancellationToken);
+    public Task<PopulationResult> DropAsync(LayerSession session, ChangeTerms terms, CancellationToken cancellationToken) =>
+        ChangeAsync(session, layer => layer.DropPopulation(), Gathered, terms, cancellationToken);
 
-    private Task<SessionRecord> ChangeAsync(
-        LayerSession session, Func<LayerState, LayerState> change, Action<long> check, CancellationToken cancellationToken) =>
-        catalog.ChangeAsync(session, record =>
+    private async Task<PopulationResult> ChangeAsync(
+        LayerSession session, Func<LayerState, LayerState> change, Func<LayerState, RememberedAnswer> answer, ChangeTerms terms,
+        CancellationToken cancellationToken)
+    {
+        var committed = await catalog.ChangeAsync(session, new SessionChange(record =>
         {
-            check(record.Layer.Version);
+            terms.Check(record.Layer.Version);
             var next = change(record.Layer);
             return next.Version == record.Layer.Version ? record : record with { Layer = next };
+        })
+        {
+            Key = terms.Key,
+            Remember = terms.Key is not { } key ? null : (_, after) => [answer(after.Layer) with { Key = key }],
         }, cancellationToken);
+        return new PopulationResult(committed.Replayed ?? answer(committed.State.Layer), committed.Replayed is not null);
+    }
+
+    private static RememberedAnswer Gathered(LayerState layer) => layer.Population is not { Moments: var moments } population
+        ? new(layer.Version, 0)
+        : new(layer.Version, 0) { Batches = population.Batches, Count = moments.Count, Arrays = Arrays(moments.Mean, moments.Count > 1 ? moments.Variance(unbiased: true) : null) };
+
+    private static RememberedAnswer TakenOver(LayerState layer) =>
+        new(layer.Version, layer.Running!.BatchesTracked) { Arrays = Arrays(layer.Running.Mean, layer.Running.Variance) };
+
+    private static Dictionary<string, double[]> Arrays(double[] mean, double[]? variance)
+    {
+        var arrays = new Dictionary<string, double[]> { [nameof(PopulationResult.Mean)] = mean };
+        if (variance is not null) arrays.Add(nameof(PopulationResult.Variance), variance);
+        return arrays;
+    }
 
     private static int? FixedFeatures(LayerState layer) => layer.FeaturesAreFixed ? layer.Features : null;
 

@@ -6,8 +6,11 @@ internal interface ICommits
     /// <summary>Completes a state that a change has made, or refuses it.</summary>
     SessionRecord Accept(SessionRecord next);
 
-    /// <summary>Stores a state; false where the stored one is no longer the one it was made from.</summary>
-    Task<bool> TryStoreAsync(SessionRecord current, SessionRecord next);
+    /// <summary>What is remembered of an answer; null if that is nothing.</summary>
+    ValueTask<RememberedAnswer?> FindAnswerAsync(string sessionId, AnswerKey key);
+
+    /// <summary>Stores a state and answers; false where the stored state is no longer the one it was made from, or one of the answers is there.</summary>
+    Task<bool> TryStoreAsync(SessionRecord current, SessionRecord next, IReadOnlyList<RememberedAnswer> answers);
 
     /// <summary>Takes over what another node has stored.</summary>
     /// <exception cref="Hosting.Problems.ProblemException">The session is gone.</exception>
@@ -33,14 +36,19 @@ internal sealed class CommitQueue(LayerSession session)
         }
     }
 
+    /// <summary>Whether nothing waits and nothing is being stored.</summary>
+    public bool IsIdle
+    {
+        get
+        {
+            lock (_lock) return !_isRunning;
+        }
+    }
+
     /// <summary>Makes a change; it is durable when the task ends.</summary>
-    /// <param name="change">
-    /// New state from old; the same state if there is nothing to change. Throws to refuse. Applied again where another node was faster, so
-    /// that it must depend on nothing but the state it is given.
-    /// </param>
+    /// <param name="change">The change.</param>
     /// <param name="commits">How it reaches the store.</param>
-    /// <returns>The state after the change.</returns>
-    public Task<SessionRecord> AddAsync(Func<SessionRecord, SessionRecord> change, ICommits commits)
+    public Task<CommittedChange> AddAsync(SessionChange change, ICommits commits)
     {
         var added = new WaitingChange(change);
         lock (_lock)
@@ -83,45 +91,76 @@ internal sealed class CommitQueue(LayerSession session)
         while (true)
         {
             var current = session.Current;
-            var state = together.Aggregate(current, (state, change) => change.ApplyTo(state, commits));
-            if (ReferenceEquals(state, current)) return;
-            if (await commits.TryStoreAsync(current, state))
+            var made = new MadeChanges(current);
+            foreach (var change in together) await change.ApplyAsync(made, commits);
+            if (made.IsNothing) return;
+            if (await commits.TryStoreAsync(current, made.State, made.Answers))
             {
-                session.Publish(state);
+                session.Publish(made.State);
                 return;
             }
             await commits.RefreshAsync(session);
         }
     }
 
-    private sealed class WaitingChange(Func<SessionRecord, SessionRecord> change)
+    // What the changes of one write have come to so far.
+    private sealed class MadeChanges(SessionRecord current)
+    {
+        private readonly SessionRecord _current = current;
+
+        public SessionRecord State { get; set; } = current;
+
+        public List<RememberedAnswer> Answers { get; } = [];
+
+        public bool IsNothing => ReferenceEquals(State, _current) && Answers.Count == 0;
+
+        public async ValueTask<RememberedAnswer?> FindAsync(AnswerKey key, ICommits commits) =>
+            Answers.Find(answer => answer.Key.Topic == key.Topic && answer.Key.Key == key.Key) ?? await commits.FindAnswerAsync(_current.Id, key);
+    }
+
+    private sealed class WaitingChange(SessionChange change)
     {
         // Who waits goes on elsewhere: the queue is not its thread.
-        private readonly TaskCompletionSource<SessionRecord> _result = new(TaskCreationOptions.RunContinuationsAsynchronously);
-        private SessionRecord? _state;
+        private readonly TaskCompletionSource<CommittedChange> _result = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        private CommittedChange? _made;
         private Exception? _refusal;
 
-        public Task<SessionRecord> Task => _result.Task;
+        public Task<CommittedChange> Task => _result.Task;
 
-        public SessionRecord ApplyTo(SessionRecord state, ICommits commits)
+        public async ValueTask ApplyAsync(MadeChanges made, ICommits commits)
         {
-            (_state, _refusal) = (null, null);
+            (_made, _refusal) = (null, null);
+            var earlier = change.Key is null ? null : await made.FindAsync(change.Key, commits);
+            var before = made.State;
             try
             {
-                var next = change(state);
-                return _state = ReferenceEquals(next, state) ? state : commits.Accept(next);
+                if (earlier is not null)
+                {
+                    change.Key!.RequireSame(earlier);
+                    _made = new CommittedChange(before, before, earlier);
+                    return;
+                }
+                var next = change.Apply(before);
+                if (!ReferenceEquals(next, before)) next = commits.Accept(next);
+                var answers = change.Remember?.Invoke(before, next).ToList() ?? [];
+                made.State = next;
+                foreach (var answer in answers)
+                {
+                    // Of what is remembered beside the change's own answer, something may be there.
+                    if (ReferenceEquals(answer.Key, change.Key) || await made.FindAsync(answer.Key, commits) is null) made.Answers.Add(answer);
+                }
+                _made = new CommittedChange(before, next, null);
             }
-            catch (Exception exception)
+            catch (Exception exception) when (ReferenceEquals(made.State, before))
             {
                 _refusal = exception;
-                return state;
             }
         }
 
         public void Finish()
         {
             if (_refusal is not null) _result.SetException(_refusal);
-            else _result.SetResult(_state!);
+            else _result.SetResult(_made!);
         }
 
         public void Fail(Exception exception) => _result.SetException(_refusal ?? exception);

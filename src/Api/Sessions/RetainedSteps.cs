@@ -7,18 +7,19 @@ using Microsoft.Extensions.Options;
 namespace BnService.Api.Sessions;
 
 /// <summary>What backward needs of a train-step. Shared by the catalog of steps and the calls that use it; its memory goes back when both are done.</summary>
+/// <param name="id">Names the step.</param>
 /// <param name="sessionId">Whose step it is.</param>
 /// <param name="input">The batch; owned by the step from here on.</param>
 /// <param name="layer">The layer as it was when the batch was normalized.</param>
 /// <param name="statistics">The batch's statistics; null where the running statistics normalized it.</param>
 /// <param name="bytes">Memory that the step keeps alive.</param>
-internal sealed class RetainedStep(string sessionId, BatchInput input, LayerState layer, StepStatistics? statistics, long bytes) : IDisposable
+internal sealed class RetainedStep(string id, string sessionId, BatchInput input, LayerState layer, StepStatistics? statistics, long bytes) : IDisposable
 {
     // Identifiers, list nodes and the objects around them.
     private const long BytesBesideArrays = 1024;
     private int _holders = 1;
 
-    public string Id { get; } = Guid.NewGuid().ToString("N");
+    public string Id { get; } = id;
 
     public string SessionId { get; } = sessionId;
 
@@ -32,9 +33,9 @@ internal sealed class RetainedStep(string sessionId, BatchInput input, LayerStat
     public long Bytes { get; } = bytes;
 
     /// <summary>Memory that a step of this batch would keep alive, in bytes.</summary>
-    public static long BytesOf(BatchInput input, NormalizationPlan plan, int ghostBatches) =>
+    public static long BytesOf(BatchInput input, NormalizationPlan plan, int? ghostBatchSize) =>
         BytesBesideArrays + input.X.AllocatedBytes + (input.Residual?.AllocatedBytes ?? 0) + (input.Mask?.Length ?? 0)
-        + (5L * ghostBatches * plan.Statistics * sizeof(double));
+        + (5L * ((input.X.Shape[0] / (ghostBatchSize ?? int.MaxValue)) + 1) * plan.Statistics * sizeof(double));
 
     /// <summary>One more holder; false if the last one has already let go.</summary>
     public bool TryHold()
@@ -70,9 +71,11 @@ internal sealed class RetainedSteps : IDisposable
     private readonly ITimer _sweep;
     private long _bytes;
 
-    public RetainedSteps(IOptions<RetentionOptions> options, TimeProvider time)
+    private readonly NodeOptions _node;
+
+    public RetainedSteps(IOptions<RetentionOptions> options, IOptions<NodeOptions> node, TimeProvider time)
     {
-        (_options, _time) = (options.Value, time);
+        (_options, _node, _time) = (options.Value, node.Value, time);
         // Expired steps are never answered with; the sweep is there to give their memory back when nobody asks.
         var period = TimeSpan.FromTicks(Math.Clamp(_options.TimeToLive.Ticks / 4, TimeSpan.TicksPerMillisecond, TimeSpan.TicksPerMinute));
         _sweep = time.CreateTimer(_ => DropExpired(), null, period, period);
@@ -80,6 +83,9 @@ internal sealed class RetainedSteps : IDisposable
 
     /// <summary>Bytes that are retained at this moment.</summary>
     public long Bytes => Interlocked.Read(ref _bytes);
+
+    /// <summary>A name for a step: that of this node, which will have it, and a part that no other step has.</summary>
+    public string NewId() => $"{_node.Name}:{Guid.NewGuid():N}";
 
     /// <summary>Refuses a step that could not be retained even alone.</summary>
     /// <exception cref="ProblemException">It is larger than the whole budget.</exception>
@@ -109,14 +115,17 @@ internal sealed class RetainedSteps : IDisposable
     {
         lock (_lock)
         {
-            if (_byId.TryGetValue(stepId, out var node) && node.Value.Step.SessionId == sessionId)
+            if (_byId.TryGetValue(stepId, out var found) && found.Value.Step.SessionId == sessionId)
             {
-                if (IsExpired(node.Value.AddedAt)) Remove(node);
-                else if (node.Value.Step.TryHold()) return node.Value.Step;
+                if (IsExpired(found.Value.AddedAt)) Remove(found);
+                else if (found.Value.Step.TryHold()) return found.Value.Step;
             }
         }
-        throw new ProblemException(ProblemCode.StepExpired,
-            $"step '{Excerpt.Of(stepId)}' of this session is not retained (any more); resend x with dy instead of step_id");
+        var node = stepId.LastIndexOf(':') is var end and > 0 ? stepId[..end] : _node.Name;
+        throw new ProblemException(ProblemCode.StepExpired, node == _node.Name
+            ? $"step '{Excerpt.Of(stepId)}' of this session is not retained (any more); resend x with dy instead of step_id"
+            : $"step '{Excerpt.Of(stepId)}' was retained by node '{Excerpt.Of(node)}', and this is node '{_node.Name}'; "
+                + "resend x with dy instead of step_id, or have the load balancer send all calls of a session to one node");
     }
 
     /// <summary>Drops all steps of a session.</summary>

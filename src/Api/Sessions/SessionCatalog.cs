@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using System.Runtime.CompilerServices;
 using BnService.Api.Hosting;
 using BnService.Api.Hosting.Problems;
@@ -12,14 +11,11 @@ namespace BnService.Api.Sessions;
 
 /// <summary>Finds, creates, changes and deletes sessions: between the calls, which see states, and the store, which sees bytes and versions.</summary>
 internal sealed class SessionCatalog(
-    ISessionStore store, RetainedSteps retained, IOptions<LimitOptions> limits, IOptions<ResidencyOptions> sessions, TimeProvider time)
+    ISessionStore store, ResidentSessions resident, NewestStates newest, RetainedSteps retained, SessionCount count, IOptions<LimitOptions> limits,
+    TimeProvider time)
     : ICommits
 {
     private const int PageOfAll = 1000;
-
-    private readonly ConcurrentDictionary<string, LayerSession> _byId = new();
-    private readonly ConcurrentDictionary<string, LayerSession> _byName = new();
-    private long _residentBytes;
 
     /// <summary>Creates a session.</summary>
     /// <param name="name">Its name, or null for its id.</param>
@@ -33,41 +29,41 @@ internal sealed class SessionCatalog(
         Func<LayerState, LayerState>? fill, CancellationToken cancellationToken)
     {
         RequireFeatures(options.NumFeatures);
-        if (await store.CountAsync(cancellationToken) >= limits.Value.MaxSessions)
-            throw new ProblemException(ProblemCode.LimitReached, $"there are {limits.Value.MaxSessions} sessions, as many as Limits:MaxSessions allows");
+        await count.RequireRoomAsync(cancellationToken);
         var now = time.GetUtcNow();
         var id = Guid.CreateVersion7(now).ToString("N");
         var layer = LayerState.Create(options);
         if (fill is not null) layer = fill(layer) with { Version = layer.Version };
         RequireFeatures(layer.Features);
         var record = new SessionRecord(id, name ?? id, labels, now, now, layer) { Convention = convention };
-        Charge(record.Bytes);
         if (!await store.TryInsertAsync(SessionEncoding.Encode(record), cancellationToken))
-        {
-            Charge(-record.Bytes);
             throw new ProblemException(ProblemCode.SessionExists, $"name '{record.Name}' is taken; choose another");
-        }
+        count.Created();
         return record;
     }
 
-    /// <summary>The session with a name or id.</summary>
+    /// <summary>The session with a name or id, as new as any call before this one has left it on any node.</summary>
     /// <exception cref="ProblemException">There is none.</exception>
     public async ValueTask<LayerSession> GetAsync(string nameOrId, CancellationToken cancellationToken) =>
         await FindAsync(nameOrId, cancellationToken) ?? throw NotFound(nameOrId);
 
-    /// <summary>The session with a name or id, or null.</summary>
-    public async ValueTask<LayerSession?> FindAsync(string nameOrId, CancellationToken cancellationToken)
+    /// <summary>The session with a name or id, as new as <see cref="GetAsync"/> has it, or null.</summary>
+    public ValueTask<LayerSession?> FindAsync(string nameOrId, CancellationToken cancellationToken) =>
+        newest.FindAsync(nameOrId, Freshness.Newest, cancellationToken);
+
+    /// <summary>The session with a name or id, perhaps not as new as another node has it (see <c>Storage:RefreshMs</c>).</summary>
+    /// <param name="nameOrId">Its name or id.</param>
+    /// <param name="least">The least version that will do; 0 for any.</param>
+    /// <param name="cancellationToken">Ends waiting for the store.</param>
+    /// <exception cref="ProblemException">There is none, or none as new as that.</exception>
+    public async ValueTask<LayerSession> GetRecentAsync(string nameOrId, long least, CancellationToken cancellationToken) =>
+        await FindRecentAsync(nameOrId, least, cancellationToken) ?? throw NotFound(nameOrId);
+
+    /// <summary>The session with a name or id, as new as <see cref="GetRecentAsync"/> has it, or null.</summary>
+    public async ValueTask<LayerSession?> FindRecentAsync(string nameOrId, long least, CancellationToken cancellationToken)
     {
-        if (_byName.TryGetValue(nameOrId, out var session) || _byId.TryGetValue(nameOrId, out session)) return session;
-        if (await store.FindAsync(nameOrId, cancellationToken) is not { } stored) return null;
-        session = _byId.GetOrAdd(stored.Id, _ => new LayerSession(SessionEncoding.Decode(stored)));
-        _byName.TryAdd(stored.Name, session);
-        // Deleted between finding it and remembering it: without a second look it would be served for ever.
-        if (await store.FindAsync(stored.Id, cancellationToken) is null)
-        {
-            Forget(session);
-            return null;
-        }
+        var session = await newest.FindAsync(nameOrId, Freshness.Recent, cancellationToken);
+        if (session?.Current.Layer.Version < least) await newest.RequireVersionAsync(session, least, cancellationToken);
         return session;
     }
 
@@ -86,36 +82,38 @@ internal sealed class SessionCatalog(
     }
 
     /// <summary>A page of sessions, newest first.</summary>
-    public async Task<IReadOnlyList<SessionRecord>> ListAsync(SessionQuery query, CancellationToken cancellationToken)
-    {
-        var page = await store.ListAsync(query, cancellationToken);
-        return [.. page.Select(stored => _byId.TryGetValue(stored.Id, out var session) ? session.Current : SessionEncoding.Decode(stored))];
-    }
+    public async Task<IReadOnlyList<SessionSummary>> ListAsync(SessionQuery query, CancellationToken cancellationToken) =>
+        [.. (await store.ListAsync(query, cancellationToken)).Select(SessionEncoding.Decode)];
 
-    /// <summary>Every session, newest first.</summary>
-    public async IAsyncEnumerable<SessionRecord> AllAsync([EnumeratorCancellation] CancellationToken cancellationToken)
+    /// <summary>Every session in pages, newest first.</summary>
+    public async IAsyncEnumerable<IReadOnlyList<SessionSummary>> AllAsync([EnumeratorCancellation] CancellationToken cancellationToken)
     {
         SessionPosition? after = null;
         while (true)
         {
             var page = await ListAsync(new SessionQuery(null, null, PageOfAll, after), cancellationToken);
-            foreach (var session in page) yield return session;
+            yield return page;
             if (page.Count < PageOfAll) yield break;
             after = new SessionPosition(page[^1].CreatedAt, page[^1].Id);
         }
     }
 
     /// <summary>What has passed through a session on this node; null where nothing has.</summary>
-    public SessionTraffic? TrafficOf(SessionRecord session) => _byId.GetValueOrDefault(session.Id)?.Traffic;
+    public SessionTraffic? TrafficOf(SessionSummary session) => resident.Peek(session.Id)?.Traffic;
 
     /// <summary>Changes a session's state; see <see cref="CommitQueue.AddAsync"/>.</summary>
     /// <param name="session">The session.</param>
-    /// <param name="change">New state from old; the same state if there is nothing to change. Throws to refuse.</param>
+    /// <param name="change">The change.</param>
     /// <param name="cancellationToken">Ends waiting; a change that waits is made all the same.</param>
-    /// <returns>The state after the change.</returns>
-    public Task<SessionRecord> ChangeAsync(
-        LayerSession session, Func<SessionRecord, SessionRecord> change, CancellationToken cancellationToken) =>
+    public Task<CommittedChange> ChangeAsync(LayerSession session, SessionChange change, CancellationToken cancellationToken) =>
         session.Commits.AddAsync(change, this).WaitAsync(cancellationToken);
+
+    /// <summary>Changes a session's state.</summary>
+    /// <inheritdoc cref="ChangeAsync(LayerSession, SessionChange, CancellationToken)"/>
+    /// <returns>The state after the change.</returns>
+    public async Task<SessionRecord> ChangeAsync(
+        LayerSession session, Func<SessionRecord, SessionRecord> change, CancellationToken cancellationToken) =>
+        (await ChangeAsync(session, new SessionChange(change), cancellationToken)).State;
 
     /// <inheritdoc/>
     SessionRecord ICommits.Accept(SessionRecord next)
@@ -125,32 +123,25 @@ internal sealed class SessionCatalog(
     }
 
     /// <inheritdoc/>
-    async Task<bool> ICommits.TryStoreAsync(SessionRecord current, SessionRecord next)
+    async ValueTask<RememberedAnswer?> ICommits.FindAnswerAsync(string sessionId, AnswerKey key) =>
+        await store.FindAnswerAsync(sessionId, key.Topic, key.Key, CancellationToken.None) is { } stored ? RememberedAnswer.Decode(stored) : null;
+
+    /// <inheritdoc/>
+    async Task<bool> ICommits.TryStoreAsync(SessionRecord current, SessionRecord next, IReadOnlyList<RememberedAnswer> answers)
     {
-        var growth = next.Bytes - current.Bytes;
-        Charge(growth);
-        try
-        {
-            if (await store.TryUpdateAsync(SessionEncoding.Encode(next), current.Layer.Version, CancellationToken.None)) return true;
-        }
-        catch
-        {
-            Charge(-growth);
-            throw;
-        }
-        Charge(-growth);
-        return false;
+        var stored = SessionEncoding.Encode(next);
+        if (!await store.TryUpdateAsync(stored, current.Layer.Version, [.. answers.Select(answer => answer.Encode())], CancellationToken.None)) return false;
+        if (resident.Peek(next.Id) is { } session) resident.Measure(session);
+        return true;
     }
 
     /// <inheritdoc/>
     async Task ICommits.RefreshAsync(LayerSession session)
     {
-        var stored = await store.FindAsync(session.Id, CancellationToken.None);
-        if (stored?.Id != session.Id) throw NotFound(session.Current.Name);
-        session.Publish(SessionEncoding.Decode(stored));
+        if (!await newest.TryRefreshAsync(session, CancellationToken.None)) throw NotFound(session.Current.Name);
     }
 
-    /// <summary>Deletes a session and the steps it retains.</summary>
+    /// <summary>Deletes a session, its snapshots and the steps it retains.</summary>
     /// <param name="session">The session.</param>
     /// <param name="check">Throws to refuse, given the version that would be deleted.</param>
     /// <param name="cancellationToken">Ends waiting for the store.</param>
@@ -158,31 +149,14 @@ internal sealed class SessionCatalog(
     {
         while (true)
         {
-            var stored = await store.FindAsync(session.Id, cancellationToken);
-            if (stored?.Id != session.Id) throw NotFound(session.Current.Name);
-            check(stored.Version);
-            if (!await store.TryDeleteAsync(stored.Id, stored.Version, cancellationToken)) continue;
-            Charge(-SessionEncoding.Decode(stored).Bytes);
-            Forget(session);
-            retained.Drop(stored.Id);
+            if (await store.FindVersionAsync(session.Id, cancellationToken) is not { } version) throw NotFound(session.Current.Name);
+            check(version);
+            if (!await store.TryDeleteAsync(session.Id, version, cancellationToken)) continue;
+            count.Deleted();
+            newest.Forget(session);
+            retained.Drop(session.Id);
             return;
         }
-    }
-
-    private void Forget(LayerSession session)
-    {
-        session.MarkGone();
-        _byId.TryRemove(new KeyValuePair<string, LayerSession>(session.Id, session));
-        _byName.TryRemove(new KeyValuePair<string, LayerSession>(session.Current.Name, session));
-    }
-
-    private void Charge(long bytes)
-    {
-        var total = Interlocked.Add(ref _residentBytes, bytes);
-        if (bytes <= 0 || total <= sessions.Value.MaxResidentBytes) return;
-        Interlocked.Add(ref _residentBytes, -bytes);
-        throw new ProblemException(ProblemCode.LimitReached,
-            $"the states of all sessions would take {total} bytes; Sessions:MaxResidentBytes allows {sessions.Value.MaxResidentBytes}");
     }
 
     private void RequireFeatures(int features)

@@ -1,5 +1,3 @@
-using System.Buffers.Binary;
-using System.Runtime.InteropServices;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using BnService.Api.Storage;
@@ -11,25 +9,57 @@ using BnService.Core.Statistics;
 namespace BnService.Api.Sessions;
 
 /// <summary>
-/// A session's state as the bytes that a store keeps: a safetensors file with PyTorch's names, as GET state answers, all arrays float64
-/// and everything else as JSON in one text.
+/// A session as the bytes that a store keeps: its arrays as a safetensors file with PyTorch's names, as GET state answers, all float64, and
+/// everything else as JSON.
 /// </summary>
 internal static class SessionEncoding
 {
-    private const string HeaderName = "session", TrackedName = "num_batches_tracked";
-
     /// <summary>Encodes a session.</summary>
     public static StoredSession Encode(SessionRecord session)
     {
         var layer = session.Layer;
-        var file = new SafetensorsFile();
-        foreach (var (name, array) in ArraysOf(layer))
+        return new StoredSession(session.Id, session.Name, layer.Options.Kind.WireName, layer.Version, session.CreatedAt, Header(session, null), Arrays(layer));
+    }
+
+    /// <summary>Encodes a state that is to be frozen.</summary>
+    public static StoredSnapshot EncodeSnapshot(SessionRecord session, DateTimeOffset frozenAt, string? description) =>
+        new(session.Id, session.Layer.Version, Header(session, new(frozenAt, description)), Arrays(session.Layer));
+
+    /// <summary>Decodes a session.</summary>
+    public static SessionRecord Decode(StoredSession stored)
+    {
+        var header = Parse(stored.Header);
+        return new SessionRecord(stored.Id, stored.Name, header.Labels, stored.CreatedAt, header.UpdatedAt, Layer(header, stored.State, stored.Version))
         {
-            if (array is not null) file.Add(name, array);
-        }
-        if (layer.Running is { } running) file.Add(TrackedName, running.BatchesTracked);
-        file.AddText(HeaderName, JsonSerializer.Serialize(
-            new StateHeader(layer.Options, layer.Features, layer.FeaturesAreFixed, session.Labels, session.UpdatedAt,
+            Convention = header.Convention,
+        };
+    }
+
+    /// <summary>Decodes a session in a list.</summary>
+    public static SessionSummary Decode(StoredHeader stored)
+    {
+        var header = Parse(stored.Header);
+        return new SessionSummary(
+            stored.Id, stored.Name, header.Labels, stored.CreatedAt, header.UpdatedAt, header.Options, header.Convention, stored.Version, header.BatchesTracked ?? 0);
+    }
+
+    /// <summary>Decodes what a list says of a snapshot.</summary>
+    public static SnapshotSummary DecodeSummary(StoredSnapshot stored)
+    {
+        var header = Parse(stored.Header);
+        return new SnapshotSummary(stored.Version, header.Snapshot!.FrozenAt, header.Snapshot.Description, header.BatchesTracked ?? 0);
+    }
+
+    /// <summary>Decodes the state that was frozen.</summary>
+    public static LayerState DecodeLayer(StoredSnapshot stored) => Layer(Parse(stored.Header), stored.State, stored.Version);
+
+    private static StateHeader Parse(ReadOnlyMemory<byte> header) => JsonSerializer.Deserialize(header.Span, StateJson.Default.StateHeader)!;
+
+    private static byte[] Header(SessionRecord session, SnapshotHeader? snapshot)
+    {
+        var layer = session.Layer;
+        return JsonSerializer.SerializeToUtf8Bytes(
+            new StateHeader(layer.Options, layer.Features, layer.FeaturesAreFixed, session.Labels, session.UpdatedAt, layer.Running?.BatchesTracked,
                 layer.Running?.IsInitial, layer.LastBatch?.Count, layer.Optimizer?.Optimizer, layer.Optimizer?.Step)
             {
                 StatisticsAreGiven = layer.Running?.AreGiven == true,
@@ -38,44 +68,48 @@ internal static class SessionEncoding
                 PopulationCount = layer.Population?.Moments.Count,
                 PopulationBatches = layer.Population?.Batches ?? 0,
                 Convention = session.Convention,
+                Snapshot = snapshot,
             },
-            StateJson.Default.StateHeader));
-        return new StoredSession(session.Id, session.Name, session.Layer.Options.Kind.WireName, layer.Version, session.CreatedAt, file.ToArray());
+            StateJson.Default.StateHeader);
     }
 
-    /// <summary>Decodes a session.</summary>
-    public static SessionRecord Decode(StoredSession stored)
+    private static byte[] Arrays(LayerState layer)
     {
-        var bytes = stored.State.Span;
-        var headerLength = (int)BinaryPrimitives.ReadUInt64LittleEndian(bytes);
-        var file = SafetensorsHeader.Parse(bytes.Slice(sizeof(ulong), headerLength));
-        var header = JsonSerializer.Deserialize(file.Metadata[HeaderName], StateJson.Default.StateHeader)!;
-        var arrays = new Arrays(file, stored.State[(sizeof(ulong) + headerLength)..]);
-        var layer = new LayerState
+        var file = new SafetensorsFile();
+        foreach (var (name, array) in ArraysOf(layer))
+        {
+            if (array is not null) file.Add(name, array);
+        }
+        return file.ToArray();
+    }
+
+    private static LayerState Layer(StateHeader header, ReadOnlyMemory<byte> state, long version)
+    {
+        var arrays = new SafetensorsArrays(state);
+        return new LayerState
         {
             Options = header.Options,
-            Version = stored.Version,
+            Version = version,
             Features = header.Features,
             FeaturesAreFixed = header.FeaturesAreFixed,
             Gamma = arrays.Find("weight"),
             Beta = arrays.Find("bias"),
             Running = arrays.Find("running_mean") is { } mean
-                ? new RunningStatistics(mean, arrays["running_var"], arrays.Number(TrackedName), header.StatisticsAreInitial == true)
+                ? new RunningStatistics(mean, arrays["running_var"], header.BatchesTracked ?? 0, header.StatisticsAreInitial == true)
                 {
                     AreGiven = header.StatisticsAreGiven,
                 }
                 : null,
             LastBatch = header.LastCount is { } count ? new LastBatch(arrays["last_batch.mean"], arrays["last_batch.var"], count) : null,
             Optimizer = header.Optimizer is { } optimizer
-                ? new OptimizerBuffers(optimizer, header.OptimizerStep ?? 0, arrays.Buffers("optimizer.gamma")!, arrays.Buffers("optimizer.beta"))
+                ? new OptimizerBuffers(optimizer, header.OptimizerStep ?? 0, Buffers(arrays, "optimizer.gamma")!, Buffers(arrays, "optimizer.beta"))
                 : null,
-            Seen = header.SeenCount is { } seen ? arrays.Moments("seen", seen) : null,
+            Seen = header.SeenCount is { } seen ? Moments(arrays, "seen", seen) : null,
             SeenBatches = header.SeenBatches,
             Population = header.PopulationCount is { } gathered
-                ? new PopulationEstimate(arrays.Moments("population", gathered), header.PopulationBatches)
+                ? new PopulationEstimate(Moments(arrays, "population", gathered), header.PopulationBatches)
                 : null,
         };
-        return new SessionRecord(stored.Id, stored.Name, header.Labels, stored.CreatedAt, header.UpdatedAt, layer) { Convention = header.Convention };
     }
 
     // By the names that PUT state gives them.
@@ -90,23 +124,11 @@ internal static class SessionEncoding
         ("population.m2", layer.Population?.Moments.M2),
     ];
 
-    private sealed class Arrays(SafetensorsHeader file, ReadOnlyMemory<byte> elements)
-    {
-        private readonly Dictionary<string, SafetensorsEntry> _byName = file.Entries.ToDictionary(entry => entry.Name);
+    private static Moments Moments(SafetensorsArrays arrays, string name, long count) =>
+        new(count, arrays[$"{name}.mean"], arrays[$"{name}.mean_residual"], arrays[$"{name}.m2"]);
 
-        public double[] this[string name] => Find(name)!;
-
-        public double[]? Find(string name) =>
-            _byName.TryGetValue(name, out var entry) ? MemoryMarshal.Cast<byte, double>(Bytes(entry)).ToArray() : null;
-
-        public long Number(string name) => BinaryPrimitives.ReadInt64LittleEndian(Bytes(_byName[name]));
-
-        public Moments Moments(string name, long count) => new(count, this[$"{name}.mean"], this[$"{name}.mean_residual"], this[$"{name}.m2"]);
-
-        public OptimizerMoments? Buffers(string name) => Find($"{name}.first") is { } first ? new(first, this[$"{name}.second"]) : null;
-
-        private ReadOnlySpan<byte> Bytes(SafetensorsEntry entry) => elements.Span[(int)entry.Begin..(int)entry.End];
-    }
+    private static OptimizerMoments? Buffers(SafetensorsArrays arrays, string name) =>
+        arrays.Find($"{name}.first") is { } first ? new(first, arrays[$"{name}.second"]) : null;
 }
 
 /// <summary>All of a session's state but its arrays.</summary>
@@ -116,6 +138,7 @@ internal sealed record StateHeader(
     bool FeaturesAreFixed,
     IReadOnlyDictionary<string, string> Labels,
     DateTimeOffset UpdatedAt,
+    long? BatchesTracked,
     bool? StatisticsAreInitial,
     long? LastCount,
     Optimizer? Optimizer,
@@ -136,8 +159,15 @@ internal sealed record StateHeader(
     /// <summary>Number of batches in it.</summary>
     public long PopulationBatches { get; init; }
 
+    /// <summary>The convention that the options were sent in; null where none was named.</summary>
     public AppliedConvention? Convention { get; init; }
+
+    /// <summary>What is said of a state that has been frozen; null for a session's own.</summary>
+    public SnapshotHeader? Snapshot { get; init; }
 }
+
+/// <summary>What is said of a snapshot beside its state.</summary>
+internal sealed record SnapshotHeader(DateTimeOffset FrozenAt, string? Description);
 
 /// <summary>How the header is written.</summary>
 [JsonSourceGenerationOptions(UseStringEnumConverter = true)]

@@ -24,8 +24,12 @@ public sealed record SessionRecord(
     // Names, labels, options and the objects around them, roughly.
     private const long BytesBesideArrays = 2048;
 
-    /// <summary>Memory that the session takes, decoded and encoded, in bytes.</summary>
-    public long Bytes
+    /// <summary>The session without its arrays.</summary>
+    public SessionSummary Summary => new(
+        Id, Name, Labels, CreatedAt, UpdatedAt, Layer.Options, Convention, Layer.Version, Layer.Running?.BatchesTracked ?? 0);
+
+    /// <summary>Memory that the state takes, in bytes, roughly.</summary>
+    public long ResidentBytes
     {
         get
         {
@@ -33,7 +37,28 @@ public sealed record SessionRecord(
             var arrays = (parameters * (Layer.Optimizer is null ? 1 : 3)) + (Layer.Running is null ? 0 : 2) + (Layer.LastBatch is null ? 0 : 2)
                 + (Layer.Seen is null ? 0 : 3) + (Layer.Population is null ? 0 : 3);
             var labels = Labels.Sum(label => (long)(label.Key.Length + label.Value.Length) * sizeof(char));
-            return BytesBesideArrays + (2 * (labels + ((long)arrays * Layer.Features * sizeof(double))));
+            return BytesBesideArrays + labels + ((long)arrays * Layer.Features * sizeof(double));
         }
     }
 }
+
+/// <summary>What a list shows of a session.</summary>
+/// <param name="Id">Identifier.</param>
+/// <param name="Name">Name.</param>
+/// <param name="Labels">Labels of the caller's choice.</param>
+/// <param name="CreatedAt">When the session was created.</param>
+/// <param name="UpdatedAt">When its state last changed.</param>
+/// <param name="Options">The layer's options.</param>
+/// <param name="Convention">The convention that they were sent in; null where none was named.</param>
+/// <param name="Version">Version of the state.</param>
+/// <param name="BatchesTracked">Number of batches that have moved the running statistics.</param>
+public sealed record SessionSummary(
+    string Id,
+    string Name,
+    IReadOnlyDictionary<string, string> Labels,
+    DateTimeOffset CreatedAt,
+    DateTimeOffset UpdatedAt,
+    NormalizerOptions Options,
+    AppliedConvention? Convention,
+    long Version,
+    long BatchesTracked);

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using BnService.Core.Layers;
 using BnService.Core.Statistics;
 
@@ -26,13 +27,24 @@ internal sealed class SessionTraffic
     public const int MostSteps = 1024;
 
     private const int FewSteps = 16;
+    private const long BytesOfStep = 64;
 
+    private readonly InferenceTally _ofLive = new();
+    private readonly ConcurrentDictionary<string, InferenceTally> _ofSnapshots = new();
     private readonly Lock _lock = new();
     private StepLine[] _steps = [];
     private long _stepsTaken;
 
-    /// <summary>Counts the infer requests of the Open Inference Protocol.</summary>
-    public InferenceTally Inferences { get; } = new();
+    /// <summary>Memory that the steps take, roughly.</summary>
+    public long Bytes => _steps.Length * BytesOfStep;
+
+    /// <summary>Counts the infer requests of the Open Inference Protocol for a version.</summary>
+    /// <param name="version">A version that there is, as the protocol writes it; empty for the live state.</param>
+    public InferenceTally InferencesOf(string version) =>
+        version.Length == 0 ? _ofLive : _ofSnapshots.GetOrAdd(version, _ => new InferenceTally());
+
+    /// <summary>Forgets what was counted for a version that is no more.</summary>
+    public void ForgetInferencesOf(string version) => _ofSnapshots.TryRemove(version, out _);
 
     /// <summary>Which small batches are looked at: all, unless there have just been many.</summary>
     public SampleRate SmallSamples { get; } = new(TimeSpan.FromSeconds(1) / 50, atOnce: 100);

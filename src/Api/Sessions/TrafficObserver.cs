@@ -37,21 +37,16 @@ internal sealed class TrafficObserver(SessionCatalog catalog, ComputeSettings co
         if (sample is not null) session.Traffic.Inference = new ObservedBatch(sample, time.GetUtcNow());
     }
 
-    /// <summary>Remembers a train-step, and tells what is to be said of it.</summary>
+    /// <summary>Remembers a train-step.</summary>
     /// <param name="session">The session.</param>
-    /// <param name="step">What the step did.</param>
-    /// <param name="frozen">The batch's own statistics where the running ones have normalized it and it was looked at.</param>
-    public IReadOnlyList<Finding> Stepped(LayerSession session, TrainStepResult step, LastBatch? frozen)
+    /// <param name="layer">The layer after the step.</param>
+    /// <param name="step">The step.</param>
+    public void Stepped(LayerSession session, LayerState layer, PreparedStep step)
     {
-        var (layer, now) = (step.State.Layer, time.GetUtcNow());
-        // What normalizes each sample by itself says nothing of the batch, but for the average that running statistics take.
-        var batch = !step.UsedBatch ? frozen
-            : layer.Options.Kind.IsOverBatch ? new LastBatch(step.Mean!, step.Variance, step.Count) : layer.LastBatch;
-        if (!step.UsedBatch && frozen is not null) session.Traffic.Frozen = new ObservedBatch(frozen, now);
-        var findings = Diagnosis.OfStep(layer, batch, step.UsedBatch);
+        var (batch, now) = (step.BatchFor(layer), time.GetUtcNow());
+        if (step.Frozen is { } frozen) session.Traffic.Frozen = new ObservedBatch(frozen, now);
         session.Traffic.Add(new StepLine(layer.Version, layer.Running?.BatchesTracked ?? 0, now, step.Count,
-            layer.Running is null ? null : Diagnosis.DriftOf(batch, layer.Running), [.. findings.Select(finding => finding.Code)]));
-        return findings;
+            layer.Running is null ? null : Diagnosis.DriftOf(batch, layer.Running), [.. step.Answer(layer).Warnings.Select(finding => finding.Code)]));
     }
 
     private bool TakesSample(LayerSession session, Shape shape) =>

@@ -1,6 +1,7 @@
 using BnService.Core;
 using BnService.Core.Layers;
 using BnService.Core.Normalizers;
+using BnService.Core.Statistics;
 using BnService.Core.Tensors;
 
 namespace BnService.Api.Sessions;
@@ -26,66 +27,100 @@ internal sealed record BatchInput(Tensor X, Tensor? Residual, bool[]? Mask) : ID
     }
 }
 
+/// <summary>Under which terms a change is made.</summary>
+/// <param name="Check">Throws to refuse, given the version that would be changed.</param>
+/// <param name="Key">The question, where its answer is to be remembered.</param>
+internal sealed record ChangeTerms(Action<long> Check, AnswerKey? Key);
+
 /// <summary>What a train-step did.</summary>
 /// <param name="Y">The normalized batch; the caller's to dispose.</param>
 /// <param name="StepId">Names the retained step, or null.</param>
 /// <param name="Mean">The mean that normalized it; null for kinds that subtract none.</param>
 /// <param name="Variance">The variance that normalized it.</param>
 /// <param name="Count">Number of values per statistic.</param>
-/// <param name="UsedBatch">Whether these are the batch's own statistics.</param>
-/// <param name="State">The session after the step.</param>
+/// <param name="BatchesTracked">Number of batches that had moved the running statistics after it.</param>
+/// <param name="Version">The session's version after it.</param>
+/// <param name="Warnings">What is to be said of the batch.</param>
 internal sealed record TrainStepResult(
-    TensorSource Y, string? StepId, double[]? Mean, double[] Variance, long Count, bool UsedBatch, SessionRecord State);
+    TensorSource Y, string? StepId, double[]? Mean, double[] Variance, long Count, long BatchesTracked, long Version, IReadOnlyList<Finding> Warnings)
+{
+    /// <summary>Whether the batch has been taken over by what is retained.</summary>
+    public bool HasTakenInput { get; init; }
+
+    /// <summary>Whether the step was made, and answered, before.</summary>
+    public bool IsReplayed { get; init; }
+}
 
 /// <summary>
-/// A train-step: the batch's moments depend on x alone and are gathered while it arrives; the commit is O(features); y is computed while
-/// it is sent, which begins when the commit is durable.
+/// A train-step: the batch's moments depend on x alone and are gathered while it arrives; the commit is O(features); the beginning of y is
+/// computed while the store makes it durable, and the rest while it is sent, which begins when the commit is durable.
 /// </summary>
-internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, ComputeSettings compute)
+internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, TrafficObserver observer, ComputeSettings compute)
 {
     /// <summary>Normalizes a batch and moves the session's statistics.</summary>
     /// <param name="session">The session.</param>
-    /// <param name="input">The batch; taken over if <paramref name="retain"/>, which the caller learns from a step id.</param>
+    /// <param name="input">The batch; taken over if <paramref name="retain"/>, which the result tells.</param>
     /// <param name="gathered">The batch's moments where they have been gathered while it arrived, or null.</param>
     /// <param name="retain">Whether to keep what backward needs.</param>
-    /// <param name="check">Throws to refuse, given the version that would be changed.</param>
+    /// <param name="terms">The terms.</param>
     /// <param name="cancellationToken">Ends waiting for the store.</param>
     public async Task<TrainStepResult> RunAsync(
-        LayerSession session, BatchInput input, ArrivingBatch? gathered, bool retain, Action<long> check, CancellationToken cancellationToken)
+        LayerSession session, BatchInput input, ArrivingBatch? gathered, bool retain, ChangeTerms terms, CancellationToken cancellationToken)
     {
         input.RequireFit();
         var (plan, layer) = catalog.PlanFor(input.X.Shape, session.Current.Layer);
-        var ghostBatches = input.X.Shape[0] / (layer.Options.GhostBatchSize ?? int.MaxValue) + 1;
-        var bytes = retain ? RetainedStep.BytesOf(input, plan, ghostBatches) : 0;
+        var bytes = retain ? RetainedStep.BytesOf(input, plan, layer.Options.GhostBatchSize) : 0;
         if (retain) retained.RequireRoom(bytes);
         var pass = new LayerPass(layer, input.X.Shape, compute);
         pass.RequireMask(input.Mask);
-        Tensor? y = null;
+        TensorSource? y = null;
         try
         {
-            StepStatistics? step;
-            SessionRecord committed;
+            StepStatistics? statistics;
             if (layer.NormalizesWithBatch && !layer.MovesWithBatch)
-                (step, committed) = ByItself(session, input, pass, y = Tensor.Rent(input.X.Shape), check);
-            else
             {
-                step = Statistics(input, layer, pass, gathered);
-                committed = await CommitAsync(session, step, plan, check, cancellationToken);
-                // Statistics per sample have no output a stretch at a time.
-                if (step is not null && !layer.Options.Kind.IsOverBatch) pass.Normalize(input.X.Data, step, Residual(input), (y = Tensor.Rent(input.X.Shape)).Data);
+                var whole = Tensor.Rent(input.X.Shape);
+                y = whole;
+                statistics = pass.NormalizeAtOnce(input.X.Data, Residual(input), whole.Data);
+                RequireFinite(statistics, input.X, layer.Options);
             }
-            var kept = retain ? new RetainedStep(session.Id, input, layer, step, bytes) : null;
+            else statistics = Statistics(input, layer, pass, gathered);
+            var step = new PreparedStep(pass, plan, layer, statistics, retain ? retained.NewId() : null)
+            {
+                Frozen = layer.NormalizesWithBatch ? null : observer.Sample(session, input.X),
+            };
+            var committing = catalog.ChangeAsync(session, step.Change(terms), cancellationToken);
+            // What follows is the same whatever the store answers, and done while it writes.
+            y ??= OutputOf(input, pass, statistics, isAhead: !committing.IsCompleted);
+            var committed = await committing;
+            // The session's mode has been changed meanwhile: the batch has to be read once more.
+            if (step.HasFlipped) return await AgainAsync();
+            if (committed.Replayed is { } earlier)
+            {
+                if (step.Replayed(earlier) is { } then) (step, y) = (then, Replaced(y, input, pass, then.Statistics));
+                return Result(step, y, earlier) with { IsReplayed = true };
+            }
+            if (step.MovedTo(committed.Before.Layer) is { } moved) (step, y) = (moved, Replaced(y, input, moved.Pass, moved.Statistics));
+            observer.Stepped(session, committed.State.Layer, step);
+            var result = Result(step, y, step.Answer(committed.State.Layer));
+            if (step.Id is null) return result;
+            var kept = new RetainedStep(step.Id, session.Id, input, step.Layer, step.Statistics, bytes);
             // The output reads the batch after it may have been dropped again.
-            if (y is null) kept?.TryHold();
-            TensorSource output = y is not null ? y : new ComputedOutput(input, pass.Output(step), kept);
-            if (kept is not null) Retain(session, kept);
-            return new TrainStepResult(output, kept?.Id, layer.Options.Kind.HasMean ? step?.Moments.Mean ?? layer.Running!.Mean : null,
-                step?.Moments.Variance(unbiased: false) ?? layer.Running!.Variance, step?.Moments.Count ?? plan.Count, step is not null, committed);
+            if (y is ComputedOutput computed) computed.Hold(kept);
+            Retain(session, kept);
+            return result with { HasTakenInput = true };
         }
         catch
         {
             y?.Dispose();
             throw;
+        }
+
+        Task<TrainStepResult> AgainAsync()
+        {
+            y.Dispose();
+            y = null;
+            return RunAsync(session, input, null, retain, terms, cancellationToken);
         }
     }
 
@@ -103,17 +138,6 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
             throw new LayerException(LayerError.NoRunningStatistics, "the session requires running statistics and has seen no batch");
     }
 
-    // Kinds that normalize each sample by itself and keep no statistics: nothing is to be committed.
-    private static (StepStatistics? Step, SessionRecord State) ByItself(
-        LayerSession session, BatchInput input, LayerPass pass, Tensor y, Action<long> check)
-    {
-        var current = session.Current;
-        check(current.Layer.Version);
-        var step = pass.NormalizeAtOnce(input.X.Data, Residual(input), y.Data);
-        RequireFinite(step, input.X, current.Layer.Options);
-        return (step, current);
-    }
-
     // Null where the running statistics normalize the batch.
     private static StepStatistics? Statistics(BatchInput input, LayerState layer, LayerPass pass, ArrivingBatch? gathered)
     {
@@ -127,16 +151,29 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
         return step;
     }
 
-    private Task<SessionRecord> CommitAsync(
-        LayerSession session, StepStatistics? step, NormalizationPlan plan, Action<long> check, CancellationToken cancellationToken) =>
-        catalog.ChangeAsync(session, record =>
+    private static TensorSource OutputOf(BatchInput input, LayerPass pass, StepStatistics? statistics, bool isAhead)
+    {
+        if (statistics is null || pass.IsOverBatch)
         {
-            check(record.Layer.Version);
-            if (step is null) return record;
-            var sized = record.Layer.SizedFor(plan);
-            var next = sized.Advance(step);
-            return ReferenceEquals(next, sized) ? record : record with { Layer = next };
-        }, cancellationToken);
+            var computed = new ComputedOutput(input, pass.Output(statistics));
+            if (isAhead) computed.ComputeBeginning();
+            return computed;
+        }
+        // Statistics per sample have no output a stretch at a time.
+        var y = Tensor.Rent(input.X.Shape);
+        pass.Normalize(input.X.Data, statistics, Residual(input), y.Data);
+        return y;
+    }
+
+    private static TensorSource Replaced(TensorSource y, BatchInput input, LayerPass pass, StepStatistics? statistics)
+    {
+        var other = OutputOf(input, pass, statistics, isAhead: false);
+        y.Dispose();
+        return other;
+    }
+
+    private static TrainStepResult Result(PreparedStep step, TensorSource y, RememberedAnswer answer) => new(
+        y, answer.StepId, step.Mean, step.Variance, step.Count, answer.BatchesTracked, answer.Version, answer.Warnings);
 
     private static ReadOnlySpan<float> Residual(BatchInput input) => input.Residual is { } residual ? residual.Data : [];
 

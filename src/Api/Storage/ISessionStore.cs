@@ -1,53 +1,65 @@
 namespace BnService.Api.Storage;
 
-/// <summary>A session as a store keeps it: who it is, how new, and its state as bytes whose meaning the store does not know.</summary>
-/// <param name="Id">Identifier; never used again.</param>
-/// <param name="Name">Name; unique, and no other session's id.</param>
-/// <param name="Kind">Kind of the layer, for listing.</param>
-/// <param name="Version">Version of the state.</param>
-/// <param name="CreatedAt">When the session was created.</param>
-/// <param name="State">The encoded state.</param>
-public sealed record StoredSession(
-    string Id, string Name, string Kind, long Version, DateTimeOffset CreatedAt, ReadOnlyMemory<byte> State);
-
-/// <summary>Which sessions to list, newest first.</summary>
-/// <param name="Prefix">Beginning of their names, or null.</param>
-/// <param name="Kind">Their kind, or null.</param>
-/// <param name="Limit">The most to return.</param>
-/// <param name="After">The last session of the page before, or null for the first page.</param>
-public sealed record SessionQuery(string? Prefix, string? Kind, int Limit, SessionPosition? After);
-
-/// <summary>A place in the order of creation.</summary>
-/// <param name="CreatedAt">When the session there was created.</param>
-/// <param name="Id">Its id, which orders sessions of the same instant.</param>
-public readonly record struct SessionPosition(DateTimeOffset CreatedAt, string Id) : IComparable<SessionPosition>
-{
-    /// <inheritdoc/>
-    public int CompareTo(SessionPosition other) =>
-        CreatedAt.CompareTo(other.CreatedAt) is var order and not 0 ? order : string.CompareOrdinal(Id, other.Id);
-}
-
 /// <summary>
 /// Keeps sessions. Changes are optimistic: they name the version they started from and fail if another one is stored.
 /// What a call has answered is as durable as the engine is.
 /// </summary>
 public interface ISessionStore
 {
+    /// <summary>Whether other processes may change what is stored: then what is known of a session may be out of date.</summary>
+    bool IsShared { get; }
+
+    /// <summary>
+    /// Raised, as soon as that is known here, when another process has stored a version of a session (its id and the version, 0 where it
+    /// was deleted). May be late, and may be missing altogether.
+    /// </summary>
+    event Action<string, long>? Changed;
+
     /// <summary>Stores a new session; false if its name or id is another's name or id.</summary>
     ValueTask<bool> TryInsertAsync(StoredSession session, CancellationToken cancellationToken);
 
     /// <summary>The session with a name or, if there is none, with an id; null if there is none either.</summary>
     ValueTask<StoredSession?> FindAsync(string nameOrId, CancellationToken cancellationToken);
 
-    /// <summary>Replaces a session's state; false if its stored version is not <paramref name="expectedVersion"/> or it is gone.</summary>
-    ValueTask<bool> TryUpdateAsync(StoredSession session, long expectedVersion, CancellationToken cancellationToken);
+    /// <summary>The version of a session that is stored; null if it is gone.</summary>
+    ValueTask<long?> FindVersionAsync(string id, CancellationToken cancellationToken);
 
-    /// <summary>Deletes a session; false if its stored version is not <paramref name="expectedVersion"/> or it is gone.</summary>
+    /// <summary>Replaces a session's state and remembers answers, both or nothing.</summary>
+    /// <param name="session">The state; only answers are stored where its version is the expected one.</param>
+    /// <param name="expectedVersion">The version that it was made from.</param>
+    /// <param name="answers">Answers to remember, oldest first.</param>
+    /// <param name="cancellationToken">Ends waiting; the change may be made all the same.</param>
+    /// <returns>False if the stored version is another one, the session is gone or the key of an answer is taken.</returns>
+    ValueTask<bool> TryUpdateAsync(
+        StoredSession session, long expectedVersion, IReadOnlyList<StoredAnswer> answers, CancellationToken cancellationToken);
+
+    /// <summary>Deletes a session with all that belongs to it; false if its stored version is not <paramref name="expectedVersion"/> or it is gone.</summary>
     ValueTask<bool> TryDeleteAsync(string id, long expectedVersion, CancellationToken cancellationToken);
 
     /// <summary>A page of sessions, newest first.</summary>
-    ValueTask<IReadOnlyList<StoredSession>> ListAsync(SessionQuery query, CancellationToken cancellationToken);
+    ValueTask<IReadOnlyList<StoredHeader>> ListAsync(SessionQuery query, CancellationToken cancellationToken);
 
     /// <summary>Number of sessions.</summary>
     ValueTask<long> CountAsync(CancellationToken cancellationToken);
+
+    /// <summary>What is remembered of an answer; null if that is nothing.</summary>
+    ValueTask<StoredAnswer?> FindAnswerAsync(string sessionId, string topic, string key, CancellationToken cancellationToken);
+
+    /// <summary>The newest answer of a topic; null if there is none.</summary>
+    ValueTask<StoredAnswer?> FindLastAnswerAsync(string sessionId, string topic, CancellationToken cancellationToken);
+
+    /// <summary>Stores a snapshot; false if the session is gone or has one of this version.</summary>
+    ValueTask<bool> TryInsertSnapshotAsync(StoredSnapshot snapshot, CancellationToken cancellationToken);
+
+    /// <summary>A session's snapshot of a version; null if there is none.</summary>
+    ValueTask<StoredSnapshot?> FindSnapshotAsync(string sessionId, long version, CancellationToken cancellationToken);
+
+    /// <summary>The snapshots of a session without their arrays, newest first.</summary>
+    ValueTask<IReadOnlyList<StoredSnapshot>> ListSnapshotsAsync(string sessionId, CancellationToken cancellationToken);
+
+    /// <summary>The versions of the snapshots of some sessions, by the ids of those that have any, newest first.</summary>
+    ValueTask<ILookup<string, long>> FindSnapshotVersionsAsync(IReadOnlyCollection<string> sessionIds, CancellationToken cancellationToken);
+
+    /// <summary>Deletes a snapshot; false if there is none.</summary>
+    ValueTask<bool> TryDeleteSnapshotAsync(string sessionId, long version, CancellationToken cancellationToken);
 }

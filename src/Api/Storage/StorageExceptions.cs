@@ -8,3 +8,7 @@ public sealed class StorageUnavailableException(string message, Exception? cause
 /// <summary>The store cannot be used at all: the start ends with this.</summary>
 /// <param name="message">Names the file, and says why.</param>
 public sealed class StorageUnusableException(string message) : Exception(message);
+
+/// <summary>The store holds as much as it may. Nothing has changed.</summary>
+/// <param name="message">Names the limit.</param>
+public sealed class StorageFullException(string message) : Exception(message);

@@ -20,12 +20,16 @@ internal interface IByteConsumer
     ValueTask WaitingAsync(Task arrival, CancellationToken cancellationToken) => ValueTask.CompletedTask;
 }
 
+/// <summary>Sees bytes as they are read.</summary>
+internal delegate void ByteWatch(ReadOnlySpan<byte> bytes);
+
 /// <summary>The bytes of a request's body as they arrive, decoded, counted and held to a limit. Whatever is wrong with them is a problem.</summary>
 /// <param name="request">The request.</param>
 /// <param name="limit">The most bytes of a body.</param>
 internal sealed class RequestBytes(HttpRequest request, long limit)
 {
     private readonly PipeReader _reader = request.BodyReader;
+    private readonly ByteWatch? _watch = request.HttpContext.Features.Get<ByteWatch>();
     private readonly RequestMetering _metering = RequestMetering.Of(request.HttpContext);
 
     /// <summary>The most bytes of a body.</summary>
@@ -39,6 +43,11 @@ internal sealed class RequestBytes(HttpRequest request, long limit)
 
     /// <summary>The bytes that are left, where the request says it; else the most that the limit leaves.</summary>
     public long MostLeft => (Length ?? limit) - Position;
+
+    /// <summary>Lets somebody see the decoded bytes of a request's body as they are read.</summary>
+    /// <param name="context">The request, of which nothing has been read yet.</param>
+    /// <param name="watch">Called with the bytes in their order.</param>
+    public static void Watch(HttpContext context, ByteWatch watch) => context.Features.Set(watch);
 
     /// <summary>Refuses a body whose length is over the limit before a byte of it is read.</summary>
     /// <exception cref="ProblemException">It is.</exception>
@@ -73,7 +82,11 @@ internal sealed class RequestBytes(HttpRequest request, long limit)
             try
             {
                 if (Position + buffer.Length > limit) throw TooLarge($"{Position + buffer.Length} or more");
-                foreach (var segment in buffer) consumer.Take(segment.Span);
+                foreach (var segment in buffer)
+                {
+                    _watch?.Invoke(segment.Span);
+                    consumer.Take(segment.Span);
+                }
                 left -= buffer.Length;
                 Position += buffer.Length;
                 _metering.BodyBytes = Position;

@@ -39,6 +39,23 @@ public sealed class LayerPass(LayerState layer, Shape shape, ComputeSettings com
     /// <summary>Whether one set of moments over the whole batch, without a mask, is all that its statistics are.</summary>
     public bool GathersWhole => _options.Kind.IsOverBatch && (_options.GhostBatchSize is not { } _ || GhostBatches().First().Samples == shape[0]);
 
+    /// <summary>Whether statistics are over the batch, and its output can be computed a stretch at a time.</summary>
+    public bool IsOverBatch => _options.Kind.IsOverBatch;
+
+    /// <summary>The passes of another state of the layer over the same batch.</summary>
+    /// <param name="other">The other state, sized for the batch.</param>
+    public LayerPass With(LayerState other) => new(other, shape, compute);
+
+    /// <summary>The statistics of a batch, corrected towards this layer's running statistics where the kind is batch_renorm.</summary>
+    /// <param name="statistics">The batch's statistics, perhaps corrected towards others.</param>
+    public StepStatistics Corrected(StepStatistics statistics)
+    {
+        ArgumentNullException.ThrowIfNull(statistics);
+        return _options.Kind != NormalizerKind.BatchRenorm
+            ? statistics
+            : statistics with { Parts = [.. statistics.Parts.Select(part => part with { Correction = Correction(part.Moments) })] };
+    }
+
     /// <summary>y of a batch a stretch at a time, with its own statistics or with the running ones.</summary>
     /// <param name="statistics">The batch's statistics; null for the running ones.</param>
     public LayerOutput Output(StepStatistics? statistics)

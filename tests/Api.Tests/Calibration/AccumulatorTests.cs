@@ -77,11 +77,11 @@ public sealed class AccumulatorTests
         var layer = LayerState.Create(new NormalizerOptions { NumFeatures = 100 });
         var zeros = new double[100];
         var gathered = layer.Accumulate(new PopulationEstimate(new Moments(9, zeros, zeros, zeros), 3));
-        Assert.Equal(3 * 2 * 100 * sizeof(double), Bytes(gathered) - Bytes(layer));
-        Assert.Equal((3 + 2) * 2 * 100 * sizeof(double), Bytes(layer.Advance(new Moments(9, zeros, zeros, zeros))) - Bytes(layer));
+        Assert.Equal(3 * 100 * sizeof(double), Bytes(gathered) - Bytes(layer));
+        Assert.Equal((3 + 2) * 100 * sizeof(double), Bytes(layer.Advance(new Moments(9, zeros, zeros, zeros))) - Bytes(layer));
 
         static long Bytes(LayerState layer) =>
-            new SessionRecord("id", "name", new Dictionary<string, string>(), default, default, layer).Bytes;
+            new SessionRecord("id", "name", new Dictionary<string, string>(), default, default, layer).ResidentBytes;
     }
 
     private static void Same(Moments expected, Moments actual)

@@ -1,5 +1,4 @@
 using BnService.Api.Storage;
-using BnService.Api.Storage.Memory;
 using BnService.Api.Tests.Expected;
 using BnService.Api.Tests.Harness;
 using Microsoft.Extensions.DependencyInjection;
@@ -47,7 +46,7 @@ public sealed class TrainStepRaceTests
     [Fact]
     public async Task Steps_through_two_services_on_one_store_are_one_order_of_steps()
     {
-        var store = new MemorySessionStore();
+        var store = new WatchedStore();
         using var one = Service.Replacing(services => services.AddSingleton<ISessionStore>(store));
         using var other = Service.Replacing(services => services.AddSingleton<ISessionStore>(store));
         var session = await one.CreateAsync("""{"name":"shared","num_features":5}""");

@@ -97,8 +97,10 @@ public sealed class Service : IDisposable
         {
             builder.UseSetting("hostBuilder:reloadConfigOnChange", "false");
             builder.UseUrls("http://127.0.0.1:0");
-            builder.ConfigureAppConfiguration(configuration =>
-                configuration.AddInMemoryCollection(settings.Select(setting => KeyValuePair.Create(setting.Key, (string?)setting.Value))));
+            // Each test has sessions of its own, and thousands of them no file.
+            builder.ConfigureAppConfiguration(configuration => configuration
+                .AddInMemoryCollection([KeyValuePair.Create("Storage:Engine", (string?)"memory")])
+                .AddInMemoryCollection(settings.Select(setting => KeyValuePair.Create(setting.Key, (string?)setting.Value))));
             // Of thousands of requests only what went wrong is worth reading.
             builder.ConfigureLogging(logging => logging.ClearProviders().AddConsole().SetMinimumLevel(LogLevel.Error));
             if (replace is not null) builder.ConfigureTestServices(replace);

@@ -37,10 +37,10 @@ public abstract class SessionStoreContract
     public async Task An_update_names_the_version_that_it_starts_from()
     {
         await Store.TryInsertAsync(New("a", "first", 1), default);
-        Assert.False(await Store.TryUpdateAsync(New("a", "first", 3), 2, default));
-        Assert.False(await Store.TryUpdateAsync(New("b", "first", 2), 1, default));
+        Assert.False(await Store.TryUpdateAsync(New("a", "first", 3), 2, [], default));
+        Assert.False(await Store.TryUpdateAsync(New("b", "first", 2), 1, [], default));
         Assert.Equal(1, (await Store.FindAsync("a", default))!.Version);
-        Assert.True(await Store.TryUpdateAsync(New("a", "first", 5), 1, default));
+        Assert.True(await Store.TryUpdateAsync(New("a", "first", 5), 1, [], default));
         Same(New("a", "first", 5), await Store.FindAsync("first", default));
     }
 
@@ -53,7 +53,7 @@ public abstract class SessionStoreContract
         Assert.True(await Store.TryDeleteAsync("a", 4, default));
         Assert.False(await Store.TryDeleteAsync("a", 4, default));
         Assert.Null(await Store.FindAsync("first", default));
-        Assert.False(await Store.TryUpdateAsync(New("a", "first", 5), 4, default));
+        Assert.False(await Store.TryUpdateAsync(New("a", "first", 5), 4, [], default));
         Assert.True(await Store.TryInsertAsync(New("b", "first", 1), default));
     }
 
@@ -61,7 +61,7 @@ public abstract class SessionStoreContract
     public async Task Of_many_updates_from_one_version_exactly_one_is_made()
     {
         await Store.TryInsertAsync(New("a", "first", 1), default);
-        var made = await Task.WhenAll(Enumerable.Range(2, 50).Select(version => Task.Run(() => Store.TryUpdateAsync(New("a", "first", version), 1, default).AsTask())));
+        var made = await Task.WhenAll(Enumerable.Range(2, 50).Select(version => Task.Run(() => Store.TryUpdateAsync(New("a", "first", version), 1, [], default).AsTask())));
         Assert.Single(made, isMade => isMade);
         Assert.Equal(2 + Array.IndexOf(made, true), (await Store.FindAsync("a", default))!.Version);
     }
@@ -80,7 +80,7 @@ public abstract class SessionStoreContract
         foreach (var (prefix, kind) in new (string?, string?)[] { (null, null), ("a_", null), ("A_%", null), (null, "layer_norm"), ("a_%1", "batch_norm"), ("nosuch", null) })
         {
             var expected = newestFirst.Where(session => session.Name.StartsWith(prefix ?? "", StringComparison.Ordinal) && session.Kind == (kind ?? session.Kind));
-            var listed = new List<StoredSession>();
+            var listed = new List<StoredHeader>();
             for (SessionPosition? after = null; ;)
             {
                 var page = await Store.ListAsync(new SessionQuery(prefix, kind, 4, after), default);
@@ -93,18 +93,118 @@ public abstract class SessionStoreContract
         }
     }
 
+    [Fact]
+    public async Task The_stored_version_can_be_asked_for_by_itself()
+    {
+        await Store.TryInsertAsync(New("a", "first", 7), default);
+        Assert.Equal(7, await Store.FindVersionAsync("a", default));
+        Assert.Null(await Store.FindVersionAsync("first", default));
+    }
+
+    [Fact]
+    public async Task A_state_and_its_answers_are_stored_together_or_not_at_all()
+    {
+        await Store.TryInsertAsync(New("a", "first", 1), default);
+        Assert.True(await Store.TryUpdateAsync(New("a", "first", 2), 1, [Answer("", "k1", 1), Answer("other", "k1", 2)], default));
+        Same(Answer("", "k1", 1), await Store.FindAnswerAsync("a", "", "k1", default));
+        Same(Answer("other", "k1", 2), await Store.FindAnswerAsync("a", "other", "k1", default));
+        Assert.Null(await Store.FindAnswerAsync("a", "", "K1", default));
+        Assert.Null(await Store.FindAnswerAsync("b", "", "k1", default));
+        // A key that is taken, and a version that is not the stored one: nothing of either is stored.
+        Assert.False(await Store.TryUpdateAsync(New("a", "first", 3), 2, [Answer("", "k2", 3), Answer("", "k1", 4)], default));
+        Assert.False(await Store.TryUpdateAsync(New("a", "first", 9), 8, [Answer("", "k3", 5)], default));
+        Assert.Equal(2, await Store.FindVersionAsync("a", default));
+        Assert.Null(await Store.FindAnswerAsync("a", "", "k2", default));
+        Assert.Null(await Store.FindAnswerAsync("a", "", "k3", default));
+        Same(Answer("", "k1", 1), await Store.FindAnswerAsync("a", "", "k1", default));
+    }
+
+    [Fact]
+    public async Task Answers_are_remembered_without_a_change_of_the_state()
+    {
+        await Store.TryInsertAsync(New("a", "first", 1), default);
+        Assert.True(await Store.TryUpdateAsync(New("a", "first", 1) with { State = new byte[] { 66 } }, 1, [Answer("", "k1", 1)], default));
+        Assert.False(await Store.TryUpdateAsync(New("b", "second", 1), 1, [Answer("", "k1", 1)], default));
+        Same(New("a", "first", 1), await Store.FindAsync("a", default));
+        Same(Answer("", "k1", 1), await Store.FindAnswerAsync("a", "", "k1", default));
+    }
+
+    [Fact]
+    public async Task Of_each_topic_the_newest_answers_are_kept()
+    {
+        await Store.TryInsertAsync(New("a", "first", 1), default);
+        Assert.Null(await Store.FindLastAnswerAsync("a", "", default));
+        await Store.TryUpdateAsync(New("a", "first", 1), 1, [Answer("other", "0", 0)], default);
+        for (var i = 0; i < StoredAnswer.Kept + 10; i++) await Store.TryUpdateAsync(New("a", "first", i + 2), i + 1, [Answer("", $"{i}", (byte)i)], default);
+        Same(Answer("other", "0", 0), await Store.FindLastAnswerAsync("a", "other", default));
+        Same(Answer("", $"{StoredAnswer.Kept + 9}", StoredAnswer.Kept + 9 & 0xFF), await Store.FindLastAnswerAsync("a", "", default));
+        for (var i = 0; i < StoredAnswer.Kept + 10; i++) Assert.Equal(i >= 10, await Store.FindAnswerAsync("a", "", $"{i}", default) is not null);
+    }
+
+    [Fact]
+    public async Task A_snapshot_is_kept_until_it_is_deleted()
+    {
+        await Store.TryInsertAsync(New("a", "first", 1), default);
+        await Store.TryInsertAsync(New("b", "second", 1), default);
+        Assert.False(await Store.TryInsertSnapshotAsync(Snapshot("c", 1), default));
+        foreach (var version in (long[])[3, 20, 7]) Assert.True(await Store.TryInsertSnapshotAsync(Snapshot("a", version), default));
+        Assert.True(await Store.TryInsertSnapshotAsync(Snapshot("b", 7), default));
+        Assert.False(await Store.TryInsertSnapshotAsync(Snapshot("a", 7) with { State = new byte[] { 0 } }, default));
+        var found = await Store.FindSnapshotAsync("a", 7, default);
+        Assert.Equal(Snapshot("a", 7).State.ToArray(), found!.State.ToArray());
+        Assert.Equal(Snapshot("a", 7).Header.ToArray(), found.Header.ToArray());
+        Assert.Null(await Store.FindSnapshotAsync("a", 8, default));
+        var listed = await Store.ListSnapshotsAsync("a", default);
+        Assert.Equal([20, 7, 3], listed.Select(snapshot => snapshot.Version));
+        Assert.All(listed, snapshot => Assert.Equal((byte)snapshot.Version, snapshot.Header.Span[0]));
+        var versions = await Store.FindSnapshotVersionsAsync(["b", "nosuch", "a"], default);
+        Assert.Equal([20, 7, 3], versions["a"]);
+        Assert.Equal([7], versions["b"]);
+        Assert.Equal(2, versions.Count);
+        Assert.True(await Store.TryDeleteSnapshotAsync("a", 7, default));
+        Assert.False(await Store.TryDeleteSnapshotAsync("a", 7, default));
+        Assert.Null(await Store.FindSnapshotAsync("a", 7, default));
+        Assert.NotNull(await Store.FindSnapshotAsync("b", 7, default));
+    }
+
+    [Fact]
+    public async Task What_belongs_to_a_session_goes_with_it()
+    {
+        await Store.TryInsertAsync(New("a", "first", 1), default);
+        await Store.TryUpdateAsync(New("a", "first", 2), 1, [Answer("", "k", 1)], default);
+        await Store.TryInsertSnapshotAsync(Snapshot("a", 2), default);
+        Assert.True(await Store.TryDeleteAsync("a", 2, default));
+        Assert.Null(await Store.FindAnswerAsync("a", "", "k", default));
+        Assert.Null(await Store.FindLastAnswerAsync("a", "", default));
+        Assert.Null(await Store.FindSnapshotAsync("a", 2, default));
+        Assert.Empty(await Store.ListSnapshotsAsync("a", default));
+        Assert.False(await Store.TryInsertSnapshotAsync(Snapshot("a", 2), default));
+    }
+
+    private static StoredAnswer Answer(string topic, string key, int content) => new(topic, key, new byte[] { 5, (byte)content });
+
+    private static StoredSnapshot Snapshot(string id, long version) => new(id, version, new[] { (byte)version }, new byte[] { 8, (byte)version });
+
+    private static void Same(StoredAnswer expected, StoredAnswer? actual)
+    {
+        Assert.NotNull(actual);
+        Assert.Equal((expected.Topic, expected.Key), (actual.Topic, actual.Key));
+        Assert.Equal(expected.Content.ToArray(), actual.Content.ToArray());
+    }
+
     private protected static StoredSession New(string id, string name, long version) =>
-        new(id, name, "batch_norm", version, Start, new byte[] { 1, 2, (byte)version });
+        new(id, name, "batch_norm", version, Start, new byte[] { 9, (byte)version }, new byte[] { 1, 2, (byte)version });
 
     private protected static void Same(StoredSession expected, StoredSession? actual)
     {
         Assert.NotNull(actual);
-        Assert.Equal(expected with { State = default }, actual with { State = default });
+        Assert.Equal(expected with { Header = default, State = default }, actual with { Header = default, State = default });
+        Assert.Equal(expected.Header.ToArray(), actual.Header.ToArray());
         Assert.Equal(expected.State.ToArray(), actual.State.ToArray());
     }
 }
 
 public sealed class MemorySessionStoreTests : SessionStoreContract
 {
-    protected override ISessionStore Store { get; } = new MemorySessionStore();
+    protected override ISessionStore Store { get; } = new MemorySessionStore(1L << 30);
 }

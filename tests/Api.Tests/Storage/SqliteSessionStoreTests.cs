@@ -28,7 +28,7 @@ public sealed class SqliteSessionStoreTests : SessionStoreContract, IAsyncLifeti
     public async Task What_was_stored_is_there_when_the_file_is_opened_again()
     {
         await Store.TryInsertAsync(New("a", "first", 1), default);
-        await Store.TryUpdateAsync(New("a", "first", 7), 1, default);
+        await Store.TryUpdateAsync(New("a", "first", 7), 1, [], default);
         await _store.DisposeAsync();
         _store = Open();
         Same(New("a", "first", 7), await Store.FindAsync("first", default));
@@ -67,5 +67,5 @@ public sealed class SqliteSessionStoreTests : SessionStoreContract, IAsyncLifeti
         Assert.Equal(400, await Store.CountAsync(default));
     }
 
-    private SqliteSessionStore Open() => new(Options.Create(new StorageOptions { Engine = "sqlite", Path = File }));
+    private SqliteSessionStore Open() => new(Options.Create(new StorageOptions { Path = File }), TimeProvider.System);
 }

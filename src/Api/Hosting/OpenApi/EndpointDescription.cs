@@ -10,6 +10,12 @@ internal sealed record ProblemMetadata(IReadOnlyList<ProblemCode> Codes);
 /// <summary>Marks a call that changes state: it honours If-Match.</summary>
 internal sealed record ChangesStateMetadata;
 
+/// <summary>The call honours Bn-Min-Version.</summary>
+internal sealed record ReadsRecentMetadata;
+
+/// <summary>Query parameters of the call itself, where those of a binary body's options lie too.</summary>
+internal sealed record CallQuery(IReadOnlyList<string> Names);
+
 /// <summary>What a route table says about its calls; the OpenAPI document is made of it.</summary>
 internal static class EndpointDescription
 {
@@ -37,6 +43,21 @@ internal static class EndpointDescription
 
     /// <summary>The call finds a session by the path.</summary>
     public static RouteHandlerBuilder FindsSession(this RouteHandlerBuilder route) => route.Fails(ProblemCode.SessionNotFound);
+
+    /// <summary>The call finds the session and the snapshot of its path or query.</summary>
+    public static RouteHandlerBuilder FindsVersion(this RouteHandlerBuilder route) =>
+        route.FindsSession().Fails(ProblemCode.VersionNotFound, ProblemCode.InvalidOption);
+
+    /// <summary>The call's answer is remembered under an Idempotency-Key.</summary>
+    public static RouteHandlerBuilder RemembersAnswer(this RouteHandlerBuilder route) =>
+        route.WithMetadata(new RemembersAnswerMetadata()).Fails(ProblemCode.IdempotencyKeyReused);
+
+    /// <summary>The call waits for a state as new as Bn-Min-Version says.</summary>
+    public static RouteHandlerBuilder ReadsRecent(this RouteHandlerBuilder route) =>
+        route.WithMetadata(new ReadsRecentMetadata()).Fails(ProblemCode.VersionConflict, ProblemCode.InvalidOption);
+
+    /// <summary>The call has options in its query that are not part of a binary body's.</summary>
+    public static RouteHandlerBuilder HasQuery(this RouteHandlerBuilder route, params string[] names) => route.WithMetadata(new CallQuery(names));
 
     /// <summary>The call changes state and honours If-Match.</summary>
     public static RouteHandlerBuilder ChangesState(this RouteHandlerBuilder route) =>

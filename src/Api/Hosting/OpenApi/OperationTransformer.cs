@@ -2,6 +2,7 @@ using System.Text.Json.Nodes;
 using BnService.Api.Contracts;
 using BnService.Api.Endpoints;
 using BnService.Api.Hosting.Problems;
+using BnService.Api.Storage;
 using BnService.Api.Wire;
 using Microsoft.AspNetCore.OpenApi;
 using Microsoft.OpenApi;
@@ -19,6 +20,9 @@ internal sealed class OperationTransformer : IOpenApiOperationTransformer
         ["limit"] = ("The most sessions of a page, 1 to 1000; 50 where absent.", "50"),
         ["GetHistory.limit"] = ("The most steps to answer with, 1 to 1024; 100 where absent.", "100"),
         ["cursor"] = ("The next_cursor of the page before.", null),
+        ["version"] = ("Version of a snapshot.", "1"),
+        ["Inference.version"] = ("Version of a snapshot to infer with; the newest state where absent.", null),
+        ["GetState.version"] = ("Version of a snapshot; the newest state where absent.", null),
         ["include"] = ("Names of the fields to answer with, separated by commas; all where absent.", "running_mean,running_var"),
     };
 
@@ -40,13 +44,20 @@ internal sealed class OperationTransformer : IOpenApiOperationTransformer
             }
             (known.Description, known.Example) = (text.Description, text.Example?.DeepClone());
         }
-        if (metadata.OfType<ChangesStateMetadata>().Any()) AddIfMatch(operation);
+        if (metadata.OfType<ChangesStateMetadata>().Any())
+            AddHeader(operation, "If-Match", "Entity tags of the versions that the call may change; any version where absent.");
+        if (metadata.OfType<RemembersAnswerMetadata>().Any())
+        {
+            AddHeader(operation, IdempotencyKey.Header, $"Names the request, in 1 to {IdempotencyKey.Longest} visible ASCII characters: when it comes again it changes nothing and is answered as the first time. The last {StoredAnswer.Kept} keys of a session are remembered.");
+        }
+        if (metadata.OfType<ReadsRecentMetadata>().Any())
+            AddHeader(operation, MinVersion.Header, "The least version of the state that will do, as a train-step or a PUT has answered it: this node waits for it where it has an older one.");
         if (metadata.OfType<ReadableForms>().LastOrDefault() is { } readable) DescribeForms(operation.RequestBody!.Content!, readable.MediaTypes);
         if (operation.RequestBody?.Content?[MediaTypes.Json] is { } body && RequestExamples.ByOperation.TryGetValue(operation.OperationId!, out var example))
             body.Example = JsonNode.Parse(example);
         foreach (var success in operation.Responses!.Where(response => response.Key.StartsWith('2') && response.Value.Content?.Count > 0))
             DescribeForms(success.Value.Content!, metadata.OfType<WritableForms>().Last().MediaTypes);
-        DescribeSuccess(operation);
+        DescribeSuccess(operation, metadata.OfType<RemembersAnswerMetadata>().Any());
     }
 
     // The schema is that of the JSON form, whatever media type it was found under; the binary forms have none.
@@ -83,19 +94,19 @@ internal sealed class OperationTransformer : IOpenApiOperationTransformer
         Content = new Dictionary<string, OpenApiMediaType> { [MediaTypes.ProblemJson] = new OpenApiMediaType { Schema = schema } },
     };
 
-    private static void AddIfMatch(OpenApiOperation operation)
+    private static void AddHeader(OpenApiOperation operation, string name, string description)
     {
         operation.Parameters ??= [];
         operation.Parameters.Add(new OpenApiParameter
         {
-            Name = "If-Match",
+            Name = name,
             In = ParameterLocation.Header,
-            Description = "Entity tags of the versions that the call may change; any version where absent.",
+            Description = description,
             Schema = new OpenApiSchema { Type = JsonSchemaType.String },
         });
     }
 
-    private static void DescribeSuccess(OpenApiOperation operation)
+    private static void DescribeSuccess(OpenApiOperation operation, bool isRemembered)
     {
         foreach (var (status, response) in operation.Responses!)
         {
@@ -103,7 +114,8 @@ internal sealed class OperationTransformer : IOpenApiOperationTransformer
             success.Description = status switch { "201" => "Created.", "204" => "Done.", _ => "The answer." };
             if (operation.Tags?.Any(tag => tag.Name == "Health") == true || operation.OperationId is "ListSessions" or "Normalize" || status == "204") continue;
             success.Headers = new Dictionary<string, IOpenApiHeader> { ["ETag"] = StringHeader("Version of the session's state, in quotes.") };
-            if (status == "201") success.Headers.Add("Location", StringHeader("Path of the session."));
+            if (isRemembered) success.Headers.Add(IdempotencyKey.ReplayedHeader, StringHeader("true where the request was answered before and has changed nothing now."));
+            if (status == "201") success.Headers.Add("Location", StringHeader("Path of what was created."));
         }
     }
 

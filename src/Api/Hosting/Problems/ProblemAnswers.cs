@@ -28,6 +28,7 @@ internal sealed partial class ProblemAnswers(ILogger<ProblemAnswers> logger) : I
             ProblemException problem => (problem.Code, problem.Message),
             LayerException layer => (ProblemException.CodeOf(layer.Error), layer.Message),
             StorageUnavailableException storage => (ProblemCode.Overloaded, storage.Message),
+            StorageFullException full => (ProblemCode.LimitReached, full.Message),
             BadHttpRequestException http => (CodeOf(http.StatusCode), http.Message),
             _ => (ProblemCode.InternalError, "an unexpected condition; the service's log has the cause under this trace_id"),
         };

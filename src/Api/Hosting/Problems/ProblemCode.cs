@@ -25,6 +25,11 @@ public sealed record ProblemCode(string Code, int Status, string Title, string M
         "No session has the name or id in the path; it may have been deleted.",
         "List the sessions with GET /v1/sessions, or create one with POST /v1/sessions.");
 
+    /// <summary>No such snapshot.</summary>
+    public static ProblemCode VersionNotFound { get; } = new("version-not-found", 404, "No such snapshot",
+        "The session exists, but has no snapshot of the version that was asked for; it may have been deleted.",
+        "List the snapshots with GET /v1/sessions/{session}/snapshots, or leave the version out for the newest state.");
+
     /// <summary>A path that does not exist.</summary>
     public static ProblemCode NotFound { get; } = new("not-found", 404, "No such resource",
         "Nothing is served under this path.",
@@ -90,6 +95,11 @@ public sealed record ProblemCode(string Code, int Status, string Title, string M
         "An option or parameter has a value outside its range, has the wrong type, is unknown, or does not belong to this session.",
         "The detail names the option, the value that came and what is allowed.");
 
+    /// <summary>An Idempotency-Key that was used for something else.</summary>
+    public static ProblemCode IdempotencyKeyReused { get; } = new("idempotency-key-reused", 422, "The Idempotency-Key was used for another request",
+        "The session remembers the key of an earlier request that had another body, other options or another path.",
+        "Use a new key for each request, and the same key only to repeat a request as it was.");
+
     /// <summary>A statistic over one value.</summary>
     public static ProblemCode BatchTooSmall { get; } = new("batch-too-small", 422, "The batch is too small",
         "In training mode each statistic needs more than one value: the variance of a single value is undefined.",
@@ -99,6 +109,11 @@ public sealed record ProblemCode(string Code, int Status, string Title, string M
     public static ProblemCode NonFiniteInput { get; } = new("non-finite-input", 422, "The input is not finite",
         "A tensor holds NaN, an infinity or a number beyond float32, which would poison the session's state for ever.",
         "Find where the values come from; or create the session with non_finite propagate to let them through as PyTorch does.");
+
+    /// <summary>A rank did not come.</summary>
+    public static ProblemCode SyncTimeout { get; } = new("sync-timeout", 504, "A rank did not come",
+        "The ranks of a synchronized step wait for each other, and not all of them have come in time (Sync:Timeout). Nothing has changed.",
+        "Send the step again from every rank; check that all ranks name the same group and world_size, and that none has failed.");
 
     /// <summary>A defect of the service.</summary>
     public static ProblemCode InternalError { get; } = new("internal-error", 500, "The service failed",
@@ -113,8 +128,8 @@ public sealed record ProblemCode(string Code, int Status, string Title, string M
     /// <summary>Every problem, by its code.</summary>
     public static FrozenDictionary<string, ProblemCode> All { get; } = new[]
     {
-        MalformedBody, BadRequest, SessionNotFound, NotFound, MethodNotAllowed, NotAcceptable, RequestTimeout, SessionExists,
+        MalformedBody, BadRequest, SessionNotFound, VersionNotFound, NotFound, MethodNotAllowed, NotAcceptable, RequestTimeout, SessionExists,
         NoRunningStatistics, LimitReached, StepExpired, VersionConflict, PayloadTooLarge, UnsupportedMediaType, ShapeMismatch,
-        InvalidOption, BatchTooSmall, NonFiniteInput, InternalError, Overloaded,
+        InvalidOption, IdempotencyKeyReused, BatchTooSmall, NonFiniteInput, InternalError, Overloaded, SyncTimeout,
     }.ToFrozenDictionary(problem => problem.Code);
 }

@@ -1,53 +1,81 @@
 namespace BnService.Api.Storage.Memory;
 
 /// <summary>Keeps sessions as long as the process lives.</summary>
-internal sealed class MemorySessionStore : ISessionStore
+/// <param name="mostBytes">The most bytes to keep.</param>
+internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
 {
+    // What a session takes beside its bytes: names, and the objects around them.
+    private const long BytesOfEntry = 1024;
+
     private readonly Lock _lock = new();
-    private readonly Dictionary<string, StoredSession> _byId = [];
+    private readonly Dictionary<string, Entry> _byId = [];
     private readonly Dictionary<string, string> _idByName = [];
     private readonly SortedSet<SessionPosition> _order = [];
+    private long _bytes;
 
+    /// <inheritdoc/>
+    public bool IsShared => false;
+
+    /// <inheritdoc/>
+    public event Action<string, long>? Changed { add { } remove { } }
+
+    /// <inheritdoc/>
     public ValueTask<bool> TryInsertAsync(StoredSession session, CancellationToken cancellationToken)
     {
         lock (_lock)
         {
             if (IsTaken(session.Name) || IsTaken(session.Id)) return new(false);
-            _byId.Add(session.Id, session);
+            Take(Size(session));
+            _byId.Add(session.Id, new Entry(session));
             _idByName.Add(session.Name, session.Id);
             _order.Add(Position(session));
             return new(true);
         }
     }
 
+    /// <inheritdoc/>
     public ValueTask<StoredSession?> FindAsync(string nameOrId, CancellationToken cancellationToken)
     {
-        lock (_lock) return new(_byId.GetValueOrDefault(_idByName.GetValueOrDefault(nameOrId, nameOrId)));
+        lock (_lock) return new(_byId.GetValueOrDefault(_idByName.GetValueOrDefault(nameOrId, nameOrId))?.Session);
     }
 
-    public ValueTask<bool> TryUpdateAsync(StoredSession session, long expectedVersion, CancellationToken cancellationToken)
+    /// <inheritdoc/>
+    public ValueTask<long?> FindVersionAsync(string id, CancellationToken cancellationToken)
+    {
+        lock (_lock) return new(_byId.GetValueOrDefault(id)?.Session.Version);
+    }
+
+    /// <inheritdoc/>
+    public ValueTask<bool> TryUpdateAsync(
+        StoredSession session, long expectedVersion, IReadOnlyList<StoredAnswer> answers, CancellationToken cancellationToken)
     {
         lock (_lock)
         {
-            if (_byId.GetValueOrDefault(session.Id)?.Version != expectedVersion) return new(false);
-            _byId[session.Id] = session;
+            if (_byId.GetValueOrDefault(session.Id) is not { } entry || entry.Session.Version != expectedVersion) return new(false);
+            if (answers.Any(answer => entry.Find(answer.Topic, answer.Key) is not null)) return new(false);
+            Take(Size(session) - Size(entry.Session) + answers.Sum(answer => answer.Content.Length));
+            entry.Session = session;
+            foreach (var answer in answers) _bytes -= entry.Add(answer);
             return new(true);
         }
     }
 
+    /// <inheritdoc/>
     public ValueTask<bool> TryDeleteAsync(string id, long expectedVersion, CancellationToken cancellationToken)
     {
         lock (_lock)
         {
-            if (_byId.GetValueOrDefault(id) is not { } session || session.Version != expectedVersion) return new(false);
+            if (_byId.GetValueOrDefault(id) is not { Session: var session } entry || session.Version != expectedVersion) return new(false);
             _byId.Remove(id);
+            _bytes -= Size(session) + entry.BytesBesideState;
             _idByName.Remove(session.Name);
             _order.Remove(Position(session));
             return new(true);
         }
     }
 
-    public ValueTask<IReadOnlyList<StoredSession>> ListAsync(SessionQuery query, CancellationToken cancellationToken)
+    /// <inheritdoc/>
+    public ValueTask<IReadOnlyList<StoredHeader>> ListAsync(SessionQuery query, CancellationToken cancellationToken)
     {
         lock (_lock)
         {
@@ -55,7 +83,7 @@ internal sealed class MemorySessionStore : ISessionStore
                 ? _order.GetViewBetween(_order.Min, after).Reverse().SkipWhile(position => position == after)
                 : query.After is null ? _order.Reverse() : [];
             return new(older
-                .Select(position => _byId[position.Id])
+                .Select(position => _byId[position.Id].Session)
                 .Where(session => query.Prefix is null || session.Name.StartsWith(query.Prefix, StringComparison.Ordinal))
                 .Where(session => query.Kind is null || session.Kind == query.Kind)
                 .Take(query.Limit)
@@ -63,12 +91,115 @@ internal sealed class MemorySessionStore : ISessionStore
         }
     }
 
+    /// <inheritdoc/>
     public ValueTask<long> CountAsync(CancellationToken cancellationToken)
     {
         lock (_lock) return new(_byId.Count);
     }
 
+    /// <inheritdoc/>
+    public ValueTask<StoredAnswer?> FindAnswerAsync(string sessionId, string topic, string key, CancellationToken cancellationToken)
+    {
+        lock (_lock) return new(_byId.GetValueOrDefault(sessionId)?.Find(topic, key));
+    }
+
+    /// <inheritdoc/>
+    public ValueTask<StoredAnswer?> FindLastAnswerAsync(string sessionId, string topic, CancellationToken cancellationToken)
+    {
+        lock (_lock) return new(_byId.GetValueOrDefault(sessionId)?.Last(topic));
+    }
+
+    /// <inheritdoc/>
+    public ValueTask<bool> TryInsertSnapshotAsync(StoredSnapshot snapshot, CancellationToken cancellationToken)
+    {
+        lock (_lock)
+        {
+            if (_byId.GetValueOrDefault(snapshot.SessionId)?.Snapshots is not { } snapshots || snapshots.ContainsKey(snapshot.Version)) return new(false);
+            Take(snapshot.State.Length);
+            snapshots.Add(snapshot.Version, snapshot);
+            return new(true);
+        }
+    }
+
+    /// <inheritdoc/>
+    public ValueTask<StoredSnapshot?> FindSnapshotAsync(string sessionId, long version, CancellationToken cancellationToken)
+    {
+        lock (_lock) return new(_byId.GetValueOrDefault(sessionId)?.Snapshots.GetValueOrDefault(version));
+    }
+
+    /// <inheritdoc/>
+    public ValueTask<IReadOnlyList<StoredSnapshot>> ListSnapshotsAsync(string sessionId, CancellationToken cancellationToken)
+    {
+        lock (_lock)
+        {
+            return new(_byId.GetValueOrDefault(sessionId)?.Snapshots.Values
+                .Select(snapshot => snapshot with { State = default }).Reverse().ToList() ?? []);
+        }
+    }
+
+    /// <inheritdoc/>
+    public ValueTask<ILookup<string, long>> FindSnapshotVersionsAsync(IReadOnlyCollection<string> sessionIds, CancellationToken cancellationToken)
+    {
+        lock (_lock)
+        {
+            return new(sessionIds
+                .SelectMany(id => (_byId.GetValueOrDefault(id)?.Snapshots.Keys.Reverse() ?? []).Select(version => (Id: id, Version: version)))
+                .ToLookup(found => found.Id, found => found.Version));
+        }
+    }
+
+    /// <inheritdoc/>
+    public ValueTask<bool> TryDeleteSnapshotAsync(string sessionId, long version, CancellationToken cancellationToken)
+    {
+        lock (_lock)
+        {
+            if (_byId.GetValueOrDefault(sessionId)?.Snapshots is not { } snapshots || !snapshots.Remove(version, out var snapshot)) return new(false);
+            _bytes -= snapshot.State.Length;
+            return new(true);
+        }
+    }
+
+    private void Take(long bytes)
+    {
+        if (bytes > 0 && _bytes + bytes > mostBytes)
+        {
+            throw new StorageFullException(
+                $"the states of all sessions would take {_bytes + bytes} bytes; Sessions:MaxResidentBytes allows {mostBytes} where Storage:Engine is memory");
+        }
+        _bytes += bytes;
+    }
+
+    private static long Size(StoredSession session) => BytesOfEntry + session.Header.Length + session.State.Length;
+
     private bool IsTaken(string nameOrId) => _idByName.ContainsKey(nameOrId) || _byId.ContainsKey(nameOrId);
 
     private static SessionPosition Position(StoredSession session) => new(session.CreatedAt, session.Id);
+
+    private sealed class Entry(StoredSession session)
+    {
+        // By topic, oldest first; few topics have more than a handful.
+        private readonly Dictionary<string, OrderedDictionary<string, StoredAnswer>> _answers = [];
+
+        public StoredSession Session { get; set; } = session;
+
+        public SortedDictionary<long, StoredSnapshot> Snapshots { get; } = [];
+
+        public StoredAnswer? Find(string topic, string key) => _answers.GetValueOrDefault(topic)?.GetValueOrDefault(key);
+
+        public StoredAnswer? Last(string topic) => _answers.GetValueOrDefault(topic) is { } answers ? answers.GetAt(answers.Count - 1).Value : null;
+
+        public long BytesBesideState =>
+            Snapshots.Values.Sum(snapshot => (long)snapshot.State.Length) + _answers.Values.Sum(answers => answers.Values.Sum(answer => (long)answer.Content.Length));
+
+        // Adds an answer, and tells how many bytes that of the oldest was that had to go.
+        public long Add(StoredAnswer answer)
+        {
+            if (!_answers.TryGetValue(answer.Topic, out var answers)) _answers.Add(answer.Topic, answers = []);
+            answers.Add(answer.Key, answer);
+            if (answers.Count <= StoredAnswer.Kept) return 0;
+            var oldest = answers.GetAt(0).Value;
+            answers.RemoveAt(0);
+            return oldest.Content.Length;
+        }
+    }
 }

@@ -6,9 +6,9 @@ using Microsoft.Extensions.Options;
 namespace BnService.Api.Storage.Sqlite;
 
 /// <summary>Keeps sessions in one file: what a call has answered is on the disk.</summary>
-internal sealed class SqliteSessionStore : ISessionStore, IAsyncDisposable
+internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposable
 {
-    private const string Columns = "id, name, kind, version, created_at, state";
+    private const string HeaderColumns = "id, name, kind, version, created_at, header", Columns = $"{HeaderColumns}, state";
     private const int Readers = 4;
 
     private readonly SqliteFile _file;
@@ -16,65 +16,77 @@ internal sealed class SqliteSessionStore : ISessionStore, IAsyncDisposable
     private readonly SemaphoreSlim _free = new(Readers);
     private readonly ConcurrentBag<SqliteConnection> _idle = [];
 
+    /// <inheritdoc/>
+    public bool IsShared => false;
+
+    /// <inheritdoc/>
+    public event Action<string, long>? Changed { add { } remove { } }
+
     static SqliteSessionStore() => SQLitePCL.Batteries_V2.Init();
 
     /// <exception cref="StorageUnusableException">The file cannot be used.</exception>
-    public SqliteSessionStore(IOptions<StorageOptions> options)
+    public SqliteSessionStore(IOptions<StorageOptions> options, TimeProvider time)
     {
         _file = new SqliteFile(options.Value.Path);
-        _writer = new SqliteWriter(_file.Connect());
+        _writer = new SqliteWriter(_file.Connect(),
+            options.Value.Durability == "interval" ? TimeSpan.FromMilliseconds(options.Value.IntervalMs) : null, time);
     }
 
     /// <inheritdoc/>
-    public ValueTask<bool> TryInsertAsync(StoredSession session, CancellationToken cancellationToken) => _writer.WriteAsync(connection =>
-    {
-        using var command = Command(connection, $"""
-            INSERT INTO sessions ({Columns}) SELECT $id, $name, $kind, $version, $created_at, $state
-            WHERE NOT EXISTS (SELECT 1 FROM sessions WHERE name IN ($name, $id) OR id IN ($name, $id))
-            """, Parameters(session));
-        return command.ExecuteNonQuery() == 1;
-    });
+    public ValueTask<bool> TryInsertAsync(StoredSession session, CancellationToken cancellationToken) => _writer.WriteAsync(connection => Execute(connection, $"""
+        INSERT INTO sessions ({Columns}) SELECT $id, $name, $kind, $version, $created_at, $header, $state
+        WHERE NOT EXISTS (SELECT 1 FROM sessions WHERE name IN ($name, $id) OR id IN ($name, $id))
+        """,
+        ("$id", session.Id), ("$name", session.Name), ("$kind", session.Kind), ("$version", session.Version),
+        ("$created_at", session.CreatedAt.UtcTicks), ("$header", Bytes(session.Header)), ("$state", Bytes(session.State))) == 1);
 
     /// <inheritdoc/>
-    public ValueTask<StoredSession?> FindAsync(string nameOrId, CancellationToken cancellationToken) => ReadAsync(connection =>
-    {
-        using var command = Command(connection, $"SELECT {Columns} FROM sessions WHERE name = $key OR id = $key ORDER BY name = $key DESC LIMIT 1", ("$key", nameOrId));
-        using var reader = command.ExecuteReader();
-        return reader.Read() ? Session(reader) : null;
-    }, cancellationToken);
+    public ValueTask<StoredSession?> FindAsync(string nameOrId, CancellationToken cancellationToken) => FindOneAsync(
+        $"SELECT {Columns} FROM sessions WHERE name = $key OR id = $key ORDER BY name = $key DESC LIMIT 1",
+        reader => new StoredSession(
+            reader.GetString(0), reader.GetString(1), reader.GetString(2), reader.GetInt64(3), Time(reader.GetInt64(4)), (byte[])reader[5], (byte[])reader[6]),
+        cancellationToken, ("$key", nameOrId));
 
     /// <inheritdoc/>
-    public ValueTask<bool> TryUpdateAsync(StoredSession session, long expectedVersion, CancellationToken cancellationToken) => _writer.WriteAsync(connection =>
+    public ValueTask<long?> FindVersionAsync(string id, CancellationToken cancellationToken) => ReadAsync(
+        connection => VersionOf(connection, id), cancellationToken);
+
+    /// <inheritdoc/>
+    public ValueTask<bool> TryUpdateAsync(
+        StoredSession session, long expectedVersion, IReadOnlyList<StoredAnswer> answers, CancellationToken cancellationToken) => _writer.WriteAsync(connection =>
     {
-        using var command = Command(connection, "UPDATE sessions SET version = $version, state = $state WHERE id = $id AND version = $expected",
-            ("$version", session.Version), ("$state", Bytes(session.State)), ("$id", session.Id), ("$expected", expectedVersion));
-        return command.ExecuteNonQuery() == 1;
+        // Nobody else writes: what is looked at first holds until the end, and nothing has to be undone.
+        if (VersionOf(connection, session.Id) != expectedVersion || answers.Any(answer => IsRemembered(connection, session.Id, answer))) return false;
+        if (session.Version != expectedVersion)
+        {
+            Execute(connection, "UPDATE sessions SET version = $version, header = $header, state = $state WHERE id = $id",
+                ("$version", session.Version), ("$header", Bytes(session.Header)), ("$state", Bytes(session.State)), ("$id", session.Id));
+        }
+        foreach (var answer in answers) Remember(connection, session.Id, answer);
+        return true;
     });
 
     /// <inheritdoc/>
     public ValueTask<bool> TryDeleteAsync(string id, long expectedVersion, CancellationToken cancellationToken) => _writer.WriteAsync(connection =>
     {
-        using var command = Command(connection, "DELETE FROM sessions WHERE id = $id AND version = $expected", ("$id", id), ("$expected", expectedVersion));
-        return command.ExecuteNonQuery() == 1;
+        if (Execute(connection, "DELETE FROM sessions WHERE id = $id AND version = $expected", ("$id", id), ("$expected", expectedVersion)) == 0) return false;
+        Execute(connection, "DELETE FROM answers WHERE session_id = $id; DELETE FROM snapshots WHERE session_id = $id", ("$id", id));
+        return true;
     });
 
     /// <inheritdoc/>
-    public ValueTask<IReadOnlyList<StoredSession>> ListAsync(SessionQuery query, CancellationToken cancellationToken) => ReadAsync(connection =>
-    {
+    public ValueTask<IReadOnlyList<StoredHeader>> ListAsync(SessionQuery query, CancellationToken cancellationToken) => FindAllAsync(
         // Prefixes are compared as the names are, byte by byte.
-        using var command = Command(connection, $"""
-            SELECT {Columns} FROM sessions
-            WHERE ($prefix IS NULL OR substr(name, 1, length($prefix)) = $prefix) AND ($kind IS NULL OR kind = $kind)
-                AND ($after_at IS NULL OR (created_at, id) < ($after_at, $after_id))
-            ORDER BY created_at DESC, id DESC LIMIT $limit
-            """,
-            ("$prefix", query.Prefix), ("$kind", query.Kind), ("$limit", query.Limit),
-            ("$after_at", query.After?.CreatedAt.UtcTicks), ("$after_id", query.After?.Id));
-        using var reader = command.ExecuteReader();
-        var page = new List<StoredSession>();
-        while (reader.Read()) page.Add(Session(reader));
-        return (IReadOnlyList<StoredSession>)page;
-    }, cancellationToken);
+        $"""
+        SELECT {HeaderColumns} FROM sessions
+        WHERE ($prefix IS NULL OR substr(name, 1, length($prefix)) = $prefix) AND ($kind IS NULL OR kind = $kind)
+            AND ($after_at IS NULL OR (created_at, id) < ($after_at, $after_id))
+        ORDER BY created_at DESC, id DESC LIMIT $limit
+        """,
+        reader => new StoredHeader(
+            reader.GetString(0), reader.GetString(1), reader.GetString(2), reader.GetInt64(3), Time(reader.GetInt64(4)), (byte[])reader[5]),
+        cancellationToken, ("$prefix", query.Prefix), ("$kind", query.Kind), ("$limit", query.Limit),
+        ("$after_at", query.After?.CreatedAt.UtcTicks), ("$after_id", query.After?.Id));
 
     /// <inheritdoc/>
     public ValueTask<long> CountAsync(CancellationToken cancellationToken) => ReadAsync(connection =>
@@ -121,11 +133,33 @@ internal sealed class SqliteSessionStore : ISessionStore, IAsyncDisposable
         }
     }
 
-    private static (string, object?)[] Parameters(StoredSession session) =>
-    [
-        ("$id", session.Id), ("$name", session.Name), ("$kind", session.Kind), ("$version", session.Version),
-        ("$created_at", session.CreatedAt.UtcTicks), ("$state", Bytes(session.State)),
-    ];
+    private async ValueTask<T?> FindOneAsync<T>(
+        string sql, Func<SqliteDataReader, T> row, CancellationToken cancellationToken, params (string Name, object? Value)[] parameters)
+        where T : class =>
+        await FindAllAsync(sql, row, cancellationToken, parameters) is [var found, ..] ? found : null;
+
+    private ValueTask<IReadOnlyList<T>> FindAllAsync<T>(
+        string sql, Func<SqliteDataReader, T> row, CancellationToken cancellationToken, params (string Name, object? Value)[] parameters) =>
+        ReadAsync(connection =>
+        {
+            using var command = Command(connection, sql, parameters);
+            using var reader = command.ExecuteReader();
+            var rows = new List<T>();
+            while (reader.Read()) rows.Add(row(reader));
+            return (IReadOnlyList<T>)rows;
+        }, cancellationToken);
+
+    private static long? VersionOf(SqliteConnection connection, string id)
+    {
+        using var command = Command(connection, "SELECT version FROM sessions WHERE id = $id", ("$id", id));
+        return (long?)command.ExecuteScalar();
+    }
+
+    private static int Execute(SqliteConnection connection, string sql, params (string Name, object? Value)[] parameters)
+    {
+        using var command = Command(connection, sql, parameters);
+        return command.ExecuteNonQuery();
+    }
 
     private static SqliteCommand Command(SqliteConnection connection, string sql, params (string Name, object? Value)[] parameters)
     {
@@ -135,12 +169,10 @@ internal sealed class SqliteSessionStore : ISessionStore, IAsyncDisposable
         return command;
     }
 
-    private static byte[] Bytes(ReadOnlyMemory<byte> state) =>
-        System.Runtime.InteropServices.MemoryMarshal.TryGetArray(state, out var segment) && segment.Offset == 0 && segment.Array!.Length == segment.Count
+    private static byte[] Bytes(ReadOnlyMemory<byte> bytes) =>
+        System.Runtime.InteropServices.MemoryMarshal.TryGetArray(bytes, out var segment) && segment.Offset == 0 && segment.Array!.Length == segment.Count
             ? segment.Array
-            : state.ToArray();
+            : bytes.ToArray();
 
-    private static StoredSession Session(SqliteDataReader reader) => new(
-        reader.GetString(0), reader.GetString(1), reader.GetString(2), reader.GetInt64(3),
-        new DateTimeOffset(reader.GetInt64(4), TimeSpan.Zero), (byte[])reader[5]);
+    private static DateTimeOffset Time(long ticks) => new(ticks, TimeSpan.Zero);
 }

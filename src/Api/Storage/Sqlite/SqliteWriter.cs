@@ -12,13 +12,17 @@ internal sealed class SqliteWriter : IAsyncDisposable
     private const int MostTogether = 1024;
 
     private readonly BlockingCollection<Write> _waiting = [];
+    private readonly TimeSpan? _interval;
+    private readonly TimeProvider _time;
     private readonly SqliteConnection _connection;
     private readonly Task _writing;
 
     /// <param name="connection">The connection that is written with; taken over.</param>
-    public SqliteWriter(SqliteConnection connection)
+    /// <param name="interval">How long what was answered may wait before it is brought to the disk; null for not at all.</param>
+    /// <param name="time">The clock.</param>
+    public SqliteWriter(SqliteConnection connection, TimeSpan? interval, TimeProvider time)
     {
-        _connection = connection;
+        (_connection, _interval, _time) = (connection, interval, time);
         // A thread of its own: SQLite waits for the disk where it is called.
         _writing = Task.Factory.StartNew(Run, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
     }
@@ -53,26 +57,61 @@ internal sealed class SqliteWriter : IAsyncDisposable
     private void Run()
     {
         var together = new List<Write>();
-        foreach (var first in _waiting.GetConsumingEnumerable())
+        // When what is not on the disk yet has to be; null where all is.
+        long? since = null;
+        while (TryTakeFirst(since, together))
         {
-            together.Add(first);
             while (together.Count < MostTogether && _waiting.TryTake(out var next)) together.Add(next);
             try
             {
+                var isDue = _interval is not { } interval || (since is { } begun && _time.GetElapsedTime(begun) >= interval);
+                if (_interval is not null) SetSynchronous(isDue);
+                // What brings the end of the log to the disk brings all of it; without a write there is no end.
+                if (together.Count == 0) together.Add(new Write(Touch));
                 using (var transaction = _connection.BeginTransaction())
                 {
                     together.ForEach(write => write.Execute(_connection));
                     transaction.Commit();
                 }
                 together.ForEach(write => write.Finish());
+                since = isDue ? null : since ?? _time.GetTimestamp();
             }
             catch (Exception exception)
             {
                 var refusal = exception is SqliteException cause ? new StorageUnavailableException($"the store cannot be written: {cause.Message}", cause) : exception;
                 together.ForEach(write => write.Fail(refusal));
+                // Not at once again: a full disk is not empty in a moment.
+                if (since is not null) since = _time.GetTimestamp();
             }
             together.Clear();
         }
+    }
+
+    // False at the end. Nothing is taken where what waits for the disk has waited for long enough.
+    private bool TryTakeFirst(long? since, List<Write> together)
+    {
+        var patience = since is { } begun ? _interval!.Value - _time.GetElapsedTime(begun) : Timeout.InfiniteTimeSpan;
+        if (since is not null && patience < TimeSpan.Zero) patience = TimeSpan.Zero;
+        if (_waiting.TryTake(out var first, patience)) together.Add(first);
+        else if (since is null) return false;
+        return true;
+    }
+
+    private void SetSynchronous(bool isFull)
+    {
+        using var command = _connection.CreateCommand();
+        command.CommandText = isFull ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL";
+        command.ExecuteNonQuery();
+    }
+
+    private static bool Touch(SqliteConnection connection)
+    {
+        using var read = connection.CreateCommand();
+        read.CommandText = "PRAGMA user_version";
+        using var write = connection.CreateCommand();
+        write.CommandText = $"PRAGMA user_version = {(long)read.ExecuteScalar()!}";
+        write.ExecuteNonQuery();
+        return true;
     }
 
     private sealed class Write(Func<SqliteConnection, bool> write)

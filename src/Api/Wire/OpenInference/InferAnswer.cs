@@ -12,8 +12,9 @@ namespace BnService.Api.Wire.OpenInference;
 
 /// <summary>Writes an infer answer (inference_rest.md, <c>$inference_response</c>; Triton's extension_binary_data.md).</summary>
 /// <param name="model">Name of the model.</param>
+/// <param name="version">Its version; empty for none.</param>
 /// <param name="header">What the request has said.</param>
-internal sealed class InferAnswer(string model, InferHeader header)
+internal sealed class InferAnswer(string model, string version, InferHeader header)
 {
     // What is written before the client is given the chance to take it: bounds the memory of an answer of any size.
     private const int ChunkElements = 4096;
@@ -117,6 +118,7 @@ internal sealed class InferAnswer(string model, InferHeader header)
     {
         json.WriteStartObject();
         json.WriteString("model_name"u8, model);
+        if (version.Length > 0) json.WriteString("model_version"u8, version);
         if (header.Id is not null) json.WriteString("id"u8, header.Id);
         json.WriteStartArray("outputs"u8);
         json.WriteStartObject();

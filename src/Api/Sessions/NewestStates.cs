@@ -1,0 +1,135 @@
+using BnService.Api.Hosting;
+using BnService.Api.Hosting.Problems;
+using BnService.Api.Storage;
+using Microsoft.Extensions.Options;
+
+namespace BnService.Api.Sessions;
+
+/// <summary>How new a state has to be, where other nodes may have stored a newer one.</summary>
+internal enum Freshness
+{
+    /// <summary>As new as the last time it was looked at, which is not long ago.</summary>
+    Recent,
+
+    /// <summary>As new as when the call began.</summary>
+    Newest,
+}
+
+/// <summary>
+/// Keeps the states in memory as new as the store's. What another node has stored is asked for, by its version alone; notifications make
+/// that come sooner. Where the store cannot be asked, what is known goes on to serve: it was the truth a moment ago.
+/// </summary>
+internal sealed class NewestStates : IDisposable
+{
+    private static readonly TimeSpan PatienceForRecent = TimeSpan.FromMilliseconds(250), PatienceForNewest = TimeSpan.FromSeconds(5);
+    private static readonly TimeSpan PatienceForVersion = TimeSpan.FromSeconds(2), PauseForVersion = TimeSpan.FromMilliseconds(10);
+
+    private readonly ISessionStore _store;
+    private readonly ResidentSessions _resident;
+    private readonly TimeSpan _refresh;
+    private readonly TimeProvider _time;
+
+    public NewestStates(ISessionStore store, ResidentSessions resident, IOptions<StorageOptions> options, TimeProvider time)
+    {
+        (_store, _resident, _refresh, _time) = (store, resident, TimeSpan.FromMilliseconds(options.Value.RefreshMs), time);
+        _store.Changed += Notice;
+    }
+
+    /// <summary>The session with a name or id; null where there is none.</summary>
+    public async ValueTask<LayerSession?> FindAsync(string nameOrId, Freshness freshness, CancellationToken cancellationToken)
+    {
+        while (true)
+        {
+            if (_resident.Find(nameOrId) is not { } session) return await LoadAsync(nameOrId, cancellationToken);
+            if (!_store.IsShared || (freshness == Freshness.Recent && !session.IsOutdated && _time.GetElapsedTime(session.KnownAt) < _refresh)) return session;
+            if (await TryRefreshInTimeAsync(session, freshness, cancellationToken)) return session;
+        }
+    }
+
+    /// <summary>Waits for a version that has been stored elsewhere.</summary>
+    /// <exception cref="ProblemException">There is no such version.</exception>
+    public async Task RequireVersionAsync(LayerSession session, long least, CancellationToken cancellationToken)
+    {
+        var begun = _time.GetTimestamp();
+        while (_store.IsShared && session.Current.Layer.Version < least && _time.GetElapsedTime(begun) < PatienceForVersion)
+        {
+            if (!await TryRefreshAsync(session, cancellationToken)) break;
+            if (session.Current.Layer.Version < least) await Task.Delay(PauseForVersion, _time, cancellationToken);
+        }
+        if (session.Current.Layer.Version >= least) return;
+        throw new ProblemException(ProblemCode.VersionConflict,
+            $"Bn-Min-Version asks for version {least} or newer, the session is at version {session.Current.Layer.Version}");
+    }
+
+    /// <summary>Takes over what the store has; false, and the session is forgotten, where it is gone.</summary>
+    /// <exception cref="StorageUnavailableException">The store cannot be asked.</exception>
+    public async Task<bool> TryRefreshAsync(LayerSession session, CancellationToken cancellationToken)
+    {
+        var now = _time.GetTimestamp();
+        var version = await _store.FindVersionAsync(session.Id, cancellationToken);
+        if (version > session.Current.Layer.Version)
+        {
+            if (await _store.FindAsync(session.Id, cancellationToken) is { } stored && stored.Id == session.Id)
+            {
+                session.Publish(SessionEncoding.Decode(stored));
+                _resident.Measure(session);
+            }
+            else version = null;
+        }
+        if (version is null)
+        {
+            Forget(session);
+            return false;
+        }
+        session.KnownAt = now;
+        return true;
+    }
+
+    /// <summary>Forgets a session that has been deleted.</summary>
+    public void Forget(LayerSession session)
+    {
+        session.MarkGone();
+        _resident.Remove(session);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _store.Changed -= Notice;
+
+    private async Task<bool> TryRefreshInTimeAsync(LayerSession session, Freshness freshness, CancellationToken cancellationToken)
+    {
+        try
+        {
+            // The question goes on when nobody waits for it any more, so that it must not end with this call.
+            return await TryRefreshAsync(session, CancellationToken.None)
+                .WaitAsync(freshness == Freshness.Recent ? PatienceForRecent : PatienceForNewest, _time, cancellationToken);
+        }
+        catch (Exception exception) when (exception is StorageUnavailableException or TimeoutException)
+        {
+            session.KnownAt = _time.GetTimestamp();
+            return true;
+        }
+    }
+
+    private async ValueTask<LayerSession?> LoadAsync(string nameOrId, CancellationToken cancellationToken)
+    {
+        var now = _time.GetTimestamp();
+        if (await _store.FindAsync(nameOrId, cancellationToken) is not { } stored) return null;
+        var session = _resident.Add(SessionEncoding.Decode(stored));
+        // Deleted between finding it and remembering it: without a second look it would be served for ever.
+        if (await _store.FindVersionAsync(stored.Id, cancellationToken) is null)
+        {
+            Forget(session);
+            return null;
+        }
+        session.KnownAt = now;
+        return session;
+    }
+
+    private void Notice(string id, long version)
+    {
+        if (_resident.Peek(id) is not { } session) return;
+        // Gone, or about to be asked for when it is used next.
+        if (version == 0) Forget(session);
+        else session.Notice(version);
+    }
+}

@@ -1,0 +1,102 @@
+using BnService.Core.Layers;
+using BnService.Core.Normalizers;
+
+namespace BnService.Api.Sessions;
+
+/// <summary>A train-step whose statistics are known and that has to be committed: O(features), whatever the batch was.</summary>
+/// <param name="Pass">The passes over the batch with the layer.</param>
+/// <param name="Plan">How the batch is laid out.</param>
+/// <param name="Layer">The layer that normalizes it.</param>
+/// <param name="Statistics">The batch's statistics; null where the running statistics normalize it.</param>
+/// <param name="Id">Names the step where it is to be retained, or null.</param>
+internal sealed record PreparedStep(LayerPass Pass, NormalizationPlan Plan, LayerState Layer, StepStatistics? Statistics, string? Id)
+{
+    // Names of what is remembered of a step beside numbers.
+    private const string CorrectionR = "r", CorrectionD = "d";
+
+    /// <summary>The batch's own statistics where the running ones normalize it and it was looked at.</summary>
+    public LastBatch? Frozen { get; init; }
+
+    /// <summary>Whether the session's mode is another one than that for which the step was prepared: it was not made.</summary>
+    public bool HasFlipped { get; private set; }
+
+    /// <summary>The mean that normalizes; null for kinds that subtract none.</summary>
+    public double[]? Mean => !Layer.Options.Kind.HasMean ? null : Statistics?.Moments.Mean ?? Layer.Running!.Mean;
+
+    /// <summary>The variance that normalizes.</summary>
+    public double[] Variance => Statistics?.Moments.Variance(unbiased: false) ?? Layer.Running!.Variance;
+
+    /// <summary>Number of values per statistic.</summary>
+    public long Count => Statistics?.Moments.Count ?? Plan.Count;
+
+    /// <summary>The change of the session.</summary>
+    public SessionChange Change(ChangeTerms terms) => new(record =>
+    {
+        terms.Check(record.Layer.Version);
+        HasFlipped = record.Layer.NormalizesWithBatch != Layer.NormalizesWithBatch;
+        if (HasFlipped || Statistics is null) return record;
+        var sized = record.Layer.SizedFor(Plan);
+        var next = sized.Advance(Statistics);
+        return ReferenceEquals(next, sized) ? record : record with { Layer = next };
+    })
+    {
+        Key = terms.Key,
+        Remember = terms.Key is not { } key ? null : (before, after) => HasFlipped
+            ? []
+            : [Answer(after.Layer) with { Key = key, Arrays = Corrections(before.Layer) }],
+    };
+
+    /// <summary>How the step is answered.</summary>
+    /// <param name="after">The layer after it.</param>
+    public RememberedAnswer Answer(LayerState after) => new(after.Version, after.Running?.BatchesTracked ?? 0)
+    {
+        StepId = Id,
+        Warnings = Diagnosis.OfStep(after, BatchFor(after), Statistics is not null),
+    };
+
+    /// <summary>The batch as diagnostics see it; null where nothing is known of it.</summary>
+    /// <remarks>What normalizes each sample by itself says nothing of the batch, but for the average that running statistics take.</remarks>
+    /// <param name="after">The layer after the step.</param>
+    public LastBatch? BatchFor(LayerState after) => Statistics is null ? Frozen
+        : Layer.Options.Kind.IsOverBatch ? new LastBatch(Statistics.Moments.Mean, Variance, Count) : after.LastBatch;
+
+    /// <summary>The step with the layer that it was made on; null where that is the same to it.</summary>
+    /// <param name="before">The layer before it, which other changes may have moved since it was prepared.</param>
+    public PreparedStep? MovedTo(LayerState before)
+    {
+        var isCorrected = Layer.Options.Kind == NormalizerKind.BatchRenorm;
+        if (ReferenceEquals(before, Layer)
+            || (ReferenceEquals(before.Gamma, Layer.Gamma) && ReferenceEquals(before.Beta, Layer.Beta) && before.Options == Layer.Options
+                && ((Statistics is not null && !isCorrected) || ReferenceEquals(before.Running, Layer.Running))))
+        {
+            return null;
+        }
+        var sized = before.SizedFor(Plan);
+        var pass = Pass.With(sized);
+        return this with { Pass = pass, Layer = sized, Statistics = Statistics is null ? null : pass.Corrected(Statistics) };
+    }
+
+    /// <summary>The step as it was when it was answered first; null where that is the same.</summary>
+    public PreparedStep? Replayed(RememberedAnswer earlier) => Statistics is null || earlier.Arrays.Count == 0 ? null : this with
+    {
+        Statistics = Statistics with
+        {
+            Parts = [.. Statistics.Parts.Select((part, i) => part with { Correction = new(earlier.Arrays[$"{CorrectionR}{i}"], earlier.Arrays[$"{CorrectionD}{i}"]) })],
+        },
+    };
+
+    // Renormalization towards the running statistics of this moment, which will have moved when the question comes again.
+    private Dictionary<string, double[]> Corrections(LayerState before)
+    {
+        var corrections = new Dictionary<string, double[]>();
+        if (Statistics is null || Layer.Options.Kind != NormalizerKind.BatchRenorm) return corrections;
+        var parts = Pass.With(before.SizedFor(Plan)).Corrected(Statistics).Parts;
+        for (var i = 0; i < parts.Count; i++)
+        {
+            if (parts[i].Correction is not { } correction) continue;
+            corrections.Add($"{CorrectionR}{i}", correction.R);
+            corrections.Add($"{CorrectionD}{i}", correction.D);
+        }
+        return corrections;
+    }
+}

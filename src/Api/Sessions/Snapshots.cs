@@ -1,0 +1,134 @@
+using System.Globalization;
+using System.Runtime.CompilerServices;
+using BnService.Api.Hosting;
+using BnService.Api.Hosting.Problems;
+using BnService.Api.Storage;
+using BnService.Core.Layers;
+using Microsoft.Extensions.Options;
+
+namespace BnService.Api.Sessions;
+
+/// <summary>What a list shows of a snapshot.</summary>
+/// <param name="Version">The version that the session had.</param>
+/// <param name="FrozenAt">When it was frozen.</param>
+/// <param name="Description">What the caller said of it, or null.</param>
+/// <param name="BatchesTracked">Number of batches that had moved the running statistics.</param>
+internal sealed record SnapshotSummary(long Version, DateTimeOffset FrozenAt, string? Description, long BatchesTracked);
+
+/// <summary>States that are frozen under their versions: inference can use one while training goes on.</summary>
+internal sealed class Snapshots(
+    ISessionStore store, SessionCatalog catalog, ResidentSessions resident, IOptions<LimitOptions> limits, IOptions<StorageOptions> storage, TimeProvider time)
+{
+    // Of each session so many are kept in memory: a few are in use, and the others are looked at once.
+    private const int MostInMemory = 8;
+
+    private readonly TimeSpan _refresh = TimeSpan.FromMilliseconds(storage.Value.RefreshMs);
+
+    /// <summary>Freezes the newest state; where it is frozen already, that is all there is to do.</summary>
+    /// <param name="session">The session.</param>
+    /// <param name="description">What is said of it, or null.</param>
+    /// <param name="check">Throws to refuse, given the version that would be frozen.</param>
+    /// <param name="cancellationToken">Ends waiting for the store.</param>
+    /// <returns>The snapshot, and whether it is new.</returns>
+    public async Task<(SnapshotSummary Snapshot, bool IsNew)> CreateAsync(
+        LayerSession session, string? description, Action<long> check, CancellationToken cancellationToken)
+    {
+        var current = session.Current;
+        check(current.Layer.Version);
+        var existing = await store.ListSnapshotsAsync(session.Id, cancellationToken);
+        if (existing.FirstOrDefault(snapshot => snapshot.Version == current.Layer.Version) is { } same) return (SessionEncoding.DecodeSummary(same), false);
+        if (existing.Count >= limits.Value.MaxSnapshots)
+        {
+            throw new ProblemException(ProblemCode.LimitReached,
+                $"session '{current.Name}' has {existing.Count} snapshots, as many as Limits:MaxSnapshots allows; delete some");
+        }
+        var snapshot = SessionEncoding.EncodeSnapshot(current, time.GetUtcNow(), description);
+        if (await store.TryInsertSnapshotAsync(snapshot, cancellationToken)) return (SessionEncoding.DecodeSummary(snapshot), true);
+        // Somebody else has frozen it at the same time, or the session is gone.
+        var other = await store.FindSnapshotAsync(session.Id, current.Layer.Version, cancellationToken)
+            ?? throw new ProblemException(ProblemCode.SessionNotFound, $"there is no session '{current.Name}'");
+        return (SessionEncoding.DecodeSummary(other), false);
+    }
+
+    /// <summary>The snapshots of a session, newest first.</summary>
+    public async Task<IReadOnlyList<SnapshotSummary>> ListAsync(LayerSession session, CancellationToken cancellationToken) =>
+        [.. (await store.ListSnapshotsAsync(session.Id, cancellationToken)).Select(SessionEncoding.DecodeSummary)];
+
+    /// <summary>Every session with the versions of its snapshots, newest first.</summary>
+    public async IAsyncEnumerable<(SessionSummary Session, IEnumerable<long> Versions)> AllAsync([EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        await foreach (var page in catalog.AllAsync(cancellationToken))
+        {
+            var versions = await store.FindSnapshotVersionsAsync([.. page.Select(session => session.Id)], cancellationToken);
+            foreach (var session in page) yield return (session, versions[session.Id]);
+        }
+    }
+
+    /// <summary>A snapshot with its state.</summary>
+    /// <exception cref="ProblemException">There is none of the version.</exception>
+    public async Task<(SnapshotSummary Snapshot, LayerState Layer)> GetAsync(LayerSession session, long version, CancellationToken cancellationToken) =>
+        await store.FindSnapshotAsync(session.Id, version, cancellationToken) is { } stored
+            ? (SessionEncoding.DecodeSummary(stored), SessionEncoding.DecodeLayer(stored))
+            : throw NotFound(session, version);
+
+    /// <summary>The state of a snapshot, from memory where it is there.</summary>
+    /// <param name="session">The session.</param>
+    /// <param name="version">The snapshot's version; null for the session's newest state.</param>
+    /// <param name="cancellationToken">Ends waiting for the store.</param>
+    /// <exception cref="ProblemException">There is none of the version.</exception>
+    public async ValueTask<LayerState> LayerAsync(LayerSession session, long? version, CancellationToken cancellationToken)
+    {
+        if (version is not { } wanted) return session.Current.Layer;
+        // What is frozen stays as it is; only whether it is there can change, where another node deletes it.
+        var isKnown = session.Snapshots.TryGetValue(wanted, out var known);
+        if (isKnown && (!store.IsShared || time.GetElapsedTime(known.KnownAt) < _refresh)) return known.Layer;
+        var now = time.GetTimestamp();
+        try
+        {
+            if (await store.FindSnapshotAsync(session.Id, wanted, cancellationToken) is not { } stored)
+            {
+                session.Snapshots.TryRemove(wanted, out _);
+                throw NotFound(session, wanted);
+            }
+            known = (isKnown ? known.Layer : SessionEncoding.DecodeLayer(stored), now);
+        }
+        catch (StorageUnavailableException) when (isKnown)
+        {
+            known = known with { KnownAt = now };
+        }
+        while (session.Snapshots.Count >= MostInMemory && !session.Snapshots.ContainsKey(wanted))
+            session.Snapshots.TryRemove(session.Snapshots.OrderBy(snapshot => snapshot.Value.KnownAt).FirstOrDefault().Key, out _);
+        session.Snapshots[wanted] = known;
+        resident.Measure(session);
+        return known.Layer;
+    }
+
+    /// <summary>Deletes a snapshot.</summary>
+    /// <exception cref="ProblemException">There is none of the version.</exception>
+    public async Task DeleteAsync(LayerSession session, long version, CancellationToken cancellationToken)
+    {
+        session.Snapshots.TryRemove(version, out _);
+        if (!await store.TryDeleteSnapshotAsync(session.Id, version, cancellationToken)) throw NotFound(session, version);
+        session.Snapshots.TryRemove(version, out _);
+        session.Traffic.ForgetInferencesOf(version.ToString(CultureInfo.InvariantCulture));
+    }
+
+    /// <summary>Makes the state of a snapshot the session's newest one, under a version of its own.</summary>
+    /// <param name="session">The session.</param>
+    /// <param name="version">The snapshot's version.</param>
+    /// <param name="check">Throws to refuse, given the version that would be changed.</param>
+    /// <param name="cancellationToken">Ends waiting for the store.</param>
+    /// <exception cref="ProblemException">There is none of the version.</exception>
+    public async Task<SessionRecord> RestoreAsync(LayerSession session, long version, Action<long> check, CancellationToken cancellationToken)
+    {
+        var (_, layer) = await GetAsync(session, version, cancellationToken);
+        return await catalog.ChangeAsync(session, record =>
+        {
+            check(record.Layer.Version);
+            return record with { Layer = layer with { Version = record.Layer.Version + 1 } };
+        }, cancellationToken);
+    }
+
+    private static ProblemException NotFound(LayerSession session, long version) =>
+        new(ProblemCode.VersionNotFound, $"session '{session.Current.Name}' has no snapshot of version {version}");
+}

@@ -1,0 +1,50 @@
+namespace BnService.Api.Storage.Memory;
+
+/// <summary>Where the ranks of a step meet on one node.</summary>
+internal sealed class MemoryContributions : IContributions
+{
+    private readonly Lock _lock = new();
+    private readonly Dictionary<(string SessionId, string Topic), SortedDictionary<long, SortedDictionary<int, StoredContribution>>> _steps = [];
+
+    /// <inheritdoc/>
+    public ValueTask<IReadOnlyList<StoredContribution>> AddAsync(
+        string sessionId, string topic, long step, StoredContribution contribution, CancellationToken cancellationToken)
+    {
+        lock (_lock)
+        {
+            if (!_steps.TryGetValue((sessionId, topic), out var steps)) _steps.Add((sessionId, topic), steps = []);
+            if (!steps.TryGetValue(step, out var ranks)) steps.Add(step, ranks = []);
+            ranks.TryAdd(contribution.Rank, contribution);
+            return new([.. ranks.Values]);
+        }
+    }
+
+    /// <inheritdoc/>
+    public ValueTask<IReadOnlyList<StoredContribution>> FindAsync(string sessionId, string topic, long step, CancellationToken cancellationToken)
+    {
+        lock (_lock) return new(_steps.GetValueOrDefault((sessionId, topic))?.GetValueOrDefault(step)?.Values.ToList() ?? []);
+    }
+
+    /// <inheritdoc/>
+    public ValueTask RemoveAsync(string sessionId, string topic, long step, int rank, string nonce, CancellationToken cancellationToken)
+    {
+        lock (_lock)
+        {
+            if (_steps.GetValueOrDefault((sessionId, topic))?.GetValueOrDefault(step) is { } ranks && ranks.GetValueOrDefault(rank)?.Nonce == nonce)
+                ranks.Remove(rank);
+        }
+        return ValueTask.CompletedTask;
+    }
+
+    /// <inheritdoc/>
+    public ValueTask ForgetAsync(string sessionId, string topic, long step, CancellationToken cancellationToken)
+    {
+        lock (_lock)
+        {
+            if (!_steps.TryGetValue((sessionId, topic), out var steps)) return ValueTask.CompletedTask;
+            foreach (var over in steps.Keys.TakeWhile(known => known <= step).ToList()) steps.Remove(over);
+            if (steps.Count == 0) _steps.Remove((sessionId, topic));
+        }
+        return ValueTask.CompletedTask;
+    }
+}

@@ -1,0 +1,67 @@
+using Microsoft.Data.Sqlite;
+
+namespace BnService.Api.Storage.Sqlite;
+
+// What belongs to sessions: remembered answers and snapshots.
+internal sealed partial class SqliteSessionStore
+{
+    /// <inheritdoc/>
+    public ValueTask<StoredAnswer?> FindAnswerAsync(string sessionId, string topic, string key, CancellationToken cancellationToken) => FindOneAsync(
+        "SELECT topic, key, content FROM answers WHERE session_id = $id AND topic = $topic AND key = $key",
+        Answer, cancellationToken, ("$id", sessionId), ("$topic", topic), ("$key", key));
+
+    /// <inheritdoc/>
+    public ValueTask<StoredAnswer?> FindLastAnswerAsync(string sessionId, string topic, CancellationToken cancellationToken) => FindOneAsync(
+        "SELECT topic, key, content FROM answers WHERE session_id = $id AND topic = $topic ORDER BY sequence DESC LIMIT 1",
+        Answer, cancellationToken, ("$id", sessionId), ("$topic", topic));
+
+    /// <inheritdoc/>
+    public ValueTask<bool> TryInsertSnapshotAsync(StoredSnapshot snapshot, CancellationToken cancellationToken) => _writer.WriteAsync(connection => Execute(connection, """
+        INSERT OR IGNORE INTO snapshots (session_id, version, header, state) SELECT $id, $version, $header, $state
+        WHERE EXISTS (SELECT 1 FROM sessions WHERE id = $id)
+        """,
+        ("$id", snapshot.SessionId), ("$version", snapshot.Version), ("$header", Bytes(snapshot.Header)), ("$state", Bytes(snapshot.State))) == 1);
+
+    /// <inheritdoc/>
+    public ValueTask<StoredSnapshot?> FindSnapshotAsync(string sessionId, long version, CancellationToken cancellationToken) => FindOneAsync(
+        "SELECT version, header, state FROM snapshots WHERE session_id = $id AND version = $version",
+        reader => new StoredSnapshot(sessionId, reader.GetInt64(0), (byte[])reader[1], (byte[])reader[2]),
+        cancellationToken, ("$id", sessionId), ("$version", version));
+
+    /// <inheritdoc/>
+    public ValueTask<IReadOnlyList<StoredSnapshot>> ListSnapshotsAsync(string sessionId, CancellationToken cancellationToken) => FindAllAsync(
+        "SELECT version, header FROM snapshots WHERE session_id = $id ORDER BY version DESC",
+        reader => new StoredSnapshot(sessionId, reader.GetInt64(0), (byte[])reader[1], default),
+        cancellationToken, ("$id", sessionId));
+
+    /// <inheritdoc/>
+    public async ValueTask<ILookup<string, long>> FindSnapshotVersionsAsync(IReadOnlyCollection<string> sessionIds, CancellationToken cancellationToken)
+    {
+        var found = await FindAllAsync(
+            "SELECT session_id, version FROM snapshots WHERE session_id IN (SELECT value FROM json_each($ids)) ORDER BY session_id, version DESC",
+            reader => Tuple.Create(reader.GetString(0), reader.GetInt64(1)),
+            cancellationToken, ("$ids", System.Text.Json.JsonSerializer.Serialize(sessionIds)));
+        return found.ToLookup(row => row.Item1, row => row.Item2);
+    }
+
+    /// <inheritdoc/>
+    public ValueTask<bool> TryDeleteSnapshotAsync(string sessionId, long version, CancellationToken cancellationToken) => _writer.WriteAsync(connection =>
+        Execute(connection, "DELETE FROM snapshots WHERE session_id = $id AND version = $version", ("$id", sessionId), ("$version", version)) == 1);
+
+    private static bool IsRemembered(SqliteConnection connection, string sessionId, StoredAnswer answer)
+    {
+        using var command = Command(connection, "SELECT 1 FROM answers WHERE session_id = $id AND topic = $topic AND key = $key",
+            ("$id", sessionId), ("$topic", answer.Topic), ("$key", answer.Key));
+        return command.ExecuteScalar() is not null;
+    }
+
+    private static void Remember(SqliteConnection connection, string sessionId, StoredAnswer answer) => Execute(connection, """
+        INSERT INTO answers (session_id, topic, sequence, key, content)
+        SELECT $id, $topic, coalesce(max(sequence), 0) + 1, $key, $content FROM answers WHERE session_id = $id AND topic = $topic;
+        DELETE FROM answers WHERE session_id = $id AND topic = $topic
+            AND sequence <= (SELECT max(sequence) - $kept FROM answers WHERE session_id = $id AND topic = $topic)
+        """,
+        ("$id", sessionId), ("$topic", answer.Topic), ("$key", answer.Key), ("$content", Bytes(answer.Content)), ("$kept", StoredAnswer.Kept));
+
+    private static StoredAnswer Answer(SqliteDataReader reader) => new(reader.GetString(0), reader.GetString(1), (byte[])reader[2]);
+}

@@ -1,0 +1,56 @@
+namespace BnService.Api.Storage;
+
+/// <summary>What a list says of a session: who it is, how new, and the part of its state that is not arrays.</summary>
+/// <param name="Id">Identifier; never used again.</param>
+/// <param name="Name">Name; unique, and no other session's id.</param>
+/// <param name="Kind">Kind of the layer, for listing.</param>
+/// <param name="Version">Version of the state.</param>
+/// <param name="CreatedAt">When the session was created.</param>
+/// <param name="Header">What lists show of the state, as bytes whose meaning the store does not know.</param>
+public record StoredHeader(string Id, string Name, string Kind, long Version, DateTimeOffset CreatedAt, ReadOnlyMemory<byte> Header);
+
+/// <summary>A session as a store keeps it.</summary>
+/// <param name="Id">Identifier; never used again.</param>
+/// <param name="Name">Name; unique, and no other session's id.</param>
+/// <param name="Kind">Kind of the layer, for listing.</param>
+/// <param name="Version">Version of the state.</param>
+/// <param name="CreatedAt">When the session was created.</param>
+/// <param name="Header">What lists show of the state, as bytes whose meaning the store does not know.</param>
+/// <param name="State">The arrays of the state, as bytes whose meaning the store does not know.</param>
+public sealed record StoredSession(
+    string Id, string Name, string Kind, long Version, DateTimeOffset CreatedAt, ReadOnlyMemory<byte> Header, ReadOnlyMemory<byte> State)
+    : StoredHeader(Id, Name, Kind, Version, CreatedAt, Header);
+
+/// <summary>A state of a session that has been frozen.</summary>
+/// <param name="SessionId">Whose state it is.</param>
+/// <param name="Version">The version that the session had.</param>
+/// <param name="Header">What lists show of it, as bytes whose meaning the store does not know.</param>
+/// <param name="State">The arrays of the state; empty in a list.</param>
+public sealed record StoredSnapshot(string SessionId, long Version, ReadOnlyMemory<byte> Header, ReadOnlyMemory<byte> State);
+
+/// <summary>What is remembered of an answer, so that the same question is answered the same way again.</summary>
+/// <param name="Topic">What kind of question it was; of each session and topic the newest <see cref="Kept"/> are kept.</param>
+/// <param name="Key">Names the question; unique in the session and topic.</param>
+/// <param name="Content">What is remembered, as bytes whose meaning the store does not know.</param>
+public sealed record StoredAnswer(string Topic, string Key, ReadOnlyMemory<byte> Content)
+{
+    /// <summary>How many are kept of each topic of a session.</summary>
+    public const int Kept = 256;
+}
+
+/// <summary>Which sessions to list, newest first.</summary>
+/// <param name="Prefix">Beginning of their names, or null.</param>
+/// <param name="Kind">Their kind, or null.</param>
+/// <param name="Limit">The most to return.</param>
+/// <param name="After">The last session of the page before, or null for the first page.</param>
+public sealed record SessionQuery(string? Prefix, string? Kind, int Limit, SessionPosition? After);
+
+/// <summary>A place in the order of creation.</summary>
+/// <param name="CreatedAt">When the session there was created.</param>
+/// <param name="Id">Its id, which orders sessions of the same instant.</param>
+public readonly record struct SessionPosition(DateTimeOffset CreatedAt, string Id) : IComparable<SessionPosition>
+{
+    /// <inheritdoc/>
+    public int CompareTo(SessionPosition other) =>
+        CreatedAt.CompareTo(other.CreatedAt) is var order and not 0 ? order : string.CompareOrdinal(Id, other.Id);
+}
