@@ -5,13 +5,13 @@ namespace BnService.Api.Storage;
 /// <param name="WorldSize">Number of ranks, as this one says.</param>
 /// <param name="Nonce">Tells this contribution from any other one of the rank.</param>
 /// <param name="Content">What it contributes, as bytes whose meaning the store does not know.</param>
-public sealed record StoredContribution(int Rank, int WorldSize, string Nonce, ReadOnlyMemory<byte> Content);
+internal sealed record StoredContribution(int Rank, int WorldSize, string Nonce, ReadOnlyMemory<byte> Content);
 
 /// <summary>
 /// Where the ranks of a step meet, on whatever node each of them is. Kept until the step is over; lost with the process where no other one
 /// could look.
 /// </summary>
-public interface IContributions
+internal interface IContributions
 {
     /// <summary>Adds a contribution, unless the rank has made one to the step already.</summary>
     /// <returns>All contributions to the step by their ranks, the one that the rank has made among them.</returns>
