@@ -10,6 +10,7 @@ public static class ApiContract
         ["malformed-body"] = 400,
         ["bad-request"] = 400,
         ["session-not-found"] = 404,
+        ["version-not-found"] = 404,
         ["not-found"] = 404,
         ["method-not-allowed"] = 405,
         ["not-acceptable"] = 406,
@@ -23,10 +24,12 @@ public static class ApiContract
         ["unsupported-media-type"] = 415,
         ["shape-mismatch"] = 422,
         ["invalid-option"] = 422,
+        ["idempotency-key-reused"] = 422,
         ["batch-too-small"] = 422,
         ["non-finite-input"] = 422,
         ["internal-error"] = 500,
         ["overloaded"] = 503,
+        ["sync-timeout"] = 504,
     };
 
     /// <summary>Every problem code of the contract so far.</summary>

@@ -32,6 +32,7 @@ internal sealed class OperationTransformer : IOpenApiOperationTransformer
         var metadata = context.Description.ActionDescriptor.EndpointMetadata;
         var problem = await ProblemSchemaAsync(context, cancellationToken);
         var codes = metadata.OfType<ProblemMetadata>().SelectMany(item => item.Codes).Append(ProblemCode.BadRequest).Append(ProblemCode.InternalError);
+        if (operation.Tags?.Any(tag => tag.Name == "Health") != true) codes = codes.Append(ProblemCode.Overloaded);
         foreach (var status in codes.Distinct().GroupBy(code => code.Status).OrderBy(group => group.Key))
             operation.Responses![$"{status.Key}"] = ProblemResponse(status, problem);
         foreach (var parameter in operation.Parameters ?? [])
@@ -113,12 +114,12 @@ internal sealed class OperationTransformer : IOpenApiOperationTransformer
             if (!status.StartsWith('2') || response is not OpenApiResponse success) continue;
             success.Description = status switch { "201" => "Created.", "204" => "Done.", _ => "The answer." };
             if (operation.Tags?.Any(tag => tag.Name == "Health") == true || operation.OperationId is "ListSessions" or "Normalize" || status == "204") continue;
-            success.Headers = new Dictionary<string, IOpenApiHeader> { ["ETag"] = StringHeader("Version of the session's state, in quotes.") };
-            if (isRemembered) success.Headers.Add(IdempotencyKey.ReplayedHeader, StringHeader("true where the request was answered before and has changed nothing now."));
-            if (status == "201") success.Headers.Add("Location", StringHeader("Path of what was created."));
+            success.Headers = new Dictionary<string, IOpenApiHeader> { ["ETag"] = StringHeader("Version of the session's state, in quotes.", isRequired: true) };
+            if (isRemembered) success.Headers.Add(IdempotencyKey.ReplayedHeader, StringHeader("true where the request was answered before and has changed nothing now.", isRequired: false));
+            if (status == "201") success.Headers.Add("Location", StringHeader("Path of what was created.", isRequired: true));
         }
     }
 
-    private static OpenApiHeader StringHeader(string description) =>
-        new() { Description = description, Schema = new OpenApiSchema { Type = JsonSchemaType.String } };
+    private static OpenApiHeader StringHeader(string description, bool isRequired) =>
+        new() { Description = description, Required = isRequired, Schema = new OpenApiSchema { Type = JsonSchemaType.String } };
 }
