@@ -8,7 +8,7 @@ namespace BnService.Core.Layers;
 /// <param name="layer">The layer, sized for the batch.</param>
 /// <param name="shape">The shape of the batch.</param>
 /// <param name="compute">With what to compute.</param>
-public sealed class LayerPass(LayerState layer, Shape shape, ComputeSettings compute)
+public sealed partial class LayerPass(LayerState layer, Shape shape, ComputeSettings compute)
 {
     private readonly NormalizerOptions _options = layer.Options;
 
@@ -128,6 +128,7 @@ public sealed class LayerPass(LayerState layer, Shape shape, ComputeSettings com
     public ParameterGradients Differentiate(
         ReadOnlySpan<float> x, ReadOnlySpan<float> dy, StepStatistics? statistics, ReadOnlySpan<float> residual, Span<float> dx, Span<float> dresidual)
     {
+        if (statistics is { AreJoint: true }) throw new ArgumentException("joint statistics need the sums of all ranks", nameof(statistics));
         // dx may hold the gated gradient until it is overwritten, unless masked samples still need that afterwards.
         using var scratch = _options.Activation == Activation.Relu && residual.IsEmpty && statistics?.Mask is not null
             ? NativeBuffer.Rent((long)dy.Length * sizeof(float))
@@ -156,14 +157,21 @@ public sealed class LayerPass(LayerState layer, Shape shape, ComputeSettings com
         var (start, length, gamma) = (part.Start, part.Plan.Elements, Parameters(part).Gamma);
         var gradients = Backward.Training(part.Plan, x.Slice(start, length), dy.Slice(start, length), part.Moments, gamma, _options.Eps,
             dx.Slice(start, length), compute, part.IsMasked);
-        for (var sample = 0; part.IsMasked && sample < part.Samples; sample++)
+        DifferentiateMasked(part, mask, dy, dx);
+        return part.Correction?.Gradients(gradients) ?? gradients;
+    }
+
+    // dx of the samples that are not valid, in place of what it would be if they were.
+    private void DifferentiateMasked(BatchPart part, bool[]? mask, ReadOnlySpan<float> dy, Span<float> dx)
+    {
+        if (!part.IsMasked) return;
+        var (gamma, one) = (Parameters(part).Gamma, part.Plan.ForSamples(part.Samples, 1));
+        for (var sample = 0; sample < part.Samples; sample++)
         {
             if (mask![part.FirstSample + sample]) continue;
-            var one = part.Plan.ForSamples(part.Samples, 1);
-            var at = start + (sample * one.Elements);
+            var at = part.Start + (sample * one.Elements);
             Backward.PastStatistics(one, dy.Slice(at, one.Elements), part.Moments, gamma, _options.Eps, dx.Slice(at, one.Elements), compute);
         }
-        return part.Correction?.Gradients(gradients) ?? gradients;
     }
 
     private void Gate(ReadOnlySpan<float> x, ReadOnlySpan<float> dy, StepStatistics? statistics, ReadOnlySpan<float> residual, Span<float> gated)

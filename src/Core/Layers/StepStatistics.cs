@@ -19,6 +19,12 @@ public sealed record BatchPart(
 /// <param name="Mask">Which samples are valid; null for all.</param>
 public sealed record StepStatistics(IReadOnlyList<BatchPart> Parts, bool[]? Mask)
 {
+    /// <summary>
+    /// Whether the moments are those of the batches of several ranks together, of which this batch is one's (synchronized batch
+    /// normalization). See <see cref="LayerPass.JointStatistics"/>.
+    /// </summary>
+    public bool AreJoint { get; init; }
+
     /// <summary>The moments of the whole batch: the exact union of its parts.</summary>
     public Moments Moments { get; } = Parts.Select(part => part.Moments).Aggregate(Moments.Merge);
 

@@ -22,7 +22,7 @@ public sealed record ParameterGradients(double[] DGamma, double[] DBeta)
 /// <summary>
 /// The backward pass. <c>dx</c> may be the same memory as <c>dy</c>: an element is read before it is written.
 /// </summary>
-public static unsafe class Backward
+public static unsafe partial class Backward
 {
     /// <summary>
     /// Gradients through a batch that was normalized with its own statistics: dx = s·[gγ − mean(gγ) − x̂·mean(gγ·x̂)], the means over what

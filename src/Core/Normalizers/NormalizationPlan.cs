@@ -112,9 +112,15 @@ public sealed record NormalizationPlan
     /// <summary>Refuses statistics over a single value, whose variance is undefined.</summary>
     /// <param name="shape">The batch's shape, for the message.</param>
     /// <exception cref="LayerException"><see cref="LayerError.BatchTooSmall"/>.</exception>
-    public void RequireVariance(Shape shape)
+    public void RequireVariance(Shape shape) => RequireVariance(shape, Count);
+
+    /// <summary>Refuses statistics over a single value, where this tensor is a part of what shares them.</summary>
+    /// <param name="shape">The part's shape, for the message.</param>
+    /// <param name="count">Number of values per statistic, those of all parts together.</param>
+    /// <exception cref="LayerException"><see cref="LayerError.BatchTooSmall"/>.</exception>
+    public void RequireVariance(Shape shape, long count)
     {
-        if (Count != 1 || !NeedsVariance) return;
+        if (count != 1 || !NeedsVariance) return;
         throw new LayerException(LayerError.BatchTooSmall, Reduction == Reduction.Channels
             ? $"expected more than 1 value per channel when training, got input size {shape}"
             : $"expected more than 1 value per {(ChannelsPerStatistic == 1 ? "channel and sample" : "group")}, got input size {shape}");

@@ -72,12 +72,21 @@ public sealed class Moments
         for (var c = 0; c < mean.Length; c++)
         {
             // Without the residuals, the difference of two means far from 0 is off by more than the variance may be.
-            var delta = b.Mean[c] - a.Mean[c] + (b.MeanResidual[c] - a.MeanResidual[c]);
-            var step = (delta * ofB / ofBoth) + a.MeanResidual[c];
+            var difference = b.Mean[c] - a.Mean[c];
+            var left = SumResidual(b.Mean[c], -a.Mean[c], difference) + (b.MeanResidual[c] - a.MeanResidual[c]);
+            var delta = difference + left;
             m2[c] = a.M2[c] + b.M2[c] + (delta * delta * (ofA * ofB / ofBoth));
+            // What the step to the common mean is rounded by goes into the residual as well: a value next to the mean has an output of
+            // that size.
+            var product = difference * ofB;
+            var step = product / ofBoth;
+            var stepLeft = (Math.FusedMultiplyAdd(-step, ofBoth, product) + Math.FusedMultiplyAdd(difference, ofB, -product) + (left * ofB)) / ofBoth;
+            var sum = a.Mean[c] + step;
+            var sumLeft = SumResidual(a.Mean[c], step, sum) + (stepLeft + a.MeanResidual[c]);
             // A step that is not finite would make NaN of an infinite mean, or of two that lie further apart than double reaches.
-            mean[c] = double.IsFinite(step) ? a.Mean[c] + step : (a.Mean[c] * (ofA / ofBoth)) + (b.Mean[c] * (ofB / ofBoth));
-            residual[c] = double.IsFinite(step) && double.IsFinite(mean[c]) ? SumResidual(a.Mean[c], step, mean[c]) : 0;
+            var isFinite = double.IsFinite(step) && double.IsFinite(sum);
+            mean[c] = isFinite ? sum + sumLeft : (a.Mean[c] * (ofA / ofBoth)) + (b.Mean[c] * (ofB / ofBoth));
+            residual[c] = isFinite ? sumLeft - (mean[c] - sum) : 0;
         }
         return new Moments(count, mean, residual, m2);
     }

@@ -27,7 +27,7 @@ public abstract partial class KindsContract
         foreach (var batch in MaskedBatches.Value)
         {
             var moments = ValidMoments(batch);
-            var reference = MaskedMoments(batch);
+            var reference = new MaskedReference(batch, IsValid);
             Assert.Equal(reference.Count, moments.Count);
             var variance = moments.Variance(unbiased: false);
             for (var s = 0; s < moments.Channels; s++)
@@ -54,12 +54,13 @@ public abstract partial class KindsContract
     {
         foreach (var batch in MakeMasked().Where(batch => batch.Reference.Count > 100 && batch.Layout.Shape[0] % 5 == 0))
         {
-            var (_, mean, variance) = MaskedMoments(batch);
+            var reference = new MaskedReference(batch, IsValid);
             var (dy, perSample) = ((float[])batch.Dy.Clone(), batch.X.Length / batch.Layout.Shape[0]);
             for (var i = 0; i < dy.Length; i++)
             {
                 var s = batch.Reference.StatisticOf(i);
-                if (IsValid(batch, i)) dy[i] = (float)(0.7 + (1.3 * (batch.X[i] - mean[s]) / Math.Sqrt(variance[s])) + (1e-3 * dy[i]));
+                var deviation = (batch.X[i] - reference.Mean[s]) / Math.Sqrt(reference.Variance[s]);
+                if (IsValid(batch, i)) dy[i] = (float)(0.7 + (1.3 * deviation) + (1e-3 * dy[i]));
                 else if (i / perSample % 5 == 1) dy[i] *= 1000;
                 // The second of a pair of masked samples with the same values.
                 else (batch.X[i], dy[i]) = (batch.X[i - perSample], -dy[i - perSample]);
@@ -81,26 +82,9 @@ public abstract partial class KindsContract
             Backward.PastStatistics(batch.Plan, batch.Dy, ValidMoments(batch), null, batch.Eps, new float[1], Settings()));
     }
 
-    // dx = γ·s·[g − dβ/m − x̂·dγ/m] for valid samples, γ·s·g for masked ones: the sums over all samples, m of the valid values.
     private void AssertMaskedGradients(Batch batch, float[] dy, int threads)
     {
-        var (count, mean, variance) = MaskedMoments(batch);
-        var scale = Array.ConvertAll(variance, v => 1 / Math.Sqrt(v + batch.Eps));
-        var (dGamma, dBeta, dx) = (new double[mean.Length], new double[mean.Length], new double[dy.Length]);
-        double Normalized(int i, int s) => (batch.X[i] - mean[s]) * scale[s];
-        for (var i = 0; i < dx.Length; i++)
-        {
-            var s = batch.Reference.StatisticOf(i);
-            dBeta[s] += dy[i];
-            dGamma[s] += dy[i] * Normalized(i, s);
-        }
-        for (var i = 0; i < dx.Length; i++)
-        {
-            var s = batch.Reference.StatisticOf(i);
-            var through = IsValid(batch, i) ? (dBeta[s] / count) + (Normalized(i, s) * dGamma[s] / count) : 0;
-            dx[i] = (batch.Gamma?[s] ?? 1) * scale[s] * (dy[i] - through);
-        }
-
+        var (dx, dGamma, dBeta) = new MaskedReference(batch, IsValid).Gradients(dy);
         var (actual, parameters) = MaskedGradients(batch, dy, threads);
         foreach (var isValid in new[] { true, false })
         {
@@ -147,13 +131,6 @@ public abstract partial class KindsContract
             first = end + 1;
         }
         return moments;
-    }
-
-    private static (int Count, double[] Mean, double[] Variance) MaskedMoments(Batch batch)
-    {
-        var valid = Array.ConvertAll(batch.Members, members => Array.FindAll(members, i => IsValid(batch, i)));
-        var mean = Array.ConvertAll(valid, members => members.Average(i => (double)batch.X[i]));
-        return (valid[0].Length, mean, [.. valid.Select((members, s) => members.Average(i => (batch.X[i] - mean[s]) * (batch.X[i] - mean[s])))]);
     }
 
     private static bool IsValid(Batch batch, int element) => IsValid(element / (batch.X.Length / batch.Layout.Shape[0]));

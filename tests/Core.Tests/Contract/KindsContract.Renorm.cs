@@ -1,6 +1,7 @@
 using BnService.Core.Normalizers;
 using BnService.Core.Statistics;
 using BnService.Core.Tests.Expected;
+using static BnService.Core.Tests.Contract.NormalizationContract;
 
 namespace BnService.Core.Tests.Contract;
 

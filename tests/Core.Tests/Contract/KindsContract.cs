@@ -107,12 +107,6 @@ public abstract partial class KindsContract
         var variance = @case.Moments.Variance[@case.Reference.StatisticOf(element)] + @case.Eps;
         return variance == 0 ? 0 : 1 / Math.Sqrt(variance);
     }
-
-    private static void AssertNear(double[] expected, double[] actual, double unknown, string name)
-    {
-        Assert.Equal(expected.Length, actual.Length);
-        AssertWithin((GradientTolerance * Norm(expected)) + unknown, 0, Norm(expected.Zip(actual, (e, a) => e - a)), $"‖error of {name}‖");
-    }
 }
 
 public sealed class ScalarKindsTests() : KindsContract(VectorWidth.Scalar);

@@ -69,7 +69,7 @@ public abstract partial class NormalizationContract
         return (dx, Backward.Inference(batch.Plan, batch.X, dy, batch.Running, batch.Gamma, batch.Eps, dx, Settings(threads)));
     }
 
-    private static void AssertMoments(Batch batch, Moments moments)
+    internal static void AssertMoments(Batch batch, Moments moments)
     {
         Assert.Equal(batch.Reference.Count, moments.Count);
         Assert.Equal(batch.Reference.Statistics, moments.Channels);
@@ -91,14 +91,14 @@ public abstract partial class NormalizationContract
         AssertSameBits(expected.M2, actual.M2);
     }
 
-    private static void AssertOutput(ExactOutput expected, float[] y, Activation activation = Activation.None)
+    internal static void AssertOutput(ExactOutput expected, float[] y, Activation activation = Activation.None)
     {
         var (share, element) = expected.Worst(y, activation == Activation.Relu);
         Assert.True(share <= 1, $"y[{element}] is {share:G4} times as far off as allowed: " +
             $"got {(element < 0 ? 0 : y[element]):R}, exact is {(element < 0 ? 0 : expected[element]):R}");
     }
 
-    private static void AssertTrainingGradients(
+    internal static void AssertTrainingGradients(
         Batch batch, ReferenceGradients expected, (float[] Dx, ParameterGradients Parameters) actual, float[] dy)
     {
         // Where the terms of dx cancel, the double reference itself knows it only to a part of their size.
@@ -123,7 +123,7 @@ public abstract partial class NormalizationContract
         AssertNear(expected.DBeta, actual.DBeta, 1e-14 * Norm(Batch.Widened(dy)), "dβ");
     }
 
-    private static void AssertNear(double[] expected, double[] actual, double unknown, string name)
+    internal static void AssertNear(double[] expected, double[] actual, double unknown, string name)
     {
         Assert.Equal(expected.Length, actual.Length);
         AssertWithin((GradientTolerance * Norm(expected)) + unknown, 0, Norm(expected.Zip(actual, (e, a) => e - a)), $"‖error of {name}‖");

@@ -1,3 +1,4 @@
+using System.Numerics;
 using BnService.Core.Statistics;
 
 namespace BnService.Core.Tests.Statistics;
@@ -41,6 +42,25 @@ public sealed class MomentsTests
         var merged = Moments.Merge(new Moments(2, [1], [0], [0]), new Moments(1, [upper], [0], [0]));
         Assert.Equal(1 + Math.ScaleB(1, -52), merged.Mean[0]);
         Assert.Equal(Math.ScaleB(1.0 / 3, -52), merged.MeanResidual[0], 1e-25);
+    }
+
+    /// <summary>A value that lies as near the mean as double resolves has an output of just what the mean is off by.</summary>
+    [Fact]
+    public void A_mean_merged_of_many_parts_has_the_digits_of_two_doubles()
+    {
+        var random = new Random(3);
+        var (merged, sum, count) = (Moments.Empty(1), BigInteger.Zero, 0L);
+        for (var part = 0; part < 50; part++)
+        {
+            var (value, values) = (random.Next(-1000, 1000), random.Next(1, 100));
+            merged = Moments.Merge(merged, new Moments(values, [value], [0], [0]));
+            (sum, count) = (sum + ((BigInteger)value * values), count + values);
+            var off = ((BigInteger.One << 200) * sum / count) - Scaled(merged.Mean[0]) - Scaled(merged.MeanResidual[0]);
+            Assert.InRange((double)off, -Math.ScaleB(1000, 200 - 100), Math.ScaleB(1000, 200 - 100));
+            Assert.Equal(merged.Mean[0], merged.Mean[0] + merged.MeanResidual[0]);
+        }
+
+        static BigInteger Scaled(double value) => (BigInteger)Math.ScaleB(value, 200);
     }
 
     [Fact]

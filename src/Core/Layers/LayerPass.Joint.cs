@@ -1,0 +1,125 @@
+using BnService.Core.Normalizers;
+using BnService.Core.Statistics;
+
+namespace BnService.Core.Layers;
+
+// Synchronized batch normalization: several ranks each hold a part of one batch. What must be known of the other parts is the moments, for
+// the forward pass, and the gradient sums, for the backward pass; both are merged in the order of the ranks, so that all get the same bits:
+//
+//   forward    OwnMoments → Moments.Merge over the ranks → JointStatistics → Normalize or Output; one LayerState.Advance for all
+//   backward   OwnGradientSums → GradientSums.Plus over the ranks → DifferentiateJoint
+public sealed partial class LayerPass
+{
+    /// <summary>The moments of this rank's part: what is merged into those of the whole batch. For kinds over the batch.</summary>
+    /// <remarks>
+    /// A part without a valid value has moments of count 0, and one value per channel is enough: the joint count decides. A part that is
+    /// not finite has moments that are not.
+    /// </remarks>
+    /// <param name="x">The part; may be empty.</param>
+    /// <param name="mask">Which of its samples are valid; null for all.</param>
+    /// <param name="gathered">The moments of the part where they are known already; see <see cref="GathersWhole"/>.</param>
+    /// <exception cref="LayerException">
+    /// <see cref="LayerError.InvalidOption"/> where the statistics are not those of one batch, or a mask that does not fit.
+    /// </exception>
+    public Moments OwnMoments(ReadOnlySpan<float> x, bool[]? mask, Moments? gathered = null)
+    {
+        RequireOneBatch();
+        RequireMask(mask);
+        if (gathered is not null) return gathered;
+        var plan = NormalizationPlan.ForBatch(shape, _options);
+        var valid = mask is null ? shape[0] : mask.AsSpan().Count(true);
+        return valid == shape[0]
+            ? Forward.BatchMoments(plan, x, compute)
+            : MaskedMoments(plan.ForSamples(shape[0], valid), x, mask, plan.Elements / shape[0]);
+    }
+
+    /// <summary>The statistics of this rank's part: the moments of all parts together. The layer advances by them once for all ranks.</summary>
+    /// <param name="joint">The moments of all ranks' parts, merged in their order.</param>
+    /// <param name="mask">Which samples of this part are valid; null for all.</param>
+    /// <exception cref="LayerException">
+    /// <see cref="LayerError.BatchTooSmall"/> where all parts together have too few values; <see cref="LayerError.ShapeMismatch"/> where they
+    /// have another number of statistics than this one; otherwise as <see cref="OwnMoments"/>.
+    /// </exception>
+    public StepStatistics JointStatistics(Moments joint, bool[]? mask)
+    {
+        ArgumentNullException.ThrowIfNull(joint);
+        RequireOneBatch();
+        RequireMask(mask);
+        var plan = NormalizationPlan.ForBatch(shape, _options);
+        if (joint.Channels != plan.Statistics)
+        {
+            throw new LayerException(LayerError.ShapeMismatch,
+                $"the parts of a batch must have the same number of statistics, got {joint.Channels} and {plan.Statistics} for a part of shape {shape}");
+        }
+        plan.RequireVariance(shape, joint.Count);
+        if (joint.Count == 0 && plan.Elements > 0)
+            throw new LayerException(LayerError.BatchTooSmall, "mask must leave a sample of the batch, got none in the parts of all ranks");
+        var isMasked = mask is not null && mask.AsSpan().Contains(false);
+        return new([new(plan, 0, 0, shape[0], joint, isMasked, Correction(joint))], isMasked ? mask : null) { AreJoint = true };
+    }
+
+    /// <summary>
+    /// The first half of the backward pass: the gradient before the activation, and the sums of it that must be added over the ranks.
+    /// Gradients of masked samples are in the sums, since γ and β act on them.
+    /// </summary>
+    /// <param name="x">This rank's part.</param>
+    /// <param name="dy">The gradient by its output.</param>
+    /// <param name="statistics">What normalized it, of <see cref="JointStatistics"/>.</param>
+    /// <param name="residual">What was added before the activation; empty for nothing.</param>
+    /// <param name="gradient">
+    /// Receives the gradient before the activation, which the second half takes and which is also the gradient by the residual; as long as
+    /// dy, and perhaps its memory, which saves a copy.
+    /// </param>
+    /// <exception cref="ArgumentException">Statistics that are not joint, or a length that does not fit.</exception>
+    public GradientSums OwnGradientSums(
+        ReadOnlySpan<float> x, ReadOnlySpan<float> dy, StepStatistics statistics, ReadOnlySpan<float> residual, Span<float> gradient)
+    {
+        var part = JointPart(statistics);
+        if (_options.Activation == Activation.Relu) Gate(x, dy, statistics, residual, gradient);
+        else if (dy != gradient) dy.CopyTo(gradient);
+        return Backward.Sums(part.Plan, x, gradient, part.Moments, compute);
+    }
+
+    /// <summary>
+    /// The second half of the backward pass: the gradient by this rank's part, and the part's own contribution to those by gamma and beta,
+    /// whose sum over the ranks is the whole batch's.
+    /// </summary>
+    /// <param name="x">This rank's part.</param>
+    /// <param name="gradient">The gradient before the activation, from the first half.</param>
+    /// <param name="statistics">What normalized it, of <see cref="JointStatistics"/>.</param>
+    /// <param name="own">What the first half returned.</param>
+    /// <param name="total">The sums of all ranks, added in their order.</param>
+    /// <param name="dx">Receives the gradient by x; without a mask perhaps the memory of the gradient.</param>
+    /// <exception cref="ArgumentException">Statistics that are not joint, a length that does not fit, or dx in the gradient's memory with a mask.</exception>
+    public ParameterGradients DifferentiateJoint(
+        ReadOnlySpan<float> x, ReadOnlySpan<float> gradient, StepStatistics statistics, GradientSums own, GradientSums total, Span<float> dx)
+    {
+        var part = JointPart(statistics);
+        if (part.IsMasked && dx.Overlaps(gradient))
+            throw new ArgumentException("masked samples need their gradient after dx has been written", nameof(dx));
+        var parameters = Backward.Parameters(own, part.Moments, _options.Eps);
+        Backward.Joint(part.Plan, x, gradient, part.Moments, total, Parameters(part).Gamma, _options.Eps, dx, compute);
+        DifferentiateMasked(part, statistics.Mask, gradient, dx);
+        return part.Correction?.Gradients(parameters) ?? parameters;
+    }
+
+    private static BatchPart JointPart(StepStatistics statistics)
+    {
+        ArgumentNullException.ThrowIfNull(statistics);
+        return statistics.AreJoint ? statistics.Parts[0] : throw new ArgumentException("expected joint statistics", nameof(statistics));
+    }
+
+    private void RequireOneBatch()
+    {
+        if (!_options.Kind.IsOverBatch)
+        {
+            throw new LayerException(LayerError.InvalidOption,
+                $"synchronized statistics belong to batch_norm and batch_renorm; {_options.Kind.WireName} normalizes each sample by itself");
+        }
+        if (_options.GhostBatchSize is { } size)
+        {
+            throw new LayerException(LayerError.InvalidOption,
+                $"ghost batches and synchronized statistics exclude each other: the one cuts a batch, the other joins its parts; got ghost_batch_size {size}");
+        }
+    }
+}
