@@ -41,7 +41,7 @@ internal sealed class SessionCount(ISessionStore store, IOptions<LimitOptions> l
         var counted = await store.CountAsync(cancellationToken);
         // What has happened meanwhile may be counted twice, and is until the next time.
         Interlocked.Exchange(ref _counted, counted - before);
-        Volatile.Write(ref _countedAt, time.GetTimestamp());
+        if (store.IsShared) Volatile.Write(ref _countedAt, time.GetTimestamp());
         _isKnown = true;
     }
 }

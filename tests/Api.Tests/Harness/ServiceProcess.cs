@@ -11,6 +11,7 @@ public sealed partial class ServiceProcess : IDisposable
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
 
     private readonly Process _process;
+    private readonly string _folder = Directory.CreateTempSubdirectory("bn-service").FullName;
     private readonly List<string> _output = [], _errors = [];
     private HttpClient? _http;
 
@@ -26,6 +27,7 @@ public sealed partial class ServiceProcess : IDisposable
         var inherited = start.Environment.Keys.Where(name => name.StartsWith("ASPNETCORE_", StringComparison.Ordinal)).ToList();
         foreach (var name in inherited) start.Environment.Remove(name);
         start.Environment.Remove("DOTNET_RUNNING_IN_CONTAINER");
+        start.Environment["Storage__Path"] = Path.Combine(_folder, "bn.db");
         foreach (var (name, value) in environment) start.Environment[name] = value;
         _process = new Process { StartInfo = start };
         _process.OutputDataReceived += (_, line) => Add(_output, line.Data);
@@ -95,8 +97,9 @@ public sealed partial class ServiceProcess : IDisposable
     public void Dispose()
     {
         _http?.Dispose();
-        if (!_process.HasExited) _process.Kill();
+        if (!_process.HasExited) Kill();
         _process.Dispose();
+        Directory.Delete(_folder, recursive: true);
     }
 
     private string? Listening() => Output.Select(line => ListeningLine().Match(line)).FirstOrDefault(match => match.Success)?.Groups[1].Value;

@@ -114,7 +114,7 @@ public sealed class FoldTests(Service service) : IClassFixture<Service>
     [InlineData("""{"layer":"conv","weight":[[[1],[2]]],"position":"before","padding":"same"}""", "invalid-option", "padding must be a whole number or an array of whole numbers, or null, got \"same\"")]
     [InlineData("""{"layer":"conv","weight":[[[1],[2]]],"position":"before","padding":[0.5]}""", "invalid-option", "padding must be a whole number or an array of whole numbers")]
     [InlineData("""{"layer":"conv_transpose","weight":[[[1]],[[2]]],"position":"before"}""", "invalid-option", "position must be after for conv_transpose", "no constant")]
-    [InlineData("""{"layer":"linear","weight":[[1],[2]],"version":1}""", "invalid-option", "'version' is not a field of this call")]
+    [InlineData("""{"layer":"linear","weight":[[1],[2]],"versions":1}""", "invalid-option", "'versions' is not a field of this call")]
     public async Task Bad_input_is_refused_by_the_fields_name(string body, string code, params string[] details)
     {
         var session = await service.CreateAsync("""{"num_features":2}""");

@@ -59,13 +59,18 @@ public sealed class ModelTests(Service service) : IClassFixture<Service>
     [InlineData("GET", "/config")]
     [InlineData("GET", "/stats")]
     [InlineData("POST", "/infer")]
-    public async Task No_version_is_there_yet(string method, string call)
+    public async Task A_version_that_was_never_frozen_is_not_there(string method, string call)
     {
         var model = await service.ModelAsync("""{"num_features":2}""");
-        foreach (var version in (string[])["1", "0", "-1", "latest", "%20"])
+        foreach (var version in (string[])["-1", "latest", "%20", "99999999999999999999"])
         {
             var answer = await service.Client.SendAsync(new HttpMethod(method), $"{model.Path}/versions/{version}{call}", null);
             answer.ExpectError(404, $"model '{model.Session.Name}' has no version '{Uri.UnescapeDataString(version)}'");
+        }
+        foreach (var version in (string[])["0", "1", "2"])
+        {
+            var answer = await service.Client.SendAsync(new HttpMethod(method), $"{model.Path}/versions/{version}{call}", null);
+            answer.ExpectError(404, $"session '{model.Session.Name}' has no snapshot of version {version}");
         }
         (await service.Client.GetAsync("/v2/models/nosuch/versions/1")).ExpectError(404, "there is no model 'nosuch'");
     }

@@ -70,11 +70,11 @@ public sealed class LimitTests
     [Fact]
     public async Task What_makes_a_state_larger_is_refused_where_there_is_no_room()
     {
-        using var service = Service.With(("Sessions:MaxResidentBytes", "80000"));
+        using var service = Service.With(("Sessions:MaxResidentBytes", "40000"));
         var session = await service.CreateAsync("""{"num_features":1000}""");
         var x = Batch.Random(1, 2, 1000);
         (await session.RefusedAsync(s => s.TrainAsync(x, retain: true)))
-            .ExpectProblem("limit-reached", "Sessions:MaxResidentBytes allows 80000");
+            .ExpectProblem("limit-reached", "Sessions:MaxResidentBytes allows 40000");
         Assert.Equal(0, service.RetainedBytes);
         (await session.RefusedAsync(s => s.BackwardAsync(x, x, update: """{"optimizer":"adam"}"""))).ExpectProblem("limit-reached");
         (await session.InferAsync(x)).Expect(200);
@@ -87,7 +87,7 @@ public sealed class LimitTests
     [Fact]
     public async Task Refusals_use_up_nothing_of_a_budget()
     {
-        using var service = Service.With(("Sessions:MaxResidentBytes", "250000"));
+        using var service = Service.With(("Sessions:MaxResidentBytes", "125000"));
         var session = await service.CreateAsync("""{"name":"one","num_features":1000}""");
         for (var i = 0; i < 20; i++)
         {

@@ -126,7 +126,7 @@ public sealed class MediaTypeTests(Service service) : IClassFixture<Service>
     [InlineData("/v1")]
     [InlineData("/v1/nosuch")]
     [InlineData("/v1/sessions/a/nosuch")]
-    [InlineData("/v1/sessions/a/snapshots")]
+    [InlineData("/v1/sessions/a/snapshot")]
     [InlineData("/v1/sessions/a/states")]
     [InlineData("/v1/sessions/a/stats/more")]
     [InlineData("/v1/sessions//stats")]

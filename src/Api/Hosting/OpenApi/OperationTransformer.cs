@@ -20,7 +20,7 @@ internal sealed class OperationTransformer : IOpenApiOperationTransformer
         ["limit"] = ("The most sessions of a page, 1 to 1000; 50 where absent.", "50"),
         ["GetHistory.limit"] = ("The most steps to answer with, 1 to 1024; 100 where absent.", "100"),
         ["cursor"] = ("The next_cursor of the page before.", null),
-        ["version"] = ("Version of a snapshot.", "1"),
+        ["version"] = ("Version of a snapshot.", "8"),
         ["Inference.version"] = ("Version of a snapshot to infer with; the newest state where absent.", null),
         ["GetState.version"] = ("Version of a snapshot; the newest state where absent.", null),
         ["include"] = ("Names of the fields to answer with, separated by commas; all where absent.", "running_mean,running_var"),

@@ -53,8 +53,9 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
         {
             if (_byId.GetValueOrDefault(session.Id) is not { } entry || entry.Session.Version != expectedVersion) return new(false);
             if (answers.Any(answer => entry.Find(answer.Topic, answer.Key) is not null)) return new(false);
-            Take(Size(session) - Size(entry.Session) + answers.Sum(answer => answer.Content.Length));
-            entry.Session = session;
+            var next = session.Version == expectedVersion ? entry.Session : session;
+            Take(Size(next) - Size(entry.Session) + answers.Sum(answer => answer.Content.Length));
+            entry.Session = next;
             foreach (var answer in answers) _bytes -= entry.Add(answer);
             return new(true);
         }
