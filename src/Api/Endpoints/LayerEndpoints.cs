@@ -62,10 +62,7 @@ internal static class LayerEndpoints
         CancellationToken cancellationToken)
     {
         var request = body.Value;
-        if (request.StepId is null == request.X is null) throw Invalid("send either step_id or x with dy, and not both");
-        if (request is { StepId: not null, Mode: not null }) throw Invalid("mode belongs to x; with step_id the step decides");
-        if (request.StepId is not null && (request.Mask is not null || request.Residual is not null))
-            throw Invalid("mask and residual belong to x; with step_id the step knows them");
+        RequireStepOrInput(request);
         var update = request.Update?.ToUpdate();
         var found = await catalog.GetAsync(session, cancellationToken);
         var result = request.StepId is { } stepId
@@ -74,7 +71,18 @@ internal static class LayerEndpoints
         return new Answer<BackwardResponse>(Response(result, found.Current.Layer), result.Answer.Version) { IsReplayed = result.IsReplayed };
     }
 
-    private static TrainStepResponse Response(TrainStepResult step) => new()
+    /// <summary>Refuses a gradient of which it is not clear what it goes through.</summary>
+    /// <exception cref="ProblemException">Both or neither of step_id and x, or something that belongs to the other one.</exception>
+    internal static void RequireStepOrInput(BackwardRequest request)
+    {
+        if (request.StepId is null == request.X is null) throw Invalid("send either step_id or x with dy, and not both");
+        if (request is { StepId: not null, Mode: not null }) throw Invalid("mode belongs to x; with step_id the step decides");
+        if (request.StepId is not null && (request.Mask is not null || request.Residual is not null))
+            throw Invalid("mask and residual belong to x; with step_id the step knows them");
+    }
+
+    /// <summary>A train-step in the contract's terms.</summary>
+    internal static TrainStepResponse Response(TrainStepResult step) => new()
     {
         Y = step.Y,
         StepId = step.StepId,
@@ -86,7 +94,8 @@ internal static class LayerEndpoints
         Warnings = [.. step.Warnings.Select(DiagnosticsEndpoints.Report)],
     };
 
-    private static BackwardResponse Response(BackwardResult result, LayerState layer) => new()
+    /// <summary>Gradients in the contract's terms.</summary>
+    internal static BackwardResponse Response(BackwardResult result, LayerState layer) => new()
     {
         Dx = result.Dx,
         Dresidual = result.Dresidual,

@@ -15,6 +15,7 @@ internal static class Routes
         api.MapFold();
         api.MapNormalize();
         api.MapCalibration();
+        api.MapSync();
         api.MapDiagnostics();
         routes.MapOpenInference();
         routes.MapHealth();

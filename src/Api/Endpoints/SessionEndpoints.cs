@@ -48,11 +48,11 @@ internal static partial class SessionEndpoints
         return new Answer<SessionResource>(Resource(session.Summary), session.Layer.Version) { Status = 201, Location = $"/v1/sessions/{session.Name}" };
     }
 
-    /// <summary>Refuses what cannot be a session's name.</summary>
-    internal static void RequireName(string name)
+    /// <summary>Refuses what cannot be a name, of a session or of what belongs to it.</summary>
+    internal static void RequireName(string name, string field = "name")
     {
         if (SessionName.IsMatch(name)) return;
-        throw Invalid($"name must be 1 to 128 letters, digits, '.', '_' or '-', the first a letter or digit, got '{Excerpt.Of(name, 128)}'");
+        throw Invalid($"{field} must be 1 to 128 letters, digits, '.', '_' or '-', the first a letter or digit, got '{Excerpt.Of(name, 128)}'");
     }
 
     private static async Task<IResult> List(

@@ -11,6 +11,7 @@ internal static class OptionsBinding
     {
         services.AddSection<StorageOptions>("Storage");
         services.AddSection<NodeOptions>("Node");
+        services.AddSection<SyncOptions>("Sync");
         services.AddSection<ResidencyOptions>("Sessions");
         services.AddSection<RetentionOptions>("Retention");
         services.AddSection<LimitOptions>("Limits");

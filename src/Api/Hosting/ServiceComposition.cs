@@ -24,6 +24,7 @@ internal static class ServiceComposition
         services.AddSingleton<ISessionStore>(provider => provider.GetRequiredService<IOptions<StorageOptions>>() is { Value.Engine: "sqlite" } options
             ? new SqliteSessionStore(options, provider.GetRequiredService<TimeProvider>())
             : new MemorySessionStore(provider.GetRequiredService<IOptions<ResidencyOptions>>().Value.MaxResidentBytes));
+        services.AddSingleton<IContributions, MemoryContributions>();
         services.AddSingleton<ResidentSessions>();
         services.AddSingleton<NewestStates>();
         services.AddSingleton<SessionCount>();
@@ -35,6 +36,9 @@ internal static class ServiceComposition
         services.AddSingleton<OneShot>();
         services.AddSingleton<BackwardPass>();
         services.AddSingleton<Calibration>();
+        services.AddSingleton<SyncGroups>();
+        services.AddSingleton<SyncTrainStep>();
+        services.AddSingleton<SyncBackward>();
         services.AddSingleton<TrafficObserver>();
         services.AddSingleton<Readiness>();
         services.AddExceptionHandler<ProblemAnswers>();

@@ -47,6 +47,14 @@ public sealed record StorageOptions : IValidatableObject
     }
 }
 
+/// <summary>Section <c>Sync</c>: synchronized batch normalization.</summary>
+public sealed record SyncOptions
+{
+    /// <summary>How long the ranks of a step wait for each other.</summary>
+    [Range(typeof(TimeSpan), "00:00:00.010", "01:00:00", ErrorMessage = "must be from 00:00:00.010 to 01:00:00")]
+    public TimeSpan Timeout { get; init; } = TimeSpan.FromSeconds(30);
+}
+
 /// <summary>Section <c>Node</c>: this process among those that share a database.</summary>
 public sealed record NodeOptions
 {

@@ -1,3 +1,4 @@
+using BnService.Api.Hosting.Problems;
 using BnService.Core;
 using BnService.Core.Layers;
 using BnService.Core.Normalizers;
@@ -14,7 +15,21 @@ namespace BnService.Api.Sessions;
 internal sealed record BackwardResult(Tensor Dx, Tensor? Dresidual, ParameterGradients Gradients, RememberedAnswer Answer, bool IsReplayed)
 {
     /// <summary>Names of what an answer holds: the parameters after the update, and those that the gradients were computed with.</summary>
-    public const string Gamma = "gamma", Beta = "beta", GammaBefore = "gamma_before", BetaBefore = "beta_before";
+    public const string Gamma = "gamma", Beta = "beta";
+
+    private const string GammaBefore = "gamma_before", BetaBefore = "beta_before";
+
+    /// <summary>The parameters after an update, and those that its gradients were computed with: it moves what they were.</summary>
+    public static Dictionary<string, double[]> ParametersOf(LayerState before, LayerState after)
+    {
+        (string Name, double[]? Values)[] arrays = [(Gamma, after.Gamma), (Beta, after.Beta), (GammaBefore, before.Gamma), (BetaBefore, before.Beta)];
+        return arrays.Where(array => array.Values is not null).ToDictionary(array => array.Name, array => array.Values!);
+    }
+
+    /// <summary>The layer with the parameters that gradients were computed with; the layer itself where they were not updated.</summary>
+    public static LayerState Before(LayerState layer, RememberedAnswer earlier) => earlier.Arrays.GetValueOrDefault(GammaBefore) is { } gamma
+        ? layer with { Gamma = gamma, Beta = earlier.Arrays.GetValueOrDefault(BetaBefore) }
+        : layer;
 }
 
 /// <summary>Backward: through a retained step, or through x with the session's current state. An update is one more commit.</summary>
@@ -25,6 +40,8 @@ internal sealed class BackwardPass(SessionCatalog catalog, RetainedSteps retaine
         LayerSession session, string stepId, Tensor dy, ParameterUpdate? update, ChangeTerms terms, CancellationToken cancellationToken)
     {
         using var step = retained.Hold(stepId, session.Id);
+        if (step.Statistics is { AreJoint: true })
+            throw new ProblemException(ProblemCode.InvalidOption, "step_id names a step that several ranks have made together: its gradient needs them all, and is asked for with sync/{group}/backward");
         return await RunAsync(session, new(step.Input, step.Layer, step.Statistics), dy, update, terms, cancellationToken);
     }
 
@@ -63,9 +80,7 @@ internal sealed class BackwardPass(SessionCatalog catalog, RetainedSteps retaine
             var gradients = Differentiate(step, dy, dx, dresidual);
             RememberedAnswer Answer(SessionRecord after) => new(after.Layer.Version, after.Layer.Running?.BatchesTracked ?? 0)
             {
-                Arrays = update is null ? [] : Present(
-                    (BackwardResult.Gamma, after.Layer.Gamma), (BackwardResult.Beta, after.Layer.Beta),
-                    (BackwardResult.GammaBefore, step.Layer.Gamma), (BackwardResult.BetaBefore, step.Layer.Beta)),
+                Arrays = update is null ? [] : BackwardResult.ParametersOf(step.Layer, after.Layer),
             };
             var committed = await catalog.ChangeAsync(session, new SessionChange(record =>
             {
@@ -80,8 +95,8 @@ internal sealed class BackwardPass(SessionCatalog catalog, RetainedSteps retaine
             }, cancellationToken);
             if (committed.Replayed is not { } earlier) return new BackwardResult(dx, dresidual, gradients, Answer(committed.State), false);
             // The update has moved what the gradients were computed with.
-            if (earlier.Arrays.GetValueOrDefault(BackwardResult.GammaBefore) is { } gamma)
-                gradients = Differentiate(step with { Layer = step.Layer with { Gamma = gamma, Beta = earlier.Arrays.GetValueOrDefault(BackwardResult.BetaBefore) } }, dy, dx, dresidual);
+            var layer = BackwardResult.Before(step.Layer, earlier);
+            if (!ReferenceEquals(layer, step.Layer)) gradients = Differentiate(step with { Layer = layer }, dy, dx, dresidual);
             return new BackwardResult(dx, dresidual, gradients, earlier, true);
         }
         catch
@@ -95,9 +110,6 @@ internal sealed class BackwardPass(SessionCatalog catalog, RetainedSteps retaine
     private ParameterGradients Differentiate(ForwardStep step, Tensor dy, Tensor dx, Tensor? dresidual) =>
         new LayerPass(step.Layer, step.Input.X.Shape, compute).Differentiate(
             step.Input.X.Data, dy.Data, step.Statistics, step.Input.Residual is { } residual ? residual.Data : [], dx.Data, dresidual is null ? [] : dresidual.Data);
-
-    private static Dictionary<string, double[]> Present(params (string Name, double[]? Values)[] arrays) =>
-        arrays.Where(array => array.Values is not null).ToDictionary(array => array.Name, array => array.Values!);
 
     private sealed record ForwardStep(BatchInput Input, LayerState Layer, StepStatistics? Statistics);
 }

@@ -16,6 +16,9 @@ internal sealed record AnswerKey(string Topic, string Key, string Fingerprint)
     /// <summary>The topic of the Idempotency-Key.</summary>
     public const string Idempotency = "";
 
+    /// <summary>No name: a question whose answer is not remembered.</summary>
+    public static AnswerKey None { get; } = new("", "", "");
+
     /// <summary>Refuses an answer to another question.</summary>
     /// <exception cref="ProblemException">The key was used for something else.</exception>
     public void RequireSame(RememberedAnswer answer)
@@ -33,7 +36,7 @@ internal sealed record RememberedAnswer(long Version, long BatchesTracked)
 {
     /// <summary>The question.</summary>
     [JsonIgnore]
-    public AnswerKey Key { get; init; } = new("", "", "");
+    public AnswerKey Key { get; init; } = AnswerKey.None;
 
     /// <summary>Names the step that was retained, or null.</summary>
     public string? StepId { get; init; }
@@ -46,6 +49,15 @@ internal sealed record RememberedAnswer(long Version, long BatchesTracked)
 
     /// <summary>Number of batches behind <see cref="Arrays"/>, where they are statistics.</summary>
     public long Batches { get; init; }
+
+    /// <summary>Of a step that several ranks make together: who took part, by their nonces.</summary>
+    public IReadOnlyList<string> Participants { get; init; } = [];
+
+    /// <summary>Of a rank's part of such a step: the update that it asks for, as a text that is the same for equal ones.</summary>
+    public string? Update { get; init; }
+
+    /// <summary>Of a rank's part of such a step: when it came.</summary>
+    public DateTimeOffset? JoinedAt { get; init; }
 
     /// <summary>Code of the problem that it was, or null.</summary>
     public string? ProblemCode { get; init; }

@@ -122,6 +122,15 @@ internal sealed class SessionCatalog(
         return next with { UpdatedAt = time.GetUtcNow() };
     }
 
+    /// <summary>How a question was answered; null where it was not.</summary>
+    /// <exception cref="ProblemException">The key was used for another question.</exception>
+    public async Task<RememberedAnswer?> FindAnswerAsync(LayerSession session, AnswerKey key, CancellationToken cancellationToken)
+    {
+        var answer = await ((ICommits)this).FindAnswerAsync(session.Id, key).AsTask().WaitAsync(cancellationToken);
+        if (answer is not null) key.RequireSame(answer);
+        return answer;
+    }
+
     /// <inheritdoc/>
     async ValueTask<RememberedAnswer?> ICommits.FindAnswerAsync(string sessionId, AnswerKey key) =>
         await store.FindAnswerAsync(sessionId, key.Topic, key.Key, CancellationToken.None) is { } stored ? RememberedAnswer.Decode(stored) : null;

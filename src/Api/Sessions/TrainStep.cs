@@ -128,7 +128,7 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
     /// <exception cref="LayerException">It is not finite.</exception>
     internal static void RequireFinite(StepStatistics step, Tensor x, NormalizerOptions options)
     {
-        if (options.NonFinite == NonFinitePolicy.Reject && !step.IsFinite) throw NonFinite(x.Data, step);
+        if (options.NonFinite == NonFinitePolicy.Reject && !step.IsFinite) throw NonFinite(x.Data, step.Moments.Count);
     }
 
     /// <summary>Refuses to use statistics that no data has touched, where the session asks for that.</summary>
@@ -192,10 +192,13 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
         return index;
     }
 
-    private static LayerException NonFinite(ReadOnlySpan<float> x, StepStatistics step)
+    /// <summary>The refusal of a batch that is not finite.</summary>
+    /// <param name="x">The batch.</param>
+    /// <param name="count">Number of values per statistic.</param>
+    internal static LayerException NonFinite(ReadOnlySpan<float> x, long count)
     {
         var index = FirstNonFinite(x);
-        if (index == x.Length) return new LayerException(LayerError.NonFiniteInput, $"x has statistics that are not finite ({step.Moments.Count} values each)");
+        if (index == x.Length) return new LayerException(LayerError.NonFiniteInput, $"x has statistics that are not finite ({count} values each)");
         return new LayerException(LayerError.NonFiniteInput,
             $"x must be finite, since it moves the running statistics for ever: element {index} is {x[index]}; " +
             "a session with non_finite propagate lets it through");

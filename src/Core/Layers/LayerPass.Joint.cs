@@ -97,9 +97,19 @@ public sealed partial class LayerPass
         var part = JointPart(statistics);
         if (part.IsMasked && dx.Overlaps(gradient))
             throw new ArgumentException("masked samples need their gradient after dx has been written", nameof(dx));
-        var parameters = Backward.Parameters(own, part.Moments, _options.Eps);
         Backward.Joint(part.Plan, x, gradient, part.Moments, total, Parameters(part).Gamma, _options.Eps, dx, compute);
         DifferentiateMasked(part, statistics.Mask, gradient, dx);
+        return ParametersOf(statistics, own);
+    }
+
+    /// <summary>The gradients by gamma and beta that belong to gradient sums: of a part, or of all parts together.</summary>
+    /// <param name="statistics">What normalized the batch, of <see cref="JointStatistics"/>.</param>
+    /// <param name="sums">The sums.</param>
+    /// <exception cref="ArgumentException">Statistics that are not joint.</exception>
+    public ParameterGradients ParametersOf(StepStatistics statistics, GradientSums sums)
+    {
+        var part = JointPart(statistics);
+        var parameters = Backward.Parameters(sums, part.Moments, _options.Eps);
         return part.Correction?.Gradients(parameters) ?? parameters;
     }
 

@@ -23,6 +23,9 @@ internal sealed class OperationTransformer : IOpenApiOperationTransformer
         ["version"] = ("Version of a snapshot.", "8"),
         ["Inference.version"] = ("Version of a snapshot to infer with; the newest state where absent.", null),
         ["GetState.version"] = ("Version of a snapshot; the newest state where absent.", null),
+        ["group"] = ("Name of the group of ranks, of the caller's choice.", "workers"),
+        ["rank"] = ("This rank, from 0.", "0"),
+        ["world_size"] = ("Number of ranks, the same for all.", "1"),
         ["include"] = ("Names of the fields to answer with, separated by commas; all where absent.", "running_mean,running_var"),
     };
 

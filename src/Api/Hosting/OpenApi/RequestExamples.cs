@@ -20,6 +20,11 @@ internal static class RequestExamples
              "mode":"train",
              "update":{"optimizer":"sgd","learning_rate":0.1,"momentum":0.9}}
             """,
+        ["SyncTrainStep"] = """{"x":{"shape":[4,3],"data":[1,10,100,2,20,200,3,30,300,4,40,400]},"retain":true}""",
+        ["SyncBackward"] = """
+            {"x":{"shape":[4,3],"data":[1,10,100,2,20,200,3,30,300,4,40,400]},
+             "dy":{"shape":[4,3],"data":[0.1,0,0,0,0.2,0,0,0,0.3,0,0,0]}}
+            """,
         ["Normalize"] = """
             {"kind":"layer_norm","normalized_shape":[3],"x":[[1,2,3],[40,50,60]],"gamma":[1,1,1],"beta":[0,0,0],
              "backward":{"dy":[[0.1,0,0],[0,0.2,0]]}}

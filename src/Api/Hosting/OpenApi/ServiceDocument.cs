@@ -60,6 +60,7 @@ internal static class ServiceDocument
             new() { Name = "Statistics", Description = "Read and set statistics and parameters" },
             new() { Name = "Calibration", Description = "Exact statistics of a data set: gather, merge, commit" },
             new() { Name = "Snapshots", Description = "States frozen under their versions, for inference while training goes on" },
+            new() { Name = "Synchronized", Description = "Batches whose parts lie with several ranks" },
             new() { Name = "Diagnostics", Description = "What the state and the traffic of a session say of each other" },
             new() { Name = "Health", Description = "Probes for operators" },
         };

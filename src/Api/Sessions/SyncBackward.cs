@@ -1,0 +1,158 @@
+using BnService.Api.Hosting.Problems;
+using BnService.Core;
+using BnService.Core.Layers;
+using BnService.Core.Normalizers;
+using BnService.Core.Tensors;
+
+namespace BnService.Api.Sessions;
+
+/// <summary>
+/// The backward pass of several ranks, each with a part of the batch: gradient sums are added over the ranks, each takes its gradient by x
+/// from those of all, and gamma and beta are updated once with the gradients of the whole batch.
+/// </summary>
+internal sealed class SyncBackward(SessionCatalog catalog, SyncGroups groups, RetainedSteps retained, ComputeSettings compute)
+{
+    /// <summary>Names of the call, and of what comes before it where x is sent again: the statistics of the forward pass.</summary>
+    public const string Call = "backward", MomentsCall = "backward-moments";
+
+    private const string SumDy = "sum_dy", SumDyXmu = "sum_dy_xmu", Dgamma = "dgamma", Dbeta = "dbeta";
+
+    /// <summary>Through a retained step of a synchronized train-step.</summary>
+    public async Task<BackwardResult> ThroughStepAsync(
+        LayerSession session, SyncRank rank, string stepId, Tensor dy, ParameterUpdate? update, ChangeTerms terms, CancellationToken cancellationToken)
+    {
+        using var step = retained.Hold(stepId, session.Id);
+        if (step.Statistics is { AreJoint: false })
+            throw new ProblemException(ProblemCode.InvalidOption, "step_id names a step that was not synchronized: its gradient is its own, and asked for with backward");
+        return await RunAsync(session, rank, new(step.Input, step.Layer, step.Statistics), dy, update, terms, cancellationToken);
+    }
+
+    /// <summary>Through x, which the server has not kept: the statistics are joined once more, and move nothing.</summary>
+    /// <param name="session">The session.</param>
+    /// <param name="rank">Whose part of the batch it is.</param>
+    /// <param name="input">The part.</param>
+    /// <param name="dy">Gradient by its output.</param>
+    /// <param name="throughBatch">Whether the gradient flows through the batch's statistics, where the session's mode lets it.</param>
+    /// <param name="update">How the gradients of the whole batch change gamma and beta, or null; the same for all ranks.</param>
+    /// <param name="terms">The terms.</param>
+    /// <param name="cancellationToken">Ends waiting.</param>
+    public async Task<BackwardResult> ThroughInputAsync(
+        LayerSession session, SyncRank rank, BatchInput input, Tensor dy, bool throughBatch, ParameterUpdate? update, ChangeTerms terms,
+        CancellationToken cancellationToken)
+    {
+        input.RequireFit();
+        RequireGradient(input, dy);
+        var (_, layer) = catalog.PlanFor(input.X.Shape, session.Current.Layer);
+        var pass = new LayerPass(layer, input.X.Shape, compute);
+        StepStatistics? statistics = null;
+        if ((throughBatch && layer.NormalizesWithBatch) || layer.Running is null)
+        {
+            var own = pass.OwnMoments(input.X.Data, input.Mask);
+            // A repetition finds both halves of what was done, or the first one.
+            var key = terms.Key is null ? null : terms.Key with { Topic = MomentsCall };
+            var earlier = key is null ? null : await catalog.FindAnswerAsync(session, key, cancellationToken);
+            var outcome = earlier ?? await groups.JoinAsync(session, MomentsCall, rank, SyncTrainStep.Encode(own) with { Key = key ?? AnswerKey.None }, parts =>
+            {
+                var joint = SyncTrainStep.Joined(parts, own);
+                pass.JointStatistics(joint, input.Mask);
+                return new SyncCompletion(record => record, (_, after) => SyncTrainStep.Encode(joint) with { Version = after.Layer.Version });
+            }, cancellationToken);
+            statistics = pass.JointStatistics(SyncTrainStep.MomentsOf(outcome), input.Mask);
+        }
+        return await RunAsync(session, rank, new(input, layer, statistics), dy, update, terms, cancellationToken);
+    }
+
+    private async Task<BackwardResult> RunAsync(
+        LayerSession session, SyncRank rank, ForwardStep step, Tensor dy, ParameterUpdate? update, ChangeTerms terms, CancellationToken cancellationToken)
+    {
+        RequireGradient(step.Input, dy);
+        terms.Check(session.Current.Layer.Version);
+        var (input, shape) = (step.Input, step.Input.X.Shape);
+        var dx = Tensor.Rent(shape);
+        // What the two halves share is also the gradient by the residual; without one it lies in dy's memory.
+        var dresidual = input.Residual is null ? null : Tensor.Rent(shape);
+        try
+        {
+            var pass = new LayerPass(step.Layer, shape, compute);
+            var gradient = dresidual ?? dy;
+            GradientSums? sums = null;
+            ParameterGradients? own = null;
+            if (step.Statistics is { } statistics) sums = pass.OwnGradientSums(input.X.Data, dy.Data, statistics, Residual(input), gradient.Data);
+            else own = pass.Differentiate(input.X.Data, dy.Data, null, Residual(input), dx.Data, dresidual is null ? [] : dresidual.Data);
+            var part = new RememberedAnswer(0, 0)
+            {
+                Key = terms.Key ?? AnswerKey.None,
+                Update = update?.ToString() ?? "",
+                Arrays = sums is not null
+                    ? new Dictionary<string, double[]> { [SumDy] = sums.SumDy, [SumDyXmu] = sums.SumDyXmu }
+                    : new Dictionary<string, double[]> { [Dgamma] = own!.DGamma, [Dbeta] = own.DBeta },
+            };
+            var earlier = terms.Key is null ? null : await catalog.FindAnswerAsync(session, terms.Key, cancellationToken);
+            var outcome = earlier ?? await groups.JoinAsync(session, Call, rank, part,
+                parts => Completion(parts, pass, step, update, terms), cancellationToken);
+            if (earlier is not null) pass = new LayerPass(BackwardResult.Before(step.Layer, earlier), shape, compute);
+            if (sums is not null)
+            {
+                own = pass.DifferentiateJoint(
+                    input.X.Data, gradient.Data, step.Statistics!, sums, new GradientSums(outcome.Arrays[SumDy], outcome.Arrays[SumDyXmu]), dx.Data);
+            }
+            return new BackwardResult(dx, dresidual, own!, outcome, earlier is not null);
+        }
+        catch
+        {
+            dx.Dispose();
+            dresidual?.Dispose();
+            throw;
+        }
+    }
+
+    private static SyncCompletion Completion(
+        IReadOnlyList<RememberedAnswer> parts, LayerPass pass, ForwardStep step, ParameterUpdate? update, ChangeTerms terms)
+    {
+        if (parts.FirstOrDefault(part => part.Update != (update?.ToString() ?? "")) is { } odd)
+            throw new ProblemException(ProblemCode.InvalidOption, $"update must be the same for all ranks, got '{update}' and '{odd.Update}'");
+        var (first, second) = step.Statistics is null ? (Dgamma, Dbeta) : (SumDy, SumDyXmu);
+        if (!parts.All(part => part.Arrays.ContainsKey(first)))
+            throw new ProblemException(ProblemCode.InvalidOption, "mode must be the same for all ranks: some of them go through the statistics of the batch, and some through the running ones");
+        if (parts.Select(part => part.Arrays[first].Length).Distinct().Count() > 1)
+            throw new ProblemException(ProblemCode.ShapeMismatch, "the parts of all ranks must have the same number of statistics");
+        var total = (First: Sum(parts, first), Second: Sum(parts, second));
+        var gradients = step.Statistics is { } statistics ? pass.ParametersOf(statistics, new(total.First, total.Second)) : new ParameterGradients(total.First, total.Second);
+        var isEmpty = step.Statistics is { Moments.Count: 0 };
+        return new SyncCompletion(
+            record =>
+            {
+                terms.Check(record.Layer.Version);
+                return update is null || isEmpty
+                    ? record
+                    : record with { Layer = record.Layer.SizedFor(NormalizationPlan.ForBatch(step.Input.X.Shape, record.Layer.Options)).Update(update, gradients) };
+            },
+            (_, after) =>
+            {
+                var arrays = update is null ? [] : BackwardResult.ParametersOf(step.Layer, after.Layer);
+                arrays.Add(first, total.First);
+                arrays.Add(second, total.Second);
+                return new(after.Layer.Version, after.Layer.Running?.BatchesTracked ?? 0) { Arrays = arrays };
+            });
+    }
+
+    private static double[] Sum(IReadOnlyList<RememberedAnswer> parts, string name)
+    {
+        var sum = new double[parts[0].Arrays[name].Length];
+        foreach (var part in parts)
+        {
+            for (var i = 0; i < sum.Length; i++) sum[i] += part.Arrays[name][i];
+        }
+        return sum;
+    }
+
+    private static void RequireGradient(BatchInput input, Tensor dy)
+    {
+        if (!dy.Shape.Equals(input.X.Shape))
+            throw new LayerException(LayerError.ShapeMismatch, $"dy must have the shape of x, {input.X.Shape}, got {dy.Shape}");
+    }
+
+    private static ReadOnlySpan<float> Residual(BatchInput input) => input.Residual is { } residual ? residual.Data : [];
+
+    private sealed record ForwardStep(BatchInput Input, LayerState Layer, StepStatistics? Statistics);
+}

@@ -1,0 +1,207 @@
+using System.Collections.Concurrent;
+using System.Globalization;
+using BnService.Api.Hosting;
+using BnService.Api.Hosting.Problems;
+using BnService.Api.Storage;
+using BnService.Core;
+using Microsoft.Extensions.Options;
+
+namespace BnService.Api.Sessions;
+
+/// <summary>A rank of a group whose calls make one step together.</summary>
+/// <param name="Group">Name of the group.</param>
+/// <param name="Rank">The rank, from 0.</param>
+/// <param name="WorldSize">Number of ranks.</param>
+internal sealed record SyncRank(string Group, int Rank, int WorldSize);
+
+/// <summary>What is done when all ranks are there.</summary>
+/// <param name="Apply">New state from old; the same state if there is nothing to change. Throws to refuse, which then is the answer to all.</param>
+/// <param name="Answer">What all ranks are told, given the state before and after.</param>
+internal sealed record SyncCompletion(Func<SessionRecord, SessionRecord> Apply, Func<SessionRecord, SessionRecord, RememberedAnswer> Answer);
+
+/// <summary>
+/// Joins the calls of all ranks of a step, on whatever nodes they are. Each rank puts what it contributes where all can see it; whoever sees
+/// that all are there makes the change. The outcome, a success or a failure, is remembered in the same write as the change under the number
+/// of the step, which the store takes once: so a step that has been made cannot time out, and one that has timed out cannot be made.
+/// </summary>
+internal sealed class SyncGroups(
+    ISessionStore store, IContributions contributions, SessionCatalog catalog, IOptions<SyncOptions> options, TimeProvider time)
+{
+    // Other nodes' outcomes are looked for so often; those of this node come by themselves.
+    private static readonly TimeSpan FirstPause = TimeSpan.FromMilliseconds(2), LongestPause = TimeSpan.FromMilliseconds(50);
+
+    // A node that has seen all ranks and died leaves the step to the others, who look for that so often.
+    private static readonly TimeSpan CountInterval = TimeSpan.FromMilliseconds(500);
+
+    private readonly ConcurrentDictionary<string, TaskCompletionSource> _outcomes = new();
+
+    /// <summary>Takes part in a step, and waits for the others.</summary>
+    /// <param name="session">The session.</param>
+    /// <param name="call">Which call it is.</param>
+    /// <param name="rank">The rank.</param>
+    /// <param name="own">What it contributes.</param>
+    /// <param name="complete">What is done when all are there, given what each has contributed, in the order of the ranks.</param>
+    /// <param name="cancellationToken">Ends waiting, and takes back what was contributed.</param>
+    /// <returns>What all ranks are told.</returns>
+    /// <exception cref="ProblemException">A rank has not come in time, or the step was refused; nothing has changed.</exception>
+    public async Task<RememberedAnswer> JoinAsync(
+        LayerSession session, string call, SyncRank rank, RememberedAnswer own, Func<IReadOnlyList<RememberedAnswer>, SyncCompletion> complete,
+        CancellationToken cancellationToken)
+    {
+        var topic = $"{call} {rank.Group}";
+        // A repetition of a call with a key is the same contribution.
+        var nonce = own.Key.Key.Length > 0 ? $"{own.Key.Topic} {own.Key.Key} {own.Key.Fingerprint}" : Guid.NewGuid().ToString("N");
+        var contribution = new StoredContribution(rank.Rank, rank.WorldSize, nonce, (own with { JoinedAt = time.GetUtcNow() }).Encode().Content);
+        while (true)
+        {
+            var step = new Step(session, topic, await NextNumberAsync(session.Id, topic, cancellationToken), rank, complete);
+            try
+            {
+                var present = await contributions.AddAsync(session.Id, topic, step.Number, contribution, cancellationToken);
+                if (!await AgreeAsync(step, contribution, present)) continue;
+                var outcome = await WaitAsync(step, cancellationToken);
+                // Over before this rank has come: the next one is this rank's.
+                if (!outcome.Participants.Contains(nonce)) continue;
+                if (outcome.ProblemCode is { } code) throw new ProblemException(ProblemCode.All[code], outcome.Detail!);
+                return outcome;
+            }
+            catch (OperationCanceledException)
+            {
+                await TakeBackAsync(step, contribution);
+                throw;
+            }
+        }
+    }
+
+    private async Task<long> NextNumberAsync(string sessionId, string topic, CancellationToken cancellationToken) =>
+        await store.FindLastAnswerAsync(sessionId, topic, cancellationToken) is { } last ? long.Parse(last.Key, CultureInfo.InvariantCulture) + 1 : 1;
+
+    // Whether this call is the rank's in the step; false where the step has been given up and the next one is.
+    private async Task<bool> AgreeAsync(Step step, StoredContribution mine, IReadOnlyList<StoredContribution> present)
+    {
+        var (rank, size) = (step.Rank.Rank, step.Rank.WorldSize);
+        if (present.First(other => other.Rank == rank) is var there && there.Nonce != mine.Nonce)
+        {
+            // Nobody has waited for that one for so long: its node is gone.
+            if (time.GetUtcNow() - Decode(there).JoinedAt > options.Value.Timeout)
+            {
+                await FailAsync(step, ProblemCode.SyncTimeout, TimeoutText(step, present), present);
+                return false;
+            }
+            throw new ProblemException(ProblemCode.InvalidOption,
+                $"rank {rank} of group '{step.Rank.Group}' has come to this step already with another call, which still waits for the others; a repetition needs its Idempotency-Key");
+        }
+        if (present.FirstOrDefault(other => other.WorldSize != size) is { } odd)
+        {
+            await TakeBackAsync(step, mine);
+            throw new ProblemException(ProblemCode.InvalidOption, $"world_size must be the same for all ranks: rank {odd.Rank} says {odd.WorldSize}, rank {rank} says {size}");
+        }
+        return true;
+    }
+
+    private async Task<RememberedAnswer> WaitAsync(Step step, CancellationToken cancellationToken)
+    {
+        var (begun, counted, pause) = (time.GetTimestamp(), (long?)null, FirstPause);
+        while (true)
+        {
+            var outcomes = _outcomes.GetOrAdd(step.Session.Id, _ => new(TaskCreationOptions.RunContinuationsAsynchronously)).Task;
+            if (await store.FindAnswerAsync(step.Session.Id, step.Topic, step.Key, cancellationToken) is { } outcome) return RememberedAnswer.Decode(outcome);
+            var isOver = time.GetElapsedTime(begun) >= options.Value.Timeout;
+            if (isOver || counted is null || time.GetElapsedTime(counted.Value) >= CountInterval)
+            {
+                counted = time.GetTimestamp();
+                var present = await contributions.FindAsync(step.Session.Id, step.Topic, step.Number, cancellationToken);
+                if (present.Count == step.Rank.WorldSize) return await CompleteAsync(step, present);
+                if (isOver) return await FailAsync(step, ProblemCode.SyncTimeout, TimeoutText(step, present), present);
+            }
+            var left = options.Value.Timeout - time.GetElapsedTime(begun);
+            var next = store.IsShared && pause < left ? pause : left;
+            await Task.WhenAny(outcomes, Task.Delay(next > TimeSpan.Zero ? next : TimeSpan.Zero, time, cancellationToken));
+            cancellationToken.ThrowIfCancellationRequested();
+            pause = pause * 1.5 < LongestPause ? pause * 1.5 : LongestPause;
+        }
+    }
+
+    private async Task<RememberedAnswer> CompleteAsync(Step step, IReadOnlyList<StoredContribution> present)
+    {
+        var parts = present.Select(Decode).ToList();
+        try
+        {
+            var completion = step.Complete(parts);
+            return await OutcomeAsync(step, present, completion.Apply, (before, after) => completion.Answer(before, after), parts);
+        }
+        catch (LayerException refusal)
+        {
+            return await FailAsync(step, ProblemException.CodeOf(refusal.Error), refusal.Message, present);
+        }
+        catch (ProblemException refusal) when (refusal.Code != ProblemCode.SessionNotFound)
+        {
+            return await FailAsync(step, refusal.Code, refusal.Message, present);
+        }
+    }
+
+    private Task<RememberedAnswer> FailAsync(Step step, ProblemCode code, string detail, IReadOnlyList<StoredContribution> present) => OutcomeAsync(
+        step, present, record => record, (_, after) => new(after.Layer.Version, 0) { ProblemCode = code.Code, Detail = detail }, []);
+
+    // The outcome of the step: this one, unless another one has come first.
+    private async Task<RememberedAnswer> OutcomeAsync(
+        Step step, IReadOnlyList<StoredContribution> present, Func<SessionRecord, SessionRecord> apply,
+        Func<SessionRecord, SessionRecord, RememberedAnswer> answer, List<RememberedAnswer> parts)
+    {
+        RememberedAnswer? made = null;
+        var key = new AnswerKey(step.Topic, step.Key, "");
+        var committed = await catalog.ChangeAsync(step.Session, new SessionChange(apply)
+        {
+            Key = key,
+            Remember = (before, after) =>
+            {
+                made = answer(before, after) with { Key = key, Participants = [.. present.Select(other => other.Nonce)] };
+                // Each rank that has named its call finds the answer under that name as well.
+                var named = parts.Where(part => part.Key.Key.Length > 0).Select(part => made with { Key = part.Key, StepId = part.StepId, Participants = [] });
+                return [made, .. named];
+            },
+        }, CancellationToken.None);
+        if (_outcomes.TryRemove(step.Session.Id, out var waiting)) waiting.TrySetResult();
+        try
+        {
+            await contributions.ForgetAsync(step.Session.Id, step.Topic, step.Number, CancellationToken.None);
+        }
+        catch (StorageUnavailableException)
+        {
+            // The outcome is there; what is left of the step goes with the next one.
+        }
+        return committed.Replayed ?? made!;
+    }
+
+    private async Task TakeBackAsync(Step step, StoredContribution mine)
+    {
+        try
+        {
+            await contributions.RemoveAsync(step.Session.Id, step.Topic, step.Number, mine.Rank, mine.Nonce, CancellationToken.None);
+        }
+        catch (StorageUnavailableException)
+        {
+            // It will be found out of date.
+        }
+    }
+
+    // Contributions are written as answers are: the same numbers and arrays.
+    private static RememberedAnswer Decode(StoredContribution contribution)
+    {
+        var (topic, key) = contribution.Nonce.Split(' ') is [var first, var second, _] ? (first, second) : ("", "");
+        return RememberedAnswer.Decode(new StoredAnswer(topic, key, contribution.Content));
+    }
+
+    private string TimeoutText(Step step, IReadOnlyList<StoredContribution> present)
+    {
+        var missing = Enumerable.Range(0, step.Rank.WorldSize).Except(present.Select(other => other.Rank)).ToList();
+        return string.Create(CultureInfo.InvariantCulture,
+            $"of the {step.Rank.WorldSize} ranks of group '{step.Rank.Group}' {missing.Count} did not come within {options.Value.Timeout} (Sync:Timeout), the first of them rank {missing.FirstOrDefault()}; nothing has changed");
+    }
+
+    private sealed record Step(
+        LayerSession Session, string Topic, long Number, SyncRank Rank, Func<IReadOnlyList<RememberedAnswer>, SyncCompletion> Complete)
+    {
+        public string Key => Number.ToString(CultureInfo.InvariantCulture);
+    }
+}
