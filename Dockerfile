@@ -1,6 +1,6 @@
 # BnService as a container image.
 #   docker build -t bnservice .
-#   docker run --rm -p 8080:8080 bnservice
+#   docker run --rm -p 8080:8080 -v bnservice-data:/data bnservice
 # Without access to an image registry: docker/base-images.sh makes local stand-ins for the two base images.
 
 # One tag for both, so that what is published runs on the runtime it was built for.
@@ -18,6 +18,7 @@ RUN dotnet restore src/Api --disable-build-servers
 # No apphost: the entry point is `dotnet BnService.Api.dll`, so the published files hold no native launcher.
 COPY src src
 RUN dotnet publish src/Api -c Release --no-restore --disable-build-servers -o /app -p:UseAppHost=false -p:ContinuousIntegrationBuild=true
+RUN mkdir /data
 
 
 FROM mcr.microsoft.com/dotnet/aspnet:${DOTNET_TAG} AS final
@@ -27,6 +28,11 @@ WORKDIR /app
 
 # Owned by root and not writable by the user below: the service cannot change its own program.
 COPY --from=build /app .
+
+# Sessions are kept in a file here: mount a volume to keep them longer than the container, or name a database instead.
+COPY --from=build --chown=$APP_UID:$APP_UID /data /data
+ENV Storage__Path=/data/bn.db
+VOLUME /data
 
 # APP_UID (1654) comes from the base image. A number, not a name: orchestrators can then verify that it is not root.
 USER $APP_UID

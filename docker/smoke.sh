@@ -86,17 +86,17 @@ configured() {
     else "$engine" image inspect --format "{{range .Config.$1}}{{println .}}{{end}}" "$image"; fi | sed '/^$/d'
 }
 
-# start: runs the container, locked up as in compose.yaml where the engine can do it, and sets port.
+# start: runs the container, locked up as in compose.yaml where the engine can do it, and sets port; a second time the same one again.
 start() {
     if [[ $engine == buildah ]]; then
         local command
         mapfile -t command < <(configured Entrypoint)
         port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-        container=$(buildah from --pull-never "$image")
+        [[ -n $container ]] || container=$(buildah from --pull-never "$image")
         buildah run --env "ASPNETCORE_HTTP_PORTS=$port" "$container" -- "${command[@]}" >"$work/log" 2>"$work/stderr" </dev/null &
         runner=$!
     else
-        container=$("$engine" run -d -p 127.0.0.1::8080 --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges "$image")
+        if [[ -n $container ]]; then "$engine" start "$container" >/dev/null; else container=$("$engine" run -d -p 127.0.0.1::8080 --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges "$image"); fi
         port=$("$engine" port "$container" 8080/tcp | sed -n '1s/.*://p')
     fi
 }
@@ -349,5 +349,12 @@ exited
 one_event_each 4 '/v1/sessions/[^/" ]+/train-step'
 json_lines
 ok 'SIGTERM: the service ended with exit code 0, after logging that request'
+
+start
+eventually 60 ready_or_gone || fail 'not ready 60 seconds after a second start'
+call 200 GET $session/stats
+answer num_batches_tracked 3
+answer version 4
+ok 'started again: the session is there as it was left'
 
 echo "smoke: $checks checks passed"

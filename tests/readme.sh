@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the README as a reader would: starts the service with the README's own command and runs the README's shell blocks in their
-# order, on another port so that nothing that runs here already is in the way. Then checks what the walk is there to show: every
+# order, on another port and with a file of its own, so that nothing that runs or lies here already is in the way. Then checks what the walk is there to show: every
 # feature of the wines normalized to a mean of 0 and a variance of 1.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -20,7 +20,7 @@ start=$(grep -l '^dotnet run ' "$work"/*.block)
 # Below the ports that connections are given.
 port=$(awk 'BEGIN { srand(); print 20000 + int(rand() * 12000) }')
 set -m # a process group of its own: dotnet run starts the service as a child
-ASPNETCORE_URLS="http://localhost:$port" bash "$start" >"$work/service.log" 2>&1 &
+Storage__Path="$work/bn.db" ASPNETCORE_URLS="http://localhost:$port" bash "$start" >"$work/service.log" 2>&1 &
 service=$!
 set +m
 for _ in $(seq 240); do

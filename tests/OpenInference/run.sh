@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 log=$(mktemp)
 dotnet build src/Api -c Release --nologo -v quiet >"$log" || { cat "$log"; exit 1; }
-ASPNETCORE_URLS=http://127.0.0.1:0 dotnet exec src/Api/bin/Release/net10.0/BnService.Api.dll >"$log" 2>&1 &
+Storage__Engine=memory ASPNETCORE_URLS=http://127.0.0.1:0 dotnet exec src/Api/bin/Release/net10.0/BnService.Api.dll >"$log" 2>&1 &
 service=$!
 trap 'kill $service 2>/dev/null; wait $service 2>/dev/null; rm -f "$log"' EXIT
 url=""
