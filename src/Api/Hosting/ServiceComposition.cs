@@ -11,7 +11,7 @@ using Microsoft.Extensions.Options;
 namespace BnService.Api.Hosting;
 
 /// <summary>What the service is made of, and in which order a request passes through it.</summary>
-internal static class ServiceComposition
+internal static partial class ServiceComposition
 {
     /// <summary>Registers everything.</summary>
     public static void AddBnService(this WebApplicationBuilder builder)
@@ -55,6 +55,7 @@ internal static class ServiceComposition
     {
         // What cannot be stored ends the start, not the first request.
         app.Services.GetRequiredService<ISessionStore>();
+        ReportStorage(app);
         app.UseRequestLogging();
         app.UseExceptionHandler(_ => { });
         app.UseStatusCodePages(ProblemAnswers.WriteStatusAsync);
@@ -67,6 +68,36 @@ internal static class ServiceComposition
         app.MapService();
         app.MapServiceDocument();
     }
+
+    private static void ReportStorage(WebApplication app)
+    {
+        var storage = app.Services.GetRequiredService<IOptions<StorageOptions>>().Value;
+        switch (storage.Engine)
+        {
+            case "memory":
+                LogMemory(app.Logger);
+                break;
+            case "sqlite":
+                LogFile(app.Logger, Path.GetFullPath(storage.Path));
+                break;
+            default:
+                LogDatabase(app.Logger);
+                break;
+        }
+        if (storage is { Engine: not "memory", Durability: "interval" }) LogInterval(app.Logger);
+    }
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Sessions are kept in memory and end with this process (Storage:Engine is memory)")]
+    private static partial void LogMemory(ILogger logger);
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "Sessions are kept in {File}")]
+    private static partial void LogFile(ILogger logger, string file);
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "Sessions are kept in a PostgreSQL database")]
+    private static partial void LogDatabase(ILogger logger);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Answers come before the disk has what they tell: a power cut loses the last moment (Storage:Durability is interval)")]
+    private static partial void LogInterval(ILogger logger);
 
     // The document's schemas are made with the serializer options of ASP.NET Core: they must be the contract's.
     private static void Adopt(System.Text.Json.JsonSerializerOptions contract, System.Text.Json.JsonSerializerOptions target)
