@@ -9,8 +9,10 @@ internal sealed record BenchOptions
     public const string Usage = """
         dotnet run -c Release --project tests/Bench -- [--quick] [--threads 1,2] [--widths 512,256,128] [--case SUBSTRING] [--out FILE.md]
         dotnet run -c Release --project tests/Bench -- http [--quick] [--case SUBSTRING] [--out FILE.md]
+        dotnet run -c Release --project tests/Bench -- store [--quick] [--case SUBSTRING] [--out FILE.md]
 
           http        the service over HTTP, as it ships, against echo servers and FastAPI; without it, the kernels alone
+          store       train-steps over HTTP with every engine and durability of the store, and with 1, 2 and 3 nodes
           --quick     the sizes that the goals are about alone, few and short rounds: two minutes at most
           --threads   numbers of threads, of 1 and 2
           --widths    widths of our vectors in bits; the first one is compared with the peers (default: the widest that the machine has)
@@ -20,6 +22,9 @@ internal sealed record BenchOptions
 
     /// <summary>Whether the service is measured over HTTP, not the kernels.</summary>
     public bool Http { get; private init; }
+
+    /// <summary>Whether the stores are measured, not the kernels.</summary>
+    public bool Store { get; private init; }
 
     /// <summary>Whether two minutes must do.</summary>
     public bool Quick { get; private init; }
@@ -49,13 +54,13 @@ internal sealed record BenchOptions
     /// <exception cref="FormatException">An argument is not understood.</exception>
     public static BenchOptions Parse(string[] arguments)
     {
-        var options = new BenchOptions { Http = arguments is ["http", ..] };
-        for (var i = options.Http ? 1 : 0; i < arguments.Length; i++)
+        var options = new BenchOptions { Http = arguments is ["http", ..], Store = arguments is ["store", ..] };
+        for (var i = options.Http || options.Store ? 1 : 0; i < arguments.Length; i++)
         {
             options = arguments[i] switch
             {
                 "--quick" => options with { Quick = true },
-                "--threads" or "--widths" when options.Http => throw new FormatException($"{arguments[i]} is about the kernels alone"),
+                "--threads" or "--widths" when options.Http || options.Store => throw new FormatException($"{arguments[i]} is about the kernels alone"),
                 "--threads" => options with { Threads = Numbers(Value()) },
                 "--widths" => options with { Widths = [.. Numbers(Value()).Select(bits => (VectorWidth)bits)] },
                 "--case" => options with { Case = Value() },

@@ -5,6 +5,7 @@ using BnService.Bench.Contenders;
 using BnService.Bench.Http;
 using BnService.Bench.Http.Servers;
 using BnService.Bench.Report;
+using BnService.Bench.Store;
 using BnService.Bench.Timing;
 
 // What the HTTP bench starts in processes of their own.
@@ -26,6 +27,7 @@ catch (FormatException exception)
 }
 
 if (options.Http) return HttpBench.Run(options, args);
+if (options.Store) return StoreBench.Run(options, args);
 
 BenchCase[] cases = [.. (options.Quick ? BenchCase.Judged : [.. BenchCase.Judged, .. BenchCase.Ragged])
     .Where(benchCase => benchCase.Name.Contains(options.Case, StringComparison.OrdinalIgnoreCase))];

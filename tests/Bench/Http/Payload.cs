@@ -55,10 +55,10 @@ internal sealed unsafe class Payload : IDisposable
     }
 
     /// <summary>The head of a NumPy file of format 1.0 with as many rows of floats.</summary>
-    public static byte[] NumPyHead(int rows)
+    public static byte[] NumPyHead(int rows, int columns = HttpCase.Features)
     {
         const int length = 128, preamble = 10;
-        var description = $"{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {HttpCase.Features}), }}";
+        var description = $"{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {columns}), }}";
         var padded = description.PadRight(length - preamble - 1) + '\n';
         return [0x93, .. "NUMPY"u8, 1, 0, length - preamble, 0, .. Encoding.ASCII.GetBytes(padded)];
     }

@@ -31,8 +31,17 @@ internal sealed class ServiceFiles(string folder)
     }
 
     /// <summary>Starts it with storage in memory, and everything else as it is by default.</summary>
-    public ServerProcess Start() => new("the service", ServerProcess.Dotnet,
-        port => ["exec", Path.Combine(folder, $"{Program}.dll"), "--urls", $"http://127.0.0.1:{port}", "--Storage:Engine", "memory"],
+    public ServerProcess Start() => Start("memory");
+
+    /// <summary>Starts it with an engine of storage, and everything else as it is by default.</summary>
+    /// <param name="engine">The engine.</param>
+    /// <param name="storage">Settings of the section Storage.</param>
+    public ServerProcess Start(string engine, params (string Key, string Value)[] storage) => new($"the service ({engine})", ServerProcess.Dotnet,
+        port =>
+        [
+            "exec", Path.Combine(folder, $"{Program}.dll"), "--urls", $"http://127.0.0.1:{port}", "--Storage:Engine", engine,
+            .. storage.SelectMany(setting => new[] { $"--Storage:{setting.Key}", setting.Value }),
+        ],
         folder);
 
     private static string Root()
