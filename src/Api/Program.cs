@@ -9,6 +9,7 @@ try
     var builder = WebApplication.CreateBuilder(args);
     builder.AddBnService();
     await using var app = builder.Build();
+    await app.OpenStorageAsync();
     app.UseBnService();
     await app.RunAsync();
     return 0;

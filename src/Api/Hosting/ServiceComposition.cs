@@ -5,6 +5,7 @@ using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
 using BnService.Api.Storage;
 using BnService.Api.Storage.Memory;
+using BnService.Api.Storage.Postgres;
 using BnService.Api.Storage.Sqlite;
 using Microsoft.Extensions.Options;
 
@@ -21,10 +22,13 @@ internal static partial class ServiceComposition
         services.AddServiceOptions();
         services.AddSingleton(TimeProvider.System);
         services.AddSingleton(provider => provider.GetRequiredService<IOptions<ComputeOptions>>().Value.ToSettings());
-        services.AddSingleton<ISessionStore>(provider => provider.GetRequiredService<IOptions<StorageOptions>>() is { Value.Engine: "sqlite" } options
-            ? new SqliteSessionStore(options, provider.GetRequiredService<TimeProvider>())
-            : new MemorySessionStore(provider.GetRequiredService<IOptions<ResidencyOptions>>().Value.MaxResidentBytes));
-        services.AddSingleton<IContributions, MemoryContributions>();
+        services.AddSingleton<ISessionStore>(provider => provider.GetRequiredService<IOptions<StorageOptions>>().Value.Engine switch
+        {
+            "sqlite" => ActivatorUtilities.CreateInstance<SqliteSessionStore>(provider),
+            "postgres" => ActivatorUtilities.CreateInstance<PostgresSessionStore>(provider),
+            _ => new MemorySessionStore(provider.GetRequiredService<IOptions<ResidencyOptions>>().Value.MaxResidentBytes),
+        });
+        services.AddSingleton(provider => provider.GetRequiredService<ISessionStore>() as IContributions ?? new MemoryContributions());
         services.AddSingleton<ResidentSessions>();
         services.AddSingleton<NewestStates>();
         services.AddSingleton<SessionCount>();
@@ -50,11 +54,16 @@ internal static partial class ServiceComposition
         services.AddOptions<HostOptions>().Configure<IOptions<ShutdownOptions>>((host, shutdown) => host.ShutdownTimeout = shutdown.Value.Drain);
     }
 
+    /// <summary>Opens the store: what cannot be stored ends the start, not the first request.</summary>
+    /// <exception cref="StorageUnusableException">It cannot be used.</exception>
+    public static async Task OpenStorageAsync(this WebApplication app)
+    {
+        if (app.Services.GetRequiredService<ISessionStore>() is PostgresSessionStore shared) await shared.OpenAsync(CancellationToken.None);
+    }
+
     /// <summary>Builds the way of a request.</summary>
     public static void UseBnService(this WebApplication app)
     {
-        // What cannot be stored ends the start, not the first request.
-        app.Services.GetRequiredService<ISessionStore>();
         ReportStorage(app);
         app.UseRequestLogging();
         app.UseExceptionHandler(_ => { });

@@ -192,10 +192,10 @@ public abstract class SessionStoreContract
         Assert.Equal(expected.Content.ToArray(), actual.Content.ToArray());
     }
 
-    private protected static StoredSession New(string id, string name, long version) =>
+    protected static StoredSession New(string id, string name, long version) =>
         new(id, name, "batch_norm", version, Start, new byte[] { 9, (byte)version }, new byte[] { 1, 2, (byte)version });
 
-    private protected static void Same(StoredSession expected, StoredSession? actual)
+    protected static void Same(StoredSession expected, StoredSession? actual)
     {
         Assert.NotNull(actual);
         Assert.Equal(expected with { Header = default, State = default }, actual with { Header = default, State = default });

@@ -1,0 +1,132 @@
+using BnService.Api.Hosting;
+using Npgsql;
+
+namespace BnService.Api.Storage.Postgres;
+
+/// <summary>The database and the connections to it: waited for at the start, asked with bounded patience, and found again when it was away.</summary>
+internal sealed partial class PostgresDatabase : IAsyncDisposable
+{
+    // What the connection string says comes after these and so goes before them. Nothing here changes a connection's settings, which
+    // need not be put back then.
+    private const string Defaults = "Timeout=5;Command Timeout=5;Cancellation Timeout=1000;No Reset On Close=true;Application Name=BnService;";
+
+    private static readonly TimeSpan PatienceAtStart = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan ShortestPause = TimeSpan.FromMilliseconds(50), LongestPause = TimeSpan.FromSeconds(1);
+
+    private readonly NpgsqlDataSource _source;
+    private readonly ILogger _logger;
+    private readonly TimeProvider _time;
+    private readonly string _name;
+    private int _isAway;
+
+    /// <param name="options">Name the database.</param>
+    /// <param name="logger">Is told when the database goes and when it comes back.</param>
+    /// <param name="time">The clock.</param>
+    /// <exception cref="StorageUnusableException">The connection string cannot be read.</exception>
+    public PostgresDatabase(StorageOptions options, ILogger logger, TimeProvider time)
+    {
+        (_logger, _time) = (logger, time);
+        try
+        {
+            var builder = new NpgsqlDataSourceBuilder(Defaults + options.ConnectionString);
+            var settings = builder.ConnectionStringBuilder;
+            _name = $"'{settings.Database ?? settings.Username}' at {settings.Host}:{settings.Port}";
+            _source = builder.Build();
+        }
+        catch (Exception exception) when (exception is ArgumentException or FormatException or KeyNotFoundException or InvalidOperationException or NotSupportedException or InvalidCastException or OverflowException)
+        {
+            // The cause may quote a part of the password, where that has a semicolon in it.
+            throw new StorageUnusableException(
+                "Storage:ConnectionString cannot be read: it must be of the form 'Host=…;Port=…;Database=…;Username=…;Password=…', with values in quotes where they have a semicolon in them");
+        }
+    }
+
+    /// <summary>Waits for the database, and prepares it.</summary>
+    /// <param name="prepare">What is done with the first connection; begun again where it fails for a reason that may pass.</param>
+    /// <param name="cancellationToken">Ends waiting.</param>
+    /// <exception cref="StorageUnusableException">It cannot be reached or used.</exception>
+    public async Task OpenAsync(Func<NpgsqlConnection, Task> prepare, CancellationToken cancellationToken)
+    {
+        var begun = _time.GetTimestamp();
+        for (var pause = ShortestPause; ; pause = Longer(pause))
+        {
+            try
+            {
+                await using var connection = await _source.OpenConnectionAsync(cancellationToken);
+                await prepare(connection);
+                return;
+            }
+            catch (Exception exception) when (PostgresFailure.IsOfDatabase(exception))
+            {
+                var cause = $"{exception.Message}{(exception.InnerException is { } inner ? $": {inner.Message}" : "")}";
+                if (!PostgresFailure.MayPass(exception) || _time.GetElapsedTime(begun) > PatienceAtStart)
+                    throw new StorageUnusableException($"the database {_name} of Storage:ConnectionString cannot be used: {cause}");
+                if (pause == ShortestPause) LogWaiting(_logger, _name, cause);
+            }
+            await Task.Delay(pause, _time, cancellationToken);
+        }
+    }
+
+    /// <summary>A connection; the caller's own to dispose of.</summary>
+    public ValueTask<NpgsqlConnection> ConnectAsync(CancellationToken cancellationToken) => _source.OpenConnectionAsync(cancellationToken);
+
+    /// <summary>Asks something that may be asked twice.</summary>
+    /// <param name="ask">The question.</param>
+    /// <param name="cancellationToken">Ends it.</param>
+    /// <exception cref="StorageUnavailableException">The database does not answer.</exception>
+    public async ValueTask<T> AskAsync<T>(Func<NpgsqlConnection, CancellationToken, Task<T>> ask, CancellationToken cancellationToken)
+    {
+        for (var isAgain = false; ; isAgain = true)
+        {
+            var isConnected = false;
+            try
+            {
+                await using var connection = await ConnectAsync(cancellationToken);
+                isConnected = true;
+                var answer = await ask(connection, cancellationToken);
+                Answered();
+                return answer;
+            }
+            catch (Exception exception) when (PostgresFailure.IsOfDatabase(exception))
+            {
+                Failed(exception);
+                // The connection may have been dead for a while without anybody knowing: a new one is worth a try, an answer that takes
+                // too long is not.
+                if (isAgain || !isConnected || !PostgresFailure.MayPass(exception) || exception.InnerException is TimeoutException)
+                    throw new StorageUnavailableException($"the database cannot be read: {PostgresFailure.Reason(exception)}", exception);
+            }
+        }
+    }
+
+    /// <summary>Takes note that the database has answered.</summary>
+    public void Answered()
+    {
+        if (Volatile.Read(ref _isAway) != 0 && Interlocked.Exchange(ref _isAway, 0) != 0) LogBack(_logger, _name);
+    }
+
+    /// <summary>Takes note of a failure: it is logged, but an absence of the database only once.</summary>
+    public void Failed(Exception exception)
+    {
+        if (PostgresFailure.IsRefusal(exception) && !PostgresFailure.MayPass(exception)) LogRefused(_logger, _name, exception.Message);
+        else if (!PostgresFailure.IsCollision(exception) && Interlocked.Exchange(ref _isAway, 1) == 0)
+            LogAway(_logger, _name, exception.InnerException?.Message ?? exception.Message);
+    }
+
+    /// <summary>Twice as long a pause, within bounds.</summary>
+    public static TimeSpan Longer(TimeSpan pause) => pause * 2 < LongestPause ? pause * 2 : LongestPause;
+
+    /// <inheritdoc/>
+    public ValueTask DisposeAsync() => _source.DisposeAsync();
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Waiting for the database {Database}: {Cause}")]
+    private static partial void LogWaiting(ILogger logger, string database, string cause);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "The database {Database} does not answer: {Cause}")]
+    private static partial void LogAway(ILogger logger, string database, string cause);
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "The database {Database} answers again")]
+    private static partial void LogBack(ILogger logger, string database);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "The database {Database} refuses: {Cause}")]
+    private static partial void LogRefused(ILogger logger, string database, string cause);
+}

@@ -1,0 +1,46 @@
+using System.Net.Sockets;
+using Npgsql;
+
+namespace BnService.Api.Storage.Postgres;
+
+/// <summary>What a failure of the database says of what was asked of it.</summary>
+internal static class PostgresFailure
+{
+    /// <summary>Whether a failure is the database's, and not this program's.</summary>
+    public static bool IsOfDatabase(Exception exception) => exception
+        is NpgsqlException or TimeoutException or IOException or SocketException or ObjectDisposedException;
+
+    /// <summary>
+    /// Whether the database has said that nothing of the transaction was made. Everything else leaves it open: what ends a connection may
+    /// come after the commit and before its answer.
+    /// </summary>
+    public static bool IsRefusal(Exception exception) => exception is PostgresException refusal && !EndsConnection(refusal);
+
+    /// <summary>Whether the same transaction may succeed in a moment: it has met another one, or there is no room for it now.</summary>
+    public static bool IsCollision(Exception exception) => exception
+        is PostgresException { SqlState: PostgresErrorCodes.SerializationFailure or PostgresErrorCodes.DeadlockDetected };
+
+    /// <summary>Whether a database that is being started, or a table that somebody else makes at the same time, may explain it.</summary>
+    public static bool MayPass(Exception exception) => exception is not PostgresException refusal || EndsConnection(refusal) || IsCollision(refusal)
+        || refusal.SqlState is PostgresErrorCodes.TooManyConnections or PostgresErrorCodes.UniqueViolation or PostgresErrorCodes.DuplicateTable
+            or PostgresErrorCodes.DuplicateObject;
+
+    /// <summary>Why it failed, in words for a client: without names of machines, users and tables.</summary>
+    public static string Reason(Exception exception) => exception switch
+    {
+        PostgresException { SqlState: PostgresErrorCodes.TooManyConnections or PostgresErrorCodes.InsufficientResources } => "it has no connections left",
+        PostgresException { SqlState: PostgresErrorCodes.AdminShutdown or PostgresErrorCodes.CrashShutdown or PostgresErrorCodes.CannotConnectNow } => "it is being restarted",
+        PostgresException { SqlState: PostgresErrorCodes.DiskFull } => "its disk is full",
+        PostgresException { SqlState: PostgresErrorCodes.ReadOnlySqlTransaction } => "it is read-only",
+        PostgresException { SqlState: PostgresErrorCodes.QueryCanceled } => "it takes too long",
+        PostgresException refusal => $"it refuses with SQLSTATE {refusal.SqlState}",
+        TimeoutException or { InnerException: TimeoutException } => "it does not answer in time",
+        ObjectDisposedException => "the service is stopping",
+        _ => "it cannot be reached",
+    };
+
+    // Classes 08 (connection) and 57P (operator intervention), and the answer that the outcome is not known (40003).
+    private static bool EndsConnection(PostgresException refusal) =>
+        refusal.SqlState.StartsWith("08", StringComparison.Ordinal) || refusal.SqlState.StartsWith("57P", StringComparison.Ordinal)
+        || refusal.SqlState == PostgresErrorCodes.StatementCompletionUnknown || refusal.InvariantSeverity is "FATAL" or "PANIC";
+}

@@ -1,0 +1,47 @@
+using Npgsql;
+
+namespace BnService.Api.Storage.Postgres;
+
+// Where the ranks of a step meet, on whatever node each of them is. All of it may be done twice.
+internal sealed partial class PostgresSessionStore
+{
+    /// <inheritdoc/>
+    public ValueTask<IReadOnlyList<StoredContribution>> AddAsync(
+        string sessionId, string topic, long step, StoredContribution contribution, CancellationToken cancellationToken) =>
+        // Two transactions, so that of two ranks that add at the same time the later one sees both.
+        FindAllAsync(
+            [
+                $"""
+                INSERT INTO bn_contributions (session_id, topic, step, rank, world_size, nonce, content)
+                VALUES ({sessionId}, {topic}, {step}, {contribution.Rank}, {contribution.WorldSize}, {contribution.Nonce}, {contribution.Content})
+                ON CONFLICT DO NOTHING
+                """,
+                Contributions(sessionId, topic, step),
+            ],
+            Contribution, cancellationToken);
+
+    /// <inheritdoc/>
+    public ValueTask<IReadOnlyList<StoredContribution>> FindAsync(string sessionId, string topic, long step, CancellationToken cancellationToken) =>
+        FindAllAsync(Contributions(sessionId, topic, step), Contribution, cancellationToken);
+
+    /// <inheritdoc/>
+    public async ValueTask RemoveAsync(string sessionId, string topic, long step, int rank, string nonce, CancellationToken cancellationToken) =>
+        await FindAllAsync(
+            $"""
+            DELETE FROM bn_contributions
+            WHERE session_id = {sessionId} AND topic = {topic} AND step = {step} AND rank = {rank} AND nonce = {nonce}
+            """,
+            Contribution, cancellationToken);
+
+    /// <inheritdoc/>
+    public async ValueTask ForgetAsync(string sessionId, string topic, long step, CancellationToken cancellationToken) => await FindAllAsync(
+        $"DELETE FROM bn_contributions WHERE session_id = {sessionId} AND topic = {topic} AND step <= {step}", Contribution, cancellationToken);
+
+    private static PostgresStatement Contributions(string sessionId, string topic, long step) => $"""
+        SELECT rank, world_size, nonce, content FROM bn_contributions
+        WHERE session_id = {sessionId} AND topic = {topic} AND step = {step} ORDER BY rank
+        """;
+
+    private static StoredContribution Contribution(NpgsqlDataReader row) =>
+        new((int)row.GetInt64(0), (int)row.GetInt64(1), row.GetString(2), Bytes(row, 3));
+}

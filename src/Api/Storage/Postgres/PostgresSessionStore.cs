@@ -1,0 +1,150 @@
+using BnService.Api.Hosting;
+using Microsoft.Extensions.Options;
+using Npgsql;
+
+namespace BnService.Api.Storage.Postgres;
+
+/// <summary>
+/// Keeps sessions in a database that several nodes share: PostgreSQL, or another one that speaks its language (Citus, CockroachDB,
+/// YugabyteDB), for only what they all know is asked of it.
+/// </summary>
+internal sealed partial class PostgresSessionStore : ISessionStore, IContributions, IAsyncDisposable
+{
+    private static readonly SqlText HeaderColumns = new("s.id, s.name, s.kind, s.version, s.created_at, s.header");
+
+    private readonly PostgresDatabase _database;
+    private readonly PostgresNotifications _notifications;
+    private readonly PostgresWriter _writer;
+    private readonly bool _isRelaxed;
+    private readonly ILogger _logger;
+
+    /// <exception cref="StorageUnusableException">The connection string cannot be read.</exception>
+    public PostgresSessionStore(IOptions<StorageOptions> options, ILogger<PostgresSessionStore> logger, TimeProvider time)
+    {
+        (_logger, _isRelaxed) = (logger, options.Value.Durability == "interval");
+        _database = new PostgresDatabase(options.Value, logger, time);
+        _notifications = new PostgresNotifications(_database, options.Value.Notifications, logger, time);
+        _writer = new PostgresWriter(_database, time);
+    }
+
+    /// <inheritdoc/>
+    public bool IsShared => true;
+
+    /// <inheritdoc/>
+    public event Action<string, long>? Changed
+    {
+        add => _notifications.Received += value;
+        remove => _notifications.Received -= value;
+    }
+
+    /// <summary>Waits for the database, and makes its tables where there are none: to be called once, before anything else.</summary>
+    /// <exception cref="StorageUnusableException">The database cannot be reached, or is one of a newer service.</exception>
+    public Task OpenAsync(CancellationToken cancellationToken) => _database.OpenAsync(async connection =>
+    {
+        await PostgresSchema.MigrateAsync(connection, cancellationToken);
+        _writer.IsRelaxed = _isRelaxed && await CanRelaxAsync(connection, cancellationToken);
+        await _notifications.StartAsync(cancellationToken);
+    }, cancellationToken);
+
+    /// <inheritdoc/>
+    public ValueTask<bool> TryInsertAsync(StoredSession session, CancellationToken cancellationToken) =>
+        _writer.WriteAsync(new SessionInsertion(session), cancellationToken);
+
+    /// <inheritdoc/>
+    public ValueTask<StoredSession?> FindAsync(string nameOrId, CancellationToken cancellationToken) => FindOneAsync(
+        $"SELECT {HeaderColumns}, s.state FROM bn_names AS n JOIN bn_sessions AS s ON s.id = n.session_id WHERE n.name = {nameOrId}",
+        row => new StoredSession(
+            row.GetString(0), row.GetString(1), row.GetString(2), row.GetInt64(3), Time(row.GetInt64(4)), Bytes(row, 5), Bytes(row, 6)),
+        cancellationToken);
+
+    /// <inheritdoc/>
+    public async ValueTask<long?> FindVersionAsync(string id, CancellationToken cancellationToken) =>
+        await FindAllAsync($"SELECT version FROM bn_sessions WHERE id = {id}", row => row.GetInt64(0), cancellationToken) is [var version] ? version : null;
+
+    /// <inheritdoc/>
+    public ValueTask<bool> TryUpdateAsync(
+        StoredSession session, long expectedVersion, IReadOnlyList<StoredAnswer> answers, CancellationToken cancellationToken) =>
+        _writer.WriteAsync(new SessionUpdate(session, expectedVersion, answers, _notifications), cancellationToken);
+
+    /// <inheritdoc/>
+    public ValueTask<bool> TryDeleteAsync(string id, long expectedVersion, CancellationToken cancellationToken) =>
+        _writer.WriteAsync(new SessionDeletion(id, expectedVersion, _notifications), cancellationToken);
+
+    /// <inheritdoc/>
+    public ValueTask<IReadOnlyList<StoredHeader>> ListAsync(SessionQuery query, CancellationToken cancellationToken)
+    {
+        // Prefixes and ids are compared as ordinals are, whatever the collation of the database.
+        PostgresStatement? prefix = null, kind = null, after = null;
+        if (query.Prefix is not null) prefix = $" AND substr(s.name, 1, length({query.Prefix})) = {query.Prefix}";
+        if (query.Kind is not null) kind = $" AND s.kind = {query.Kind}";
+        if (query.After is { CreatedAt.UtcTicks: var at, Id: var id })
+            after = $""" AND s.created_at <= {at} AND (s.created_at < {at} OR s.id COLLATE "C" < {id} COLLATE "C")""";
+        return FindAllAsync(
+            $"""
+            SELECT {HeaderColumns} FROM bn_sessions AS s WHERE true{prefix}{kind}{after}
+            ORDER BY s.created_at DESC, s.id COLLATE "C" DESC LIMIT {query.Limit}
+            """,
+            row => new StoredHeader(row.GetString(0), row.GetString(1), row.GetString(2), row.GetInt64(3), Time(row.GetInt64(4)), Bytes(row, 5)),
+            cancellationToken);
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask<long> CountAsync(CancellationToken cancellationToken) =>
+        (await FindAllAsync($"SELECT count(*) FROM bn_sessions", row => row.GetInt64(0), cancellationToken))[0];
+
+    /// <inheritdoc/>
+    public async ValueTask DisposeAsync()
+    {
+        await _writer.DisposeAsync();
+        await _notifications.DisposeAsync();
+        await _database.DisposeAsync();
+    }
+
+    private async Task<bool> CanRelaxAsync(NpgsqlConnection connection, CancellationToken cancellationToken)
+    {
+        try
+        {
+            await using var transaction = await connection.BeginTransactionAsync(cancellationToken);
+            await using var command = new NpgsqlCommand("SET LOCAL synchronous_commit = off", connection);
+            await command.ExecuteNonQueryAsync(cancellationToken);
+            return true;
+        }
+        catch (PostgresException exception) when (!PostgresFailure.MayPass(exception))
+        {
+            LogDurable(_logger, exception.MessageText);
+            return false;
+        }
+    }
+
+    private async ValueTask<T?> FindOneAsync<T>(PostgresStatement statement, Func<NpgsqlDataReader, T> row, CancellationToken cancellationToken)
+        where T : class =>
+        await FindAllAsync(statement, row, cancellationToken) is [var found, ..] ? found : null;
+
+    private ValueTask<IReadOnlyList<T>> FindAllAsync<T>(
+        PostgresStatement statement, Func<NpgsqlDataReader, T> row, CancellationToken cancellationToken) =>
+        FindAllAsync([statement], row, cancellationToken);
+
+    // The rows of the only statement that has any. Each statement is a transaction.
+    private async ValueTask<IReadOnlyList<T>> FindAllAsync<T>(
+        PostgresStatement[] statements, Func<NpgsqlDataReader, T> row, CancellationToken cancellationToken)
+    {
+        if (!statements.All(statement => statement.IsPossible)) return [];
+        return await _database.AskAsync(async (connection, ended) =>
+        {
+            await using var batch = new NpgsqlBatch(connection) { EnableErrorBarriers = true };
+            foreach (var statement in statements) batch.BatchCommands.Add(statement.ToCommand());
+            await using var reader = await batch.ExecuteReaderAsync(ended);
+            var rows = new List<T>();
+            while (await reader.ReadAsync(ended)) rows.Add(row(reader));
+            return rows;
+        }, cancellationToken);
+    }
+
+    private static byte[] Bytes(NpgsqlDataReader row, int column) => row.GetFieldValue<byte[]>(column);
+
+    private static DateTimeOffset Time(long ticks) => new(ticks, TimeSpan.Zero);
+
+    [LoggerMessage(Level = LogLevel.Warning,
+        Message = "The database does not know synchronous_commit ({Cause}): Storage:Durability is step")]
+    private static partial void LogDurable(ILogger logger, string cause);
+}

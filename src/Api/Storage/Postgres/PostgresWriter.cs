@@ -1,0 +1,171 @@
+using System.Collections.Concurrent;
+using System.Threading.Channels;
+using Npgsql;
+
+namespace BnService.Api.Storage.Postgres;
+
+/// <summary>
+/// Writes: what waits while a transaction is on its way is one transaction together and one round trip, so that many sessions share what
+/// one commit costs. Each is answered for itself. When a connection breaks before the answer, it is found out on another one what was made.
+/// </summary>
+internal sealed class PostgresWriter : IAsyncDisposable
+{
+    private const int MostTogether = 256;
+    private const long MostBytesTogether = 16L << 20;
+
+    // How long the outcome of a write is asked for, and how many bytes may take a second longer than a command otherwise may.
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(10), ShortestPause = TimeSpan.FromMilliseconds(20);
+    private const long BytesPerSecond = 8L << 20;
+
+    private readonly PostgresDatabase _database;
+    private readonly TimeProvider _time;
+    private readonly Channel<PostgresWrite> _waiting = Channel.CreateUnbounded<PostgresWrite>(new UnboundedChannelOptions { SingleReader = true });
+    private readonly ConcurrentDictionary<Task, bool> _settling = [];
+    private readonly Task _writing;
+
+    /// <param name="database">Where to.</param>
+    /// <param name="time">The clock.</param>
+    public PostgresWriter(PostgresDatabase database, TimeProvider time)
+    {
+        (_database, _time) = (database, time);
+        _writing = RunAsync();
+    }
+
+    /// <summary>Whether the database answers before what it answers is on the disk.</summary>
+    public bool IsRelaxed { get; set; }
+
+    /// <summary>Writes.</summary>
+    /// <param name="write">What.</param>
+    /// <param name="cancellationToken">Ends waiting; it may be written all the same.</param>
+    /// <returns>Whether it was made.</returns>
+    /// <exception cref="StorageUnavailableException">It was not made, or it is not known whether it was: the message tells which.</exception>
+    public async ValueTask<bool> WriteAsync(PostgresWrite write, CancellationToken cancellationToken)
+    {
+        if (!_waiting.Writer.TryWrite(write)) throw new StorageUnavailableException("the store has been closed: the service is stopping", null);
+        return await write.Task.WaitAsync(cancellationToken);
+    }
+
+    /// <summary>Writes what waits, and ends.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        _waiting.Writer.TryComplete();
+        await _writing;
+        await Task.WhenAll(_settling.Keys);
+    }
+
+    private async Task RunAsync()
+    {
+        while (await _waiting.Reader.WaitToReadAsync())
+        {
+            var together = Take();
+            try
+            {
+                await CommitAsync(together, isAgain: false);
+            }
+            catch (Exception exception)
+            {
+                // The others do not wait for it.
+                var settling = SettleAsync(together, exception);
+                _settling.TryAdd(settling, true);
+                _ = settling.ContinueWith(settled => _settling.TryRemove(settled, out _), TaskScheduler.Default);
+            }
+        }
+    }
+
+    private List<PostgresWrite> Take()
+    {
+        var together = new List<PostgresWrite>();
+        for (var size = 0L; together.Count < MostTogether && size < MostBytesTogether && _waiting.Reader.TryRead(out var write); size += write.Size)
+            together.Add(write);
+        // Stable: what waits for one session keeps its order.
+        return [.. together.OrderBy(write => write.SessionId, StringComparer.Ordinal)];
+    }
+
+    private async Task CommitAsync(List<PostgresWrite> together, bool isAgain)
+    {
+        var made = new bool?[together.Count];
+        await using var connection = await _database.ConnectAsync(CancellationToken.None);
+        try
+        {
+            await using var batch = Batch(connection, together, isAgain);
+            await using var reader = await batch.ExecuteReaderAsync();
+            var rows = new AnsweredRows(reader);
+            for (var i = 0; i < made.Length; i++) made[i] = await together[i].ReadAsync(rows, isAgain);
+            while (await reader.NextResultAsync())
+            {
+            }
+        }
+        catch (Exception exception) when (PostgresFailure.IsOfDatabase(exception) && !PostgresFailure.IsRefusal(exception))
+        {
+            together.ForEach(write => write.IsInDoubt = true);
+            throw;
+        }
+        _database.Answered();
+        for (var i = 0; i < made.Length; i++) together[i].Finish(made[i]);
+    }
+
+    // BEGIN and COMMIT are sent with the rest: a transaction is one round trip.
+    private NpgsqlBatch Batch(NpgsqlConnection connection, List<PostgresWrite> together, bool isAgain)
+    {
+        var batch = connection.CreateBatch();
+        if (connection.CommandTimeout > 0) batch.Timeout = connection.CommandTimeout + (int)(together.Sum(write => write.Size) / BytesPerSecond);
+        batch.BatchCommands.Add(new NpgsqlBatchCommand("BEGIN"));
+        if (IsRelaxed) batch.BatchCommands.Add(new NpgsqlBatchCommand("SET LOCAL synchronous_commit = off"));
+        foreach (var write in together)
+        {
+            foreach (var statement in write.Statements(isAgain)) batch.BatchCommands.Add(statement.ToCommand());
+        }
+        batch.BatchCommands.Add(new NpgsqlBatchCommand("COMMIT"));
+        return batch;
+    }
+
+    // What has failed is done again: where it was made after all, it tells so, and where it was not, it is made now. Never throws.
+    private async Task SettleAsync(List<PostgresWrite> together, Exception failure)
+    {
+        var begun = _time.GetTimestamp();
+        for (var pause = ShortestPause; ; pause = PostgresDatabase.Longer(pause))
+        {
+            var isOfDatabase = PostgresFailure.IsOfDatabase(failure);
+            if (isOfDatabase) _database.Failed(failure);
+            if (!PostgresFailure.IsCollision(failure) && (!isOfDatabase || PostgresFailure.IsRefusal(failure)) && together.Count > 1)
+            {
+                // One of them is to blame, and only that one is to fail.
+                foreach (var write in together) await CommitAloneAsync(write);
+                return;
+            }
+            if (!isOfDatabase)
+            {
+                together.ForEach(write => write.Fail(failure));
+                return;
+            }
+            var isWorthwhile = PostgresFailure.IsCollision(failure) || (together.Any(write => write.IsInDoubt) && PostgresFailure.MayPass(failure));
+            if (!isWorthwhile || _time.GetElapsedTime(begun) > Patience)
+            {
+                together.ForEach(write => write.Fail(PostgresFailure.Reason(failure), failure));
+                return;
+            }
+            await Task.Delay(pause, _time);
+            try
+            {
+                await CommitAsync(together, isAgain: true);
+                return;
+            }
+            catch (Exception exception)
+            {
+                failure = exception;
+            }
+        }
+    }
+
+    private async Task CommitAloneAsync(PostgresWrite write)
+    {
+        try
+        {
+            await CommitAsync([write], isAgain: true);
+        }
+        catch (Exception exception)
+        {
+            await SettleAsync([write], exception);
+        }
+    }
+}

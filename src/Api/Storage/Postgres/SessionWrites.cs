@@ -1,0 +1,171 @@
+namespace BnService.Api.Storage.Postgres;
+
+/// <summary>Stores a new session, unless its name or id is taken.</summary>
+internal sealed class SessionInsertion(StoredSession session) : PostgresWrite(session.Id)
+{
+    private readonly WriteMark _mark = WriteMark.New(session.Version);
+
+    /// <inheritdoc/>
+    public override long Size => session.Header.Length + session.State.Length;
+
+    /// <inheritdoc/>
+    public override IEnumerable<PostgresStatement> Statements(bool isAgain)
+    {
+        var (id, name, mark) = (session.Id, session.Name, _mark.Bytes);
+        PostgresStatement taken = $"(SELECT count(*) FROM bn_names WHERE name IN ({id}, {name}) AND write = {mark})";
+        long wanted = id == name ? 1 : 2;
+        yield return $"INSERT INTO bn_names (name, session_id, write) VALUES ({id}, {id}, {mark}), ({name}, {id}, {mark}) ON CONFLICT DO NOTHING";
+        yield return $"""
+            INSERT INTO bn_sessions (id, name, kind, version, created_at, header, state, writes)
+            SELECT {id}, {name}, {session.Kind}, {session.Version}, {session.CreatedAt.UtcTicks}, {session.Header}, {session.State}, {mark}
+            WHERE {taken} = {wanted} ON CONFLICT DO NOTHING
+            """;
+        yield return $"DELETE FROM bn_names WHERE name IN ({id}, {name}) AND write = {mark} AND {taken} < {wanted}";
+        yield return $"SELECT 1 FROM bn_names WHERE name = {id} AND write = {mark}";
+    }
+
+    /// <inheritdoc/>
+    public override async ValueTask<bool?> ReadAsync(AnsweredRows rows, bool isAgain) => await rows.AnyAsync();
+}
+
+/// <summary>Replaces a session's state and remembers answers, if the version is the expected one and no answer is there.</summary>
+internal sealed class SessionUpdate(
+    StoredSession session, long expectedVersion, IReadOnlyList<StoredAnswer> answers, PostgresNotifications notifications)
+    : PostgresWrite(session.Id)
+{
+    private static readonly SqlText MarkLength = new($"{WriteMark.Length}"), MarksKept = new($"{WriteMark.Kept}");
+
+    private readonly WriteMark _mark = WriteMark.New(session.Version);
+
+    private bool ChangesState => session.Version != expectedVersion;
+
+    /// <inheritdoc/>
+    public override long Size => (ChangesState ? session.Header.Length + session.State.Length : 0) + answers.Sum(answer => (long)answer.Content.Length);
+
+    /// <inheritdoc/>
+    public override IEnumerable<PostgresStatement> Statements(bool isAgain)
+    {
+        // The row is taken by a statement of its own: the ones after it see the answers of whoever had it before.
+        if (Locks(isAgain)) yield return Lock();
+        yield return Update();
+        foreach (var answer in answers)
+        {
+            yield return $"""
+                INSERT INTO bn_answers (session_id, topic, sequence, key, content)
+                SELECT {SessionId}, {answer.Topic},
+                    1 + coalesce((SELECT max(sequence) FROM bn_answers WHERE session_id = {SessionId} AND topic = {answer.Topic}), 0),
+                    {answer.Key}, {answer.Content}
+                WHERE EXISTS (SELECT 1 FROM bn_sessions WHERE id = {SessionId} AND substr(writes, 1, {MarkLength}) = {_mark.Bytes})
+                ON CONFLICT DO NOTHING
+                """;
+        }
+        foreach (var topic in answers.Select(answer => answer.Topic).Distinct())
+        {
+            yield return $"""
+                DELETE FROM bn_answers WHERE session_id = {SessionId} AND topic = {topic} AND sequence <=
+                    (SELECT max(sequence) - {StoredAnswer.Kept} FROM bn_answers WHERE session_id = {SessionId} AND topic = {topic})
+                """;
+        }
+    }
+
+    /// <inheritdoc/>
+    public override async ValueTask<bool?> ReadAsync(AnsweredRows rows, bool isAgain)
+    {
+        var writes = Locks(isAgain) ? await rows.BytesAsync() : null;
+        if (await rows.AnyAsync()) return true;
+        // A session that is gone has no change of it to be made again.
+        return isAgain && writes is not null ? _mark.IsAmong(writes, expectedVersion) : false;
+    }
+
+    private bool Locks(bool isAgain) => isAgain || answers.Count > 0;
+
+    private PostgresStatement Update()
+    {
+        PostgresStatement? change = null, condition = null;
+        if (ChangesState) change = $", version = {session.Version}, header = {session.Header}, state = {session.State}";
+        foreach (var answer in answers)
+        {
+            condition = $"""
+                {condition} AND NOT EXISTS
+                (SELECT 1 FROM bn_answers WHERE session_id = {SessionId} AND topic = {answer.Topic} AND key = {answer.Key})
+                """;
+        }
+        PostgresStatement update = $"""
+            UPDATE bn_sessions SET writes = substr({_mark.Bytes} || writes, 1, {MarksKept}){change}
+            WHERE id = {SessionId} AND version = {expectedVersion}{condition} RETURNING 1
+            """;
+        if (!ChangesState) return update;
+        return $"WITH made AS ({update}) SELECT {notifications.Notice(SessionId, session.Version)} FROM made";
+    }
+}
+
+/// <summary>Deletes a session of a version with all that belongs to it.</summary>
+internal sealed class SessionDeletion(string id, long expectedVersion, PostgresNotifications notifications) : PostgresWrite(id)
+{
+    private static readonly SqlText[] Belongings = [new("bn_answers"), new("bn_snapshots"), new("bn_contributions")];
+
+    /// <inheritdoc/>
+    public override IEnumerable<PostgresStatement> Statements(bool isAgain)
+    {
+        if (isAgain) yield return Lock();
+        yield return $"""
+            WITH gone AS (DELETE FROM bn_sessions WHERE id = {SessionId} AND version = {expectedVersion} RETURNING id, name),
+                freed AS (DELETE FROM bn_names WHERE name IN (SELECT id FROM gone UNION ALL SELECT name FROM gone))
+            SELECT {notifications.Notice(SessionId, 0)} FROM gone
+            """;
+        foreach (var table in Belongings)
+            yield return $"DELETE FROM {table} WHERE session_id = {SessionId} AND NOT EXISTS (SELECT 1 FROM bn_sessions WHERE id = {SessionId})";
+    }
+
+    /// <inheritdoc/>
+    public override async ValueTask<bool?> ReadAsync(AnsweredRows rows, bool isAgain)
+    {
+        // Who has deleted it leaves no mark; it is gone, as it should be.
+        var wasGone = isAgain && await rows.BytesAsync() is null;
+        return await rows.AnyAsync() || wasGone;
+    }
+}
+
+/// <summary>Stores a snapshot, unless the session is gone or has one of the version.</summary>
+internal sealed class SnapshotInsertion(StoredSnapshot snapshot) : PostgresWrite(snapshot.SessionId)
+{
+    private readonly WriteMark _mark = WriteMark.New(snapshot.Version);
+
+    /// <inheritdoc/>
+    public override long Size => snapshot.Header.Length + snapshot.State.Length;
+
+    /// <inheritdoc/>
+    public override IEnumerable<PostgresStatement> Statements(bool isAgain)
+    {
+        // The row is taken, so that the session is not deleted meanwhile.
+        yield return Lock();
+        yield return $"""
+            INSERT INTO bn_snapshots (session_id, version, header, state, write)
+            SELECT {SessionId}, {snapshot.Version}, {snapshot.Header}, {snapshot.State}, {_mark.Bytes}
+            WHERE EXISTS (SELECT 1 FROM bn_sessions WHERE id = {SessionId}) ON CONFLICT DO NOTHING
+            """;
+        yield return $"SELECT 1 FROM bn_snapshots WHERE session_id = {SessionId} AND version = {snapshot.Version} AND write = {_mark.Bytes}";
+    }
+
+    /// <inheritdoc/>
+    public override async ValueTask<bool?> ReadAsync(AnsweredRows rows, bool isAgain)
+    {
+        await rows.AnyAsync();
+        return await rows.AnyAsync();
+    }
+}
+
+/// <summary>Deletes a snapshot.</summary>
+internal sealed class SnapshotDeletion(string sessionId, long version) : PostgresWrite(sessionId)
+{
+    /// <inheritdoc/>
+    public override IEnumerable<PostgresStatement> Statements(bool isAgain)
+    {
+        yield return $"DELETE FROM bn_snapshots WHERE session_id = {SessionId} AND version = {version} RETURNING 1";
+    }
+
+    /// <inheritdoc/>
+    public override async ValueTask<bool?> ReadAsync(AnsweredRows rows, bool isAgain) =>
+        // As with a session: if it is gone when this is done again, that is what was wanted.
+        await rows.AnyAsync() || isAgain;
+}

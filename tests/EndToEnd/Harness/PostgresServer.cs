@@ -1,0 +1,182 @@
+using System.Diagnostics;
+using System.Net;
+using System.Net.Sockets;
+using System.Runtime.InteropServices;
+using Npgsql;
+
+namespace BnService.EndToEnd.Harness;
+
+/// <summary>How a server is told to stop: the signal that its first process gets.</summary>
+public enum StopMode
+{
+    /// <summary>Ends its connections, and leaves everything in order.</summary>
+    Fast = 2,
+
+    /// <summary>Leaves everything as a crash would.</summary>
+    Immediate = 3,
+
+    /// <summary>Is not told at all: its first process is gone.</summary>
+    Kill = 9,
+}
+
+/// <summary>
+/// A PostgreSQL server of the tests' own: in a folder of its own, on a free port, durable. It ends with the process that has started it,
+/// however that ends.
+/// </summary>
+public sealed partial class PostgresServer : IAsyncLifetime
+{
+    public const string User = "bn", Password = "se;cret'in all=logs";
+
+    // Waits for the server, which ends as after a crash when nobody holds the other end of standard input any more.
+    private const string Watch = """
+        folder=$1; shift
+        "$@" >>"$folder/log" 2>&1 &
+        server=$!
+        exec 3<&0
+        { read -r _ || { kill -QUIT $server; while kill -0 $server; do sleep 0.1; done; rm -rf "$folder"; }; } <&3 >/dev/null 2>&1 &
+        wait $server
+        kill $! 2>/dev/null
+        """;
+
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
+    private static int _databases;
+
+    private string _folder = "";
+    private int _port;
+    private Process? _process;
+
+    private string Data => Path.Combine(_folder, "data");
+
+    public async Task InitializeAsync()
+    {
+        _folder = (await RunAsync("mktemp", "-d", "-t", "bn-postgres.XXXXXX")).Trim();
+        await RunAsync("sh", "-c", "printf %s \"$1\" >\"$2/password\"", "sh", Password, _folder);
+        await RunAsync(Program("initdb"), "--pgdata", Data, "--username", User, "--pwfile", $"{_folder}/password", "--auth", "scram-sha-256",
+            "--encoding", "UTF8", "--locale", "C", "--no-sync");
+        await StartAsync();
+    }
+
+    public async Task DisposeAsync()
+    {
+        await StopAsync(StopMode.Immediate);
+        if (_folder.Length > 0) await RunAsync("rm", "-rf", _folder);
+    }
+
+    /// <summary>A new database, whose language sorts letters as people do.</summary>
+    /// <returns>What the service is configured with.</returns>
+    public async Task<string> CreateDatabaseAsync()
+    {
+        var name = $"test{Interlocked.Increment(ref _databases)}";
+        await ExecuteAsync(ConnectionString("postgres"), $"CREATE DATABASE {name} TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'");
+        return ConnectionString(name);
+    }
+
+    /// <summary>Starts the server where and as it was, and waits until it answers.</summary>
+    public async Task StartAsync()
+    {
+        if (_port == 0) _port = FreePort();
+        var started = Stopwatch.StartNew();
+        while (true)
+        {
+            _process ??= Process.Start(new ProcessStartInfo(Prefix[0], [.. Prefix[1..], "sh", "-c", Watch, "sh", _folder,
+                Program("postgres"), "-D", Data, "-p", $"{_port}", "-h", "127.0.0.1", "-k", _folder, "-c", "fsync=on", "-c", "max_connections=200"])
+            {
+                RedirectStandardInput = true,
+            })!;
+            try
+            {
+                await ExecuteAsync(ConnectionString("postgres"), "SELECT 1");
+                return;
+            }
+            catch (NpgsqlException) when (started.Elapsed < Patience)
+            {
+                await Task.Delay(50);
+                // What is left of a killed server is in the way of the next one for a moment.
+                if (_process.HasExited) _process = null;
+            }
+            catch (NpgsqlException exception)
+            {
+                throw new InvalidOperationException($"PostgreSQL does not start: {await RunAsync("tail", "-n", "20", $"{_folder}/log")}", exception);
+            }
+        }
+    }
+
+    /// <summary>Stops the server, and waits until it is gone.</summary>
+    public async Task StopAsync(StopMode mode)
+    {
+        if (_process is null) return;
+        if (!_process.HasExited)
+        {
+            var first = (await RunAsync("head", "-n", "1", $"{Data}/postmaster.pid")).Trim();
+            Assert.Equal(0, Signal(int.Parse(first, System.Globalization.CultureInfo.InvariantCulture), (int)mode));
+        }
+        using var patience = new CancellationTokenSource(Patience);
+        await _process.WaitForExitAsync(patience.Token);
+        _process.Dispose();
+        _process = null;
+    }
+
+    /// <summary>Stops the server and starts it again.</summary>
+    public async Task RestartAsync(StopMode mode)
+    {
+        await StopAsync(mode);
+        await StartAsync();
+    }
+
+    /// <summary>Executes a statement.</summary>
+    /// <returns>The first column of its first row, or null.</returns>
+    public static async Task<object?> ExecuteAsync(string connectionString, string sql)
+    {
+        await using var connection = new NpgsqlConnection(connectionString + ";Pooling=false;Timeout=5");
+        await connection.OpenAsync();
+        await using var command = new NpgsqlCommand(sql, connection);
+        return await command.ExecuteScalarAsync();
+    }
+
+    private string ConnectionString(string database) =>
+        new NpgsqlConnectionStringBuilder { Host = "127.0.0.1", Port = _port, Database = database, Username = User, Password = Password }.ConnectionString;
+
+    // Its programs refuse to run as root.
+    private static string[] Prefix => Environment.UserName == "root" ? ["runuser", "-u", "postgres", "--"] : ["env"];
+
+    // Where Debian puts them, which is not where commands are looked for.
+    private static string Program(string name)
+    {
+        const string versions = "/usr/lib/postgresql";
+        var newest = Directory.Exists(versions)
+            ? Directory.GetDirectories(versions).Select(version => Path.Combine(version, "bin", name)).Where(File.Exists)
+                .MaxBy(path => int.Parse(path.Split('/')[4], System.Globalization.CultureInfo.InvariantCulture))
+            : null;
+        return newest ?? throw new InvalidOperationException("PostgreSQL is missing: ./test.sh endtoend installs it, or: apt-get install postgresql");
+    }
+
+    private static int FreePort()
+    {
+        using var listener = new TcpListener(IPAddress.Loopback, 0);
+        listener.Start();
+        return ((IPEndPoint)listener.LocalEndpoint).Port;
+    }
+
+    private static async Task<string> RunAsync(params string[] command)
+    {
+        using var process = Process.Start(new ProcessStartInfo(Prefix[0], [.. Prefix[1..], .. command])
+        {
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+            WorkingDirectory = "/",
+        })!;
+        var (output, errors) = (process.StandardOutput.ReadToEndAsync(), process.StandardError.ReadToEndAsync());
+        await process.WaitForExitAsync();
+        return process.ExitCode == 0 ? await output : throw new InvalidOperationException($"{command[0]}: {await errors}{await output}");
+    }
+
+    [LibraryImport("libc", EntryPoint = "kill")]
+    private static partial int Signal(int process, int signal);
+}
+
+/// <summary>The tests that share one server, one after the other: some of them stop it.</summary>
+[CollectionDefinition(Name)]
+public sealed class PostgresTests : ICollectionFixture<PostgresServer>
+{
+    public const string Name = "postgres";
+}

@@ -1,0 +1,63 @@
+using BnService.Api.Hosting;
+using BnService.Api.Storage.Postgres;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+
+namespace BnService.EndToEnd.Harness;
+
+/// <summary>The stores of one database, each as a node of its own has one, and what they log.</summary>
+internal sealed class PostgresStores(string connectionString) : IAsyncDisposable
+{
+    private readonly List<PostgresSessionStore> _stores = [];
+
+    /// <summary>A new database, without a store.</summary>
+    public static async Task<PostgresStores> NewAsync(PostgresServer server) => new(await server.CreateDatabaseAsync());
+
+    /// <summary>The database.</summary>
+    public string ConnectionString => connectionString;
+
+    /// <summary>What the stores have logged.</summary>
+    public LogLines Log { get; } = new();
+
+    /// <summary>Opens one more.</summary>
+    public async Task<PostgresSessionStore> OpenAsync(bool notifications = true, string durability = "step")
+    {
+        var options = new StorageOptions { Engine = "postgres", ConnectionString = connectionString, Notifications = notifications, Durability = durability };
+        var store = new PostgresSessionStore(Options.Create(options), Log, TimeProvider.System);
+        lock (_stores) _stores.Add(store);
+        await store.OpenAsync(default);
+        return store;
+    }
+
+    /// <summary>What a statement answers, asked beside the stores.</summary>
+    public Task<object?> AskAsync(string sql) => PostgresServer.ExecuteAsync(connectionString, sql);
+
+    public async ValueTask DisposeAsync()
+    {
+        foreach (var store in _stores) await store.DisposeAsync();
+    }
+}
+
+/// <summary>Keeps what is logged.</summary>
+internal sealed class LogLines : ILogger<PostgresSessionStore>
+{
+    private readonly List<string> _lines = [];
+
+    public string Text
+    {
+        get
+        {
+            lock (_lines) return string.Join('\n', _lines);
+        }
+    }
+
+    public IDisposable? BeginScope<TState>(TState state)
+        where TState : notnull => null;
+
+    public bool IsEnabled(LogLevel logLevel) => true;
+
+    public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
+    {
+        lock (_lines) _lines.Add($"{logLevel}: {formatter(state, exception)} {exception}");
+    }
+}
