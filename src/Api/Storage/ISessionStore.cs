@@ -9,6 +9,9 @@ public interface ISessionStore
     /// <summary>Whether other processes may change what is stored: then what is known of a session may be out of date.</summary>
     bool IsShared { get; }
 
+    /// <summary>Whether it has been opened: before that nothing can be stored or found.</summary>
+    bool IsOpen { get; }
+
     /// <summary>
     /// Raised, as soon as that is known here, when another process has stored a version of a session (its id and the version, 0 where it
     /// was deleted). May be late, and may be missing altogether.

@@ -11,6 +11,8 @@ public sealed class WatchedStore : ISessionStore
     /// <summary>Several services use it, as nodes use a database.</summary>
     public bool IsShared => true;
 
+    public bool IsOpen => true;
+
     public event Action<string, long>? Changed
     {
         add { }

@@ -35,7 +35,7 @@ public sealed class ServerTests(Service service) : IClassFixture<Service>
     [Fact]
     public async Task It_is_not_ready_when_it_stops()
     {
-        using var stopping = Service.Replacing(services => services.AddSingleton(new Readiness(new Stopping())));
+        using var stopping = Service.Replacing(services => services.AddSingleton(new Readiness(new Stopping(), new WatchedStore())));
         var answer = (await stopping.Client.GetAsync("/v2/health/ready")).ExpectError(503, "stopping");
         Assert.Equal("1", answer.Headers["Retry-After"]);
         (await stopping.Client.GetAsync("/v2/health/live")).Expect(200);

@@ -35,7 +35,7 @@ public sealed class UnexpectedTests
     [Fact]
     public async Task A_service_that_stops_says_when_to_come_back()
     {
-        using var service = Service.Replacing(services => services.AddSingleton(new Readiness(new StoppingLifetime())));
+        using var service = Service.Replacing(services => services.AddSingleton(new Readiness(new StoppingLifetime(), new WatchedStore())));
         var answer = (await service.Client.GetAsync("/health/ready")).ExpectProblem("overloaded");
         Assert.Equal("1", answer.Headers["Retry-After"]);
         (await service.Client.GetAsync("/health/live")).Expect(200);

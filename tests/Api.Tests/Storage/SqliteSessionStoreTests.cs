@@ -1,6 +1,7 @@
 using BnService.Api.Hosting;
 using BnService.Api.Storage;
 using BnService.Api.Storage.Sqlite;
+using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Options;
 
 namespace BnService.Api.Tests.Storage;
@@ -67,5 +68,5 @@ public sealed class SqliteSessionStoreTests : SessionStoreContract, IAsyncLifeti
         Assert.Equal(400, await Store.CountAsync(default));
     }
 
-    private SqliteSessionStore Open() => new(Options.Create(new StorageOptions { Path = File }), TimeProvider.System);
+    private SqliteSessionStore Open() => new(Options.Create(new StorageOptions { Path = File }), NullLogger<SqliteSessionStore>.Instance, TimeProvider.System);
 }

@@ -17,6 +17,9 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
     public bool IsShared => false;
 
     /// <inheritdoc/>
+    public bool IsOpen => true;
+
+    /// <inheritdoc/>
     public event Action<string, long>? Changed { add { } remove { } }
 
     /// <inheritdoc/>

@@ -31,6 +31,9 @@ internal sealed partial class PostgresSessionStore : ISessionStore, IContributio
     public bool IsShared => true;
 
     /// <inheritdoc/>
+    public bool IsOpen => true;
+
+    /// <inheritdoc/>
     public event Action<string, long>? Changed
     {
         add => _notifications.Received += value;

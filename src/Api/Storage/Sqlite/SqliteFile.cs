@@ -8,6 +8,10 @@ internal sealed class SqliteFile : IDisposable
     private const string LockSuffix = ".lock";
     private const long LargestChecked = 64L << 20;
 
+    // What may pass: a disk that is full, read-only or fails.
+    private static readonly int[] OfTheDisk =
+        [SQLitePCL.raw.SQLITE_READONLY, SQLitePCL.raw.SQLITE_IOERR, SQLitePCL.raw.SQLITE_FULL, SQLitePCL.raw.SQLITE_CANTOPEN, SQLitePCL.raw.SQLITE_BUSY];
+
     // What Linux and macOS answer to a lock that somebody else has (EWOULDBLOCK).
     private static readonly int[] LockedByAnother = [11, 35];
 
@@ -49,10 +53,12 @@ internal sealed class SqliteFile : IDisposable
 
     /// <summary>Opens the file, and makes it where there is none.</summary>
     /// <param name="path">Where it lies.</param>
-    /// <exception cref="StorageUnusableException">Another process has it, it is no database of this service, or it cannot be read or written.</exception>
+    /// <exception cref="StorageUnusableException">Another process has it, or it is damaged or no database of this service.</exception>
+    /// <exception cref="StorageUnavailableException">It cannot be read and written now.</exception>
     public SqliteFile(string path)
     {
         _path = Path.GetFullPath(path);
+        if (Directory.Exists(_path)) throw new StorageUnusableException($"Storage:Path '{path}' must name a file, and is a folder");
         try
         {
             Directory.CreateDirectory(Path.GetDirectoryName(_path)!);
@@ -60,9 +66,8 @@ internal sealed class SqliteFile : IDisposable
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
-            throw new StorageUnusableException(LockedByAnother.Contains(exception.HResult)
-                ? $"Storage:Path '{path}' is in use by another process"
-                : $"Storage:Path '{path}' cannot be written: {exception.Message}");
+            if (LockedByAnother.Contains(exception.HResult)) throw new StorageUnusableException($"Storage:Path '{path}' is in use by another process");
+            throw new StorageUnavailableException($"Storage:Path '{path}' cannot be written: {exception.Message}", exception);
         }
         try
         {
@@ -73,6 +78,7 @@ internal sealed class SqliteFile : IDisposable
         catch (SqliteException exception)
         {
             _lock.Dispose();
+            if (OfTheDisk.Contains(exception.SqliteErrorCode)) throw new StorageUnavailableException($"Storage:Path '{path}' cannot be written: {exception.Message}", exception);
             throw new StorageUnusableException($"Storage:Path '{path}' cannot be used: {exception.Message}. It has been left as it is");
         }
     }

@@ -16,7 +16,7 @@ internal sealed partial class SqliteSessionStore
         Answer, cancellationToken, ("$id", sessionId), ("$topic", topic));
 
     /// <inheritdoc/>
-    public ValueTask<bool> TryInsertSnapshotAsync(StoredSnapshot snapshot, CancellationToken cancellationToken) => _writer.WriteAsync(connection => Execute(connection, """
+    public ValueTask<bool> TryInsertSnapshotAsync(StoredSnapshot snapshot, CancellationToken cancellationToken) => Database.WriteAsync(connection => Execute(connection, """
         INSERT OR IGNORE INTO snapshots (session_id, version, header, state) SELECT $id, $version, $header, $state
         WHERE EXISTS (SELECT 1 FROM sessions WHERE id = $id)
         """,
@@ -45,7 +45,7 @@ internal sealed partial class SqliteSessionStore
     }
 
     /// <inheritdoc/>
-    public ValueTask<bool> TryDeleteSnapshotAsync(string sessionId, long version, CancellationToken cancellationToken) => _writer.WriteAsync(connection =>
+    public ValueTask<bool> TryDeleteSnapshotAsync(string sessionId, long version, CancellationToken cancellationToken) => Database.WriteAsync(connection =>
         Execute(connection, "DELETE FROM snapshots WHERE session_id = $id AND version = $version", ("$id", sessionId), ("$version", version)) == 1);
 
     private static bool IsRemembered(SqliteConnection connection, string sessionId, StoredAnswer answer)

@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using BnService.Api.Hosting;
 using Microsoft.Data.Sqlite;
 using Microsoft.Extensions.Options;
@@ -9,12 +8,15 @@ namespace BnService.Api.Storage.Sqlite;
 internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposable
 {
     private const string HeaderColumns = "id, name, kind, version, created_at, header", Columns = $"{HeaderColumns}, state";
-    private const int Readers = 4;
+    private static readonly TimeSpan BetweenAttempts = TimeSpan.FromSeconds(1);
 
-    private readonly SqliteFile _file;
-    private readonly SqliteWriter _writer;
-    private readonly SemaphoreSlim _free = new(Readers);
-    private readonly ConcurrentBag<SqliteConnection> _idle = [];
+    private readonly StorageOptions _options;
+    private readonly ILogger _logger;
+    private readonly TimeProvider _time;
+    private readonly Lock _opening = new();
+    private SqliteDatabase? _database;
+    private StorageUnavailableException? _failure;
+    private long _failedAt;
 
     /// <inheritdoc/>
     public bool IsShared => false;
@@ -24,16 +26,21 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
 
     static SqliteSessionStore() => SQLitePCL.Batteries_V2.Init();
 
-    /// <exception cref="StorageUnusableException">The file cannot be used.</exception>
-    public SqliteSessionStore(IOptions<StorageOptions> options, TimeProvider time)
+    /// <summary>Opens the file. Where it cannot be written now, as on a full or read-only disk, that is tried again when something is to be stored.</summary>
+    /// <exception cref="StorageUnusableException">The file cannot be used at all.</exception>
+    public SqliteSessionStore(IOptions<StorageOptions> options, ILogger<SqliteSessionStore> logger, TimeProvider time)
     {
-        _file = new SqliteFile(options.Value.Path);
-        _writer = new SqliteWriter(_file.Connect(),
-            options.Value.Durability == "interval" ? TimeSpan.FromMilliseconds(options.Value.IntervalMs) : null, time);
+        (_options, _logger, _time) = (options.Value, logger, time);
+        if (!TryOpen()) LogUnavailable(logger, _failure!.Message);
     }
 
     /// <inheritdoc/>
-    public ValueTask<bool> TryInsertAsync(StoredSession session, CancellationToken cancellationToken) => _writer.WriteAsync(connection => Execute(connection, $"""
+    public bool IsOpen => _database is not null || TryOpen();
+
+    private SqliteDatabase Database => IsOpen ? _database! : throw _failure!;
+
+    /// <inheritdoc/>
+    public ValueTask<bool> TryInsertAsync(StoredSession session, CancellationToken cancellationToken) => Database.WriteAsync(connection => Execute(connection, $"""
         INSERT INTO sessions ({Columns}) SELECT $id, $name, $kind, $version, $created_at, $header, $state
         WHERE NOT EXISTS (SELECT 1 FROM sessions WHERE name IN ($name, $id) OR id IN ($name, $id))
         """,
@@ -53,7 +60,7 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
 
     /// <inheritdoc/>
     public ValueTask<bool> TryUpdateAsync(
-        StoredSession session, long expectedVersion, IReadOnlyList<StoredAnswer> answers, CancellationToken cancellationToken) => _writer.WriteAsync(connection =>
+        StoredSession session, long expectedVersion, IReadOnlyList<StoredAnswer> answers, CancellationToken cancellationToken) => Database.WriteAsync(connection =>
     {
         // Nobody else writes: what is looked at first holds until the end, and nothing has to be undone.
         if (VersionOf(connection, session.Id) != expectedVersion || answers.Any(answer => IsRemembered(connection, session.Id, answer))) return false;
@@ -67,7 +74,7 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
     });
 
     /// <inheritdoc/>
-    public ValueTask<bool> TryDeleteAsync(string id, long expectedVersion, CancellationToken cancellationToken) => _writer.WriteAsync(connection =>
+    public ValueTask<bool> TryDeleteAsync(string id, long expectedVersion, CancellationToken cancellationToken) => Database.WriteAsync(connection =>
     {
         if (Execute(connection, "DELETE FROM sessions WHERE id = $id AND version = $expected", ("$id", id), ("$expected", expectedVersion)) == 0) return false;
         Execute(connection, "DELETE FROM answers WHERE session_id = $id; DELETE FROM snapshots WHERE session_id = $id", ("$id", id));
@@ -96,42 +103,29 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
     }, cancellationToken);
 
     /// <inheritdoc/>
-    public async ValueTask DisposeAsync()
+    public ValueTask DisposeAsync() => _database?.DisposeAsync() ?? ValueTask.CompletedTask;
+
+    private bool TryOpen()
     {
-        await _writer.DisposeAsync();
-        foreach (var connection in _idle) await connection.DisposeAsync();
-        _free.Dispose();
-        _file.Dispose();
+        lock (_opening)
+        {
+            if (_database is not null) return true;
+            if (_failure is not null && _time.GetElapsedTime(_failedAt) < BetweenAttempts) return false;
+            try
+            {
+                _database = new SqliteDatabase(_options, _time);
+                if (_failure is not null) LogAvailable(_logger, _options.Path);
+                return true;
+            }
+            catch (StorageUnavailableException exception)
+            {
+                (_failure, _failedAt) = (exception, _time.GetTimestamp());
+                return false;
+            }
+        }
     }
 
-    // SQLite has no reads that do not block: a few threads are lent to them.
-    private async ValueTask<T> ReadAsync<T>(Func<SqliteConnection, T> read, CancellationToken cancellationToken)
-    {
-        await _free.WaitAsync(cancellationToken);
-        try
-        {
-            return await Task.Run(() =>
-            {
-                if (!_idle.TryTake(out var connection)) connection = _file.Connect();
-                try
-                {
-                    return read(connection);
-                }
-                finally
-                {
-                    _idle.Add(connection);
-                }
-            }, cancellationToken);
-        }
-        catch (SqliteException exception)
-        {
-            throw new StorageUnavailableException($"the store cannot be read: {exception.Message}", exception);
-        }
-        finally
-        {
-            _free.Release();
-        }
-    }
+    private ValueTask<T> ReadAsync<T>(Func<SqliteConnection, T> read, CancellationToken cancellationToken) => Database.ReadAsync(read, cancellationToken);
 
     private async ValueTask<T?> FindOneAsync<T>(
         string sql, Func<SqliteDataReader, T> row, CancellationToken cancellationToken, params (string Name, object? Value)[] parameters)
@@ -175,4 +169,10 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
             : bytes.ToArray();
 
     private static DateTimeOffset Time(long ticks) => new(ticks, TimeSpan.Zero);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "{Reason}; until it can, everything that needs it is answered with 503")]
+    private static partial void LogUnavailable(ILogger logger, string reason);
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "Storage:Path '{Path}' can be written again")]
+    private static partial void LogAvailable(ILogger logger, string path);
 }

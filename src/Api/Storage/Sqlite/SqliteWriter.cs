@@ -68,16 +68,15 @@ internal sealed class SqliteWriter : IAsyncDisposable
                 if (_interval is not null) SetSynchronous(isDue);
                 // What brings the end of the log to the disk brings all of it; without a write there is no end.
                 if (together.Count == 0) together.Add(new Write(Touch));
-                using (var transaction = _connection.BeginTransaction())
-                {
-                    together.ForEach(write => write.Execute(_connection));
-                    transaction.Commit();
-                }
+                Execute("BEGIN IMMEDIATE");
+                together.ForEach(write => write.Execute(_connection));
+                Execute("COMMIT");
                 together.ForEach(write => write.Finish());
                 since = isDue ? null : since ?? _time.GetTimestamp();
             }
             catch (Exception exception)
             {
+                RollBack();
                 var refusal = exception is SqliteException cause ? new StorageUnavailableException($"the store cannot be written: {cause.Message}", cause) : exception;
                 together.ForEach(write => write.Fail(refusal));
                 // Not at once again: a full disk is not empty in a moment.
@@ -97,10 +96,24 @@ internal sealed class SqliteWriter : IAsyncDisposable
         return true;
     }
 
-    private void SetSynchronous(bool isFull)
+    private void SetSynchronous(bool isFull) => Execute(isFull ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL");
+
+    private void RollBack()
+    {
+        try
+        {
+            Execute("ROLLBACK");
+        }
+        catch (SqliteException)
+        {
+            // Some failures, as that of a full disk, have ended the transaction already.
+        }
+    }
+
+    private void Execute(string sql)
     {
         using var command = _connection.CreateCommand();
-        command.CommandText = isFull ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL";
+        command.CommandText = sql;
         command.ExecuteNonQuery();
     }
 

@@ -1,0 +1,70 @@
+using System.Collections.Concurrent;
+using BnService.Api.Hosting;
+using Microsoft.Data.Sqlite;
+
+namespace BnService.Api.Storage.Sqlite;
+
+/// <summary>An open file: one writer, whose waiting writes share a transaction, and a few readers beside it.</summary>
+internal sealed class SqliteDatabase : IAsyncDisposable
+{
+    private const int Readers = 4;
+
+    private readonly SqliteFile _file;
+    private readonly SqliteWriter _writer;
+    private readonly SemaphoreSlim _free = new(Readers);
+    private readonly ConcurrentBag<SqliteConnection> _idle = [];
+
+    /// <summary>Opens the file, and makes it where there is none.</summary>
+    /// <param name="options">Name the file, and how durable it is.</param>
+    /// <param name="time">The clock.</param>
+    /// <exception cref="StorageUnusableException">Another process has it, or it is damaged or no database of this service.</exception>
+    /// <exception cref="StorageUnavailableException">It cannot be read and written now.</exception>
+    public SqliteDatabase(StorageOptions options, TimeProvider time)
+    {
+        _file = new SqliteFile(options.Path);
+        _writer = new SqliteWriter(_file.Connect(), options.Durability == "interval" ? TimeSpan.FromMilliseconds(options.IntervalMs) : null, time);
+    }
+
+    /// <summary>Writes, within a transaction that others may share; see <see cref="SqliteWriter.WriteAsync"/>.</summary>
+    public ValueTask<bool> WriteAsync(Func<SqliteConnection, bool> write) => _writer.WriteAsync(write);
+
+    /// <summary>Reads.</summary>
+    /// <exception cref="StorageUnavailableException">It cannot be read now.</exception>
+    public async ValueTask<T> ReadAsync<T>(Func<SqliteConnection, T> read, CancellationToken cancellationToken)
+    {
+        await _free.WaitAsync(cancellationToken);
+        try
+        {
+            // SQLite has no reads that do not block: a few threads are lent to them.
+            return await Task.Run(() =>
+            {
+                if (!_idle.TryTake(out var connection)) connection = _file.Connect();
+                try
+                {
+                    return read(connection);
+                }
+                finally
+                {
+                    _idle.Add(connection);
+                }
+            }, cancellationToken);
+        }
+        catch (SqliteException exception)
+        {
+            throw new StorageUnavailableException($"the store cannot be read: {exception.Message}", exception);
+        }
+        finally
+        {
+            _free.Release();
+        }
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask DisposeAsync()
+    {
+        await _writer.DisposeAsync();
+        foreach (var connection in _idle) await connection.DisposeAsync();
+        _free.Dispose();
+        _file.Dispose();
+    }
+}
