@@ -43,6 +43,16 @@ public sealed partial class ServiceProcess : IDisposable
 
     public Uri Address { get; private set; } = new("http://127.0.0.1:0");
 
+    /// <summary>Bytes of its memory that are in use now.</summary>
+    public long ResidentBytes
+    {
+        get
+        {
+            _process.Refresh();
+            return _process.WorkingSet64;
+        }
+    }
+
     /// <summary>A client that holds every answer against the contract.</summary>
     public ServiceClient Client => new(_http ??= new HttpClient(new ContractHandler { InnerHandler = new SocketsHttpHandler() }) { BaseAddress = Address });
 
