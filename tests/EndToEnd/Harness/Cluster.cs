@@ -29,6 +29,9 @@ public sealed class Cluster : IDisposable
     /// <summary>Asks one of the nodes, in turn, for a change.</summary>
     public Task<long?> TryAsync(int turn, Operation operation) => _nodes[turn % _nodes.Length].TryAsync(operation);
 
+    /// <summary>Kills a node as a power cut would.</summary>
+    public void Kill(int node) => _nodes[node].Service.Kill();
+
     /// <summary>Kills a node as a power cut would, and starts it again.</summary>
     public Task RestartAsync(int node) => _nodes[node].RestartAsync();
 
