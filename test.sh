@@ -4,8 +4,8 @@
 # Needs the .NET SDK. Installs what else the tests need where it is missing and it can (Debian's packages, as root); elsewhere it
 # leaves out the parts that need it and names them at the end. With CI=true a part that is left out counts as failed.
 #
-# Usage: ./test.sh [--soak] [PART...]    parts: core core-avx2 core-128 api openinference openapi readme container; without any, all of
-# them. --soak runs the long form of the tests that have one: 200,000 and more made-up inputs for each reader instead of some thousands.
+# Usage: ./test.sh [--soak] [PART...]    parts: core core-avx2 core-128 api endtoend openinference openapi readme container; without any,
+# all of them. --soak runs the long form of the tests that have one: 200,000 and more made-up inputs for each reader instead of some thousands.
 set -uo pipefail
 cd "$(dirname "$0")"
 export DOTNET_CLI_TELEMETRY_OPTOUT=1 DOTNET_NOLOGO=1
@@ -14,7 +14,7 @@ log=$(mktemp -d)
 trap 'rm -rf "$log"' EXIT
 
 if [ "${1:-}" = --soak ]; then export BN_SOAK=1; shift; fi
-parts=${*:-core core-avx2 core-128 api openinference openapi readme container}
+parts=${*:-core core-avx2 core-128 api endtoend openinference openapi readme container}
 wanted() { [[ " $parts " == *" $1 "* ]]; }
 
 # have COMMAND PACKAGE...: whether the command is there, once the packages that bring it have been installed if they can be
@@ -62,6 +62,21 @@ if wanted core; then heading "core"; xunit tests/Core.Tests core; fi
 if wanted core-avx2; then heading "core without AVX-512"; DOTNET_EnableAVX512=0 xunit tests/Core.Tests core-avx2; fi
 if wanted core-128; then heading "core without AVX2"; DOTNET_EnableAVX2=0 xunit tests/Core.Tests core-128; fi
 if wanted api; then heading "api"; xunit tests/Api.Tests api; fi
+
+if wanted endtoend; then
+    heading "the service with PostgreSQL"
+    # Debian keeps its programs out of PATH, those of each version in a folder of their own, and starts a server when it installs one
+    # unless it is told not to: the tests start theirs.
+    postgres() { compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; }
+    if ! postgres && [ "$(id -u)" = 0 ] && [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+        mkdir -p /etc/postgresql-common && echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.conf
+    fi
+    if postgres || have /usr/lib/postgresql/15/bin/initdb postgresql || postgres; then
+        xunit tests/EndToEnd endtoend
+    else
+        leave_out "endtoend (needs PostgreSQL)"
+    fi
+fi
 
 if wanted openinference; then
     heading "clients of the Open Inference Protocol"

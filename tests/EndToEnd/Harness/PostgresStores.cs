@@ -13,6 +13,9 @@ internal sealed class PostgresStores(string connectionString) : IAsyncDisposable
     /// <summary>A new database, without a store.</summary>
     public static async Task<PostgresStores> NewAsync(PostgresServer server) => new(await server.CreateDatabaseAsync());
 
+    /// <summary>A database, without a store.</summary>
+    public static PostgresStores Of(string connectionString) => new(connectionString);
+
     /// <summary>The database.</summary>
     public string ConnectionString => connectionString;
 
@@ -20,10 +23,10 @@ internal sealed class PostgresStores(string connectionString) : IAsyncDisposable
     public LogLines Log { get; } = new();
 
     /// <summary>Opens one more.</summary>
-    public async Task<PostgresSessionStore> OpenAsync(bool notifications = true, string durability = "step")
+    public async Task<PostgresSessionStore> OpenAsync(bool notifications = true, string durability = "step", TimeProvider? time = null)
     {
         var options = new StorageOptions { Engine = "postgres", ConnectionString = connectionString, Notifications = notifications, Durability = durability };
-        var store = new PostgresSessionStore(Options.Create(options), Log, TimeProvider.System);
+        var store = new PostgresSessionStore(Options.Create(options), Log, time ?? TimeProvider.System);
         lock (_stores) _stores.Add(store);
         await store.OpenAsync(default);
         return store;

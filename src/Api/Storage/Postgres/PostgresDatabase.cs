@@ -6,9 +6,12 @@ namespace BnService.Api.Storage.Postgres;
 /// <summary>The database and the connections to it: waited for at the start, asked with bounded patience, and found again when it was away.</summary>
 internal sealed partial class PostgresDatabase : IAsyncDisposable
 {
-    // What the connection string says comes after these and so goes before them. Nothing here changes a connection's settings, which
-    // need not be put back then.
-    private const string Defaults = "Timeout=5;Command Timeout=5;Cancellation Timeout=1000;No Reset On Close=true;Application Name=BnService;";
+    // What the connection string says comes after these and so goes before them. Who takes too long is told to stop, and not waited for
+    // (-1). Nothing here changes a connection's settings, which need not be put back.
+    private const string Defaults = "Timeout=5;Command Timeout=5;Cancellation Timeout=-1;No Reset On Close=true;Application Name=BnService;";
+
+    // As long as a timer can wait, for who wants no limit.
+    private static readonly TimeSpan Unlimited = TimeSpan.FromDays(40);
 
     private static readonly TimeSpan PatienceAtStart = TimeSpan.FromSeconds(30);
     private static readonly TimeSpan ShortestPause = TimeSpan.FromMilliseconds(50), LongestPause = TimeSpan.FromSeconds(1);
@@ -31,6 +34,7 @@ internal sealed partial class PostgresDatabase : IAsyncDisposable
             var builder = new NpgsqlDataSourceBuilder(Defaults + options.ConnectionString);
             var settings = builder.ConnectionStringBuilder;
             _name = $"'{settings.Database ?? settings.Username}' at {settings.Host}:{settings.Port}";
+            Patience = settings is { Timeout: 0 } or { CommandTimeout: 0 } ? Unlimited : TimeSpan.FromSeconds(settings.Timeout + settings.CommandTimeout + 1);
             _source = builder.Build();
         }
         catch (Exception exception) when (exception is ArgumentException or FormatException or KeyNotFoundException or InvalidOperationException or NotSupportedException or InvalidCastException or OverflowException)
@@ -40,6 +44,12 @@ internal sealed partial class PostgresDatabase : IAsyncDisposable
                 "Storage:ConnectionString cannot be read: it must be of the form 'Host=…;Port=…;Database=…;Username=…;Password=…', with values in quotes where they have a semicolon in them");
         }
     }
+
+    /// <summary>
+    /// How long anything is waited for at the most. Npgsql's own limits are within it, but telling a database to stop that does not answer
+    /// takes it as long again.
+    /// </summary>
+    public TimeSpan Patience { get; }
 
     /// <summary>Waits for the database, and prepares it.</summary>
     /// <param name="prepare">What is done with the first connection; begun again where it fails for a reason that may pass.</param>
@@ -81,9 +91,7 @@ internal sealed partial class PostgresDatabase : IAsyncDisposable
             var isConnected = false;
             try
             {
-                await using var connection = await ConnectAsync(cancellationToken);
-                isConnected = true;
-                var answer = await ask(connection, cancellationToken);
+                var answer = await ConnectAndAskAsync().WaitAsync(Patience, _time, cancellationToken);
                 Answered();
                 return answer;
             }
@@ -92,8 +100,15 @@ internal sealed partial class PostgresDatabase : IAsyncDisposable
                 Failed(exception);
                 // The connection may have been dead for a while without anybody knowing: a new one is worth a try, an answer that takes
                 // too long is not.
-                if (isAgain || !isConnected || !PostgresFailure.MayPass(exception) || exception.InnerException is TimeoutException)
+                if (isAgain || !isConnected || !PostgresFailure.MayPass(exception) || PostgresFailure.IsTimeout(exception))
                     throw new StorageUnavailableException($"the database cannot be read: {PostgresFailure.Reason(exception)}", exception);
+            }
+
+            async Task<T> ConnectAndAskAsync()
+            {
+                await using var connection = await ConnectAsync(cancellationToken);
+                isConnected = true;
+                return await ask(connection, cancellationToken);
             }
         }
     }

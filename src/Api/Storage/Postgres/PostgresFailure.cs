@@ -20,8 +20,12 @@ internal static class PostgresFailure
     public static bool IsCollision(Exception exception) => exception
         is PostgresException { SqlState: PostgresErrorCodes.SerializationFailure or PostgresErrorCodes.DeadlockDetected };
 
+    /// <summary>Whether there was no answer in time.</summary>
+    public static bool IsTimeout(Exception exception) => exception is TimeoutException or { InnerException: TimeoutException };
+
     /// <summary>Whether a database that is being started, or a table that somebody else makes at the same time, may explain it.</summary>
-    public static bool MayPass(Exception exception) => exception is not PostgresException refusal || EndsConnection(refusal) || IsCollision(refusal)
+    public static bool MayPass(Exception exception) => exception is not PostgresException refusal || IsCollision(refusal)
+        || (EndsConnection(refusal) && !IsOfSettings(refusal))
         || refusal.SqlState is PostgresErrorCodes.TooManyConnections or PostgresErrorCodes.UniqueViolation or PostgresErrorCodes.DuplicateTable
             or PostgresErrorCodes.DuplicateObject;
 
@@ -34,10 +38,13 @@ internal static class PostgresFailure
         PostgresException { SqlState: PostgresErrorCodes.ReadOnlySqlTransaction } => "it is read-only",
         PostgresException { SqlState: PostgresErrorCodes.QueryCanceled } => "it takes too long",
         PostgresException refusal => $"it refuses with SQLSTATE {refusal.SqlState}",
-        TimeoutException or { InnerException: TimeoutException } => "it does not answer in time",
+        _ when IsTimeout(exception) => "it does not answer in time",
         ObjectDisposedException => "the service is stopping",
         _ => "it cannot be reached",
     };
+
+    // Classes 28 (user and password), 3D (database) and 42 (rights and names).
+    private static bool IsOfSettings(PostgresException refusal) => refusal.SqlState[..2] is "28" or "3D" or "42";
 
     // Classes 08 (connection) and 57P (operator intervention), and the answer that the outcome is not known (40003).
     private static bool EndsConnection(PostgresException refusal) =>

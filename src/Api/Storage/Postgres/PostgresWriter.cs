@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using System.Threading.Channels;
 using Npgsql;
 
@@ -10,8 +9,11 @@ namespace BnService.Api.Storage.Postgres;
 /// </summary>
 internal sealed class PostgresWriter : IAsyncDisposable
 {
-    private const int MostTogether = 256;
+    private const int MostTogether = 256, MostUnderWay = 8;
     private const long MostBytesTogether = 16L << 20;
+
+    // How long the next transaction waits for the one before it, which takes along more the longer it waits.
+    private static readonly TimeSpan Precedence = TimeSpan.FromMilliseconds(100);
 
     // How long the outcome of a write is asked for, and how many bytes may take a second longer than a command otherwise may.
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(10), ShortestPause = TimeSpan.FromMilliseconds(20);
@@ -20,7 +22,7 @@ internal sealed class PostgresWriter : IAsyncDisposable
     private readonly PostgresDatabase _database;
     private readonly TimeProvider _time;
     private readonly Channel<PostgresWrite> _waiting = Channel.CreateUnbounded<PostgresWrite>(new UnboundedChannelOptions { SingleReader = true });
-    private readonly ConcurrentDictionary<Task, bool> _settling = [];
+    private readonly SemaphoreSlim _underWay = new(MostUnderWay);
     private readonly Task _writing;
 
     /// <param name="database">Where to.</param>
@@ -50,25 +52,32 @@ internal sealed class PostgresWriter : IAsyncDisposable
     {
         _waiting.Writer.TryComplete();
         await _writing;
-        await Task.WhenAll(_settling.Keys);
     }
 
     private async Task RunAsync()
     {
         while (await _waiting.Reader.WaitToReadAsync())
         {
-            var together = Take();
-            try
-            {
-                await CommitAsync(together, isAgain: false);
-            }
-            catch (Exception exception)
-            {
-                // The others do not wait for it.
-                var settling = SettleAsync(together, exception);
-                _settling.TryAdd(settling, true);
-                _ = settling.ContinueWith(settled => _settling.TryRemove(settled, out _), TaskScheduler.Default);
-            }
+            await _underWay.WaitAsync();
+            // What takes long, for a row that somebody else has or a database that is away, does not keep the others waiting.
+            await CommitOrSettleAsync(Take()).WaitAsync(Precedence, _time).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
+        for (var i = 0; i < MostUnderWay; i++) await _underWay.WaitAsync();
+    }
+
+    private async Task CommitOrSettleAsync(List<PostgresWrite> together)
+    {
+        try
+        {
+            await CommitAsync(together, isAgain: false);
+        }
+        catch (Exception exception)
+        {
+            await SettleAsync(together, exception);
+        }
+        finally
+        {
+            _underWay.Release();
         }
     }
 
@@ -83,11 +92,25 @@ internal sealed class PostgresWriter : IAsyncDisposable
 
     private async Task CommitAsync(List<PostgresWrite> together, bool isAgain)
     {
-        var made = new bool?[together.Count];
-        await using var connection = await _database.ConnectAsync(CancellationToken.None);
+        var (made, isSent) = (new bool?[together.Count], false);
         try
         {
+            await SendAsync().WaitAsync(_database.Patience + Extra(together), _time);
+        }
+        catch (Exception exception) when (PostgresFailure.IsOfDatabase(exception) && !PostgresFailure.IsRefusal(exception))
+        {
+            // Who has not been waited for goes on, and may still send.
+            if (isSent || exception is TimeoutException) together.ForEach(write => write.IsInDoubt = true);
+            throw;
+        }
+        _database.Answered();
+        for (var i = 0; i < made.Length; i++) together[i].Finish(made[i]);
+
+        async Task SendAsync()
+        {
+            await using var connection = await _database.ConnectAsync(CancellationToken.None);
             await using var batch = Batch(connection, together, isAgain);
+            isSent = true;
             await using var reader = await batch.ExecuteReaderAsync();
             var rows = new AnsweredRows(reader);
             for (var i = 0; i < made.Length; i++) made[i] = await together[i].ReadAsync(rows, isAgain);
@@ -95,20 +118,15 @@ internal sealed class PostgresWriter : IAsyncDisposable
             {
             }
         }
-        catch (Exception exception) when (PostgresFailure.IsOfDatabase(exception) && !PostgresFailure.IsRefusal(exception))
-        {
-            together.ForEach(write => write.IsInDoubt = true);
-            throw;
-        }
-        _database.Answered();
-        for (var i = 0; i < made.Length; i++) together[i].Finish(made[i]);
     }
+
+    private static TimeSpan Extra(List<PostgresWrite> together) => TimeSpan.FromSeconds(together.Sum(write => write.Size) / BytesPerSecond);
 
     // BEGIN and COMMIT are sent with the rest: a transaction is one round trip.
     private NpgsqlBatch Batch(NpgsqlConnection connection, List<PostgresWrite> together, bool isAgain)
     {
         var batch = connection.CreateBatch();
-        if (connection.CommandTimeout > 0) batch.Timeout = connection.CommandTimeout + (int)(together.Sum(write => write.Size) / BytesPerSecond);
+        if (connection.CommandTimeout > 0) batch.Timeout = connection.CommandTimeout + (int)Extra(together).TotalSeconds;
         batch.BatchCommands.Add(new NpgsqlBatchCommand("BEGIN"));
         if (IsRelaxed) batch.BatchCommands.Add(new NpgsqlBatchCommand("SET LOCAL synchronous_commit = off"));
         foreach (var write in together)

@@ -14,7 +14,9 @@ internal sealed class SessionInsertion(StoredSession session) : PostgresWrite(se
         var (id, name, mark) = (session.Id, session.Name, _mark.Bytes);
         PostgresStatement taken = $"(SELECT count(*) FROM bn_names WHERE name IN ({id}, {name}) AND write = {mark})";
         long wanted = id == name ? 1 : 2;
-        yield return $"INSERT INTO bn_names (name, session_id, write) VALUES ({id}, {id}, {mark}), ({name}, {id}, {mark}) ON CONFLICT DO NOTHING";
+        // In one order, so that two that take each other's do not wait for each other.
+        var (first, second) = string.CompareOrdinal(id, name) < 0 ? (id, name) : (name, id);
+        yield return $"INSERT INTO bn_names (name, session_id, write) VALUES ({first}, {id}, {mark}), ({second}, {id}, {mark}) ON CONFLICT DO NOTHING";
         yield return $"""
             INSERT INTO bn_sessions (id, name, kind, version, created_at, header, state, writes)
             SELECT {id}, {name}, {session.Kind}, {session.Version}, {session.CreatedAt.UtcTicks}, {session.Header}, {session.State}, {mark}
