@@ -115,6 +115,15 @@ internal sealed class SessionCatalog(
         LayerSession session, Func<SessionRecord, SessionRecord> change, CancellationToken cancellationToken) =>
         (await ChangeAsync(session, new SessionChange(change), cancellationToken)).State;
 
+    /// <summary>How a question was answered before; null where it was not.</summary>
+    /// <exception cref="ProblemException">Its key was used for something else.</exception>
+    public async ValueTask<RememberedAnswer?> FindAnswerAsync(LayerSession session, AnswerKey key)
+    {
+        var found = await ((ICommits)this).FindAnswerAsync(session.Id, key);
+        if (found is not null) key.RequireSame(found);
+        return found;
+    }
+
     /// <inheritdoc/>
     SessionRecord ICommits.Accept(SessionRecord next)
     {
