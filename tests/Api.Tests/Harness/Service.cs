@@ -74,11 +74,12 @@ public sealed class Service : IDisposable
         new(settings, replace, onKestrel: false);
 
     /// <summary>A node among those that use one store, with a clock of the test's where it has one.</summary>
-    public static Service Node(ISessionStore store, string name, TimeProvider? time = null) => Replacing(services =>
-    {
-        services.AddSingleton(store);
-        if (time is not null) services.AddSingleton(time);
-    }, ("Node:Name", name));
+    public static Service Node(ISessionStore store, string name, TimeProvider? time = null, params (string Key, string Value)[] settings) =>
+        Replacing(services =>
+        {
+            services.AddSingleton(store);
+            if (time is not null) services.AddSingleton(time);
+        }, [("Node:Name", name), .. settings]);
 
     /// <summary>The service behind a real server on a free port: for what happens before ASP.NET Core sees a request.</summary>
     public static Service OnKestrel(params (string Key, string Value)[] settings) => new(settings, null, onKestrel: true);
