@@ -36,6 +36,12 @@ public sealed class WatchedStore : ISessionStore
     /// <summary>Runs once, after the next snapshot has been found and before anybody is told.</summary>
     public Func<Task>? AfterNextSnapshot { get; set; }
 
+    /// <summary>Runs once, before the next session is deleted.</summary>
+    public Func<Task>? BeforeNextDelete { get; set; }
+
+    /// <summary>Runs once, before the next snapshot is deleted.</summary>
+    public Func<Task>? BeforeNextSnapshotDelete { get; set; }
+
     /// <summary>Number of sessions that were read with their states.</summary>
     public int Finds { get; private set; }
 
@@ -67,8 +73,13 @@ public sealed class WatchedStore : ISessionStore
         return isStored;
     }
 
-    public ValueTask<bool> TryDeleteAsync(string id, long expectedVersion, CancellationToken cancellationToken) =>
-        Present().TryDeleteAsync(id, expectedVersion, cancellationToken);
+    public async ValueTask<bool> TryDeleteAsync(string id, long expectedVersion, CancellationToken cancellationToken)
+    {
+        var before = BeforeNextDelete;
+        BeforeNextDelete = null;
+        if (before is not null) await before();
+        return await Present().TryDeleteAsync(id, expectedVersion, cancellationToken);
+    }
 
     public ValueTask<IReadOnlyList<StoredHeader>> ListAsync(SessionQuery query, CancellationToken cancellationToken) =>
         Present().ListAsync(query, cancellationToken);
@@ -101,8 +112,13 @@ public sealed class WatchedStore : ISessionStore
     public ValueTask<ILookup<string, long>> FindSnapshotVersionsAsync(IReadOnlyCollection<string> sessionIds, CancellationToken cancellationToken) =>
         Present().FindSnapshotVersionsAsync(sessionIds, cancellationToken);
 
-    public ValueTask<bool> TryDeleteSnapshotAsync(string sessionId, long version, CancellationToken cancellationToken) =>
-        Present().TryDeleteSnapshotAsync(sessionId, version, cancellationToken);
+    public async ValueTask<bool> TryDeleteSnapshotAsync(string sessionId, long version, CancellationToken cancellationToken)
+    {
+        var before = BeforeNextSnapshotDelete;
+        BeforeNextSnapshotDelete = null;
+        if (before is not null) await before();
+        return await Present().TryDeleteSnapshotAsync(sessionId, version, cancellationToken);
+    }
 
     private MemorySessionStore Present() => IsAway ? throw new StorageUnavailableException("the store is away", null) : _inner;
 }
