@@ -20,6 +20,7 @@ internal static class FoldEndpoints
         string session, Body<FoldRequest> body, SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken)
     {
         var request = body.Value;
+        if (request.Version < 1) throw new ProblemException(ProblemCode.InvalidOption, $"version must be a whole number of 1 or more, got {request.Version}");
         var found = await catalog.GetAsync(session, cancellationToken);
         var layer = await snapshots.LayerAsync(found, request.Version, cancellationToken);
         var toFold = new LayerToFold(request.Layer!.Value, request.Weight, request.Bias, request.Groups, request.Position, request.Padding?.Values);

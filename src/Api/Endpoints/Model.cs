@@ -1,3 +1,4 @@
+using System.Globalization;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
 using BnService.Core.Layers;
@@ -33,8 +34,9 @@ internal sealed record Model(LayerSession Session, LayerState Layer, string Vers
             ?? throw new ProblemException(ProblemCode.SessionNotFound, $"there is no model '{Excerpt.Of(name, 128)}'");
         if (version is null) return new Model(session, session.Current.Layer, Live);
         // A version that is no number names nothing, as one that was never frozen.
-        if (!long.TryParse(version, System.Globalization.NumberStyles.None, System.Globalization.CultureInfo.InvariantCulture, out var number))
+        if (!long.TryParse(version, NumberStyles.None, CultureInfo.InvariantCulture, out var number))
             throw new ProblemException(ProblemCode.VersionNotFound, $"model '{session.Current.Name}' has no version '{Excerpt.Of(version, 128)}'");
-        return new Model(session, await services.GetRequiredService<Snapshots>().LayerAsync(session, number, context.RequestAborted), version);
+        var layer = await services.GetRequiredService<Snapshots>().LayerAsync(session, number, context.RequestAborted);
+        return new Model(session, layer, number.ToString(CultureInfo.InvariantCulture));
     }
 }

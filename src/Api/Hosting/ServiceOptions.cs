@@ -59,6 +59,8 @@ public sealed record SyncOptions
 public sealed record NodeOptions
 {
     /// <summary>Its name, which is part of each <c>step_id</c>.</summary>
+    // No pattern is held against what is empty.
+    [Required(ErrorMessage = "must be 1 to 64 letters, digits, '.', '_' or '-'")]
     [RegularExpression("[A-Za-z0-9._-]{1,64}", ErrorMessage = "must be 1 to 64 letters, digits, '.', '_' or '-'")]
     public string Name { get; init; } = Environment.MachineName is { Length: <= 64 } machine && machine.All(c => char.IsAsciiLetterOrDigit(c) || c is '.' or '-' or '_') ? machine : "node";
 }

@@ -42,7 +42,7 @@ internal sealed class BackwardPass(SessionCatalog catalog, RetainedSteps retaine
         using var step = retained.Hold(stepId, session.Id);
         if (step.Statistics is { AreJoint: true })
             throw new ProblemException(ProblemCode.InvalidOption, "step_id names a step that several ranks have made together: its gradient needs them all, and is asked for with sync/{group}/backward");
-        return await RunAsync(session, new(step.Input, step.Layer, step.Statistics), dy, update, terms, cancellationToken);
+        return await RunAsync(session, new(step.Input, step.Layer, step.Statistics), null, dy, update, terms, cancellationToken);
     }
 
     /// <summary>Through x, which the server has not kept.</summary>
@@ -63,12 +63,14 @@ internal sealed class BackwardPass(SessionCatalog catalog, RetainedSteps retaine
         var pass = new LayerPass(layer, input.X.Shape, compute);
         pass.RequireMask(input.Mask);
         // Gradients alone poison nothing; an update that would is refused when it is applied.
-        var statistics = usesBatch ? pass.Statistics(input.X.Data, input.Mask) : null;
-        return await RunAsync(session, new(input, layer, statistics), dy, update, terms, cancellationToken);
+        StepStatistics OfBatch() => pass.Statistics(input.X.Data, input.Mask);
+        return await RunAsync(session, new(input, layer, usesBatch ? OfBatch() : null), OfBatch, dy, update, terms, cancellationToken);
     }
 
+    // A retained step stays as it was and needs no ofBatch; any other is remembered with the answer, and gathered again where it has to be.
     private async Task<BackwardResult> RunAsync(
-        LayerSession session, ForwardStep step, Tensor dy, ParameterUpdate? update, ChangeTerms terms, CancellationToken cancellationToken)
+        LayerSession session, ForwardStep step, Func<StepStatistics>? ofBatch, Tensor dy, ParameterUpdate? update, ChangeTerms terms,
+        CancellationToken cancellationToken)
     {
         var shape = step.Input.X.Shape;
         if (!dy.Shape.Equals(shape))
@@ -78,10 +80,6 @@ internal sealed class BackwardPass(SessionCatalog catalog, RetainedSteps retaine
         try
         {
             var gradients = Differentiate(step, dy, dx, dresidual);
-            RememberedAnswer Answer(SessionRecord after) => new(after.Layer.Version, after.Layer.Running?.BatchesTracked ?? 0)
-            {
-                Arrays = update is null ? [] : BackwardResult.ParametersOf(step.Layer, after.Layer),
-            };
             var committed = await catalog.ChangeAsync(session, new SessionChange(record =>
             {
                 terms.Check(record.Layer.Version);
@@ -91,12 +89,10 @@ internal sealed class BackwardPass(SessionCatalog catalog, RetainedSteps retaine
             })
             {
                 Key = terms.Key,
-                Remember = terms.Key is not { } key ? null : (_, after) => [Answer(after) with { Key = key }],
+                Remember = terms.Key is not { } key ? null : (_, after) => [Remembered(after) with { Key = key }],
             }, cancellationToken);
             if (committed.Replayed is not { } earlier) return new BackwardResult(dx, dresidual, gradients, Answer(committed.State), false);
-            // The update has moved what the gradients were computed with.
-            var layer = BackwardResult.Before(step.Layer, earlier);
-            if (!ReferenceEquals(layer, step.Layer)) gradients = Differentiate(step with { Layer = layer }, dy, dx, dresidual);
+            if (Then(earlier) is { } then) gradients = Differentiate(then, dy, dx, dresidual);
             return new BackwardResult(dx, dresidual, gradients, earlier, true);
         }
         catch
@@ -105,6 +101,25 @@ internal sealed class BackwardPass(SessionCatalog catalog, RetainedSteps retaine
             dresidual?.Dispose();
             throw;
         }
+
+        RememberedAnswer Remembered(SessionRecord after) =>
+            ofBatch is null ? Answer(after) : NormalizedWith.Remembering(Answer(after), step.Layer, step.Statistics);
+
+        // What the gradients were computed with: other calls have moved it since, and the update itself has.
+        ForwardStep? Then(RememberedAnswer earlier)
+        {
+            var then = ofBatch is not null && NormalizedWith.Then(earlier, step.Layer, step.Statistics, ofBatch) is var (layer, statistics)
+                ? step with { Layer = layer, Statistics = statistics }
+                : step;
+            var before = BackwardResult.Before(then.Layer, earlier);
+            if (!ReferenceEquals(before, then.Layer)) then = then with { Layer = before };
+            return ReferenceEquals(then, step) ? null : then;
+        }
+
+        RememberedAnswer Answer(SessionRecord after) => new(after.Layer.Version, after.Layer.Running?.BatchesTracked ?? 0)
+        {
+            Arrays = update is null ? [] : BackwardResult.ParametersOf(step.Layer, after.Layer),
+        };
     }
 
     private ParameterGradients Differentiate(ForwardStep step, Tensor dy, Tensor dx, Tensor? dresidual) =>

@@ -49,6 +49,8 @@ internal sealed class Calibration(SessionCatalog catalog, ComputeSettings comput
         LayerSession session, IReadOnlyList<Moments> moments, IReadOnlyList<string> others, ChangeTerms terms, CancellationToken cancellationToken)
     {
         session.Current.Layer.RequirePopulation();
+        // The other sessions may be gone, or have nothing any more, when the question comes again.
+        if (terms.Key is { } key && await catalog.FindAnswerAsync(session, key, cancellationToken) is { } earlier) return new PopulationResult(earlier, true);
         var gathered = moments.Aggregate((PopulationEstimate?)null, (union, entry) => PopulationEstimate.Union(union, new PopulationEstimate(entry, 1)));
         var features = gathered?.Moments.Channels ?? FixedFeatures(session.Current.Layer);
         var seen = new Dictionary<string, int> { [session.Id] = -1 };

@@ -85,11 +85,15 @@ internal sealed class NewestStates : IDisposable
         return true;
     }
 
-    /// <summary>Forgets a session that has been deleted.</summary>
+    /// <summary>Forgets a session that has been deleted, also where it has left memory and come back since the caller found it.</summary>
     public void Forget(LayerSession session)
     {
-        session.MarkGone();
-        _resident.Remove(session);
+        foreach (var gone in (LayerSession?[])[session, _resident.Peek(session.Id)])
+        {
+            if (gone is null) continue;
+            gone.MarkGone();
+            _resident.Remove(gone);
+        }
     }
 
     /// <inheritdoc/>
@@ -112,17 +116,10 @@ internal sealed class NewestStates : IDisposable
 
     private async ValueTask<LayerSession?> LoadAsync(string nameOrId, CancellationToken cancellationToken)
     {
-        var now = _time.GetTimestamp();
         if (await _store.FindAsync(nameOrId, cancellationToken) is not { } stored) return null;
         var session = _resident.Add(SessionEncoding.Decode(stored));
-        // Deleted between finding it and remembering it: without a second look it would be served for ever.
-        if (await _store.FindVersionAsync(stored.Id, cancellationToken) is null)
-        {
-            Forget(session);
-            return null;
-        }
-        session.KnownAt = now;
-        return session;
+        // Changed or deleted between finding it and remembering it: without a second look it would be served for ever.
+        return await TryRefreshAsync(session, cancellationToken) ? session : null;
     }
 
     private void Notice(string id, long version)

@@ -11,9 +11,6 @@ namespace BnService.Api.Sessions;
 /// <param name="Id">Names the step where it is to be retained, or null.</param>
 internal sealed record PreparedStep(LayerPass Pass, NormalizationPlan Plan, LayerState Layer, StepStatistics? Statistics, string? Id)
 {
-    // Names of what is remembered of a step beside numbers.
-    private const string CorrectionR = "r", CorrectionD = "d";
-
     /// <summary>The batch's own statistics where the running ones normalize it and it was looked at.</summary>
     public LastBatch? Frozen { get; init; }
 
@@ -43,7 +40,7 @@ internal sealed record PreparedStep(LayerPass Pass, NormalizationPlan Plan, Laye
         Key = terms.Key,
         Remember = terms.Key is not { } key ? null : (before, after) => HasFlipped
             ? []
-            : [Answer(after.Layer) with { Key = key, Arrays = Corrections(before.Layer) }],
+            : [(MovedTo(before.Layer) ?? this).Remembered(after.Layer) with { Key = key }],
     };
 
     /// <summary>How the step is answered.</summary>
@@ -77,26 +74,12 @@ internal sealed record PreparedStep(LayerPass Pass, NormalizationPlan Plan, Laye
     }
 
     /// <summary>The step as it was when it was answered first; null where that is the same.</summary>
-    public PreparedStep? Replayed(RememberedAnswer earlier) => Statistics is null || earlier.Arrays.Count == 0 ? null : this with
-    {
-        Statistics = Statistics with
-        {
-            Parts = [.. Statistics.Parts.Select((part, i) => part with { Correction = new(earlier.Arrays[$"{CorrectionR}{i}"], earlier.Arrays[$"{CorrectionD}{i}"]) })],
-        },
-    };
+    /// <param name="earlier">The first answer.</param>
+    /// <param name="ofBatch">Gathers the batch's statistics.</param>
+    public PreparedStep? Replayed(RememberedAnswer earlier, Func<StepStatistics> ofBatch) =>
+        NormalizedWith.Then(earlier, Layer, Statistics, ofBatch) is { } then
+            ? this with { Pass = Pass.With(then.Layer), Layer = then.Layer, Statistics = then.Statistics }
+            : null;
 
-    // Renormalization towards the running statistics of this moment, which will have moved when the question comes again.
-    private Dictionary<string, double[]> Corrections(LayerState before)
-    {
-        var corrections = new Dictionary<string, double[]>();
-        if (Statistics is null || Layer.Options.Kind != NormalizerKind.BatchRenorm) return corrections;
-        var parts = Pass.With(before.SizedFor(Plan)).Corrected(Statistics).Parts;
-        for (var i = 0; i < parts.Count; i++)
-        {
-            if (parts[i].Correction is not { } correction) continue;
-            corrections.Add($"{CorrectionR}{i}", correction.R);
-            corrections.Add($"{CorrectionD}{i}", correction.D);
-        }
-        return corrections;
-    }
+    private RememberedAnswer Remembered(LayerState after) => NormalizedWith.Remembering(Answer(after), Layer, Statistics);
 }

@@ -44,6 +44,9 @@ internal sealed record RememberedAnswer(long Version, long BatchesTracked)
     /// <summary>What was said of the batch.</summary>
     public IReadOnlyList<Finding> Warnings { get; init; } = [];
 
+    /// <summary>The eps that a batch was normalized with.</summary>
+    public double Eps { get; init; }
+
     /// <summary>Number of values behind <see cref="Arrays"/>, where they are statistics.</summary>
     public long Count { get; init; }
 

@@ -39,10 +39,12 @@ internal sealed class ResidentSessions(IOptions<ResidencyOptions> options)
     /// <summary>A session that has come from the store, or the one that another call has brought meanwhile.</summary>
     public LayerSession Add(SessionRecord record)
     {
-        var session = _byId.GetOrAdd(record.Id, _ => new LayerSession(record));
+        var session = _byId.GetOrAdd(record.Id, _ => new LayerSession(record) { LastUse = ++_uses });
         session.LastUse = ++_uses;
         _byName.TryAdd(record.Name, session);
-        Measure(session);
+        // It may have left before it had a name here: what is found by its name alone would stay for ever.
+        if (!ReferenceEquals(Peek(session.Id), session)) Remove(session);
+        else Measure(session);
         return session;
     }
 
@@ -52,13 +54,15 @@ internal sealed class ResidentSessions(IOptions<ResidencyOptions> options)
         if (!ReferenceEquals(Peek(session.Id), session)) return;
         var bytes = session.Bytes;
         var total = Interlocked.Add(ref _bytes, bytes - Interlocked.Exchange(ref session.MeasuredBytes, bytes));
-        if (total > options.Value.MaxResidentBytes) LetSomeLeave();
+        // It may have left since it was looked for, and would be counted for ever.
+        if (!ReferenceEquals(Peek(session.Id), session)) Remove(session);
+        else if (total > options.Value.MaxResidentBytes) LetSomeLeave();
     }
 
     /// <summary>Lets a session leave.</summary>
     public void Remove(LayerSession session)
     {
-        if (!_byId.TryRemove(new KeyValuePair<string, LayerSession>(session.Id, session))) return;
+        _byId.TryRemove(new KeyValuePair<string, LayerSession>(session.Id, session));
         _byName.TryRemove(new KeyValuePair<string, LayerSession>(session.Current.Name, session));
         Interlocked.Add(ref _bytes, -Interlocked.Exchange(ref session.MeasuredBytes, 0));
     }

@@ -140,7 +140,12 @@ internal sealed class SessionCatalog(
     {
         var stored = SessionEncoding.Encode(next);
         if (!await store.TryUpdateAsync(stored, current.Layer.Version, [.. answers.Select(answer => answer.Encode())], CancellationToken.None)) return false;
-        if (resident.Peek(next.Id) is { } session) resident.Measure(session);
+        if (resident.Peek(next.Id) is { } session)
+        {
+            // Another one than the caller's where that has left memory since: nobody else would tell it.
+            session.Publish(next);
+            resident.Measure(session);
+        }
         return true;
     }
 

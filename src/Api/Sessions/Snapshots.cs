@@ -99,6 +99,12 @@ internal sealed class Snapshots(
         while (session.Snapshots.Count >= MostInMemory && !session.Snapshots.ContainsKey(wanted))
             session.Snapshots.TryRemove(session.Snapshots.OrderBy(snapshot => snapshot.Value.KnownAt).FirstOrDefault().Key, out _);
         session.Snapshots[wanted] = known;
+        // Deleted between finding it and remembering it: without a second look it would be served for ever.
+        if (!store.IsShared && !(await store.FindSnapshotVersionsAsync([session.Id], cancellationToken))[session.Id].Contains(wanted))
+        {
+            session.Snapshots.TryRemove(wanted, out _);
+            throw NotFound(session, wanted);
+        }
         resident.Measure(session);
         return known.Layer;
     }
@@ -107,10 +113,14 @@ internal sealed class Snapshots(
     /// <exception cref="ProblemException">There is none of the version.</exception>
     public async Task DeleteAsync(LayerSession session, long version, CancellationToken cancellationToken)
     {
-        session.Snapshots.TryRemove(version, out _);
-        if (!await store.TryDeleteSnapshotAsync(session.Id, version, cancellationToken)) throw NotFound(session, version);
-        session.Snapshots.TryRemove(version, out _);
-        session.Traffic.ForgetInferencesOf(version.ToString(CultureInfo.InvariantCulture));
+        var isDeleted = await store.TryDeleteSnapshotAsync(session.Id, version, cancellationToken);
+        // The session may have left memory and come back since the caller found it.
+        foreach (var known in (LayerSession?[])[session, resident.Peek(session.Id)])
+        {
+            known?.Snapshots.TryRemove(version, out _);
+            known?.Traffic.ForgetInferencesOf(version.ToString(CultureInfo.InvariantCulture));
+        }
+        if (!isDeleted) throw NotFound(session, version);
     }
 
     /// <summary>Makes the state of a snapshot the session's newest one, under a version of its own.</summary>

@@ -91,16 +91,16 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
             };
             var committing = catalog.ChangeAsync(session, step.Change(terms), cancellationToken);
             // What follows is the same whatever the store answers, and done while it writes.
-            y ??= OutputOf(input, pass, statistics, isAhead: !committing.IsCompleted);
+            y ??= OutputOf(step, input, isAhead: !committing.IsCompleted);
             var committed = await committing;
             // The session's mode has been changed meanwhile: the batch has to be read once more.
             if (step.HasFlipped) return await AgainAsync();
             if (committed.Replayed is { } earlier)
             {
-                if (step.Replayed(earlier) is { } then) (step, y) = (then, Replaced(y, input, pass, then.Statistics));
+                if (step.Replayed(earlier, () => pass.Statistics(input.X.Data, input.Mask)) is { } then) (step, y) = (then, Replaced(y, then, input));
                 return Result(step, y, earlier) with { IsReplayed = true };
             }
-            if (step.MovedTo(committed.Before.Layer) is { } moved) (step, y) = (moved, Replaced(y, input, moved.Pass, moved.Statistics));
+            if (step.MovedTo(committed.Before.Layer) is { } moved) (step, y) = (moved, Replaced(y, moved, input));
             observer.Stepped(session, committed.State.Layer, step);
             var result = Result(step, y, step.Answer(committed.State.Layer));
             if (step.Id is null) return result;
@@ -151,23 +151,24 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
         return step;
     }
 
-    private static TensorSource OutputOf(BatchInput input, LayerPass pass, StepStatistics? statistics, bool isAhead)
+    private static TensorSource OutputOf(PreparedStep step, BatchInput input, bool isAhead)
     {
-        if (statistics is null || pass.IsOverBatch)
+        if (step.Statistics is null || step.Pass.IsOverBatch)
         {
-            var computed = new ComputedOutput(input, pass.Output(statistics));
+            var computed = new ComputedOutput(input, step.Pass.Output(step.Statistics));
             if (isAhead) computed.ComputeBeginning();
             return computed;
         }
         // Statistics per sample have no output a stretch at a time.
         var y = Tensor.Rent(input.X.Shape);
-        pass.Normalize(input.X.Data, statistics, Residual(input), y.Data);
+        if (step.Layer.MovesWithBatch) step.Pass.Normalize(input.X.Data, step.Statistics, Residual(input), y.Data);
+        else step.Pass.NormalizeAtOnce(input.X.Data, Residual(input), y.Data);
         return y;
     }
 
-    private static TensorSource Replaced(TensorSource y, BatchInput input, LayerPass pass, StepStatistics? statistics)
+    private static TensorSource Replaced(TensorSource y, PreparedStep step, BatchInput input)
     {
-        var other = OutputOf(input, pass, statistics, isAhead: false);
+        var other = OutputOf(step, input, isAhead: false);
         y.Dispose();
         return other;
     }

@@ -18,6 +18,21 @@ public static class SameAnswer
         else Assert.Equal(Members(json, different).Select(member => member.ToString()), Members(answer, different).Select(member => member.ToString()));
     }
 
+    /// <summary>An answer that says, byte by byte, what the first one to the same key has said, and that it is not the first.</summary>
+    public static void Again(Answer first, Answer again)
+    {
+        const string Replayed = "Idempotent-Replayed";
+        Assert.False(first.Headers.ContainsKey(Replayed), "the first answer says that it is none");
+        Assert.Equal("true", again.Headers.GetValueOrDefault(Replayed));
+        Assert.Equal(first.Expect(first.Status is 204 ? 204 : 200).Status, again.Status);
+        if (first.ContentType?.EndsWith("json", StringComparison.Ordinal) == true) Assert.Equal(first.Text, again.Text);
+        Assert.Equal(first.Body, again.Body);
+        Assert.Equal(Lines(first), Lines(again));
+
+        static IEnumerable<string> Lines(Answer answer) => answer.Headers
+            .Where(header => header.Key is not (Replayed or "Date")).Select(header => $"{header.Key}: {header.Value}").Order();
+    }
+
     // Tensors and arrays of numbers are tensors; everything else is text.
     private static void Fields(Answer json, TensorFile file, string[] different)
     {

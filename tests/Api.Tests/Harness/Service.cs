@@ -1,4 +1,5 @@
 using BnService.Api.Sessions;
+using BnService.Api.Storage;
 using BnService.Core.Tensors;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Hosting.Server;
@@ -45,6 +46,12 @@ public sealed class Service : IDisposable
     /// <summary>Bytes of the activations that are retained.</summary>
     public long RetainedBytes => _application.Services.GetRequiredService<RetainedSteps>().Bytes;
 
+    /// <summary>Bytes that sessions take in memory.</summary>
+    public long ResidentBytes => _application.Services.GetRequiredService<ResidentSessions>().Bytes;
+
+    /// <summary>Number of sessions that are in memory.</summary>
+    public int ResidentCount => _application.Services.GetRequiredService<ResidentSessions>().Count;
+
     /// <summary>Number of changes of a session that wait for the one that is being stored.</summary>
     public int WaitingChanges(string session) => _application.Services.GetRequiredService<SessionCatalog>()
         .GetAsync(session, CancellationToken.None).AsTask().GetAwaiter().GetResult().Commits.Waiting;
@@ -63,7 +70,16 @@ public sealed class Service : IDisposable
         new(settings, services => services.AddSingleton(time), onKestrel: false);
 
     /// <summary>The service with a part of the test's.</summary>
-    public static Service Replacing(Action<IServiceCollection> replace) => new([], replace, onKestrel: false);
+    public static Service Replacing(Action<IServiceCollection> replace, params (string Key, string Value)[] settings) =>
+        new(settings, replace, onKestrel: false);
+
+    /// <summary>A node among those that use one store, with a clock of the test's where it has one.</summary>
+    public static Service Node(ISessionStore store, string name, TimeProvider? time = null, params (string Key, string Value)[] settings) =>
+        Replacing(services =>
+        {
+            services.AddSingleton(store);
+            if (time is not null) services.AddSingleton(time);
+        }, [("Node:Name", name), .. settings]);
 
     /// <summary>The service behind a real server on a free port: for what happens before ASP.NET Core sees a request.</summary>
     public static Service OnKestrel(params (string Key, string Value)[] settings) => new(settings, null, onKestrel: true);

@@ -80,6 +80,32 @@ public sealed class SessionClient(ServiceClient client, string name)
     public Task<Answer> PostAsync(string call, string form, byte[] body, params (string Name, string Value)[] headers) =>
         client.PostAsync($"{Path}/{call}", form, body, headers);
 
+    /// <summary>Freezes the newest state.</summary>
+    public Task<Answer> SnapshotAsync(string? json = null, params (string Name, string Value)[] headers) =>
+        client.PostAsync($"{Path}/snapshots", json, headers);
+
+    public Task<Answer> SnapshotsAsync() => client.GetAsync($"{Path}/snapshots");
+
+    public Task<Answer> GetSnapshotAsync(object version) => client.GetAsync($"{Path}/snapshots/{version}");
+
+    public Task<Answer> DeleteSnapshotAsync(object version) => client.DeleteAsync($"{Path}/snapshots/{version}");
+
+    public Task<Answer> RestoreAsync(object version, params (string Name, string Value)[] headers) =>
+        client.PostAsync($"{Path}/snapshots/{version}/restore", null, headers);
+
+    /// <summary>An inference with a snapshot.</summary>
+    public Task<Answer> InferAsync(Batch x, object version) => client.PostAsync($"{Path}/inference?version={version}", $$"""{"x":{{x.Json}}}""");
+
+    /// <summary>An inference with a state as new as this version.</summary>
+    public Task<Answer> InferSinceAsync(Batch x, object version) =>
+        client.PostAsync($"{Path}/inference", $$"""{"x":{{x.Json}}}""", ("Bn-Min-Version", $"{version}"));
+
+    public Task<Answer> FoldAsync(string json) => client.PostAsync($"{Path}/fold", json);
+
+    /// <summary>A call with a path of the caller's behind the session's.</summary>
+    public Task<Answer> SendAsync(HttpMethod method, string path, HttpContent? content, params (string Name, string Value)[] headers) =>
+        client.SendAsync(method, $"{Path}/{path}", content, headers);
+
     /// <summary>The whole state in JSON.</summary>
     public Task<Answer> GetStateAsync(params (string Name, string Value)[] headers) => client.GetAsync($"{Path}/state", headers);
 

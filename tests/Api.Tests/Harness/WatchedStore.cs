@@ -3,21 +3,25 @@ using BnService.Api.Storage.Memory;
 
 namespace BnService.Api.Tests.Harness;
 
-/// <summary>A store in memory that lets a test do something before or after a change is stored.</summary>
+/// <summary>A store in memory that lets a test do something before or after a change is stored, and that can be away.</summary>
 public sealed class WatchedStore : ISessionStore
 {
     private readonly MemorySessionStore _inner = new(1L << 30);
+    private Action<string, long>? _changed;
 
     /// <summary>Several services use it, as nodes use a database.</summary>
-    public bool IsShared => true;
+    public bool IsShared { get; init; } = true;
 
     public bool IsOpen => true;
 
     public event Action<string, long>? Changed
     {
-        add { }
-        remove { }
+        add => _changed += value;
+        remove => _changed -= value;
     }
+
+    /// <summary>Whether nothing can be asked of it or told to it, as of a database that is being restarted.</summary>
+    public bool IsAway { get; set; }
 
     /// <summary>Runs once, before the next change is stored.</summary>
     public Func<Task>? BeforeNextUpdate { get; set; }
@@ -28,11 +32,36 @@ public sealed class WatchedStore : ISessionStore
     /// <summary>Runs after each change that has been stored.</summary>
     public Action? AfterEachUpdate { get; set; }
 
-    public ValueTask<bool> TryInsertAsync(StoredSession session, CancellationToken cancellationToken) =>
-        _inner.TryInsertAsync(session, cancellationToken);
+    /// <summary>Runs once, after the next session has been found and before anybody is told.</summary>
+    public Func<Task>? AfterNextFind { get; set; }
 
-    public ValueTask<StoredSession?> FindAsync(string nameOrId, CancellationToken cancellationToken) =>
-        _inner.FindAsync(nameOrId, cancellationToken);
+    /// <summary>Runs once, after the next snapshot has been found and before anybody is told.</summary>
+    public Func<Task>? AfterNextSnapshot { get; set; }
+
+    /// <summary>Runs once, before the next session is deleted.</summary>
+    public Func<Task>? BeforeNextDelete { get; set; }
+
+    /// <summary>Runs once, before the next snapshot is deleted.</summary>
+    public Func<Task>? BeforeNextSnapshotDelete { get; set; }
+
+    /// <summary>Number of sessions that were read with their states.</summary>
+    public int Finds { get; private set; }
+
+    /// <summary>Tells the nodes of a version; 0 of a deletion.</summary>
+    public void Notify(string id, long version) => _changed?.Invoke(id, version);
+
+    public ValueTask<bool> TryInsertAsync(StoredSession session, CancellationToken cancellationToken) =>
+        Present().TryInsertAsync(session, cancellationToken);
+
+    public async ValueTask<StoredSession?> FindAsync(string nameOrId, CancellationToken cancellationToken)
+    {
+        var after = AfterNextFind;
+        AfterNextFind = null;
+        Finds++;
+        var found = await Present().FindAsync(nameOrId, cancellationToken);
+        if (after is not null) await after();
+        return found;
+    }
 
     public async ValueTask<bool> TryUpdateAsync(
         StoredSession session, long expectedVersion, IReadOnlyList<StoredAnswer> answers, CancellationToken cancellationToken)
@@ -40,40 +69,58 @@ public sealed class WatchedStore : ISessionStore
         var (before, after) = (BeforeNextUpdate, AfterNextUpdate);
         (BeforeNextUpdate, AfterNextUpdate) = (null, null);
         if (before is not null) await before();
-        var isStored = await _inner.TryUpdateAsync(session, expectedVersion, answers, cancellationToken);
+        var isStored = await Present().TryUpdateAsync(session, expectedVersion, answers, cancellationToken);
         if (after is not null) await after();
         AfterEachUpdate?.Invoke();
         return isStored;
     }
 
-    public ValueTask<bool> TryDeleteAsync(string id, long expectedVersion, CancellationToken cancellationToken) =>
-        _inner.TryDeleteAsync(id, expectedVersion, cancellationToken);
+    public async ValueTask<bool> TryDeleteAsync(string id, long expectedVersion, CancellationToken cancellationToken)
+    {
+        var before = BeforeNextDelete;
+        BeforeNextDelete = null;
+        if (before is not null) await before();
+        return await Present().TryDeleteAsync(id, expectedVersion, cancellationToken);
+    }
 
     public ValueTask<IReadOnlyList<StoredHeader>> ListAsync(SessionQuery query, CancellationToken cancellationToken) =>
-        _inner.ListAsync(query, cancellationToken);
+        Present().ListAsync(query, cancellationToken);
 
-    public ValueTask<long> CountAsync(CancellationToken cancellationToken) => _inner.CountAsync(cancellationToken);
+    public ValueTask<long> CountAsync(CancellationToken cancellationToken) => Present().CountAsync(cancellationToken);
 
-    public ValueTask<long?> FindVersionAsync(string id, CancellationToken cancellationToken) => _inner.FindVersionAsync(id, cancellationToken);
+    public ValueTask<long?> FindVersionAsync(string id, CancellationToken cancellationToken) => Present().FindVersionAsync(id, cancellationToken);
 
     public ValueTask<StoredAnswer?> FindAnswerAsync(string sessionId, string topic, string key, CancellationToken cancellationToken) =>
-        _inner.FindAnswerAsync(sessionId, topic, key, cancellationToken);
+        Present().FindAnswerAsync(sessionId, topic, key, cancellationToken);
 
     public ValueTask<StoredAnswer?> FindLastAnswerAsync(string sessionId, string topic, CancellationToken cancellationToken) =>
-        _inner.FindLastAnswerAsync(sessionId, topic, cancellationToken);
+        Present().FindLastAnswerAsync(sessionId, topic, cancellationToken);
 
     public ValueTask<bool> TryInsertSnapshotAsync(StoredSnapshot snapshot, CancellationToken cancellationToken) =>
-        _inner.TryInsertSnapshotAsync(snapshot, cancellationToken);
+        Present().TryInsertSnapshotAsync(snapshot, cancellationToken);
 
-    public ValueTask<StoredSnapshot?> FindSnapshotAsync(string sessionId, long version, CancellationToken cancellationToken) =>
-        _inner.FindSnapshotAsync(sessionId, version, cancellationToken);
+    public async ValueTask<StoredSnapshot?> FindSnapshotAsync(string sessionId, long version, CancellationToken cancellationToken)
+    {
+        var after = AfterNextSnapshot;
+        AfterNextSnapshot = null;
+        var found = await Present().FindSnapshotAsync(sessionId, version, cancellationToken);
+        if (after is not null) await after();
+        return found;
+    }
 
     public ValueTask<IReadOnlyList<StoredSnapshot>> ListSnapshotsAsync(string sessionId, CancellationToken cancellationToken) =>
-        _inner.ListSnapshotsAsync(sessionId, cancellationToken);
+        Present().ListSnapshotsAsync(sessionId, cancellationToken);
 
     public ValueTask<ILookup<string, long>> FindSnapshotVersionsAsync(IReadOnlyCollection<string> sessionIds, CancellationToken cancellationToken) =>
-        _inner.FindSnapshotVersionsAsync(sessionIds, cancellationToken);
+        Present().FindSnapshotVersionsAsync(sessionIds, cancellationToken);
 
-    public ValueTask<bool> TryDeleteSnapshotAsync(string sessionId, long version, CancellationToken cancellationToken) =>
-        _inner.TryDeleteSnapshotAsync(sessionId, version, cancellationToken);
+    public async ValueTask<bool> TryDeleteSnapshotAsync(string sessionId, long version, CancellationToken cancellationToken)
+    {
+        var before = BeforeNextSnapshotDelete;
+        BeforeNextSnapshotDelete = null;
+        if (before is not null) await before();
+        return await Present().TryDeleteSnapshotAsync(sessionId, version, cancellationToken);
+    }
+
+    private MemorySessionStore Present() => IsAway ? throw new StorageUnavailableException("the store is away", null) : _inner;
 }

@@ -13,7 +13,10 @@ public sealed class ModelClient(ServiceClient client, SessionClient session)
 
     public SessionClient Session { get; } = session;
 
-    public string Path { get; } = $"/v2/models/{session.Name}";
+    public string Path { get; private init; } = $"/v2/models/{session.Name}";
+
+    /// <summary>The same calls of a version of the model.</summary>
+    public ModelClient OfVersion(string version) => new(client, Session) { Path = $"/v2/models/{Session.Name}/versions/{version}" };
 
     public Task<Answer> GetAsync(string path = "") => client.GetAsync(Path + path);
 

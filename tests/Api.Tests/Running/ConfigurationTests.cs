@@ -17,6 +17,12 @@ public sealed class ConfigurationTests
     [InlineData("Limits__MaxBodyBytes", "5", "Limits:MaxBodyBytes must be from 1024 to 2^30 bytes, got '5'")]
     [InlineData("Limits__MaxFeatures", "0", "Limits:MaxFeatures must be from 1 to 2^26, got '0'")]
     [InlineData("Limits__MaxSessions", "1.5", "'1.5' at 'Limits:MaxSessions' to type 'System.Int32'")]
+    [InlineData("Storage__Durability", "never", "Storage:Durability must be step or interval, got 'never'")]
+    [InlineData("Storage__RefreshMs", "-1", "Storage:RefreshMs must be from 0 to 60000 milliseconds, got '-1'")]
+    [InlineData("Limits__MaxSnapshots", "0", "Limits:MaxSnapshots must be from 1 to 10000, got '0'")]
+    [InlineData("Node__Name", "a:b", "Node:Name must be 1 to 64 letters, digits, '.', '_' or '-', got 'a:b'")]
+    [InlineData("Node__Name", "", "Node:Name must be 1 to 64 letters, digits, '.', '_' or '-', got ''")]
+    [InlineData("Node__Name", "node-567890123456789012345678901234567890123456789012345678901234", "Node:Name must be 1 to 64 letters")]
     [InlineData("Shutdown__Drain", "-00:00:01", "Shutdown:Drain must be from 00:00:00 to 01:00:00, got '-00:00:01'")]
     public async Task A_wrong_value_ends_the_start_with_its_key_and_what_is_allowed(string name, string value, string words)
     {
