@@ -36,6 +36,7 @@ internal static class ServiceComposition
         services.AddSingleton<OneShot>();
         services.AddSingleton<BackwardPass>();
         services.AddSingleton<Calibration>();
+        services.AddSingleton<StepWaits>();
         services.AddSingleton<SyncGroups>();
         services.AddSingleton<SyncTrainStep>();
         services.AddSingleton<SyncBackward>();
