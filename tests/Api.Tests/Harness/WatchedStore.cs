@@ -1,5 +1,6 @@
 using BnService.Api.Storage;
 using BnService.Api.Storage.Memory;
+using Microsoft.Extensions.DependencyInjection;
 
 namespace BnService.Api.Tests.Harness;
 
@@ -74,4 +75,18 @@ public sealed class WatchedStore : ISessionStore
 
     public ValueTask<bool> TryDeleteSnapshotAsync(string sessionId, long version, CancellationToken cancellationToken) =>
         _inner.TryDeleteSnapshotAsync(sessionId, version, cancellationToken);
+}
+
+/// <summary>What several services share: a store, and the place where ranks meet.</summary>
+public sealed class SharedStorage
+{
+    public WatchedStore Sessions { get; } = new();
+
+    internal MemoryContributions Contributions { get; } = new();
+
+    /// <summary>Number of ranks that have come to a step which is not over.</summary>
+    public int WaitingRanks => Contributions.Count;
+
+    internal void Replace(IServiceCollection services) =>
+        services.AddSingleton<ISessionStore>(Sessions).AddSingleton<IContributions>(Contributions);
 }
