@@ -74,7 +74,7 @@ internal sealed record ChangeHeaders(Precondition IfMatch, IdempotencyKey? Key)
         new((await Precondition.BindAsync(context))!, context.Features.Get<IdempotencyKey>());
 
     /// <summary>The terms of the change, once the body has been read.</summary>
-    public ChangeTerms Terms => new(IfMatch.Check, Key?.ToAnswerKey());
+    public ChangeTerms Terms => new(IfMatch.Check, Key?.ToAnswerKey()) { AllowedVersions = IfMatch.Versions };
 }
 
 /// <summary>The Bn-Min-Version header of a call that reads: how new the state must be (read your writes, on any node).</summary>

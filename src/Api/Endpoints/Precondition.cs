@@ -12,6 +12,11 @@ internal sealed class Precondition
 
     private Precondition(string header, HashSet<string>? allowed) => (_header, _allowed) = (header, allowed);
 
+    /// <summary>The versions that it may change; null for any.</summary>
+    public IReadOnlyList<long>? Versions => _allowed is null
+        ? null
+        : [.. _allowed.Select(tag => long.TryParse(tag.AsSpan(1, tag.Length - 2), NumberStyles.None, CultureInfo.InvariantCulture, out var version) && Tag(version) == tag ? version : 0)];
+
     /// <summary>Binds a handler's parameter.</summary>
     public static ValueTask<Precondition?> BindAsync(HttpContext context)
     {

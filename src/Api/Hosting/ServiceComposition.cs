@@ -40,6 +40,7 @@ internal static partial class ServiceComposition
         services.AddSingleton<OneShot>();
         services.AddSingleton<BackwardPass>();
         services.AddSingleton<Calibration>();
+        services.AddSingleton<StepWaits>();
         services.AddSingleton<SyncGroups>();
         services.AddSingleton<SyncTrainStep>();
         services.AddSingleton<SyncBackward>();

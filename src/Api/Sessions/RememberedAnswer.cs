@@ -59,6 +59,9 @@ internal sealed record RememberedAnswer(long Version, long BatchesTracked)
     /// <summary>Of a rank's part of such a step: the update that it asks for, as a text that is the same for equal ones.</summary>
     public string? Update { get; init; }
 
+    /// <summary>Of a rank's part of such a step: the versions that its If-Match allows to be changed; null for any.</summary>
+    public IReadOnlyList<long>? AllowedVersions { get; init; }
+
     /// <summary>Of a rank's part of such a step: when it came.</summary>
     public DateTimeOffset? JoinedAt { get; init; }
 

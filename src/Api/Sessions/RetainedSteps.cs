@@ -1,3 +1,5 @@
+using System.Security.Cryptography;
+using System.Text;
 using BnService.Api.Hosting;
 using BnService.Api.Hosting.Problems;
 using BnService.Core.Layers;
@@ -87,6 +89,10 @@ internal sealed class RetainedSteps : IDisposable
     /// <summary>A name for a step: that of this node, which will have it, and a part that no other step has.</summary>
     public string NewId() => $"{_node.Name}:{Guid.NewGuid():N}";
 
+    /// <summary>The name for the step of a call that has named itself: the same for its repetitions, whichever of them will retain it.</summary>
+    public string IdFor(string sessionId, AnswerKey key) =>
+        $"{_node.Name}:{Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes($"{sessionId} {key.Key} {key.Fingerprint}")).AsSpan(0, 16))}";
+
     /// <summary>Refuses a step that could not be retained even alone.</summary>
     /// <exception cref="ProblemException">It is larger than the whole budget.</exception>
     public void RequireRoom(long bytes)
@@ -103,6 +109,8 @@ internal sealed class RetainedSteps : IDisposable
     {
         lock (_lock)
         {
+            // Of a call and its repetition the same step may come twice.
+            if (_byId.TryGetValue(step.Id, out var same)) Remove(same);
             while (_oldestFirst.First is { } oldest && _bytes + step.Bytes > _options.MaxBytes) Remove(oldest);
             _byId.Add(step.Id, _oldestFirst.AddLast((step, _time.GetTimestamp())));
             _bytes += step.Bytes;

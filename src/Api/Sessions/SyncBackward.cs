@@ -24,7 +24,8 @@ internal sealed class SyncBackward(SessionCatalog catalog, SyncGroups groups, Re
         using var step = retained.Hold(stepId, session.Id);
         if (step.Statistics is { AreJoint: false })
             throw new ProblemException(ProblemCode.InvalidOption, "step_id names a step that was not synchronized: its gradient is its own, and asked for with backward");
-        return await RunAsync(session, rank, new(step.Input, step.Layer, step.Statistics), dy, update, terms, cancellationToken);
+        var earlier = await EarlierAsync(session, terms, cancellationToken);
+        return await RunAsync(session, rank, new(step.Input, step.Layer, step.Statistics), dy, update, terms, earlier, cancellationToken);
     }
 
     /// <summary>Through x, which the server has not kept: the statistics are joined once more, and move nothing.</summary>
@@ -42,31 +43,35 @@ internal sealed class SyncBackward(SessionCatalog catalog, SyncGroups groups, Re
     {
         input.RequireFit();
         RequireGradient(input, dy);
-        var (_, layer) = catalog.PlanFor(input.X.Shape, session.Current.Layer);
+        var (plan, layer) = catalog.PlanFor(input.X.Shape, session.Current.Layer);
+        var earlier = await EarlierAsync(session, terms, cancellationToken);
+        // A repetition goes the way that the call went.
+        if (earlier is null ? (!throughBatch || !layer.NormalizesWithBatch) && layer.Running is not null : !earlier.Arrays.ContainsKey(SumDy))
+            return await RunAsync(session, rank, new(input, layer, null), dy, update, terms, earlier, cancellationToken);
         var pass = new LayerPass(layer, input.X.Shape, compute);
-        StepStatistics? statistics = null;
-        if ((throughBatch && layer.NormalizesWithBatch) || layer.Running is null)
-        {
-            var own = pass.OwnMoments(input.X.Data, input.Mask);
-            // A repetition finds both halves of what was done, or the first one.
-            var key = terms.Key is null ? null : terms.Key with { Topic = MomentsCall };
-            var earlier = key is null ? null : await catalog.FindAnswerAsync(session, key, cancellationToken);
-            var outcome = earlier ?? await groups.JoinAsync(session, MomentsCall, rank, SyncTrainStep.Encode(own) with { Key = key ?? AnswerKey.None }, parts =>
+        var own = pass.OwnMoments(input.X.Data, input.Mask);
+        // A repetition finds both halves of what was done, or the first one.
+        var half = terms with { Key = terms.Key is null ? null : terms.Key with { Topic = MomentsCall } };
+        if (earlier is null) terms.Check(session.Current.Layer.Version);
+        var outcome = await EarlierAsync(session, half, cancellationToken)
+            ?? await groups.JoinAsync(session, MomentsCall, rank, half, SyncTrainStep.Encode(own), parts =>
             {
-                var joint = SyncTrainStep.Joined(parts, own);
-                pass.JointStatistics(joint, input.Mask);
-                return new SyncCompletion(record => record, (_, after) => SyncTrainStep.Encode(joint) with { Version = after.Layer.Version });
+                var statistics = pass.JointStatistics(SyncTrainStep.Joined(parts, own), input.Mask);
+                return new SyncCompletion(record => record, (_, after) =>
+                    SyncTrainStep.Normalizing(pass, after.Layer.SizedFor(plan), statistics) with { Version = after.Layer.Version });
             }, cancellationToken);
-            statistics = pass.JointStatistics(SyncTrainStep.MomentsOf(outcome), input.Mask);
-        }
-        return await RunAsync(session, rank, new(input, layer, statistics), dy, update, terms, cancellationToken);
+        var part = SyncTrainStep.PartOf(layer, outcome, input, compute);
+        return await RunAsync(session, rank, new(input, part.Layer, part.Statistics), dy, update, terms, earlier, cancellationToken);
     }
 
     private async Task<BackwardResult> RunAsync(
-        LayerSession session, SyncRank rank, ForwardStep step, Tensor dy, ParameterUpdate? update, ChangeTerms terms, CancellationToken cancellationToken)
+        LayerSession session, SyncRank rank, ForwardStep step, Tensor dy, ParameterUpdate? update, ChangeTerms terms, RememberedAnswer? earlier,
+        CancellationToken cancellationToken)
     {
         RequireGradient(step.Input, dy);
-        terms.Check(session.Current.Layer.Version);
+        // The update has moved what the gradients were computed with.
+        if (earlier is not null) step = step with { Layer = BackwardResult.Before(step.Layer, earlier) };
+        else terms.Check(session.Current.Layer.Version);
         var (input, shape) = (step.Input, step.Input.X.Shape);
         var dx = Tensor.Rent(shape);
         // What the two halves share is also the gradient by the residual; without one it lies in dy's memory.
@@ -81,16 +86,14 @@ internal sealed class SyncBackward(SessionCatalog catalog, SyncGroups groups, Re
             else own = pass.Differentiate(input.X.Data, dy.Data, null, Residual(input), dx.Data, dresidual is null ? [] : dresidual.Data);
             var part = new RememberedAnswer(0, 0)
             {
-                Key = terms.Key ?? AnswerKey.None,
                 Update = update?.ToString() ?? "",
+                Count = shape.Count,
                 Arrays = sums is not null
                     ? new Dictionary<string, double[]> { [SumDy] = sums.SumDy, [SumDyXmu] = sums.SumDyXmu }
                     : new Dictionary<string, double[]> { [Dgamma] = own!.DGamma, [Dbeta] = own.DBeta },
             };
-            var earlier = terms.Key is null ? null : await catalog.FindAnswerAsync(session, terms.Key, cancellationToken);
-            var outcome = earlier ?? await groups.JoinAsync(session, Call, rank, part,
-                parts => Completion(parts, pass, step, update, terms), cancellationToken);
-            if (earlier is not null) pass = new LayerPass(BackwardResult.Before(step.Layer, earlier), shape, compute);
+            var outcome = earlier ?? await groups.JoinAsync(session, Call, rank, terms, part,
+                parts => Completion(parts, pass, step, update), cancellationToken);
             if (sums is not null)
             {
                 own = pass.DifferentiateJoint(
@@ -106,8 +109,11 @@ internal sealed class SyncBackward(SessionCatalog catalog, SyncGroups groups, Re
         }
     }
 
+    private async Task<RememberedAnswer?> EarlierAsync(LayerSession session, ChangeTerms terms, CancellationToken cancellationToken) =>
+        terms.Key is null ? null : await catalog.FindAnswerAsync(session, terms.Key, cancellationToken);
+
     private static SyncCompletion Completion(
-        IReadOnlyList<RememberedAnswer> parts, LayerPass pass, ForwardStep step, ParameterUpdate? update, ChangeTerms terms)
+        IReadOnlyList<RememberedAnswer> parts, LayerPass pass, ForwardStep step, ParameterUpdate? update)
     {
         if (parts.FirstOrDefault(part => part.Update != (update?.ToString() ?? "")) is { } odd)
             throw new ProblemException(ProblemCode.InvalidOption, $"update must be the same for all ranks, got '{update}' and '{odd.Update}'");
@@ -118,15 +124,11 @@ internal sealed class SyncBackward(SessionCatalog catalog, SyncGroups groups, Re
             throw new ProblemException(ProblemCode.ShapeMismatch, "the parts of all ranks must have the same number of statistics");
         var total = (First: Sum(parts, first), Second: Sum(parts, second));
         var gradients = step.Statistics is { } statistics ? pass.ParametersOf(statistics, new(total.First, total.Second)) : new ParameterGradients(total.First, total.Second);
-        var isEmpty = step.Statistics is { Moments.Count: 0 };
+        var isEmpty = parts.All(part => part.Count == 0);
         return new SyncCompletion(
-            record =>
-            {
-                terms.Check(record.Layer.Version);
-                return update is null || isEmpty
-                    ? record
-                    : record with { Layer = record.Layer.SizedFor(NormalizationPlan.ForBatch(step.Input.X.Shape, record.Layer.Options)).Update(update, gradients) };
-            },
+            record => update is null || isEmpty
+                ? record
+                : record with { Layer = record.Layer.SizedFor(NormalizationPlan.ForBatch(step.Input.X.Shape, record.Layer.Options)).Update(update, gradients) },
             (_, after) =>
             {
                 var arrays = update is null ? [] : BackwardResult.ParametersOf(step.Layer, after.Layer);

@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using System.Globalization;
 using BnService.Api.Hosting;
 using BnService.Api.Hosting.Problems;
@@ -17,7 +16,11 @@ internal sealed record SyncRank(string Group, int Rank, int WorldSize);
 /// <summary>What is done when all ranks are there.</summary>
 /// <param name="Apply">New state from old; the same state if there is nothing to change. Throws to refuse, which then is the answer to all.</param>
 /// <param name="Answer">What all ranks are told, given the state before and after.</param>
-internal sealed record SyncCompletion(Func<SessionRecord, SessionRecord> Apply, Func<SessionRecord, SessionRecord, RememberedAnswer> Answer);
+internal sealed record SyncCompletion(Func<SessionRecord, SessionRecord> Apply, Func<SessionRecord, SessionRecord, RememberedAnswer> Answer)
+{
+    /// <summary>Told of the state after the step, once it has been made.</summary>
+    public Action<SessionRecord>? Made { get; init; }
+}
 
 /// <summary>
 /// Joins the calls of all ranks of a step, on whatever nodes they are. Each rank puts what it contributes where all can see it; whoever sees
@@ -25,7 +28,7 @@ internal sealed record SyncCompletion(Func<SessionRecord, SessionRecord> Apply, 
 /// of the step, which the store takes once: so a step that has been made cannot time out, and one that has timed out cannot be made.
 /// </summary>
 internal sealed class SyncGroups(
-    ISessionStore store, IContributions contributions, SessionCatalog catalog, IOptions<SyncOptions> options, TimeProvider time)
+    ISessionStore store, IContributions contributions, SessionCatalog catalog, StepWaits waits, IOptions<SyncOptions> options, TimeProvider time)
 {
     // Other nodes' outcomes are looked for so often; those of this node come by themselves.
     private static readonly TimeSpan FirstPause = TimeSpan.FromMilliseconds(2), LongestPause = TimeSpan.FromMilliseconds(50);
@@ -33,40 +36,42 @@ internal sealed class SyncGroups(
     // A node that has seen all ranks and died leaves the step to the others, who look for that so often.
     private static readonly TimeSpan CountInterval = TimeSpan.FromMilliseconds(500);
 
-    private readonly ConcurrentDictionary<string, TaskCompletionSource> _outcomes = new();
-
     /// <summary>Takes part in a step, and waits for the others.</summary>
     /// <param name="session">The session.</param>
     /// <param name="call">Which call it is.</param>
     /// <param name="rank">The rank.</param>
+    /// <param name="terms">The rank's terms: its condition has to hold when the step is made, whoever makes it.</param>
     /// <param name="own">What it contributes.</param>
     /// <param name="complete">What is done when all are there, given what each has contributed, in the order of the ranks.</param>
     /// <param name="cancellationToken">Ends waiting, and takes back what was contributed.</param>
     /// <returns>What all ranks are told.</returns>
     /// <exception cref="ProblemException">A rank has not come in time, or the step was refused; nothing has changed.</exception>
     public async Task<RememberedAnswer> JoinAsync(
-        LayerSession session, string call, SyncRank rank, RememberedAnswer own, Func<IReadOnlyList<RememberedAnswer>, SyncCompletion> complete,
-        CancellationToken cancellationToken)
+        LayerSession session, string call, SyncRank rank, ChangeTerms terms, RememberedAnswer own,
+        Func<IReadOnlyList<RememberedAnswer>, SyncCompletion> complete, CancellationToken cancellationToken)
     {
-        var topic = $"{call} {rank.Group}";
+        var (topic, key) = ($"{call} {rank.Group}", terms.Key ?? AnswerKey.None);
         // A repetition of a call with a key is the same contribution.
-        var nonce = own.Key.Key.Length > 0 ? $"{own.Key.Topic} {own.Key.Key} {own.Key.Fingerprint}" : Guid.NewGuid().ToString("N");
-        var contribution = new StoredContribution(rank.Rank, rank.WorldSize, nonce, (own with { JoinedAt = time.GetUtcNow() }).Encode().Content);
+        var nonce = key.Key.Length > 0 ? $"{key.Topic} {key.Key} {key.Fingerprint}" : Guid.NewGuid().ToString("N");
         while (true)
         {
             var step = new Step(session, topic, await NextNumberAsync(session.Id, topic, cancellationToken), rank, complete);
+            var part = own with { Key = key, AllowedVersions = terms.AllowedVersions, JoinedAt = time.GetUtcNow() };
+            var contribution = new StoredContribution(rank.Rank, rank.WorldSize, nonce, part.Encode().Content);
+            using var wait = waits.Begin(step.Name);
             try
             {
                 var present = await contributions.AddAsync(session.Id, topic, step.Number, contribution, cancellationToken);
-                if (!await AgreeAsync(step, contribution, present)) continue;
-                var outcome = await WaitAsync(step, cancellationToken);
+                if (!await AgreeAsync(step, key, contribution, present)) continue;
+                var outcome = await WaitAsync(step, contribution, wait, cancellationToken);
                 // Over before this rank has come: the next one is this rank's.
                 if (!outcome.Participants.Contains(nonce)) continue;
                 if (outcome.ProblemCode is { } code) throw new ProblemException(ProblemCode.All[code], outcome.Detail!);
                 return outcome;
             }
-            catch (OperationCanceledException)
+            catch
             {
+                // Whatever ends the wait: nobody would be there for the answer.
                 await TakeBackAsync(step, contribution);
                 throw;
             }
@@ -77,46 +82,59 @@ internal sealed class SyncGroups(
         await store.FindLastAnswerAsync(sessionId, topic, cancellationToken) is { } last ? long.Parse(last.Key, CultureInfo.InvariantCulture) + 1 : 1;
 
     // Whether this call is the rank's in the step; false where the step has been given up and the next one is.
-    private async Task<bool> AgreeAsync(Step step, StoredContribution mine, IReadOnlyList<StoredContribution> present)
+    private async Task<bool> AgreeAsync(Step step, AnswerKey key, StoredContribution mine, IReadOnlyList<StoredContribution> present)
     {
         var (rank, size) = (step.Rank.Rank, step.Rank.WorldSize);
+        // Nobody has waited for that one for so long: its node is gone.
+        if (present.Any(other => time.GetUtcNow() - Decode(other).JoinedAt > options.Value.Timeout))
+        {
+            await FailAsync(step, ProblemCode.SyncTimeout, TimeoutText(step, present), present);
+            return false;
+        }
         if (present.First(other => other.Rank == rank) is var there && there.Nonce != mine.Nonce)
         {
-            // Nobody has waited for that one for so long: its node is gone.
-            if (time.GetUtcNow() - Decode(there).JoinedAt > options.Value.Timeout)
-            {
-                await FailAsync(step, ProblemCode.SyncTimeout, TimeoutText(step, present), present);
-                return false;
-            }
+            if (Decode(there) is var earlier && earlier.Key.Key == key.Key && key.Key.Length > 0) key.RequireSame(earlier);
             throw new ProblemException(ProblemCode.InvalidOption,
                 $"rank {rank} of group '{step.Rank.Group}' has come to this step already with another call, which still waits for the others; a repetition needs its Idempotency-Key");
         }
         if (present.FirstOrDefault(other => other.WorldSize != size) is { } odd)
-        {
-            await TakeBackAsync(step, mine);
             throw new ProblemException(ProblemCode.InvalidOption, $"world_size must be the same for all ranks: rank {odd.Rank} says {odd.WorldSize}, rank {rank} says {size}");
-        }
         return true;
     }
 
-    private async Task<RememberedAnswer> WaitAsync(Step step, CancellationToken cancellationToken)
+    private async Task<RememberedAnswer> WaitAsync(Step step, StoredContribution mine, StepWait wait, CancellationToken cancellationToken)
     {
         var (begun, counted, pause) = (time.GetTimestamp(), (long?)null, FirstPause);
-        while (true)
+        for (var isJustAdded = true; ;)
         {
-            var outcomes = _outcomes.GetOrAdd(step.Session.Id, _ => new(TaskCreationOptions.RunContinuationsAsynchronously)).Task;
-            if (await store.FindAnswerAsync(step.Session.Id, step.Topic, step.Key, cancellationToken) is { } outcome) return RememberedAnswer.Decode(outcome);
+            if (await store.FindAnswerAsync(step.Session.Id, step.Topic, step.Key, cancellationToken) is { } outcome)
+            {
+                // What was added behind the end of the step has not been forgotten with it.
+                if (isJustAdded) await TakeBackAsync(step, mine);
+                return RememberedAnswer.Decode(outcome);
+            }
+            isJustAdded = false;
             var isOver = time.GetElapsedTime(begun) >= options.Value.Timeout;
             if (isOver || counted is null || time.GetElapsedTime(counted.Value) >= CountInterval)
             {
+                IReadOnlyList<StoredContribution> present;
+                if (counted is null) present = await contributions.FindAsync(step.Session.Id, step.Topic, step.Number, cancellationToken);
+                else
+                {
+                    await ((ICommits)catalog).RefreshAsync(step.Session);
+                    // Who waits is there, although another call under the same key may have hung up and taken it back.
+                    present = await contributions.AddAsync(step.Session.Id, step.Topic, step.Number, mine, cancellationToken);
+                    isJustAdded = true;
+                }
                 counted = time.GetTimestamp();
-                var present = await contributions.FindAsync(step.Session.Id, step.Topic, step.Number, cancellationToken);
-                if (present.Count == step.Rank.WorldSize) return await CompleteAsync(step, present);
+                // Who says that there are others will be refused.
+                if (present.Count == step.Rank.WorldSize && present.All(other => other.WorldSize == step.Rank.WorldSize)) return await CompleteAsync(step, present);
                 if (isOver) return await FailAsync(step, ProblemCode.SyncTimeout, TimeoutText(step, present), present);
             }
             var left = options.Value.Timeout - time.GetElapsedTime(begun);
-            var next = store.IsShared && pause < left ? pause : left;
-            await Task.WhenAny(outcomes, Task.Delay(next > TimeSpan.Zero ? next : TimeSpan.Zero, time, cancellationToken));
+            var next = store.IsShared ? pause : CountInterval;
+            if (next > left) next = left;
+            await Task.WhenAny(wait.Over, Task.Delay(next > TimeSpan.Zero ? next : TimeSpan.Zero, time, cancellationToken));
             cancellationToken.ThrowIfCancellationRequested();
             pause = pause * 1.5 < LongestPause ? pause * 1.5 : LongestPause;
         }
@@ -128,7 +146,14 @@ internal sealed class SyncGroups(
         try
         {
             var completion = step.Complete(parts);
-            return await OutcomeAsync(step, present, completion.Apply, (before, after) => completion.Answer(before, after), parts);
+            return await OutcomeAsync(step, present, parts, completion with
+            {
+                Apply = record =>
+                {
+                    RequireConditions(parts, record.Layer.Version);
+                    return completion.Apply(record);
+                },
+            });
         }
         catch (LayerException refusal)
         {
@@ -141,27 +166,27 @@ internal sealed class SyncGroups(
     }
 
     private Task<RememberedAnswer> FailAsync(Step step, ProblemCode code, string detail, IReadOnlyList<StoredContribution> present) => OutcomeAsync(
-        step, present, record => record, (_, after) => new(after.Layer.Version, 0) { ProblemCode = code.Code, Detail = detail }, []);
+        step, present, [], new(record => record, (_, after) => new(after.Layer.Version, 0) { ProblemCode = code.Code, Detail = detail }));
 
     // The outcome of the step: this one, unless another one has come first.
     private async Task<RememberedAnswer> OutcomeAsync(
-        Step step, IReadOnlyList<StoredContribution> present, Func<SessionRecord, SessionRecord> apply,
-        Func<SessionRecord, SessionRecord, RememberedAnswer> answer, List<RememberedAnswer> parts)
+        Step step, IReadOnlyList<StoredContribution> present, List<RememberedAnswer> parts, SyncCompletion completion)
     {
         RememberedAnswer? made = null;
         var key = new AnswerKey(step.Topic, step.Key, "");
-        var committed = await catalog.ChangeAsync(step.Session, new SessionChange(apply)
+        var committed = await catalog.ChangeAsync(step.Session, new SessionChange(completion.Apply)
         {
             Key = key,
             Remember = (before, after) =>
             {
-                made = answer(before, after) with { Key = key, Participants = [.. present.Select(other => other.Nonce)] };
+                made = completion.Answer(before, after) with { Key = key, Participants = [.. present.Select(other => other.Nonce)] };
                 // Each rank that has named its call finds the answer under that name as well.
                 var named = parts.Where(part => part.Key.Key.Length > 0).Select(part => made with { Key = part.Key, StepId = part.StepId, Participants = [] });
                 return [made, .. named];
             },
         }, CancellationToken.None);
-        if (_outcomes.TryRemove(step.Session.Id, out var waiting)) waiting.TrySetResult();
+        if (committed.Replayed is null) completion.Made?.Invoke(committed.State);
+        waits.End(step.Name);
         try
         {
             await contributions.ForgetAsync(step.Session.Id, step.Topic, step.Number, CancellationToken.None);
@@ -171,6 +196,14 @@ internal sealed class SyncGroups(
             // The outcome is there; what is left of the step goes with the next one.
         }
         return committed.Replayed ?? made!;
+    }
+
+    private static void RequireConditions(List<RememberedAnswer> parts, long version)
+    {
+        var rank = parts.FindIndex(part => part.AllowedVersions?.Contains(version) == false);
+        if (rank < 0) return;
+        throw new ProblemException(ProblemCode.VersionConflict,
+            $"If-Match of rank {rank} allows {string.Join(", ", parts[rank].AllowedVersions!.Select(allowed => $"\"{allowed}\""))}, the session is at version \"{version}\"");
     }
 
     private async Task TakeBackAsync(Step step, StoredContribution mine)
@@ -202,6 +235,8 @@ internal sealed class SyncGroups(
     private sealed record Step(
         LayerSession Session, string Topic, long Number, SyncRank Rank, Func<IReadOnlyList<RememberedAnswer>, SyncCompletion> Complete)
     {
+        public StepName Name => new(Session.Id, Topic, Number);
+
         public string Key => Number.ToString(CultureInfo.InvariantCulture);
     }
 }

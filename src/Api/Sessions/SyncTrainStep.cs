@@ -16,6 +16,9 @@ internal sealed class SyncTrainStep(
     /// <summary>Name of the call.</summary>
     public const string Call = "train-step";
 
+    // Names of what ranks and nodes tell each other.
+    private const string Mean = "mean", MeanResidual = "mean_residual", M2 = "m2", Eps = "eps", CorrectionR = "r", CorrectionD = "d";
+
     /// <summary>Normalizes a part of a batch with the statistics of all parts.</summary>
     /// <param name="session">The session.</param>
     /// <param name="rank">Whose part it is.</param>
@@ -29,29 +32,23 @@ internal sealed class SyncTrainStep(
     {
         input.RequireFit();
         var (plan, layer) = catalog.PlanFor(input.X.Shape, session.Current.Layer);
+        var earlier = terms.Key is null ? null : await catalog.FindAnswerAsync(session, terms.Key, cancellationToken);
         // The running statistics are the same to every rank: there is nothing to wait for.
-        if (!layer.NormalizesWithBatch) return await alone.RunAsync(session, input, gathered, retain, terms, cancellationToken);
+        if (earlier is null ? !layer.NormalizesWithBatch : !IsJoint(earlier)) return await alone.RunAsync(session, input, gathered, retain, terms, cancellationToken);
+        if (earlier is not null) return Result(layer, input, earlier, earlier.StepId).Result with { IsReplayed = true };
         var bytes = retain ? RetainedStep.BytesOf(input, plan, null) : 0;
         if (retain) retained.RequireRoom(bytes);
         var pass = new LayerPass(layer, input.X.Shape, compute);
         var moments = pass.OwnMoments(input.X.Data, input.Mask, input.Mask is null && pass.GathersWhole ? gathered?.Finish() : null);
         if (layer.Options.NonFinite == NonFinitePolicy.Reject && !moments.IsFinite) throw TrainStep.NonFinite(input.X.Data, moments.Count);
         terms.Check(session.Current.Layer.Version);
-        var stepId = retain ? retained.NewId() : null;
-        var earlier = terms.Key is null ? null : await catalog.FindAnswerAsync(session, terms.Key, cancellationToken);
-        var outcome = earlier ?? await groups.JoinAsync(session, Call, rank, Encode(moments) with { Key = terms.Key ?? AnswerKey.None, StepId = stepId },
-            parts => Completion(session, plan, layer, pass, input, Joined(parts, moments), terms), cancellationToken);
-        var (basis, statistics) = Normalizing(layer, outcome, input);
-        var y = new ComputedOutput(input, basis.Output(statistics));
-        var result = new TrainStepResult(
-            y, earlier is null ? stepId : earlier.StepId, statistics.Moments.Mean, statistics.Moments.Variance(unbiased: false), outcome.Count,
-            outcome.BatchesTracked, outcome.Version, outcome.Warnings)
-        {
-            IsReplayed = earlier is not null,
-        };
-        if (stepId is null || earlier is not null) return result;
-        var kept = new RetainedStep(stepId, session.Id, input, WithParameters(layer, outcome), statistics, bytes);
-        y.Hold(kept);
+        var stepId = !retain ? null : terms.Key is { } key ? retained.IdFor(session.Id, key) : retained.NewId();
+        var outcome = await groups.JoinAsync(session, Call, rank, terms, Encode(moments) with { StepId = stepId },
+            parts => Completion(session, plan, layer, pass, input, Joined(parts, moments)), cancellationToken);
+        var (result, normalized) = Result(layer, input, outcome, stepId);
+        if (stepId is null) return result;
+        var kept = new RetainedStep(stepId, session.Id, input, normalized.Layer, normalized.Statistics, bytes);
+        ((ComputedOutput)result.Y).Hold(kept);
         retained.Add(kept);
         if (session.IsGone) retained.Drop(session.Id);
         return result with { HasTakenInput = true };
@@ -71,37 +68,66 @@ internal sealed class SyncTrainStep(
     public static RememberedAnswer Encode(Moments moments) => new(0, 0)
     {
         Count = moments.Count,
-        Arrays = new Dictionary<string, double[]> { ["mean"] = moments.Mean, ["mean_residual"] = moments.MeanResidual, ["m2"] = moments.M2 },
+        Arrays = new Dictionary<string, double[]> { [Mean] = moments.Mean, [MeanResidual] = moments.MeanResidual, [M2] = moments.M2 },
     };
 
     /// <summary>Moments that have travelled or were remembered.</summary>
-    public static Moments MomentsOf(RememberedAnswer answer) => new(answer.Count, answer.Arrays["mean"], answer.Arrays["mean_residual"], answer.Arrays["m2"]);
+    public static Moments MomentsOf(RememberedAnswer answer) => new(answer.Count, answer.Arrays[Mean], answer.Arrays[MeanResidual], answer.Arrays[M2]);
 
-    /// <summary>The layer with the parameters that the step was made with, which are the same on all nodes.</summary>
-    public static LayerState WithParameters(LayerState layer, RememberedAnswer outcome) => layer with
+    /// <summary>What is told of joint moments: how each rank normalizes its part with them, whatever has become of the session meanwhile.</summary>
+    /// <param name="pass">The passes over any part.</param>
+    /// <param name="layer">The layer that normalizes, sized for the parts.</param>
+    /// <param name="statistics">The joint statistics.</param>
+    public static RememberedAnswer Normalizing(LayerPass pass, LayerState layer, StepStatistics statistics)
     {
-        Gamma = outcome.Arrays.GetValueOrDefault("gamma"),
-        Beta = outcome.Arrays.GetValueOrDefault("beta"),
-    };
-
-    // How a part is normalized once it is known what all are.
-    private (LayerPass Pass, StepStatistics Statistics) Normalizing(LayerState layer, RememberedAnswer outcome, BatchInput input)
-    {
-        var pass = new LayerPass(WithParameters(layer, outcome), input.X.Shape, compute);
-        var statistics = pass.JointStatistics(MomentsOf(outcome), input.Mask);
-        // Renormalization goes towards the running statistics before the step, which may be another node's to know.
-        return (pass, outcome.Arrays.TryGetValue("r", out var r) ? statistics with { Parts = [statistics.Parts[0] with { Correction = new(r, outcome.Arrays["d"]) }] } : statistics);
+        var answer = Encode(statistics.Moments);
+        var arrays = new Dictionary<string, double[]>(answer.Arrays) { [Eps] = [layer.Options.Eps] };
+        if (layer.Gamma is not null) arrays.Add(BackwardResult.Gamma, layer.Gamma);
+        if (layer.Beta is not null) arrays.Add(BackwardResult.Beta, layer.Beta);
+        if (pass.With(layer).Corrected(statistics).Parts[0].Correction is { } correction)
+        {
+            arrays.Add(CorrectionR, correction.R);
+            arrays.Add(CorrectionD, correction.D);
+        }
+        return answer with { Arrays = arrays };
     }
 
-    private SyncCompletion Completion(
-        LayerSession session, NormalizationPlan plan, LayerState layer, LayerPass pass, BatchInput input, Moments joint, ChangeTerms terms)
+    /// <summary>How a part is normalized, once it is known what all are.</summary>
+    /// <param name="layer">The session's layer, sized for the part.</param>
+    /// <param name="outcome">What <see cref="Normalizing"/> has told.</param>
+    /// <param name="input">The part.</param>
+    /// <param name="compute">With what to compute.</param>
+    public static NormalizedPart PartOf(LayerState layer, RememberedAnswer outcome, BatchInput input, ComputeSettings compute)
+    {
+        var then = layer with
+        {
+            Options = layer.Options with { Eps = outcome.Arrays[Eps][0] },
+            Gamma = outcome.Arrays.GetValueOrDefault(BackwardResult.Gamma),
+            Beta = outcome.Arrays.GetValueOrDefault(BackwardResult.Beta),
+        };
+        var statistics = new LayerPass(then, input.X.Shape, compute).JointStatistics(MomentsOf(outcome), input.Mask);
+        // Renormalization goes towards the running statistics before the step, which may be another node's to know.
+        return new(then, outcome.Arrays.TryGetValue(CorrectionR, out var r)
+            ? statistics with { Parts = [statistics.Parts[0] with { Correction = new(r, outcome.Arrays[CorrectionD]) }] }
+            : statistics);
+    }
+
+    private static bool IsJoint(RememberedAnswer answer) => answer.Arrays.ContainsKey(Mean);
+
+    private (TrainStepResult Result, NormalizedPart Part) Result(LayerState layer, BatchInput input, RememberedAnswer outcome, string? stepId)
+    {
+        var part = PartOf(layer, outcome, input, compute);
+        var (moments, y) = (part.Statistics.Moments, new ComputedOutput(input, new LayerPass(part.Layer, input.X.Shape, compute).Output(part.Statistics)));
+        return (new(y, stepId, moments.Mean, moments.Variance(unbiased: false), outcome.Count, outcome.BatchesTracked, outcome.Version, outcome.Warnings), part);
+    }
+
+    private SyncCompletion Completion(LayerSession session, NormalizationPlan plan, LayerState layer, LayerPass pass, BatchInput input, Moments joint)
     {
         var statistics = pass.JointStatistics(joint, input.Mask);
         var step = new PreparedStep(pass, plan, layer, statistics, null);
         return new SyncCompletion(
             record =>
             {
-                terms.Check(record.Layer.Version);
                 if (!record.Layer.NormalizesWithBatch)
                     throw new ProblemException(ProblemCode.VersionConflict, "the session's mode was changed to frozen while the ranks of the step came; send it again");
                 var sized = record.Layer.SizedFor(plan);
@@ -110,17 +136,16 @@ internal sealed class SyncTrainStep(
             },
             (before, after) =>
             {
-                observer.Stepped(session, after.Layer, step);
-                var (sized, answer) = (before.Layer.SizedFor(plan), Encode(joint));
-                var arrays = new Dictionary<string, double[]>(answer.Arrays);
-                if (sized.Gamma is not null) arrays.Add("gamma", sized.Gamma);
-                if (sized.Beta is not null) arrays.Add("beta", sized.Beta);
-                if (pass.With(sized).Corrected(statistics).Parts[0].Correction is { } correction)
-                {
-                    arrays.Add("r", correction.R);
-                    arrays.Add("d", correction.D);
-                }
-                return step.Answer(after.Layer) with { Count = joint.Count, Arrays = arrays };
-            });
+                var normalizing = Normalizing(pass, before.Layer.SizedFor(plan), statistics);
+                return step.Answer(after.Layer) with { Count = joint.Count, Arrays = normalizing.Arrays };
+            })
+        {
+            Made = after => observer.Stepped(session, after.Layer, step),
+        };
     }
 }
+
+/// <summary>How a part of a batch is normalized.</summary>
+/// <param name="Layer">The layer with what it was normalized with, which is the same on all nodes.</param>
+/// <param name="Statistics">The statistics of all parts.</param>
+internal sealed record NormalizedPart(LayerState Layer, StepStatistics Statistics);

@@ -30,7 +30,11 @@ internal sealed record BatchInput(Tensor X, Tensor? Residual, bool[]? Mask) : ID
 /// <summary>Under which terms a change is made.</summary>
 /// <param name="Check">Throws to refuse, given the version that would be changed.</param>
 /// <param name="Key">The question, where its answer is to be remembered.</param>
-internal sealed record ChangeTerms(Action<long> Check, AnswerKey? Key);
+internal sealed record ChangeTerms(Action<long> Check, AnswerKey? Key)
+{
+    /// <summary>The versions that <see cref="Check"/> lets pass, for where it is another one's to check; null for any.</summary>
+    public IReadOnlyList<long>? AllowedVersions { get; init; }
+}
 
 /// <summary>What a train-step did.</summary>
 /// <param name="Y">The normalized batch; the caller's to dispose.</param>

@@ -21,11 +21,16 @@ public static class Accuracy
     /// <summary>dx, dγ, dβ: the norm of the difference relative to the norm.</summary>
     public static void Gradients_are(ReferenceGradients expected, Batch x, Answer answer)
     {
-        var dx = answer.Tensor("dx");
-        Assert.Equal(x.Shape, dx.Shape);
-        Vector_is(expected.Dx, [.. dx.Data.Select(value => (double)value)], "dx");
+        Input_gradient_is(expected, x, answer.Tensor("dx"));
         if (answer.Has("dgamma")) Vector_is(expected.Dgamma, answer.Numbers("dgamma"), "dgamma");
         if (answer.Has("dbeta")) Vector_is(expected.Dbeta, answer.Numbers("dbeta"), "dbeta");
+    }
+
+    /// <summary>dx: the norm of the difference relative to the norm.</summary>
+    public static void Input_gradient_is(ReferenceGradients expected, Batch x, Batch dx)
+    {
+        Assert.Equal(x.Shape, dx.Shape);
+        Vector_is(expected.Dx, [.. dx.Data.Select(value => (double)value)], "dx");
     }
 
     /// <summary>A batch's statistics: the mean relative to the largest |x| of all, the variance relative to itself.</summary>
@@ -55,6 +60,14 @@ public static class Accuracy
             Assert.True(Math.Abs(actual[i] - expected[i]) <= Statistics * Math.Abs(expected[i]), $"{what}[{i}] is {actual[i]:R}, not {expected[i]:R}");
     }
 
+    /// <summary>Any gradient: the norm of the difference relative to the norm.</summary>
+    public static void Vector_is(double[] expected, double[] actual, string what)
+    {
+        Assert.Equal(expected.Length, actual.Length);
+        var difference = Norm(expected.Zip(actual, (a, b) => a - b));
+        Assert.True(difference <= Gradients * Norm(expected), $"{what} is off by {difference:R}, its norm is {Norm(expected):R}");
+    }
+
     private static void Variances_are(double[] expected, double[] actual) => Doubles_are(expected, actual, "variance");
 
     private static void Values_are(double[] expected, double[] actual, double relativeTo, string what)
@@ -62,13 +75,6 @@ public static class Accuracy
         Assert.Equal(expected.Length, actual.Length);
         for (var i = 0; i < expected.Length; i++)
             Assert.True(Math.Abs(actual[i] - expected[i]) <= Statistics * relativeTo, $"{what}[{i}] is {actual[i]:R}, not {expected[i]:R}");
-    }
-
-    private static void Vector_is(double[] expected, double[] actual, string what)
-    {
-        Assert.Equal(expected.Length, actual.Length);
-        var difference = Norm(expected.Zip(actual, (a, b) => a - b));
-        Assert.True(difference <= Gradients * Norm(expected), $"{what} is off by {difference:R}, its norm is {Norm(expected):R}");
     }
 
     private static double Norm(IEnumerable<double> values) => Math.Sqrt(values.Sum(value => value * value));

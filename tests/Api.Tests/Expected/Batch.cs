@@ -32,9 +32,13 @@ public sealed record Batch(int[] Shape, float[] Data)
     /// <summary>Some of the rows.</summary>
     public Batch Rows(int from, int count)
     {
-        var width = Data.Length / Shape[0];
+        var width = Shape[1..].Aggregate(1, (product, dimension) => product * dimension);
         return new Batch([count, .. Shape[1..]], Data[(from * width)..((from + count) * width)]);
     }
+
+    /// <summary>Batches of the same samples one behind the other.</summary>
+    public static Batch Joined(IReadOnlyList<Batch> parts) =>
+        new([parts.Sum(part => part.Shape[0]), .. parts[0].Shape[1..]], [.. parts.SelectMany(part => part.Data)]);
 
     /// <summary>The same elements in another shape.</summary>
     public Batch As(params int[] shape) => new(shape, Data);

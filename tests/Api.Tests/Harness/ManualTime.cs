@@ -38,6 +38,17 @@ public sealed class ManualTime : TimeProvider
         lock (_lock) _now = end;
     }
 
+    /// <summary>Lets time pass until something has ended that waits for it, however late it has begun to wait.</summary>
+    public async Task<T> PassAsync<T>(Task<T> waiting)
+    {
+        while (!waiting.IsCompleted)
+        {
+            AdvanceBy(TimeSpan.FromSeconds(1));
+            await Task.Delay(1);
+        }
+        return await waiting;
+    }
+
     private ManualTimer? NextDue(DateTimeOffset end)
     {
         lock (_lock)

@@ -1,5 +1,6 @@
 using BnService.Api.Sessions;
 using BnService.Api.Storage;
+using BnService.Api.Storage.Memory;
 using BnService.Core.Tensors;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Hosting.Server;
@@ -56,6 +57,12 @@ public sealed class Service : IDisposable
     public int WaitingChanges(string session) => _application.Services.GetRequiredService<SessionCatalog>()
         .GetAsync(session, CancellationToken.None).AsTask().GetAwaiter().GetResult().Commits.Waiting;
 
+    /// <summary>Number of ranks that have come to a step which is not over.</summary>
+    public int WaitingRanks => ((MemoryContributions)_application.Services.GetRequiredService<IContributions>()).Count;
+
+    /// <summary>Number of calls on this node that wait for the other ranks of a step.</summary>
+    public int WaitingCalls => _application.Services.GetRequiredService<StepWaits>().Count;
+
     /// <summary>Native memory in use in the whole process.</summary>
     public static long RentedBytes => NativeBuffer.RentedBytes;
 
@@ -80,6 +87,17 @@ public sealed class Service : IDisposable
             services.AddSingleton(store);
             if (time is not null) services.AddSingleton(time);
         }, [("Node:Name", name), .. settings]);
+
+    /// <summary>One of several services that share what is stored, as nodes share a database.</summary>
+    public static Service Node(string name, SharedStorage storage, params (string Key, string Value)[] settings) =>
+        new([("Node:Name", name), .. settings], storage.Replace, onKestrel: false);
+
+    /// <summary>One of several services that share what is stored, with a clock of the test's.</summary>
+    public static Service Node(string name, SharedStorage storage, TimeProvider time) => new([("Node:Name", name)], services =>
+    {
+        storage.Replace(services);
+        services.AddSingleton(time);
+    }, onKestrel: false);
 
     /// <summary>The service behind a real server on a free port: for what happens before ASP.NET Core sees a request.</summary>
     public static Service OnKestrel(params (string Key, string Value)[] settings) => new(settings, null, onKestrel: true);

@@ -21,11 +21,19 @@ public sealed class ServiceClient(HttpClient http)
     public Task<Answer> DeleteAsync(string path, params (string Name, string Value)[] headers) =>
         SendAsync(HttpMethod.Delete, path, null, headers);
 
-    public async Task<Answer> SendAsync(HttpMethod method, string path, HttpContent? content, params (string Name, string Value)[] headers)
+    public Task<Answer> SendAsync(HttpMethod method, string path, HttpContent? content, params (string Name, string Value)[] headers) =>
+        SendAsync(method, path, content, CancellationToken.None, headers);
+
+    /// <summary>Posts JSON, and hangs up when the token says so.</summary>
+    public Task<Answer> PostAsync(string path, string json, CancellationToken hangUp, params (string Name, string Value)[] headers) =>
+        SendAsync(HttpMethod.Post, path, JsonContent(json), hangUp, headers);
+
+    private async Task<Answer> SendAsync(
+        HttpMethod method, string path, HttpContent? content, CancellationToken hangUp, params (string Name, string Value)[] headers)
     {
         using var request = new HttpRequestMessage(method, new Uri(path, UriKind.Relative)) { Content = content };
         foreach (var (name, value) in headers) Assert.True(request.Headers.TryAddWithoutValidation(name, value), $"header {name}");
-        using var response = await http.SendAsync(request);
+        using var response = await http.SendAsync(request, hangUp);
         return await Answer.ReadAsync(response);
     }
 

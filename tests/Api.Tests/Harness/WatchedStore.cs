@@ -1,5 +1,6 @@
 using BnService.Api.Storage;
 using BnService.Api.Storage.Memory;
+using Microsoft.Extensions.DependencyInjection;
 
 namespace BnService.Api.Tests.Harness;
 
@@ -123,4 +124,18 @@ public sealed class WatchedStore : ISessionStore
     }
 
     private MemorySessionStore Present() => IsAway ? throw new StorageUnavailableException("the store is away", null) : _inner;
+}
+
+/// <summary>What several services share: a store, and the place where ranks meet.</summary>
+public sealed class SharedStorage
+{
+    public WatchedStore Sessions { get; } = new();
+
+    internal MemoryContributions Contributions { get; } = new();
+
+    /// <summary>Number of ranks that have come to a step which is not over.</summary>
+    public int WaitingRanks => Contributions.Count;
+
+    internal void Replace(IServiceCollection services) =>
+        services.AddSingleton<ISessionStore>(Sessions).AddSingleton<IContributions>(Contributions);
 }

@@ -6,6 +6,24 @@ internal sealed class MemoryContributions : IContributions
     private readonly Lock _lock = new();
     private readonly Dictionary<(string SessionId, string Topic), SortedDictionary<long, SortedDictionary<int, StoredContribution>>> _steps = [];
 
+    /// <summary>Number of contributions; where there are none, nothing is kept.</summary>
+    public int Count
+    {
+        get
+        {
+            lock (_lock) return _steps.Values.Sum(steps => steps.Values.Sum(ranks => ranks.Count));
+        }
+    }
+
+    /// <summary>Whether nothing is kept.</summary>
+    public bool IsEmpty
+    {
+        get
+        {
+            lock (_lock) return _steps.Count == 0;
+        }
+    }
+
     /// <inheritdoc/>
     public ValueTask<IReadOnlyList<StoredContribution>> AddAsync(
         string sessionId, string topic, long step, StoredContribution contribution, CancellationToken cancellationToken)
@@ -30,8 +48,11 @@ internal sealed class MemoryContributions : IContributions
     {
         lock (_lock)
         {
-            if (_steps.GetValueOrDefault((sessionId, topic))?.GetValueOrDefault(step) is { } ranks && ranks.GetValueOrDefault(rank)?.Nonce == nonce)
-                ranks.Remove(rank);
+            if (_steps.GetValueOrDefault((sessionId, topic)) is not { } steps || steps.GetValueOrDefault(step) is not { } ranks) return ValueTask.CompletedTask;
+            if (ranks.GetValueOrDefault(rank)?.Nonce == nonce) ranks.Remove(rank);
+            // Groups are named by callers: of a step that nobody waits for nothing may be left.
+            if (ranks.Count == 0) steps.Remove(step);
+            if (steps.Count == 0) _steps.Remove((sessionId, topic));
         }
         return ValueTask.CompletedTask;
     }
