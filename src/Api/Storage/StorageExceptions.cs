@@ -10,7 +10,11 @@ public sealed class StorageUnavailableException(string message, Exception? cause
 
 /// <summary>The store cannot be used at all: the start ends with this.</summary>
 /// <param name="message">Names the file or the database, and says why.</param>
-public sealed class StorageUnusableException(string message) : Exception(message);
+public sealed class StorageUnusableException(string message) : Exception(message)
+{
+    /// <summary>Whether that is because another process has it for itself.</summary>
+    public bool IsInUse { get; init; }
+}
 
 /// <summary>The store holds as much as it may. Nothing has changed.</summary>
 /// <param name="message">Names the limit.</param>

@@ -94,3 +94,20 @@ public sealed class PostgresContributionsTests(PostgresServer server) : Contribu
 
     public async Task DisposeAsync() => await _stores.DisposeAsync();
 }
+
+[Collection(PostgresTests.Name)]
+public sealed class PostgresKeyStoreTests(PostgresServer server) : KeyStoreContract, IAsyncLifetime
+{
+    private PostgresStores _stores = null!;
+    private IKeyStore _keys = null!;
+
+    protected override IKeyStore Keys => _keys;
+
+    public async Task InitializeAsync()
+    {
+        _stores = await PostgresStores.NewAsync(server);
+        _keys = await _stores.OpenAsync();
+    }
+
+    public async Task DisposeAsync() => await _stores.DisposeAsync();
+}

@@ -66,6 +66,19 @@ internal static class PostgresSchema
             )
             """,
         ],
+        [
+            """
+            CREATE TABLE IF NOT EXISTS bn_keys (
+                id text PRIMARY KEY,
+                name text NOT NULL,
+                role text NOT NULL,
+                prefix text NOT NULL,
+                created_at bigint NOT NULL,
+                salt bytea NOT NULL,
+                hash bytea NOT NULL
+            )
+            """,
+        ],
     ];
 
     /// <summary>Applies the migrations that have not been yet.</summary>

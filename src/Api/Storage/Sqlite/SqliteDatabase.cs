@@ -13,6 +13,7 @@ internal sealed class SqliteDatabase : IAsyncDisposable
     private readonly SqliteWriter _writer;
     private readonly SemaphoreSlim _free = new(Readers);
     private readonly ConcurrentBag<SqliteConnection> _idle = [];
+    private int _isDisposed;
 
     /// <summary>Opens the file, and makes it where there is none.</summary>
     /// <param name="options">Name the file, and how durable it is.</param>
@@ -62,6 +63,8 @@ internal sealed class SqliteDatabase : IAsyncDisposable
     /// <inheritdoc/>
     public async ValueTask DisposeAsync()
     {
+        // The store is more than one service of the container, and disposed of as each of them.
+        if (Interlocked.Exchange(ref _isDisposed, 1) != 0) return;
         await _writer.DisposeAsync();
         foreach (var connection in _idle) await connection.DisposeAsync();
         _free.Dispose();

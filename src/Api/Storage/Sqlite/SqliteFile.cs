@@ -46,6 +46,17 @@ internal sealed class SqliteFile : IDisposable
             PRIMARY KEY (session_id, version)
         );
         """,
+        """
+        CREATE TABLE keys (
+            id TEXT PRIMARY KEY,
+            name TEXT NOT NULL,
+            role TEXT NOT NULL,
+            prefix TEXT,
+            created_at INTEGER NOT NULL,
+            salt BLOB NOT NULL,
+            hash BLOB NOT NULL
+        );
+        """,
     ];
 
     private readonly string _path;
@@ -66,7 +77,8 @@ internal sealed class SqliteFile : IDisposable
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
-            if (LockedByAnother.Contains(exception.HResult)) throw new StorageUnusableException($"Storage:Path '{path}' is in use by another process");
+            if (LockedByAnother.Contains(exception.HResult))
+                throw new StorageUnusableException($"Storage:Path '{path}' is in use by another process") { IsInUse = true };
             throw new StorageUnavailableException($"Storage:Path '{path}' cannot be written: {exception.Message}", exception);
         }
         try
