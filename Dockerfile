@@ -1,6 +1,8 @@
 # BnService as a container image.
 #   docker build -t bnservice .
+#   docker run --rm -v bnservice-data:/data bnservice keys create --name first --role admin
 #   docker run --rm -p 8080:8080 -v bnservice-data:/data bnservice
+# The first run prints the key that calls need; without one the second refuses to start, unless it has -e Auth__Mode=none.
 # Without access to an image registry: docker/base-images.sh makes local stand-ins for the two base images.
 
 # One tag for both, so that what is published runs on the runtime it was built for.

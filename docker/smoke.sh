@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the image, starts it and checks from outside that it works: the answers with their numbers, the user, the health
-# check, the log, and that a stop lets the request in flight finish. Ends at the first failure, with the container's log.
+# Builds the image, starts it and checks from outside that it works: that it needs a key, the answers with their numbers, the user, the
+# health check, the log, and that a stop lets the request in flight finish. Ends at the first failure, with the container's log.
 #
 # Usage: docker/smoke.sh
 #   SMOKE_ENGINE=docker|podman|buildah   the engine to use; by default the first one that works, in this order
@@ -14,6 +14,8 @@ image=localhost/bnservice:smoke-$$ # its own, so that two runs do not remove eac
 engine=${SMOKE_ENGINE:-}
 work=$(mktemp -d)
 container='' # its id, once it is made
+volume=bnservice-smoke-$$ # its data, which outlives the runs of the program before it; with buildah they lie in the container
+key=''       # what calls are made with
 runner=''    # the `buildah run` that the service is below, while it runs
 checks=0
 
@@ -43,6 +45,7 @@ cleanup() {
             [[ ${SMOKE_KEEP:-} == 1 ]] || buildah rmi "$image" >/dev/null 2>&1 ;;
         docker | podman)
             [[ -z $container ]] || "$engine" rm -f "$container" >/dev/null
+            "$engine" volume rm -f "$volume" >/dev/null 2>&1
             [[ ${SMOKE_KEEP:-} == 1 ]] || "$engine" rmi "$image" >/dev/null 2>&1 ;;
     esac
     rm -rf "$work"
@@ -86,6 +89,18 @@ configured() {
     else "$engine" image inspect --format "{{range .Config.$1}}{{println .}}{{end}}" "$image"; fi | sed '/^$/d'
 }
 
+# once ARGUMENTS...: runs the program until it ends by itself, with the data that the container has later.
+once() {
+    if [[ $engine == buildah ]]; then
+        local command
+        mapfile -t command < <(configured Entrypoint)
+        [[ -n $container ]] || container=$(buildah from --pull-never "$image")
+        buildah run --env ASPNETCORE_HTTP_PORTS=0 "$container" -- "${command[@]}" "$@" </dev/null
+    else
+        timeout 60 "$engine" run --rm -v "$volume:/data" --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges "$image" "$@"
+    fi
+}
+
 # start: runs the container, locked up as in compose.yaml where the engine can do it, and sets port; a second time the same one again.
 start() {
     if [[ $engine == buildah ]]; then
@@ -96,7 +111,7 @@ start() {
         buildah run --env "ASPNETCORE_HTTP_PORTS=$port" "$container" -- "${command[@]}" >"$work/log" 2>"$work/stderr" </dev/null &
         runner=$!
     else
-        if [[ -n $container ]]; then "$engine" start "$container" >/dev/null; else container=$("$engine" run -d -p 127.0.0.1::8080 --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges "$image"); fi
+        if [[ -n $container ]]; then "$engine" start "$container" >/dev/null; else container=$("$engine" run -d -p 127.0.0.1::8080 -v "$volume:/data" --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges "$image"); fi
         port=$("$engine" port "$container" 8080/tcp | sed -n '1s/.*://p')
     fi
 }
@@ -166,7 +181,7 @@ eventually() {
 # call STATUS METHOD PATH [BODY]: sends the request and puts the body of the answer into $work/answer.
 call() {
     local expected=$1 method=$2 path=$3 body=${4:-} status
-    status=$(curl -sS -m 30 -o "$work/answer" -w '%{http_code}' -X "$method" "http://127.0.0.1:$port$path" \
+    status=$(curl -sS -m 30 -o "$work/answer" -w '%{http_code}' -X "$method" "http://127.0.0.1:$port$path" ${key:+-H "Authorization: Bearer $key"} \
         ${body:+-H 'Content-Type: application/json' --data-binary "$body"}) || fail "$method $path: no answer"
     [[ $status == "$expected" ]] || fail "$method $path: status $status instead of $expected, $(head -c 2000 "$work/answer")"
 }
@@ -249,6 +264,14 @@ SECONDS=0
 build >"$work/build" 2>&1 || { tail -n 60 "$work/build" >&2; fail "the image does not build with $engine"; }
 ok "image built with $engine in $SECONDS s"
 
+if once >"$work/refused" 2>&1; then fail 'it starts without a key, where anybody could reach it'; fi
+grep -q 'no key is stored.*Auth:Mode' "$work/refused" || { cat "$work/refused" >&2; fail 'it does not say why it does not start without a key'; }
+ok 'without a key it does not start, and says what to do'
+
+first=$(once keys create --name smoke --role admin 2>"$work/stderr") || { cat "$work/stderr" >&2; fail 'the first key cannot be created'; }
+[[ $first =~ ^bn_[0-9a-f]{16}_[A-Za-z0-9_-]{43}$ ]] || fail "the first key is '$first'"
+ok 'the first key: created before the service runs'
+
 SECONDS=0
 start
 ready_or_gone() { ready || ! running; }
@@ -264,6 +287,12 @@ mapfile -t health < <(configured Healthcheck.Test)
 [[ ${health[0]:-} == CMD ]] || fail "the image has no health check without a shell, but '${health[*]}'"
 inside "${health[@]:1}" >"$work/health" 2>&1 || { cat "$work/health" >&2; fail "the health check of the image fails: ${health[*]:1}"; }
 ok "health check: ${health[*]:1}"
+
+call 401 GET /v1/keys
+[[ $(answer code) == unauthorized ]] || fail "a call without a key is refused as $(answer code)"
+key=$first
+call 200 GET /v1/keys
+ok 'calls need the key'
 
 x='{"shape":[4,2],"data":[1,10,2,20,3,30,4,40]}'
 session=/v1/sessions/smoke
@@ -324,7 +353,7 @@ ok 'the log consists of JSON lines, one event for each request'
 body="{\"x\":$x}"
 half=$((${#body} / 2))
 exec {connection}<>"/dev/tcp/127.0.0.1/$port"
-printf '%s\r\n' "POST $session/train-step HTTP/1.1" "Host: 127.0.0.1:$port" 'Content-Type: application/json' \
+printf '%s\r\n' "POST $session/train-step HTTP/1.1" "Host: 127.0.0.1:$port" 'Content-Type: application/json' "X-Api-Key: $key" \
     "Content-Length: ${#body}" 'Expect: 100-continue' 'Connection: close' '' >&"$connection"
 read -r -t 10 line <&"$connection" || fail 'the service does not begin to read the request'
 [[ $line == *' 100 '* ]] || fail "before the request's body came, the service answered: $line"
@@ -356,5 +385,9 @@ call 200 GET $session/stats
 answer num_batches_tracked 3
 answer version 4
 ok 'started again: the session is there as it was left'
+
+fetch_log
+if grep -qF "${key##*_}" "$work/log" "$work/stderr"; then fail 'the key is in the log'; fi
+ok 'the key is nowhere in the log'
 
 echo "smoke: $checks checks passed"

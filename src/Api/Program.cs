@@ -1,38 +1,22 @@
 using BnService.Api.Hosting;
-using BnService.Api.Storage;
-using Microsoft.Extensions.Options;
+using BnService.Api.Hosting.Auth;
 
 if (args is ["healthcheck"]) return await HealthCheckCommand.RunAsync();
 
 try
 {
+    if (args is ["keys", .. var command]) return await KeysCommand.RunAsync(command);
     var builder = WebApplication.CreateBuilder(args);
     builder.AddBnService();
     await using var app = builder.Build();
     await app.OpenStorageAsync();
+    app.RestrictListening();
     app.UseBnService();
     await app.RunAsync();
     return 0;
 }
-catch (OptionsValidationException exception)
+catch (Exception exception) when (StartFailure.LinesOf(exception) is { } lines)
 {
-    foreach (var failure in exception.Failures) await Console.Error.WriteLineAsync($"configuration: {failure}");
-    return 1;
-}
-catch (StorageUnusableException exception)
-{
-    await Console.Error.WriteLineAsync($"configuration: {exception.Message}");
-    return 1;
-}
-catch (AggregateException several) when (several.InnerExceptions.All(exception => exception is OptionsValidationException))
-{
-    // More than one section is wrong.
-    foreach (var failure in several.InnerExceptions.Cast<OptionsValidationException>().SelectMany(exception => exception.Failures))
-        await Console.Error.WriteLineAsync($"configuration: {failure}");
-    return 1;
-}
-catch (InvalidOperationException exception) when (exception.Message.StartsWith("Failed to convert configuration value", StringComparison.Ordinal))
-{
-    await Console.Error.WriteLineAsync($"configuration: {exception.Message}");
+    foreach (var line in lines) await Console.Error.WriteLineAsync($"configuration: {line}");
     return 1;
 }

@@ -1,6 +1,7 @@
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using BnService.Api.Hosting.Auth;
 using BnService.Core.Layers;
 using BnService.Core.Normalizers;
 using BnService.Core.Tensors;
@@ -16,7 +17,7 @@ namespace BnService.Api.Contracts;
     RespectNullableAnnotations = true,
     Converters = [typeof(SnakeCaseEnum<NormalizerKind>), typeof(SnakeCaseEnum<Granularity>), typeof(SnakeCaseEnum<NormalizationMode>),
         typeof(SnakeCaseEnum<Activation>), typeof(SnakeCaseEnum<NonFinitePolicy>), typeof(SnakeCaseEnum<BackwardMode>),
-        typeof(SnakeCaseEnum<Framework>), typeof(SnakeCaseEnum<FoldableLayer>), typeof(SnakeCaseEnum<FoldPosition>), typeof(OptimizerName)])]
+        typeof(SnakeCaseEnum<Framework>), typeof(SnakeCaseEnum<FoldableLayer>), typeof(SnakeCaseEnum<FoldPosition>), typeof(SnakeCaseEnum<Role>), typeof(OptimizerName)])]
 [JsonSerializable(typeof(CreateSessionRequest))]
 [JsonSerializable(typeof(PatchSessionRequest))]
 [JsonSerializable(typeof(ResetRequest))]
@@ -48,6 +49,9 @@ namespace BnService.Api.Contracts;
 [JsonSerializable(typeof(SnapshotResource))]
 [JsonSerializable(typeof(SnapshotDetails))]
 [JsonSerializable(typeof(SnapshotList))]
+[JsonSerializable(typeof(CreateKeyRequest))]
+[JsonSerializable(typeof(CreatedKey))]
+[JsonSerializable(typeof(KeyList))]
 [JsonSerializable(typeof(HealthResponse))]
 [JsonSerializable(typeof(Problem))]
 [JsonSerializable(typeof(OpenInferenceError))]

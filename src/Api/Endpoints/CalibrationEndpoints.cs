@@ -1,4 +1,5 @@
 using BnService.Api.Contracts;
+using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
@@ -13,48 +14,48 @@ internal static class CalibrationEndpoints
     public static void MapCalibration(this IEndpointRouteBuilder routes)
     {
         var group = routes.MapGroup("/sessions/{session}").WithTags("Calibration");
-        group.MapPost("/calibration/batches", AddBatch).Reads<CalibrationBatchRequest>(MediaTypes.Tensors).Answers<PopulationResponse>(forms: MediaTypes.Named).FindsSession().ChangesState().RemembersAnswer()
+        group.MapPost("/calibration/batches", AddBatch).Needs(Role.Trainer).Reads<CalibrationBatchRequest>(MediaTypes.Tensors).Answers<PopulationResponse>(forms: MediaTypes.Named).FindsSession().ChangesState().RemembersAnswer()
             .Fails(ProblemCode.ShapeMismatch, ProblemCode.NonFiniteInput, ProblemCode.InvalidOption, ProblemCode.LimitReached)
             .Describe("AddCalibrationBatch", "Gather a batch's statistics", "Adds a batch to the exact statistics of a data set (the population statistics of the paper, precise batch norm): batches of any sizes in any order give the same numbers as the whole in one piece. The running statistics stay until commit. An empty batch moves nothing.");
-        group.MapPost("/merge", Merge).Reads<MergeRequest>(MediaTypes.Named).Answers<PopulationResponse>(forms: MediaTypes.Named).FindsSession().ChangesState().RemembersAnswer()
+        group.MapPost("/merge", Merge).Needs(Role.Trainer).Reads<MergeRequest>(MediaTypes.Named).Answers<PopulationResponse>(forms: MediaTypes.Named).FindsSession().ChangesState().RemembersAnswer()
             .Fails(ProblemCode.ShapeMismatch, ProblemCode.InvalidOption, ProblemCode.LimitReached, ProblemCode.NoRunningStatistics)
             .Describe("MergeStatistics", "Merge statistics gathered elsewhere", "Adds `moments` computed elsewhere and what other `sessions` have gathered to what this session gathers, all or none, as if their batches had been calibration batches. A session without a population estimate gives the exact union of all finite batches that have moved its running statistics.");
-        group.MapPost("/calibration/commit", Commit).Answers<RunningStatsResponse>(forms: MediaTypes.Named).FindsSession().ChangesState().RemembersAnswer()
+        group.MapPost("/calibration/commit", Commit).Needs(Role.Trainer).Answers<RunningStatsResponse>(forms: MediaTypes.Named).FindsSession().ChangesState().RemembersAnswer()
             .Fails(ProblemCode.BatchTooSmall, ProblemCode.InvalidOption, ProblemCode.LimitReached, ProblemCode.NoRunningStatistics)
             .Describe("CommitCalibration", "Take the gathered statistics over", "Replaces the running statistics by what was gathered: the mean, the unbiased variance (whatever `unbiased_running_var` says of single batches) and the number of batches. Gathering then starts anew.");
-        group.MapDelete("/calibration", Drop).Answers(204).FindsSession().ChangesState().RemembersAnswer()
+        group.MapDelete("/calibration", Drop).Needs(Role.Trainer).Answers(204).FindsSession().ChangesState().RemembersAnswer()
             .Describe("DropCalibration", "Forget the gathered statistics", "Forgets what was gathered and not committed; the running statistics stay. Nothing changes where nothing was gathered.");
     }
 
     private static async Task<IResult> AddBatch(
-        string session, Body<CalibrationBatchRequest> body, ChangeHeaders headers, SessionCatalog catalog, Calibration calibration,
+        string session, Body<CalibrationBatchRequest> body, ChangeHeaders headers, SessionScope scope, SessionCatalog catalog, Calibration calibration,
         CancellationToken cancellationToken)
     {
-        var found = await catalog.GetAsync(session, cancellationToken);
+        var found = await catalog.GetAsync(scope, session, cancellationToken);
         return AnswerWith(await calibration.AddAsync(found, body.Value.X, headers.Terms, cancellationToken));
     }
 
     private static async Task<IResult> Merge(
-        string session, Body<MergeRequest> body, ChangeHeaders headers, SessionCatalog catalog, Calibration calibration,
+        string session, Body<MergeRequest> body, ChangeHeaders headers, SessionScope scope, SessionCatalog catalog, Calibration calibration,
         CancellationToken cancellationToken)
     {
         var (entries, others) = (body.Value.AllMoments(), body.Value.Sessions ?? []);
         if (entries.Length + others.Length == 0) throw Invalid("send moments, sessions or both, and not both empty");
         if (Array.IndexOf(others, null) is var absent and >= 0) throw Invalid($"sessions[{absent}] must be the name or id of a session, got null");
-        var found = await catalog.GetAsync(session, cancellationToken);
+        var found = await catalog.GetAsync(scope, session, cancellationToken);
         var layer = found.Current.Layer;
         layer.RequirePopulation();
         // One statistic per position: where nothing has fixed the number of positions, the first entry does.
         var first = entries.Length > 0 ? entries[0].Mean.Length : 0;
         var features = layer.FeaturesAreFixed || first == 0 || first % layer.Features != 0 ? layer.Features : first;
         var moments = entries.Select((entry, index) => entry.ToMoments($"moments[{index}]", features)).ToList();
-        return AnswerWith(await calibration.MergeAsync(found, moments, others, headers.Terms, cancellationToken));
+        return AnswerWith(await calibration.MergeAsync(found, moments, scope, others, headers.Terms, cancellationToken));
     }
 
     private static async Task<IResult> Commit(
-        string session, ChangeHeaders headers, SessionCatalog catalog, Calibration calibration, CancellationToken cancellationToken)
+        string session, ChangeHeaders headers, SessionScope scope, SessionCatalog catalog, Calibration calibration, CancellationToken cancellationToken)
     {
-        var found = await catalog.GetAsync(session, cancellationToken);
+        var found = await catalog.GetAsync(scope, session, cancellationToken);
         var result = await calibration.CommitAsync(found, headers.Terms, cancellationToken);
         var (version, statistics) = (result.Answer.Version, new RunningStatsResponse
         {
@@ -67,10 +68,10 @@ internal static class CalibrationEndpoints
     }
 
     private static async Task<IResult> Drop(
-        string session, ChangeHeaders headers, SessionCatalog catalog, Calibration calibration, HttpResponse response,
+        string session, ChangeHeaders headers, SessionScope scope, SessionCatalog catalog, Calibration calibration, HttpResponse response,
         CancellationToken cancellationToken)
     {
-        var found = await catalog.GetAsync(session, cancellationToken);
+        var found = await catalog.GetAsync(scope, session, cancellationToken);
         var dropped = await calibration.DropAsync(found, headers.Terms, cancellationToken);
         response.Headers.ETag = Precondition.Tag(dropped.Answer.Version);
         if (dropped.IsReplayed) response.Headers[IdempotencyKey.ReplayedHeader] = "true";

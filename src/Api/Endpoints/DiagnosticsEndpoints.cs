@@ -1,4 +1,5 @@
 using BnService.Api.Contracts;
+using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
@@ -16,24 +17,24 @@ internal static class DiagnosticsEndpoints
     public static void MapDiagnostics(this IEndpointRouteBuilder routes)
     {
         var group = routes.MapGroup("/sessions/{session}").WithTags("Diagnostics");
-        group.MapGet("/diagnostics", Diagnose).Answers<DiagnosticsResponse>().FindsSession()
+        group.MapGet("/diagnostics", Diagnose).Needs(Role.Reader).Answers<DiagnosticsResponse>().FindsSession()
             .Describe("GetDiagnostics", "Diagnose a session", "Whether the running estimate has settled and how noisy it is, how far training and serving drift from it and from each other, how much a batch scatters by chance, and findings with remedies. Inference traffic is looked at in passing: batches of at least 8 values per statistic; of those up to 65,536 elements each one, as long as they are not more than 50 a second, and of larger ones (where they are streamed, the first samples) one a second. The last of them is kept in memory on this node and lost at a restart; in mode frozen the batches of train-steps are looked at in the same way.");
-        group.MapGet("/history", History).Answers<HistoryResponse>().FindsSession().Fails(ProblemCode.InvalidOption)
+        group.MapGet("/history", History).Needs(Role.Reader).Answers<HistoryResponse>().FindsSession().Fails(ProblemCode.InvalidOption)
             .Describe("GetHistory", "The last train-steps", "A line per train-step, newest first: the last 1,024 that this node has answered, kept in its memory (about 64 kB per session at most) and lost at a restart. Drift is that of the step's batch against the running statistics after it.");
     }
 
-    private static async Task<IResult> Diagnose(string session, SessionCatalog catalog, CancellationToken cancellationToken)
+    private static async Task<IResult> Diagnose(string session, SessionScope scope, SessionCatalog catalog, CancellationToken cancellationToken)
     {
-        var found = await catalog.GetAsync(session, cancellationToken);
+        var found = await catalog.GetAsync(scope, session, cancellationToken);
         var (layer, inference) = (found.Current.Layer, found.Traffic.Inference);
         var diagnosis = Diagnosis.Of(layer, inference?.Statistics, found.Traffic.Frozen?.Statistics);
         return new Answer<DiagnosticsResponse>(Response(layer, diagnosis, inference), layer.Version);
     }
 
-    private static async Task<IResult> History(string session, string? limit, SessionCatalog catalog, CancellationToken cancellationToken)
+    private static async Task<IResult> History(string session, string? limit, SessionScope scope, SessionCatalog catalog, CancellationToken cancellationToken)
     {
         var size = (int)(QueryNumber.Parse(limit, "limit", 1, SessionTraffic.MostSteps) ?? DefaultSteps);
-        var found = await catalog.GetAsync(session, cancellationToken);
+        var found = await catalog.GetAsync(scope, session, cancellationToken);
         var version = found.Current.Layer.Version;
         return new Answer<HistoryResponse>(new HistoryResponse { Steps = [.. found.Traffic.Newest(size).Select(Line)], Version = version }, version);
     }

@@ -1,4 +1,5 @@
 using BnService.Api.Contracts;
+using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
@@ -12,16 +13,16 @@ internal static class FoldEndpoints
 {
     /// <summary>Maps the call.</summary>
     public static void MapFold(this IEndpointRouteBuilder routes) =>
-        routes.MapPost("/sessions/{session}/fold", Fold).WithTags("Layer").Reads<FoldRequest>(MediaTypes.Named).Answers<FoldResponse>(forms: MediaTypes.Named).FindsVersion()
+        routes.MapPost("/sessions/{session}/fold", Fold).Needs(Role.Reader).WithTags("Layer").Reads<FoldRequest>(MediaTypes.Named).Answers<FoldResponse>(forms: MediaTypes.Named).FindsVersion()
             .Fails(ProblemCode.ShapeMismatch, ProblemCode.InvalidOption, ProblemCode.NonFiniteInput, ProblemCode.NoRunningStatistics)
             .Describe("Fold", "Fold into a layer", "Weight and bias of one layer that does the work of two: of a linear layer or a convolution, and of the normalization by running statistics `after` it (the default) or `before` it. Changes nothing. Not for padded convolutions after the normalization, whose padding is not normalized.");
 
     private static async Task<IResult> Fold(
-        string session, Body<FoldRequest> body, SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken)
+        string session, Body<FoldRequest> body, SessionScope scope, SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken)
     {
         var request = body.Value;
         if (request.Version < 1) throw new ProblemException(ProblemCode.InvalidOption, $"version must be a whole number of 1 or more, got {request.Version}");
-        var found = await catalog.GetAsync(session, cancellationToken);
+        var found = await catalog.GetAsync(scope, session, cancellationToken);
         var layer = await snapshots.LayerAsync(found, request.Version, cancellationToken);
         var toFold = new LayerToFold(request.Layer!.Value, request.Weight, request.Bias, request.Groups, request.Position, request.Padding?.Values);
         var folded = FoldedSession.Of(layer, toFold);

@@ -1,5 +1,6 @@
 using BnService.Api.Contracts;
 using BnService.Api.Hosting;
+using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Hosting.Problems;
 
@@ -11,7 +12,7 @@ internal static class HealthEndpoints
     /// <summary>Maps the calls.</summary>
     public static void MapHealth(this IEndpointRouteBuilder routes)
     {
-        var group = routes.MapGroup("/health").WithTags("Health");
+        var group = routes.MapGroup("/health").WithTags("Health").NeedsNoKey();
         group.MapGet("/live", Live).Answers<HealthResponse>()
             .Describe("GetLive", "Is the process alive", "Answers as long as the process can answer at all. Restart it if this fails.");
         group.MapGet("/ready", Ready).Answers<HealthResponse>().Fails(ProblemCode.Overloaded)

@@ -1,4 +1,5 @@
 using BnService.Api.Contracts;
+using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
@@ -15,25 +16,25 @@ internal static class LayerEndpoints
     public static void MapLayer(this IEndpointRouteBuilder routes)
     {
         var group = routes.MapGroup("/sessions/{session}").WithTags("Layer");
-        group.MapPost("/train-step", TrainStep).Reads<TrainStepRequest>(MediaTypes.Tensors).Answers<TrainStepResponse>(forms: MediaTypes.Tensors).FindsSession().ChangesState().RemembersAnswer()
+        group.MapPost("/train-step", TrainStep).Needs(Role.Trainer).Reads<TrainStepRequest>(MediaTypes.Tensors).Answers<TrainStepResponse>(forms: MediaTypes.Tensors).FindsSession().ChangesState().RemembersAnswer()
             .Fails(ProblemCode.ShapeMismatch, ProblemCode.BatchTooSmall, ProblemCode.NonFiniteInput, ProblemCode.InvalidOption,
                 ProblemCode.LimitReached, ProblemCode.NoRunningStatistics)
             .Describe("TrainStep", "Train on a batch", "Normalizes the batch with its own statistics (biased variance), applies gamma and beta, and moves the running statistics by one step.");
-        group.MapPost("/inference", Infer).Reads<InferenceRequest>(MediaTypes.Tensors).Answers<InferenceResponse>(forms: MediaTypes.Tensors).FindsVersion().ReadsRecent().HasQuery("version")
+        group.MapPost("/inference", Infer).Needs(Role.Reader).Reads<InferenceRequest>(MediaTypes.Tensors).Answers<InferenceResponse>(forms: MediaTypes.Tensors).FindsVersion().ReadsRecent().HasQuery("version")
             .Fails(ProblemCode.ShapeMismatch, ProblemCode.BatchTooSmall, ProblemCode.NonFiniteInput, ProblemCode.InvalidOption, ProblemCode.LimitReached,
                 ProblemCode.NoRunningStatistics)
             .Describe("Inference", "Infer a batch", "Normalizes with the running statistics and changes nothing; a single example is fine. `version` picks a snapshot. With several nodes the state may be up to Storage:RefreshMs behind another node's, unless Bn-Min-Version asks for more.");
-        group.MapPost("/backward", Backward).Reads<BackwardRequest>(MediaTypes.Tensors).Answers<BackwardResponse>(forms: MediaTypes.Tensors).FindsSession().ChangesState().RemembersAnswer()
+        group.MapPost("/backward", Backward).Needs(Role.Trainer).Reads<BackwardRequest>(MediaTypes.Tensors).Answers<BackwardResponse>(forms: MediaTypes.Tensors).FindsSession().ChangesState().RemembersAnswer()
             .Fails(ProblemCode.ShapeMismatch, ProblemCode.BatchTooSmall, ProblemCode.NonFiniteInput, ProblemCode.InvalidOption,
                 ProblemCode.StepExpired, ProblemCode.LimitReached)
             .Describe("Backward", "Gradients of a batch", "Gradients by x, gamma and beta, through a retained step (`step_id`) or through `x` sent again. With `update` they are applied to gamma and beta in the same call.");
     }
 
     private static async Task<IResult> TrainStep(
-        string session, Incoming<TrainStepRequest> body, ChangeHeaders headers, SessionCatalog catalog, TrainStep training,
+        string session, Incoming<TrainStepRequest> body, ChangeHeaders headers, SessionScope scope, SessionCatalog catalog, TrainStep training,
         ComputeSettings compute, CancellationToken cancellationToken)
     {
-        var found = await catalog.GetAsync(session, cancellationToken);
+        var found = await catalog.GetAsync(scope, session, cancellationToken);
         using var gathered = new ArrivingBatch(catalog, found, compute);
         var request = await body.ReadAsync(gathered);
         var input = new BatchInput(request.X, request.Residual, request.Mask.ToMask());
@@ -43,10 +44,10 @@ internal static class LayerEndpoints
     }
 
     private static async Task<IResult> Infer(
-        string session, string? version, Incoming<InferenceRequest> body, MinVersion least, HttpContext context, SessionCatalog catalog, Snapshots snapshots,
+        string session, string? version, Incoming<InferenceRequest> body, MinVersion least, HttpContext context, SessionScope scope, SessionCatalog catalog, Snapshots snapshots,
         Inference inference, TrafficObserver observer, CancellationToken cancellationToken)
     {
-        var found = await catalog.GetRecentAsync(session, least.Value, cancellationToken);
+        var found = await catalog.GetRecentAsync(scope, session, least.Value, cancellationToken);
         var layer = await snapshots.LayerAsync(found, QueryNumber.Version(version), cancellationToken);
         if (StreamedInference.InputOf(body.Message, Negotiation.Of(context).Answer) is { } x && inference.RunArriving(layer, x.Shape) is { } arriving)
             return new StreamedInference(new(body.Message.Bytes!, x, arriving, observer.SampleArriving(found, x.Shape)), x.Shape, layer.Version);
@@ -58,13 +59,13 @@ internal static class LayerEndpoints
     }
 
     private static async Task<IResult> Backward(
-        string session, Body<BackwardRequest> body, ChangeHeaders headers, SessionCatalog catalog, BackwardPass backward,
+        string session, Body<BackwardRequest> body, ChangeHeaders headers, SessionScope scope, SessionCatalog catalog, BackwardPass backward,
         CancellationToken cancellationToken)
     {
         var request = body.Value;
         RequireStepOrInput(request);
         var update = request.Update?.ToUpdate();
-        var found = await catalog.GetAsync(session, cancellationToken);
+        var found = await catalog.GetAsync(scope, session, cancellationToken);
         var result = request.StepId is { } stepId
             ? await backward.ThroughStepAsync(found, stepId, request.Dy, update, headers.Terms, cancellationToken)
             : await backward.ThroughInputAsync(found, new(request.X!, request.Residual, request.Mask.ToMask()), request.Dy, request.Mode != BackwardMode.Inference, update, headers.Terms, cancellationToken);

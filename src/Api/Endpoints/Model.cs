@@ -29,8 +29,8 @@ internal sealed record Model(LayerSession Session, LayerState Layer, string Vers
     {
         var (name, version) = ((string)context.GetRouteValue("session")!, context.GetRouteValue("version") as string);
         var least = (await MinVersion.BindAsync(context))!.Value;
-        var services = context.RequestServices;
-        var session = await services.GetRequiredService<SessionCatalog>().FindRecentAsync(name, least, context.RequestAborted)
+        var (services, scope) = (context.RequestServices, (await SessionScope.BindAsync(context))!);
+        var session = await services.GetRequiredService<SessionCatalog>().FindRecentAsync(scope, name, least, context.RequestAborted)
             ?? throw new ProblemException(ProblemCode.SessionNotFound, $"there is no model '{Excerpt.Of(name, 128)}'");
         if (version is null) return new Model(session, session.Current.Layer, Live);
         // A version that is no number names nothing, as one that was never frozen.

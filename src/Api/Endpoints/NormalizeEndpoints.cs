@@ -1,4 +1,5 @@
 using BnService.Api.Contracts;
+using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
@@ -13,7 +14,7 @@ internal static class NormalizeEndpoints
 {
     /// <summary>Maps the call.</summary>
     public static void MapNormalize(this IEndpointRouteBuilder routes) =>
-        routes.MapPost("/normalize", Normalize).WithTags("Layer").Reads<NormalizeRequest>(MediaTypes.Tensors).Answers<NormalizeResponse>(forms: MediaTypes.Tensors)
+        routes.MapPost("/normalize", Normalize).Needs(Role.Reader).WithTags("Layer").Reads<NormalizeRequest>(MediaTypes.Tensors).Answers<NormalizeResponse>(forms: MediaTypes.Tensors)
             .Fails(ProblemCode.ShapeMismatch, ProblemCode.BatchTooSmall, ProblemCode.NonFiniteInput, ProblemCode.InvalidOption, ProblemCode.LimitReached)
             .Describe("Normalize", "Normalize once", "Any kind of layer, one shot, no session: y with the tensor's own statistics, and with `backward` the gradients as well.");
 

@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Reflection;
 using BnService.Api.Contracts;
 using BnService.Api.Hosting;
+using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
 using BnService.Api.Wire;
@@ -28,19 +29,19 @@ internal static class OpenInferenceEndpoints
     {
         // The protocol has a description of its own; the service's document is about its own calls.
         var group = routes.MapGroup("/v2").ExcludeFromDescription();
-        group.MapGet("", () => new Answer<ServerMetadata>(Server));
-        group.MapGet("/health/live", () => new Answer<ServerLive>(new ServerLive()));
-        group.MapGet("/health/ready", Ready);
-        group.MapGet("/models/stats", AllStatistics);
-        group.MapPost("/repository/index", Index);
+        group.MapGet("", () => new Answer<ServerMetadata>(Server)).Needs(Role.Reader);
+        group.MapGet("/health/live", () => new Answer<ServerLive>(new ServerLive())).NeedsNoKey();
+        group.MapGet("/health/ready", Ready).NeedsNoKey();
+        group.MapGet("/models/stats", AllStatistics).Needs(Role.Reader);
+        group.MapPost("/repository/index", Index).Needs(Role.Reader);
         foreach (var path in (string[])["/models/{session}", "/models/{session}/versions/{version}"])
         {
             var model = group.MapGroup(path);
-            model.MapGet("", Metadata);
-            model.MapGet("/ready", (Model found) => new Answer<ModelReady>(new ModelReady { Name = found.Name }));
-            model.MapGet("/config", Configuration);
-            model.MapGet("/stats", Statistics);
-            model.MapPost("/infer", Infer).WithMetadata(new CompressedAnswerAttribute());
+            model.MapGet("", Metadata).Needs(Role.Reader);
+            model.MapGet("/ready", (Model found) => new Answer<ModelReady>(new ModelReady { Name = found.Name })).Needs(Role.Reader);
+            model.MapGet("/config", Configuration).Needs(Role.Reader);
+            model.MapGet("/stats", Statistics).Needs(Role.Reader);
+            model.MapPost("/infer", Infer).Needs(Role.Reader).WithMetadata(new CompressedAnswerAttribute());
         }
     }
 
@@ -102,17 +103,18 @@ internal static class OpenInferenceEndpoints
         new ModelStatisticsList { ModelStats = new[] { Entry(model.Name, model.Version, model.Session.Traffic.InferencesOf(model.Version).Totals) }.ToAsyncEnumerable() },
         ContractJson.Context.ModelStatisticsList, MediaTypes.Json);
 
-    private static IResult AllStatistics(SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken) => TypedResults.Json(
+    private static IResult AllStatistics(SessionScope scope, SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken) => TypedResults.Json(
         new ModelStatisticsList
         {
-            ModelStats = Versions(snapshots, cancellationToken)
+            ModelStats = Versions(scope, snapshots, cancellationToken)
                 .Select(model => Entry(model.Session.Name, model.Version, catalog.TrafficOf(model.Session)?.InferencesOf(model.Version).Totals ?? default)),
         },
         ContractJson.Context.ModelStatisticsList, MediaTypes.Json);
 
     // The live state of each session, and behind it its snapshots.
-    private static IAsyncEnumerable<(SessionSummary Session, string Version)> Versions(Snapshots snapshots, CancellationToken cancellationToken) =>
-        snapshots.AllAsync(cancellationToken).SelectMany(found => found.Versions.Select(Text).Prepend(Model.Live).Select(version => (found.Session, version)));
+    private static IAsyncEnumerable<(SessionSummary Session, string Version)> Versions(
+        SessionScope scope, Snapshots snapshots, CancellationToken cancellationToken) =>
+        snapshots.AllAsync(scope, cancellationToken).SelectMany(found => found.Versions.Select(Text).Prepend(Model.Live).Select(version => (found.Session, version)));
 
     private static string Text(long version) => version.ToString(CultureInfo.InvariantCulture);
 
@@ -136,13 +138,14 @@ internal static class OpenInferenceEndpoints
 
     private static DurationStatistic Duration(TimesTaken times) => new(times.Count, times.Nanoseconds);
 
-    private static async Task<IResult> Index(HttpContext context, Snapshots snapshots, IOptions<LimitOptions> limits, CancellationToken cancellationToken)
+    private static async Task<IResult> Index(
+        HttpContext context, SessionScope scope, Snapshots snapshots, IOptions<LimitOptions> limits, CancellationToken cancellationToken)
     {
         // Every session is ready, so that the filter takes none away; it must still be one.
         using var body = await BodyBuffer.ReadAsync(context.Request, limits.Value.MaxBodyBytes);
         IndexRequest.Check(body.Bytes);
         return TypedResults.Json(
-            Versions(snapshots, cancellationToken).Select(model => new RepositoryEntry { Name = model.Session.Name, Version = model.Version, State = "READY", Reason = "" }),
+            Versions(scope, snapshots, cancellationToken).Select(model => new RepositoryEntry { Name = model.Session.Name, Version = model.Version, State = "READY", Reason = "" }),
             ContractJson.Context.IAsyncEnumerableRepositoryEntry, MediaTypes.Json);
     }
 }

@@ -1,4 +1,5 @@
 using System.Net;
+using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.Problems;
 
 namespace BnService.Api.Endpoints;
@@ -9,8 +10,8 @@ internal static class ProblemEndpoints
     /// <summary>Maps the pages.</summary>
     public static void MapProblems(this IEndpointRouteBuilder routes)
     {
-        routes.MapGet("/problems", () => Page("Problems", Index())).ExcludeFromDescription();
-        routes.MapGet("/problems/{code}", Show).ExcludeFromDescription();
+        routes.MapGet("/problems", () => Page("Problems", Index())).NeedsNoKey().ExcludeFromDescription();
+        routes.MapGet("/problems/{code}", Show).NeedsNoKey().ExcludeFromDescription();
     }
 
     private static IResult Show(string code) => ProblemCode.All.GetValueOrDefault(code) is { } problem

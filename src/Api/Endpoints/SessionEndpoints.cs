@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Text;
 using System.Text.RegularExpressions;
 using BnService.Api.Contracts;
+using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
@@ -21,30 +22,30 @@ internal static partial class SessionEndpoints
     public static void MapSessions(this IEndpointRouteBuilder routes)
     {
         var group = routes.MapGroup("/sessions").WithTags("Sessions");
-        group.MapPost("", Create).Reads<CreateSessionRequest>().Answers<SessionResource>(201)
+        group.MapPost("", Create).Needs(Role.Trainer).Reads<CreateSessionRequest>().Answers<SessionResource>(201)
             .Fails(ProblemCode.InvalidOption, ProblemCode.SessionExists, ProblemCode.LimitReached)
             .Describe("CreateSession", "Create a session", "Creates a normalization layer. Only `num_features` (`normalized_shape` for layer_norm and rms_norm, and `num_groups` for group_norm) has no default; the other defaults are PyTorch's, or those of the framework that `convention` names. Options that do not belong to the kind are refused.");
-        group.MapGet("", List).Answers<SessionList>().Fails(ProblemCode.InvalidOption)
+        group.MapGet("", List).Needs(Role.Reader).Answers<SessionList>().Fails(ProblemCode.InvalidOption)
             .Describe("ListSessions", "List sessions", "Pages through the sessions, newest first.");
-        group.MapGet("/{session}", Get).Answers<SessionResource>().FindsSession()
+        group.MapGet("/{session}", Get).Needs(Role.Reader).Answers<SessionResource>().FindsSession()
             .Describe("GetSession", "Get a session", "The session's options, version, counters and timestamps.");
-        group.MapPatch("/{session}", Patch).Reads<PatchSessionRequest>().Answers<SessionResource>().FindsSession().ChangesState()
+        group.MapPatch("/{session}", Patch).Needs(Role.Trainer).Reads<PatchSessionRequest>().Answers<SessionResource>().FindsSession().ChangesState()
             .Fails(ProblemCode.InvalidOption, ProblemCode.LimitReached)
             .Describe("PatchSession", "Change a session's options", "Changes momentum, eps, mode, renorm limits or labels; what is absent stays. Nothing that changes shapes can be changed.");
-        group.MapDelete("/{session}", Delete).Answers(204).FindsSession().ChangesState()
+        group.MapDelete("/{session}", Delete).Needs(Role.Trainer).Answers(204).FindsSession().ChangesState()
             .Describe("DeleteSession", "Delete a session", "Deletes the session, its state and the steps it retains.");
-        group.MapPost("/{session}/reset", Reset).Reads<ResetRequest>(isOptional: true).Answers<SessionResource>().FindsSession().ChangesState()
+        group.MapPost("/{session}/reset", Reset).Needs(Role.Trainer).Reads<ResetRequest>(isOptional: true).Answers<SessionResource>().FindsSession().ChangesState()
             .Fails(ProblemCode.InvalidOption)
             .Describe("ResetSession", "Reset running statistics", "Takes the running statistics and counters back to their start; gamma and beta stay unless `parameters` is true.");
     }
 
-    private static async Task<IResult> Create(Body<CreateSessionRequest> body, SessionCatalog catalog, CancellationToken cancellationToken)
+    private static async Task<IResult> Create(Body<CreateSessionRequest> body, SessionScope scope, SessionCatalog catalog, CancellationToken cancellationToken)
     {
         var request = body.Value;
         if (request.Name is not null) RequireName(request.Name);
         var convention = request.MeantIn(request.Convention);
         var session = await catalog.CreateAsync(
-            request.Name, CheckedLabels(request.Labels) ?? [], request.ToOptions(convention), convention, null, cancellationToken);
+            scope, request.Name, CheckedLabels(request.Labels) ?? [], request.ToOptions(convention), convention, null, cancellationToken);
         return new Answer<SessionResource>(Resource(session.Summary), session.Layer.Version) { Status = 201, Location = $"/v1/sessions/{session.Name}" };
     }
 
@@ -56,26 +57,26 @@ internal static partial class SessionEndpoints
     }
 
     private static async Task<IResult> List(
-        SessionCatalog catalog, string? prefix, string? kind, string? limit, string? cursor, CancellationToken cancellationToken)
+        SessionScope scope, SessionCatalog catalog, string? prefix, string? kind, string? limit, string? cursor, CancellationToken cancellationToken)
     {
         var kinds = Enum.GetValues<NormalizerKind>().Select(known => known.WireName).ToArray();
         if (kind is not null && !kinds.Contains(kind))
             throw Invalid($"kind must be one of {string.Join(", ", kinds)}, got '{Excerpt.Of(kind)}'");
         var size = (int)(QueryNumber.Parse(limit, "limit", 1, LargestPage) ?? DefaultPage);
         // One more than asked for tells whether there is another page.
-        var page = await catalog.ListAsync(new SessionQuery(prefix, kind, size + 1, cursor is null ? null : Position(cursor)), cancellationToken);
+        var page = await catalog.ListAsync(scope, new SessionQuery(prefix, kind, size + 1, cursor is null ? null : Position(cursor)), cancellationToken);
         var next = page.Count > size ? Cursor(page[size - 1]) : null;
         return new Answer<SessionList>(new SessionList { Sessions = [.. page.Take(size).Select(Resource)], NextCursor = next });
     }
 
-    private static async Task<IResult> Get(string session, SessionCatalog catalog, CancellationToken cancellationToken) =>
-        AnswerWith((await catalog.GetAsync(session, cancellationToken)).Current);
+    private static async Task<IResult> Get(string session, SessionScope scope, SessionCatalog catalog, CancellationToken cancellationToken) =>
+        AnswerWith((await catalog.GetAsync(scope, session, cancellationToken)).Current);
 
     private static async Task<IResult> Patch(
-        string session, Body<PatchSessionRequest> body, Precondition ifMatch, SessionCatalog catalog, CancellationToken cancellationToken)
+        string session, Body<PatchSessionRequest> body, Precondition ifMatch, SessionScope scope, SessionCatalog catalog, CancellationToken cancellationToken)
     {
         var labels = CheckedLabels(body.Value.Labels);
-        var found = await catalog.GetAsync(session, cancellationToken);
+        var found = await catalog.GetAsync(scope, session, cancellationToken);
         return AnswerWith(await catalog.ChangeAsync(found, record =>
         {
             ifMatch.Check(record.Layer.Version);
@@ -85,16 +86,16 @@ internal static partial class SessionEndpoints
         }, cancellationToken));
     }
 
-    private static async Task<IResult> Delete(string session, Precondition ifMatch, SessionCatalog catalog, CancellationToken cancellationToken)
+    private static async Task<IResult> Delete(string session, Precondition ifMatch, SessionScope scope, SessionCatalog catalog, CancellationToken cancellationToken)
     {
-        await catalog.DeleteAsync(await catalog.GetAsync(session, cancellationToken), ifMatch.Check, cancellationToken);
+        await catalog.DeleteAsync(await catalog.GetAsync(scope, session, cancellationToken), ifMatch.Check, cancellationToken);
         return TypedResults.NoContent();
     }
 
     private static async Task<IResult> Reset(
-        string session, [OptionalBody] Body<ResetRequest> body, Precondition ifMatch, SessionCatalog catalog, CancellationToken cancellationToken)
+        string session, [OptionalBody] Body<ResetRequest> body, Precondition ifMatch, SessionScope scope, SessionCatalog catalog, CancellationToken cancellationToken)
     {
-        var found = await catalog.GetAsync(session, cancellationToken);
+        var found = await catalog.GetAsync(scope, session, cancellationToken);
         return AnswerWith(await catalog.ChangeAsync(found, record =>
         {
             ifMatch.Check(record.Layer.Version);

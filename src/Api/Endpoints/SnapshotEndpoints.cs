@@ -1,4 +1,5 @@
 using BnService.Api.Contracts;
+using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
@@ -14,26 +15,26 @@ internal static class SnapshotEndpoints
     public static void MapSnapshots(this IEndpointRouteBuilder routes)
     {
         var group = routes.MapGroup("/sessions/{session}/snapshots").WithTags("Snapshots");
-        group.MapPost("", Create).Reads<CreateSnapshotRequest>(isOptional: true).Answers<SnapshotResource>(201).Answers<SnapshotResource>().FindsSession().ChangesState()
+        group.MapPost("", Create).Needs(Role.Trainer).Reads<CreateSnapshotRequest>(isOptional: true).Answers<SnapshotResource>(201).Answers<SnapshotResource>().FindsSession().ChangesState()
             .Fails(ProblemCode.InvalidOption, ProblemCode.LimitReached)
             .Describe("CreateSnapshot", "Freeze the state", "Freezes the session's newest state under its version, which inference, fold and state can ask for from then on while training goes on, and which is a version of the model to the Open Inference Protocol. A version that is frozen already stays as it is and is answered with 200.");
-        group.MapGet("", List).Answers<SnapshotList>().FindsSession()
+        group.MapGet("", List).Needs(Role.Reader).Answers<SnapshotList>().FindsSession()
             .Describe("ListSnapshots", "List snapshots", "The snapshots of the session, newest first.");
-        group.MapGet("/{version}", Get).Answers<SnapshotDetails>().FindsVersion()
+        group.MapGet("/{version}", Get).Needs(Role.Reader).Answers<SnapshotDetails>().FindsVersion()
             .Describe("GetSnapshot", "Get a snapshot", "A snapshot with its whole state.");
-        group.MapDelete("/{version}", Delete).Answers(204).FindsVersion()
+        group.MapDelete("/{version}", Delete).Needs(Role.Trainer).Answers(204).FindsVersion()
             .Describe("DeleteSnapshot", "Delete a snapshot", "Deletes the snapshot; the session stays as it is.");
-        group.MapPost("/{version}/restore", Restore).Answers<StateResponse>().FindsVersion().ChangesState()
+        group.MapPost("/{version}/restore", Restore).Needs(Role.Trainer).Answers<StateResponse>().FindsVersion().ChangesState()
             .Describe("RestoreSnapshot", "Restore a snapshot", "Makes the frozen state, its options included, the session's newest one, under a new version: nothing that came after the snapshot is in it any more, and the version goes on growing.");
     }
 
     private static async Task<IResult> Create(
-        string session, [OptionalBody] Body<CreateSnapshotRequest> body, Precondition ifMatch, SessionCatalog catalog, Snapshots snapshots,
+        string session, [OptionalBody] Body<CreateSnapshotRequest> body, Precondition ifMatch, SessionScope scope, SessionCatalog catalog, Snapshots snapshots,
         CancellationToken cancellationToken)
     {
         if (body.Value.Description?.Length > LongestDescription)
             throw new ProblemException(ProblemCode.InvalidOption, $"description has at most {LongestDescription} characters, got {body.Value.Description.Length}");
-        var found = await catalog.GetAsync(session, cancellationToken);
+        var found = await catalog.GetAsync(scope, session, cancellationToken);
         var (snapshot, isNew) = await snapshots.CreateAsync(found, body.Value.Description, ifMatch.Check, cancellationToken);
         return new Answer<SnapshotResource>(snapshot.ToResource(), snapshot.Version)
         {
@@ -42,31 +43,31 @@ internal static class SnapshotEndpoints
         };
     }
 
-    private static async Task<IResult> List(string session, SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken)
+    private static async Task<IResult> List(string session, SessionScope scope, SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken)
     {
-        var found = await catalog.GetAsync(session, cancellationToken);
+        var found = await catalog.GetAsync(scope, session, cancellationToken);
         var list = await snapshots.ListAsync(found, cancellationToken);
         return new Answer<SnapshotList>(new SnapshotList { Snapshots = [.. list.Select(snapshot => snapshot.ToResource())] }, found.Current.Layer.Version);
     }
 
-    private static async Task<IResult> Get(string session, string version, SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken)
+    private static async Task<IResult> Get(string session, string version, SessionScope scope, SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken)
     {
-        var found = await catalog.GetAsync(session, cancellationToken);
+        var found = await catalog.GetAsync(scope, session, cancellationToken);
         var (snapshot, layer) = await snapshots.GetAsync(found, QueryNumber.Version(version)!.Value, cancellationToken);
         return new Answer<SnapshotDetails>(snapshot.ToDetails(layer), snapshot.Version);
     }
 
-    private static async Task<IResult> Delete(string session, string version, SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken)
+    private static async Task<IResult> Delete(string session, string version, SessionScope scope, SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken)
     {
-        var found = await catalog.GetAsync(session, cancellationToken);
+        var found = await catalog.GetAsync(scope, session, cancellationToken);
         await snapshots.DeleteAsync(found, QueryNumber.Version(version)!.Value, cancellationToken);
         return TypedResults.NoContent();
     }
 
     private static async Task<IResult> Restore(
-        string session, string version, Precondition ifMatch, SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken)
+        string session, string version, Precondition ifMatch, SessionScope scope, SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken)
     {
-        var found = await catalog.GetAsync(session, cancellationToken);
+        var found = await catalog.GetAsync(scope, session, cancellationToken);
         var restored = await snapshots.RestoreAsync(found, QueryNumber.Version(version)!.Value, ifMatch.Check, cancellationToken);
         return new Answer<StateResponse>(restored.Layer.ToState(), restored.Layer.Version);
     }

@@ -1,4 +1,5 @@
 using BnService.Api.Contracts;
+using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
@@ -10,32 +11,37 @@ namespace BnService.Api.Endpoints;
 /// <summary>A session's whole state, out and in.</summary>
 internal static class StateEndpoints
 {
+    // A name that is taken and cannot be found either: another's id, to who sees only some sessions.
+    private const int MostAttempts = 10;
+
     /// <summary>Maps the calls.</summary>
     public static void MapState(this IEndpointRouteBuilder routes)
     {
         var group = routes.MapGroup("/sessions/{session}").WithTags("Statistics");
-        group.MapGet("/state", Get).Answers<StateResponse>(forms: MediaTypes.Named).FindsVersion()
+        group.MapGet("/state", Get).Needs(Role.Reader).Answers<StateResponse>(forms: MediaTypes.Named).FindsVersion()
             .Describe("GetState", "The whole state of a session", "Options, parameters, running statistics, optimizer buffers and the last batch. PUT takes it back as it is, and every number keeps its bits. `version` picks a snapshot.");
-        group.MapPut("/state", Put).Reads<PutStateRequest>(MediaTypes.Named).Answers<StateResponse>(forms: MediaTypes.Named).Answers<StateResponse>(201, MediaTypes.Named).FindsSession().ChangesState()
-            .Fails(ProblemCode.ShapeMismatch, ProblemCode.InvalidOption, ProblemCode.LimitReached)
+        group.MapPut("/state", Put).Needs(Role.Trainer).Reads<PutStateRequest>(MediaTypes.Named).Answers<StateResponse>(forms: MediaTypes.Named).Answers<StateResponse>(201, MediaTypes.Named).FindsSession().ChangesState()
+            .Fails(ProblemCode.ShapeMismatch, ProblemCode.InvalidOption, ProblemCode.LimitReached, ProblemCode.SessionExists)
             .Describe("PutState", "Put a whole state", "Replaces a session's parameters and statistics in one step, or creates the session where the name is free. Takes what GET answers, and the arrays of PyTorch (`weight`, `bias`, `running_mean`, `running_var`, `num_batches_tracked`), Keras (`gamma`, `beta`, `moving_mean`, `moving_variance`), flax (`scale`, `bias`, `mean`, `var`) and Caffe (`blobs`, `scale_blobs`).");
     }
 
     private static async Task<IResult> Get(
-        string session, string? version, SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken) =>
-        AnswerWith(await snapshots.LayerAsync(await catalog.GetAsync(session, cancellationToken), QueryNumber.Version(version), cancellationToken));
+        string session, string? version, SessionScope scope, SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken) =>
+        AnswerWith(await snapshots.LayerAsync(await catalog.GetAsync(scope, session, cancellationToken), QueryNumber.Version(version), cancellationToken));
 
     private static async Task<IResult> Put(
-        string session, Body<PutStateRequest> body, Precondition ifMatch, SessionCatalog catalog, CancellationToken cancellationToken)
+        string session, Body<PutStateRequest> body, Precondition ifMatch, SessionScope scope, SessionCatalog catalog, CancellationToken cancellationToken)
     {
         var (request, import) = (body.Value, body.Value.ToImport());
-        while (true)
+        for (var attempt = 1; ; attempt++)
         {
-            if (await catalog.FindAsync(session, cancellationToken) is { } found)
+            if (await catalog.FindAsync(scope, session, cancellationToken) is { } found)
                 return AnswerWith(await ReplaceAsync(found, request, import, ifMatch, catalog, cancellationToken));
+            // Another's name is not there to be created, as what it names is not there to be replaced.
+            if (!scope.Contains(session)) throw SessionCatalog.NotFound(session);
             ifMatch.CheckAbsent(session);
             SessionEndpoints.RequireName(session);
-            if (await TryCreateAsync(session, request, import, catalog, cancellationToken) is { } created)
+            if (await TryCreateAsync(session, request, import, scope, catalog, attempt == MostAttempts, cancellationToken) is { } created)
                 return new Answer<StateResponse>(created.ToState(), created.Version) { Status = 201, Location = $"/v1/sessions/{session}" };
         }
     }
@@ -56,16 +62,17 @@ internal static class StateEndpoints
 
     // Null where somebody else has taken the name meanwhile: then there is a session to put the state into.
     private static async Task<LayerState?> TryCreateAsync(
-        string name, PutStateRequest request, LayerImport import, SessionCatalog catalog, CancellationToken cancellationToken)
+        string name, PutStateRequest request, LayerImport import, SessionScope scope, SessionCatalog catalog, bool isLastAttempt,
+        CancellationToken cancellationToken)
     {
         var (options, convention) = request.NewOptions(import);
         try
         {
-            var created = await catalog.CreateAsync(name, new Dictionary<string, string>(), options, convention,
+            var created = await catalog.CreateAsync(scope, name, new Dictionary<string, string>(), options, convention,
                 layer => import.ApplyTo(layer, options), cancellationToken);
             return created.Layer;
         }
-        catch (ProblemException problem) when (problem.Code == ProblemCode.SessionExists)
+        catch (ProblemException problem) when (problem.Code == ProblemCode.SessionExists && !isLastAttempt)
         {
             return null;
         }

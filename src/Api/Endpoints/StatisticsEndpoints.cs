@@ -1,4 +1,5 @@
 using BnService.Api.Contracts;
+using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
@@ -16,49 +17,49 @@ internal static class StatisticsEndpoints
     public static void MapStatistics(this IEndpointRouteBuilder routes)
     {
         var group = routes.MapGroup("/sessions/{session}").WithTags("Statistics");
-        group.MapGet("/stats", Stats).Answers<StatsResponse>().FindsSession().Fails(ProblemCode.InvalidOption)
+        group.MapGet("/stats", Stats).Needs(Role.Reader).Answers<StatsResponse>().FindsSession().Fails(ProblemCode.InvalidOption)
             .Describe("GetStats", "Statistics of a session", "Running statistics, parameters, the last batch and diagnostics. `include` narrows the answer.");
-        group.MapPut("/parameters", PutParameters).Reads<PutParametersRequest>().Answers<ParametersResponse>().FindsSession().ChangesState()
+        group.MapPut("/parameters", PutParameters).Needs(Role.Trainer).Reads<PutParametersRequest>().Answers<ParametersResponse>().FindsSession().ChangesState()
             .Fails(ProblemCode.ShapeMismatch, ProblemCode.InvalidOption, ProblemCode.LimitReached)
             .Describe("PutParameters", "Set gamma and beta", "Sets gamma, beta or both; what is absent stays.");
-        group.MapPut("/running-stats", PutRunningStats).Reads<PutRunningStatsRequest>().Answers<RunningStatsResponse>().FindsSession().ChangesState()
+        group.MapPut("/running-stats", PutRunningStats).Needs(Role.Trainer).Reads<PutRunningStatsRequest>().Answers<RunningStatsResponse>().FindsSession().ChangesState()
             .Fails(ProblemCode.ShapeMismatch, ProblemCode.InvalidOption, ProblemCode.LimitReached)
             .Describe("PutRunningStats", "Set running statistics", "Sets running mean, running variance and the number of batches; what is absent stays.");
     }
 
-    private static async Task<IResult> Stats(string session, string? include, SessionCatalog catalog, CancellationToken cancellationToken)
+    private static async Task<IResult> Stats(string session, string? include, SessionScope scope, SessionCatalog catalog, CancellationToken cancellationToken)
     {
         var parts = include?.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
         if (parts?.FirstOrDefault(part => !Parts.Contains(part)) is { } unknown)
             throw Invalid($"include must be some of {string.Join(",", Parts)}, got '{unknown}'");
-        var layer = (await catalog.GetAsync(session, cancellationToken)).Current.Layer;
+        var layer = (await catalog.GetAsync(scope, session, cancellationToken)).Current.Layer;
         return new Answer<StatsResponse>(Response(layer, parts), layer.Version);
     }
 
     private static async Task<IResult> PutParameters(
-        string session, Body<PutParametersRequest> body, Precondition ifMatch, SessionCatalog catalog, CancellationToken cancellationToken)
+        string session, Body<PutParametersRequest> body, Precondition ifMatch, SessionScope scope, SessionCatalog catalog, CancellationToken cancellationToken)
     {
         var request = body.Value;
         if (request is { Gamma: null, Beta: null }) throw Invalid("send gamma, beta or both");
-        var layer = await ChangeAsync(session, ifMatch, catalog, layer => layer.WithParameters(request.Gamma, request.Beta), cancellationToken);
+        var layer = await ChangeAsync(session, ifMatch, scope, catalog, layer => layer.WithParameters(request.Gamma, request.Beta), cancellationToken);
         return new Answer<ParametersResponse>(new ParametersResponse { Gamma = layer.Gamma, Beta = layer.Beta, Version = layer.Version }, layer.Version);
     }
 
     private static async Task<IResult> PutRunningStats(
-        string session, Body<PutRunningStatsRequest> body, Precondition ifMatch, SessionCatalog catalog, CancellationToken cancellationToken)
+        string session, Body<PutRunningStatsRequest> body, Precondition ifMatch, SessionScope scope, SessionCatalog catalog, CancellationToken cancellationToken)
     {
         var request = body.Value;
         if (request is { RunningMean: null, RunningVar: null, NumBatchesTracked: null })
             throw Invalid("send running_mean, running_var or num_batches_tracked");
-        var layer = await ChangeAsync(session, ifMatch, catalog,
+        var layer = await ChangeAsync(session, ifMatch, scope, catalog,
             layer => layer.WithRunningStatistics(request.RunningMean, request.RunningVar, request.NumBatchesTracked), cancellationToken);
         return new Answer<RunningStatsResponse>(Response(layer), layer.Version);
     }
 
     private static async Task<LayerState> ChangeAsync(
-        string session, Precondition ifMatch, SessionCatalog catalog, Func<LayerState, LayerState> change, CancellationToken cancellationToken)
+        string session, Precondition ifMatch, SessionScope scope, SessionCatalog catalog, Func<LayerState, LayerState> change, CancellationToken cancellationToken)
     {
-        var found = await catalog.GetAsync(session, cancellationToken);
+        var found = await catalog.GetAsync(scope, session, cancellationToken);
         var changed = await catalog.ChangeAsync(found, record =>
         {
             ifMatch.Check(record.Layer.Version);

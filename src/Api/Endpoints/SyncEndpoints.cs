@@ -1,4 +1,5 @@
 using BnService.Api.Contracts;
+using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
@@ -17,20 +18,20 @@ internal static class SyncEndpoints
     public static void MapSync(this IEndpointRouteBuilder routes)
     {
         var group = routes.MapGroup("/sessions/{session}/sync/{group}").WithTags("Synchronized");
-        group.MapPost("/train-step", TrainStep).Reads<TrainStepRequest>(MediaTypes.Tensors).Answers<TrainStepResponse>(forms: MediaTypes.Tensors).JoinsRanks()
+        group.MapPost("/train-step", TrainStep).Needs(Role.Trainer).Reads<TrainStepRequest>(MediaTypes.Tensors).Answers<TrainStepResponse>(forms: MediaTypes.Tensors).JoinsRanks()
             .Fails(ProblemCode.NoRunningStatistics)
             .Describe("SyncTrainStep", "Train on a part of a batch", "Normalizes this rank's part of a batch with the statistics of the parts of all `world_size` ranks, each of which makes this call with its `rank`, on any node; the calls wait for each other. The running statistics move once. Parts may have different sizes, and may be empty. A rank that does not come ends the step for all, and nothing has changed. To a frozen session there is nothing to wait for.");
-        group.MapPost("/backward", Backward).Reads<BackwardRequest>(MediaTypes.Tensors).Answers<BackwardResponse>(forms: MediaTypes.Tensors).JoinsRanks()
+        group.MapPost("/backward", Backward).Needs(Role.Trainer).Reads<BackwardRequest>(MediaTypes.Tensors).Answers<BackwardResponse>(forms: MediaTypes.Tensors).JoinsRanks()
             .Fails(ProblemCode.StepExpired)
             .Describe("SyncBackward", "Gradients of a part of a batch", "Gradients of this rank's part of a batch, through the statistics of the parts of all ranks: by x, and this part's own by gamma and beta, whose sum over the ranks is that of the whole batch. `update`, the same for all ranks, applies that sum once.");
     }
 
     private static async Task<IResult> TrainStep(
         string session, string group, string? rank, [Microsoft.AspNetCore.Mvc.FromQuery(Name = WorldSize)] string? worldSize, Incoming<TrainStepRequest> body,
-        ChangeHeaders headers, SessionCatalog catalog, SyncTrainStep training, ComputeSettings compute, CancellationToken cancellationToken)
+        ChangeHeaders headers, SessionScope scope, SessionCatalog catalog, SyncTrainStep training, ComputeSettings compute, CancellationToken cancellationToken)
     {
         var joined = RankOf(group, rank, worldSize);
-        var found = await catalog.GetAsync(session, cancellationToken);
+        var found = await catalog.GetAsync(scope, session, cancellationToken);
         using var gathered = new ArrivingBatch(catalog, found, compute);
         var request = await body.ReadAsync(gathered);
         var input = new BatchInput(request.X, request.Residual, request.Mask.ToMask());
@@ -41,12 +42,12 @@ internal static class SyncEndpoints
 
     private static async Task<IResult> Backward(
         string session, string group, string? rank, [Microsoft.AspNetCore.Mvc.FromQuery(Name = WorldSize)] string? worldSize, Body<BackwardRequest> body,
-        ChangeHeaders headers, SessionCatalog catalog, SyncBackward backward, CancellationToken cancellationToken)
+        ChangeHeaders headers, SessionScope scope, SessionCatalog catalog, SyncBackward backward, CancellationToken cancellationToken)
     {
         var (joined, request) = (RankOf(group, rank, worldSize), body.Value);
         LayerEndpoints.RequireStepOrInput(request);
         var update = request.Update?.ToUpdate();
-        var found = await catalog.GetAsync(session, cancellationToken);
+        var found = await catalog.GetAsync(scope, session, cancellationToken);
         var result = request.StepId is { } stepId
             ? await backward.ThroughStepAsync(found, joined, stepId, request.Dy, update, headers.Terms, cancellationToken)
             : await backward.ThroughInputAsync(found, joined, new(request.X!, request.Residual, request.Mask.ToMask()), request.Dy, request.Mode != BackwardMode.Inference, update, headers.Terms, cancellationToken);

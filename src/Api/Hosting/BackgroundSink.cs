@@ -1,5 +1,7 @@
 using System.Collections.Concurrent;
+using System.Globalization;
 using System.Text;
+using BnService.Api.Hosting.Auth;
 using Serilog.Core;
 using Serilog.Events;
 using Serilog.Formatting;
@@ -21,6 +23,7 @@ internal sealed class BackgroundSink : ILogEventSink, IDisposable
     private readonly Lock _lock = new();
     private readonly ITextFormatter _formatter;
     private readonly StreamWriter _output;
+    private readonly StringWriter _text = new(new StringBuilder(4 << 10), CultureInfo.InvariantCulture);
     private readonly Timer _timer;
     private int _count;
 
@@ -45,7 +48,11 @@ internal sealed class BackgroundSink : ILogEventSink, IDisposable
     {
         _timer.Dispose();
         Write();
-        lock (_lock) _output.Dispose();
+        lock (_lock)
+        {
+            _output.Dispose();
+            _text.Dispose();
+        }
     }
 
     private void Write()
@@ -56,9 +63,21 @@ internal sealed class BackgroundSink : ILogEventSink, IDisposable
             while (_waiting.TryDequeue(out var logEvent))
             {
                 Interlocked.Decrement(ref _count);
-                _formatter.Format(logEvent, _output);
+                _formatter.Format(logEvent, _text);
+                WriteText(_text.GetStringBuilder());
             }
             _output.Flush();
         }
+    }
+
+    // Whoever has logged it, and whatever a client has sent: no key is in the log. Hardly ever is there one, and then nothing is copied.
+    private void WriteText(StringBuilder text)
+    {
+        var chunks = text.GetChunks();
+        if (!chunks.MoveNext()) return;
+        var isWhole = chunks.Current.Length == text.Length;
+        if (isWhole && !KeyText.MayBeIn(chunks.Current.Span)) _output.Write(text);
+        else _output.Write(KeyText.Mask(text.ToString()));
+        text.Clear();
     }
 }

@@ -10,6 +10,7 @@ internal static class OptionsBinding
     public static void AddServiceOptions(this IServiceCollection services)
     {
         services.AddSection<StorageOptions>("Storage");
+        services.AddSection<AuthOptions>("Auth");
         services.AddSection<NodeOptions>("Node");
         services.AddSection<SyncOptions>("Sync");
         services.AddSection<ResidencyOptions>("Sessions");

@@ -1,8 +1,10 @@
 using System.Diagnostics;
 using System.Globalization;
 using System.IO.Pipelines;
+using BnService.Api.Hosting.Auth;
 using Microsoft.AspNetCore.Http.Features;
 using Serilog;
+using Serilog.Events;
 using Serilog.Settings.Configuration;
 using Serilog.Formatting;
 using Serilog.Formatting.Display;
@@ -24,6 +26,8 @@ internal static partial class RequestLogging
             ? new JsonFormatter(renderMessage: true)
             : new MessageTemplateTextFormatter(TextTemplate, CultureInfo.InvariantCulture);
         var logger = new LoggerConfiguration().ReadFrom.Configuration(builder.Configuration, new ConfigurationReaderOptions(typeof(Log).Assembly)).Enrich.FromLogContext()
+            // What the host says of each request has its query in it; a request's own event has what may be told.
+            .MinimumLevel.Override("Microsoft.AspNetCore.Hosting.Diagnostics", LogEventLevel.Warning)
             .WriteTo.Sink(new BackgroundSink(formatter, Console.OpenStandardOutput()));
         builder.Logging.ClearProviders().AddSerilog(logger.CreateLogger(), dispose: true);
     }
@@ -56,7 +60,7 @@ internal static partial class RequestLogging
     {
         var metering = RequestMetering.Of(context);
         metering.PathTemplate = (context.GetEndpoint() as RouteEndpoint)?.RoutePattern.RawText?.TrimEnd('/');
-        metering.Session = context.GetRouteValue("session") as string;
+        metering.Session = context.GetRouteValue("session") is string session ? KeyText.Mask(session) : null;
         return next(context);
     });
 
@@ -64,7 +68,7 @@ internal static partial class RequestLogging
     {
         "json" => true,
         "text" => false,
-        _ => configuration["DOTNET_RUNNING_IN_CONTAINER"] == "true",
+        _ => ServiceComposition.IsInContainer(configuration),
     };
 
     [LoggerMessage(Level = LogLevel.Information,

@@ -1,5 +1,6 @@
 using BnService.Api.Contracts;
 using BnService.Api.Endpoints;
+using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
@@ -20,15 +21,9 @@ internal static partial class ServiceComposition
         builder.AddStructuredLogging();
         var services = builder.Services;
         services.AddServiceOptions();
-        services.AddSingleton(TimeProvider.System);
+        services.AddStorage();
+        services.AddHostedService<KeyRefresh>();
         services.AddSingleton(provider => provider.GetRequiredService<IOptions<ComputeOptions>>().Value.ToSettings());
-        services.AddSingleton<ISessionStore>(provider => provider.GetRequiredService<IOptions<StorageOptions>>().Value.Engine switch
-        {
-            "sqlite" => ActivatorUtilities.CreateInstance<SqliteSessionStore>(provider),
-            "postgres" => ActivatorUtilities.CreateInstance<PostgresSessionStore>(provider),
-            _ => new MemorySessionStore(provider.GetRequiredService<IOptions<ResidencyOptions>>().Value.MaxResidentBytes),
-        });
-        services.AddSingleton(provider => provider.GetRequiredService<ISessionStore>() as IContributions ?? new MemoryContributions());
         services.AddSingleton<ResidentSessions>();
         services.AddSingleton<NewestStates>();
         services.AddSingleton<SessionCount>();
@@ -55,11 +50,34 @@ internal static partial class ServiceComposition
         services.AddOptions<HostOptions>().Configure<IOptions<ShutdownOptions>>((host, shutdown) => host.ShutdownTimeout = shutdown.Value.Drain);
     }
 
+    /// <summary>Registers what is kept, and where.</summary>
+    public static void AddStorage(this IServiceCollection services)
+    {
+        services.AddSingleton(TimeProvider.System);
+        services.AddSingleton<ISessionStore>(provider => provider.GetRequiredService<IOptions<StorageOptions>>().Value.Engine switch
+        {
+            "sqlite" => ActivatorUtilities.CreateInstance<SqliteSessionStore>(provider),
+            "postgres" => ActivatorUtilities.CreateInstance<PostgresSessionStore>(provider),
+            _ => new MemorySessionStore(provider.GetRequiredService<IOptions<ResidencyOptions>>().Value.MaxResidentBytes),
+        });
+        services.AddSingleton(provider => provider.GetRequiredService<ISessionStore>() as IContributions ?? new MemoryContributions());
+        services.AddSingleton(provider => provider.GetRequiredService<ISessionStore>() as IKeyStore ?? new MemoryKeyStore());
+        services.AddSingleton<KeyRing>();
+    }
+
     /// <summary>Opens the store: what cannot be stored ends the start, not the first request.</summary>
     /// <exception cref="StorageUnusableException">It cannot be used.</exception>
     public static async Task OpenStorageAsync(this WebApplication app)
     {
         if (app.Services.GetRequiredService<ISessionStore>() is PostgresSessionStore shared) await shared.OpenAsync(CancellationToken.None);
+        try
+        {
+            await app.Services.GetRequiredService<KeyRing>().RequireReadAsync(CancellationToken.None);
+        }
+        catch (StorageUnavailableException)
+        {
+            // A disk that cannot be written now: the store says so, and until the keys are read nobody is let in.
+        }
     }
 
     /// <summary>Builds the way of a request.</summary>
@@ -71,6 +89,7 @@ internal static partial class ServiceComposition
         app.UseStatusCodePages(ProblemAnswers.WriteStatusAsync);
         app.UseRouting();
         app.UseRouteMetering();
+        app.UseApiKeys();
         app.UseRequestDecoding();
         app.UseAnswerCompression();
         app.Use(Negotiation.DecideAsync);
@@ -78,6 +97,9 @@ internal static partial class ServiceComposition
         app.MapService();
         app.MapServiceDocument();
     }
+
+    /// <summary>Whether the process runs in a container, as the base images say.</summary>
+    public static bool IsInContainer(IConfiguration configuration) => configuration["DOTNET_RUNNING_IN_CONTAINER"] is "true" or "1";
 
     private static void ReportStorage(WebApplication app)
     {

@@ -47,6 +47,24 @@ public sealed record StorageOptions : IValidatableObject
     }
 }
 
+/// <summary>Section <c>Auth</c>: who may do what.</summary>
+public sealed record AuthOptions
+{
+    /// <summary>
+    /// <c>keys</c>: callers need a key, and as long as none is stored only this machine's own programs reach the service. <c>none</c>: whoever
+    /// reaches the service may do everything.
+    /// </summary>
+    [AllowedValues("keys", "none", ErrorMessage = "must be keys or none")]
+    public string Mode { get; init; } = "keys";
+
+    /// <summary>Whether <c>/metrics</c> needs no key.</summary>
+    public bool OpenMetrics { get; init; }
+
+    /// <summary>The most keys; nodes that share a database read all of them every second.</summary>
+    [Range(1, 100_000, ErrorMessage = "must be from 1 to 100000")]
+    public int MaxKeys { get; init; } = 1000;
+}
+
 /// <summary>Section <c>Sync</c>: synchronized batch normalization.</summary>
 public sealed record SyncOptions
 {

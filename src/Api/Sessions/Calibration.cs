@@ -42,11 +42,13 @@ internal sealed class Calibration(SessionCatalog catalog, ComputeSettings comput
     /// <summary>Adds statistics gathered elsewhere, all or none.</summary>
     /// <param name="session">The session.</param>
     /// <param name="moments">Moments of values that no session has seen, one entry a batch.</param>
+    /// <param name="scope">The sessions that the caller sees.</param>
     /// <param name="others">Names or ids of other sessions.</param>
     /// <param name="terms">The terms.</param>
     /// <param name="cancellationToken">Ends waiting for the store.</param>
     public async Task<PopulationResult> MergeAsync(
-        LayerSession session, IReadOnlyList<Moments> moments, IReadOnlyList<string> others, ChangeTerms terms, CancellationToken cancellationToken)
+        LayerSession session, IReadOnlyList<Moments> moments, SessionScope scope, IReadOnlyList<string> others, ChangeTerms terms,
+        CancellationToken cancellationToken)
     {
         session.Current.Layer.RequirePopulation();
         // The other sessions may be gone, or have nothing any more, when the question comes again.
@@ -56,7 +58,7 @@ internal sealed class Calibration(SessionCatalog catalog, ComputeSettings comput
         var seen = new Dictionary<string, int> { [session.Id] = -1 };
         for (var i = 0; i < others.Count; i++)
         {
-            var other = await catalog.GetAsync(others[i], cancellationToken);
+            var other = await catalog.GetAsync(scope, others[i], cancellationToken);
             if (!seen.TryAdd(other.Id, i)) throw Repeated(i, others[i], seen[other.Id]);
             var theirs = GatheredBy(other.Current, i, features);
             features ??= theirs.Moments.Channels;

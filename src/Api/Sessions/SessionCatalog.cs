@@ -18,16 +18,19 @@ internal sealed class SessionCatalog(
     private const int PageOfAll = 1000;
 
     /// <summary>Creates a session.</summary>
-    /// <param name="name">Its name, or null for its id.</param>
+    /// <param name="scope">The sessions that the caller sees, of which it is to be one.</param>
+    /// <param name="name">Its name, or null for its id, behind the caller's prefix.</param>
     /// <param name="labels">Its labels.</param>
     /// <param name="options">Its layer's options; valid.</param>
     /// <param name="convention">The convention that they were sent in, or null.</param>
     /// <param name="fill">The layer's first state from its initial one, or null for that itself.</param>
     /// <param name="cancellationToken">Ends waiting for the store.</param>
     public async Task<SessionRecord> CreateAsync(
-        string? name, IReadOnlyDictionary<string, string> labels, NormalizerOptions options, AppliedConvention? convention,
+        SessionScope scope, string? name, IReadOnlyDictionary<string, string> labels, NormalizerOptions options, AppliedConvention? convention,
         Func<LayerState, LayerState>? fill, CancellationToken cancellationToken)
     {
+        if (name is not null && !scope.Contains(name))
+            throw new ProblemException(ProblemCode.Forbidden, $"name must begin with '{scope.Prefix}', the prefix of the key, got '{Excerpt.Of(name, 128)}'");
         RequireFeatures(options.NumFeatures);
         await count.RequireRoomAsync(cancellationToken);
         var now = time.GetUtcNow();
@@ -35,7 +38,7 @@ internal sealed class SessionCatalog(
         var layer = LayerState.Create(options);
         if (fill is not null) layer = fill(layer) with { Version = layer.Version };
         RequireFeatures(layer.Features);
-        var record = new SessionRecord(id, name ?? id, labels, now, now, layer) { Convention = convention };
+        var record = new SessionRecord(id, name ?? scope.Prefix + id, labels, now, now, layer) { Convention = convention };
         if (!await store.TryInsertAsync(SessionEncoding.Encode(record), cancellationToken))
             throw new ProblemException(ProblemCode.SessionExists, $"name '{record.Name}' is taken; choose another");
         count.Created();
@@ -44,25 +47,26 @@ internal sealed class SessionCatalog(
 
     /// <summary>The session with a name or id, as new as any call before this one has left it on any node.</summary>
     /// <exception cref="ProblemException">There is none.</exception>
-    public async ValueTask<LayerSession> GetAsync(string nameOrId, CancellationToken cancellationToken) =>
-        await FindAsync(nameOrId, cancellationToken) ?? throw NotFound(nameOrId);
+    public async ValueTask<LayerSession> GetAsync(SessionScope scope, string nameOrId, CancellationToken cancellationToken) =>
+        await FindAsync(scope, nameOrId, cancellationToken) ?? throw NotFound(nameOrId);
 
     /// <summary>The session with a name or id, as new as <see cref="GetAsync"/> has it, or null.</summary>
-    public ValueTask<LayerSession?> FindAsync(string nameOrId, CancellationToken cancellationToken) =>
-        newest.FindAsync(nameOrId, Freshness.Newest, cancellationToken);
+    public ValueTask<LayerSession?> FindAsync(SessionScope scope, string nameOrId, CancellationToken cancellationToken) =>
+        FindAsync(scope, nameOrId, Freshness.Newest, cancellationToken);
 
     /// <summary>The session with a name or id, perhaps not as new as another node has it (see <c>Storage:RefreshMs</c>).</summary>
+    /// <param name="scope">The sessions that the caller sees.</param>
     /// <param name="nameOrId">Its name or id.</param>
     /// <param name="least">The least version that will do; 0 for any.</param>
     /// <param name="cancellationToken">Ends waiting for the store.</param>
     /// <exception cref="ProblemException">There is none, or none as new as that.</exception>
-    public async ValueTask<LayerSession> GetRecentAsync(string nameOrId, long least, CancellationToken cancellationToken) =>
-        await FindRecentAsync(nameOrId, least, cancellationToken) ?? throw NotFound(nameOrId);
+    public async ValueTask<LayerSession> GetRecentAsync(SessionScope scope, string nameOrId, long least, CancellationToken cancellationToken) =>
+        await FindRecentAsync(scope, nameOrId, least, cancellationToken) ?? throw NotFound(nameOrId);
 
     /// <summary>The session with a name or id, as new as <see cref="GetRecentAsync"/> has it, or null.</summary>
-    public async ValueTask<LayerSession?> FindRecentAsync(string nameOrId, long least, CancellationToken cancellationToken)
+    public async ValueTask<LayerSession?> FindRecentAsync(SessionScope scope, string nameOrId, long least, CancellationToken cancellationToken)
     {
-        var session = await newest.FindAsync(nameOrId, Freshness.Recent, cancellationToken);
+        var session = await FindAsync(scope, nameOrId, Freshness.Recent, cancellationToken);
         if (session?.Current.Layer.Version < least) await newest.RequireVersionAsync(session, least, cancellationToken);
         return session;
     }
@@ -81,17 +85,24 @@ internal sealed class SessionCatalog(
         return (plan, layer.SizedFor(plan));
     }
 
-    /// <summary>A page of sessions, newest first.</summary>
-    public async Task<IReadOnlyList<SessionSummary>> ListAsync(SessionQuery query, CancellationToken cancellationToken) =>
-        [.. (await store.ListAsync(query, cancellationToken)).Select(SessionEncoding.Decode)];
+    /// <summary>A page of the sessions that a caller sees, newest first.</summary>
+    public async Task<IReadOnlyList<SessionSummary>> ListAsync(SessionScope scope, SessionQuery query, CancellationToken cancellationToken)
+    {
+        if (scope.Prefix is not null)
+        {
+            if (scope.Within(query.Prefix ?? "") is not { } prefix) return [];
+            query = query with { Prefix = prefix };
+        }
+        return [.. (await store.ListAsync(query, cancellationToken)).Select(SessionEncoding.Decode)];
+    }
 
-    /// <summary>Every session in pages, newest first.</summary>
-    public async IAsyncEnumerable<IReadOnlyList<SessionSummary>> AllAsync([EnumeratorCancellation] CancellationToken cancellationToken)
+    /// <summary>Every session that a caller sees in pages, newest first.</summary>
+    public async IAsyncEnumerable<IReadOnlyList<SessionSummary>> AllAsync(SessionScope scope, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         SessionPosition? after = null;
         while (true)
         {
-            var page = await ListAsync(new SessionQuery(null, null, PageOfAll, after), cancellationToken);
+            var page = await ListAsync(scope, new SessionQuery(null, null, PageOfAll, after), cancellationToken);
             yield return page;
             if (page.Count < PageOfAll) yield break;
             after = new SessionPosition(page[^1].CreatedAt, page[^1].Id);
@@ -173,12 +184,17 @@ internal sealed class SessionCatalog(
         }
     }
 
+    // Another's session is not there, by its name and by its id: a caller cannot even find out whether it is.
+    private async ValueTask<LayerSession?> FindAsync(SessionScope scope, string nameOrId, Freshness freshness, CancellationToken cancellationToken) =>
+        await newest.FindAsync(nameOrId, freshness, cancellationToken) is { } session && scope.Contains(session.Current.Name) ? session : null;
+
     private void RequireFeatures(int features)
     {
         if (features > limits.Value.MaxFeatures)
             throw new ProblemException(ProblemCode.LimitReached, $"a session has at most {limits.Value.MaxFeatures} features (Limits:MaxFeatures), got {features}");
     }
 
-    private static ProblemException NotFound(string nameOrId) =>
+    /// <summary>What is answered where a caller sees no session with a name or id.</summary>
+    public static ProblemException NotFound(string nameOrId) =>
         new(ProblemCode.SessionNotFound, $"there is no session '{Excerpt.Of(nameOrId, 128)}'");
 }

@@ -54,10 +54,11 @@ internal sealed class Snapshots(
     public async Task<IReadOnlyList<SnapshotSummary>> ListAsync(LayerSession session, CancellationToken cancellationToken) =>
         [.. (await store.ListSnapshotsAsync(session.Id, cancellationToken)).Select(SessionEncoding.DecodeSummary)];
 
-    /// <summary>Every session with the versions of its snapshots, newest first.</summary>
-    public async IAsyncEnumerable<(SessionSummary Session, IEnumerable<long> Versions)> AllAsync([EnumeratorCancellation] CancellationToken cancellationToken)
+    /// <summary>Every session that a caller sees with the versions of its snapshots, newest first.</summary>
+    public async IAsyncEnumerable<(SessionSummary Session, IEnumerable<long> Versions)> AllAsync(
+        SessionScope scope, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
-        await foreach (var page in catalog.AllAsync(cancellationToken))
+        await foreach (var page in catalog.AllAsync(scope, cancellationToken))
         {
             var versions = await store.FindSnapshotVersionsAsync([.. page.Select(session => session.Id)], cancellationToken);
             foreach (var session in page) yield return (session, versions[session.Id]);

@@ -9,7 +9,10 @@ public static class ApiContract
     {
         ["malformed-body"] = 400,
         ["bad-request"] = 400,
+        ["unauthorized"] = 401,
+        ["forbidden"] = 403,
         ["session-not-found"] = 404,
+        ["key-not-found"] = 404,
         ["version-not-found"] = 404,
         ["not-found"] = 404,
         ["method-not-allowed"] = 405,
@@ -18,6 +21,7 @@ public static class ApiContract
         ["session-exists"] = 409,
         ["no-running-statistics"] = 409,
         ["limit-reached"] = 409,
+        ["last-admin-key"] = 409,
         ["step-expired"] = 410,
         ["version-conflict"] = 412,
         ["payload-too-large"] = 413,
@@ -42,6 +46,7 @@ public static class ApiContract
     {
         var what = $"{method} {path} answered {answer.Status}: {(answer.Body.Length <= 2000 ? answer.Text : answer.Text[..2000])}";
         Assert.True(answer.Status < 500 || (answer.Status == 504 && path.Contains("/sync/", StringComparison.Ordinal)) || (answer.Status == 503 && path is "/health/ready" or "/v2/health/ready"), what);
+        Assert.True(answer.Status != 401 || answer.Headers.GetValueOrDefault("WWW-Authenticate") == "Bearer", what);
         if ($"{path}/".StartsWith("/v2/", StringComparison.OrdinalIgnoreCase))
         {
             CheckOpenInference(method, answer, what);
@@ -57,7 +62,7 @@ public static class ApiContract
     {
         Assert.True(answer.Status == 200 ? answer.ContentType is "application/json" or "application/octet-stream" : answer.Headers["Content-Type"] == "application/json", what);
         if (answer.Status == 200 || method == "HEAD") return;
-        Assert.True(answer.Status is 400 or 404 or 405 or 413 or 429 or 503, what);
+        Assert.True(answer.Status is 400 or 401 or 403 or 404 or 405 or 413 or 429 or 503, what);
         Assert.False(answer.Headers.ContainsKey("Content-Encoding"), what);
         Assert.Equal(["error"], answer.Json.EnumerateObject().Select(property => property.Name));
         Assert.False(string.IsNullOrWhiteSpace(answer["error"].GetString()), what);

@@ -6,6 +6,7 @@ using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Hosting.Server.Features;
 using Microsoft.AspNetCore.Mvc.Testing;
+using Microsoft.AspNetCore.Routing;
 using Microsoft.AspNetCore.TestHost;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
@@ -55,13 +56,17 @@ public sealed class Service : IDisposable
 
     /// <summary>Number of changes of a session that wait for the one that is being stored.</summary>
     public int WaitingChanges(string session) => _application.Services.GetRequiredService<SessionCatalog>()
-        .GetAsync(session, CancellationToken.None).AsTask().GetAwaiter().GetResult().Commits.Waiting;
+        .GetAsync(SessionScope.Everything, session, CancellationToken.None).AsTask().GetAwaiter().GetResult().Commits.Waiting;
 
     /// <summary>Number of ranks that have come to a step which is not over.</summary>
     public int WaitingRanks => ((MemoryContributions)_application.Services.GetRequiredService<IContributions>()).Count;
 
     /// <summary>Number of calls on this node that wait for the other ranks of a step.</summary>
     public int WaitingCalls => _application.Services.GetRequiredService<StepWaits>().Count;
+
+    /// <summary>Every route.</summary>
+    public IReadOnlyList<RouteEndpoint> Routes =>
+        [.. _application.Services.GetServices<EndpointDataSource>().SelectMany(source => source.Endpoints).OfType<RouteEndpoint>().Distinct()];
 
     /// <summary>Native memory in use in the whole process.</summary>
     public static long RentedBytes => NativeBuffer.RentedBytes;

@@ -22,10 +22,12 @@ public sealed class OpenApiDocumentTests(Service service) : IClassFixture<Servic
     {
         string[] expected =
         [
+            "DELETE /v1/keys/{id}",
             "DELETE /v1/sessions/{session}",
             "DELETE /v1/sessions/{session}/calibration",
             "GET /health/live",
             "GET /health/ready",
+            "GET /v1/keys",
             "GET /v1/sessions",
             "GET /v1/sessions/{session}",
             "GET /v1/sessions/{session}/diagnostics",
@@ -33,6 +35,8 @@ public sealed class OpenApiDocumentTests(Service service) : IClassFixture<Servic
             "GET /v1/sessions/{session}/state",
             "GET /v1/sessions/{session}/stats",
             "PATCH /v1/sessions/{session}",
+            "POST /v1/keys",
+            "POST /v1/keys/{id}/rotate",
             "POST /v1/normalize",
             "POST /v1/sessions",
             "POST /v1/sessions/{session}/backward",

@@ -13,6 +13,8 @@ public sealed class ConfigurationTests
     [InlineData("Compute__Width", "77", "Compute:Width must be auto, 512, 256, 128 or 1, got '77'")]
     [InlineData("Compute__Threads", "0", "Compute:Threads must be from 1 to 1024, got '0'")]
     [InlineData("Storage__Engine", "nosuch", "Storage:Engine must be sqlite, postgres or memory, got 'nosuch'")]
+    [InlineData("Auth__Mode", "open", "Auth:Mode must be keys or none, got 'open'")]
+    [InlineData("Auth__MaxKeys", "0", "Auth:MaxKeys must be from 1 to 100000, got '0'")]
     [InlineData("Sessions__MaxResidentBytes", "1", "Sessions:MaxResidentBytes must be from 1024 to 2^50 bytes, got '1'")]
     [InlineData("Limits__MaxBodyBytes", "5", "Limits:MaxBodyBytes must be from 1024 to 2^30 bytes, got '5'")]
     [InlineData("Limits__MaxFeatures", "0", "Limits:MaxFeatures must be from 1 to 2^26, got '0'")]

@@ -1,6 +1,7 @@
 using System.Text.Json.Nodes;
 using BnService.Api.Contracts;
 using BnService.Api.Endpoints;
+using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Storage;
 using BnService.Api.Wire;
@@ -26,6 +27,7 @@ internal sealed class OperationTransformer : IOpenApiOperationTransformer
         ["group"] = ("Name of the group of ranks, of the caller's choice.", "workers"),
         ["rank"] = ("This rank, from 0.", "0"),
         ["world_size"] = ("Number of ranks, the same for all.", "1"),
+        ["id"] = ("Id of the key: the part of it between the two first underscores.", "3f9ac02e51b7d846"),
         ["include"] = ("Names of the fields to answer with, separated by commas; all where absent.", "running_mean,running_var"),
     };
 
@@ -38,6 +40,7 @@ internal sealed class OperationTransformer : IOpenApiOperationTransformer
         if (operation.Tags?.Any(tag => tag.Name == "Health") != true) codes = codes.Append(ProblemCode.Overloaded);
         foreach (var status in codes.Distinct().GroupBy(code => code.Status).OrderBy(group => group.Key))
             operation.Responses![$"{status.Key}"] = ProblemResponse(status, problem);
+        if ((metadata.OfType<Access>().LastOrDefault() ?? Access.Default).Least is { } role) operation.Security = KeySchemes.Required(role, context.Document!);
         foreach (var parameter in operation.Parameters ?? [])
         {
             // The same name can mean something else in one call.
@@ -116,7 +119,7 @@ internal sealed class OperationTransformer : IOpenApiOperationTransformer
         {
             if (!status.StartsWith('2') || response is not OpenApiResponse success) continue;
             success.Description = status switch { "201" => "Created.", "204" => "Done.", _ => "The answer." };
-            if (operation.Tags?.Any(tag => tag.Name == "Health") == true || operation.OperationId is "ListSessions" or "Normalize" || status == "204") continue;
+            if (operation.Tags?.Any(tag => tag.Name == "Health") == true || operation.OperationId is "ListSessions" or "Normalize" || operation.Tags?.Any(tag => tag.Name == "Keys") == true || status == "204") continue;
             success.Headers = new Dictionary<string, IOpenApiHeader> { ["ETag"] = StringHeader("Version of the session's state, in quotes.", isRequired: true) };
             if (isRemembered) success.Headers.Add(IdempotencyKey.ReplayedHeader, StringHeader("true where the request was answered before and has changed nothing now.", isRequired: false));
             if (status == "201") success.Headers.Add("Location", StringHeader("Path of what was created.", isRequired: true));

@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using BnService.Api.Contracts;
+using BnService.Api.Hosting.Auth;
 using BnService.Core.Tensors;
 using Microsoft.AspNetCore.OpenApi;
 using Microsoft.OpenApi;
@@ -28,7 +29,7 @@ internal static class ServiceDocument
     /// <summary>Maps <c>/openapi/v1.json</c> and Swagger UI at <c>/swagger</c>.</summary>
     public static void MapServiceDocument(this WebApplication app)
     {
-        app.MapOpenApi($"/openapi/{Name}.json");
+        app.MapOpenApi($"/openapi/{Name}.json").NeedsNoKey();
         app.UseSwaggerUI(page =>
         {
             page.SwaggerEndpoint($"/openapi/{Name}.json", "BnService");
@@ -49,7 +50,8 @@ internal static class ServiceDocument
                 "Services train it batch by batch (train-step, backward), serve from it (inference) and watch it (stats).\n\n" +
                 "A tensor is `{\"shape\":[2,2],\"data\":[1,2,3,4]}` with `data` flat in row-major order, or nested arrays. " +
                 "`\"NaN\"`, `\"Infinity\"` and `\"-Infinity\"` travel as strings. Every error is an RFC 9457 problem; " +
-                "an answer that is not 2xx has changed nothing.",
+                "an answer that is not 2xx has changed nothing.\n\n" +
+                "Calls need an API key as soon as there is one; the role that a call needs at least stands with it: `reader`, `trainer`, `admin`.",
             Contact = new OpenApiContact { Name = "The BnService authors" },
         };
         document.Servers = [new OpenApiServer { Url = "/", Description = "This service" }];
@@ -62,8 +64,11 @@ internal static class ServiceDocument
             new() { Name = "Snapshots", Description = "States frozen under their versions, for inference while training goes on" },
             new() { Name = "Synchronized", Description = "Batches whose parts lie with several ranks" },
             new() { Name = "Diagnostics", Description = "What the state and the traffic of a session say of each other" },
+            new() { Name = "Keys", Description = "Who may do what: keys of callers" },
             new() { Name = "Health", Description = "Probes for operators" },
         };
+        document.AddComponent(KeySchemes.Bearer, KeySchemes.InAuthorization);
+        document.AddComponent(KeySchemes.ApiKey, KeySchemes.InHeader);
         return Task.CompletedTask;
     }
 

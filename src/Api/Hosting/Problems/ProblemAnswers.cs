@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using BnService.Api.Contracts;
+using BnService.Api.Hosting.Auth;
 using BnService.Api.Wire;
 using BnService.Api.Storage;
 using BnService.Core;
@@ -48,11 +49,14 @@ internal sealed partial class ProblemAnswers(ILogger<ProblemAnswers> logger) : I
         return WriteAsync(status.HttpContext, code, detail);
     }
 
-    private static async Task WriteAsync(HttpContext context, ProblemCode code, string detail)
+    private static async Task WriteAsync(HttpContext context, ProblemCode code, string text)
     {
+        // Details quote what was sent, and it may be a key in the wrong place.
+        var detail = KeyText.Mask(text);
         var isOpenInference = context.Request.Path.StartsWithSegments("/v2");
         context.Response.StatusCode = isOpenInference ? OpenInferenceStatus(code.Status) : code.Status;
         if (code.Status == StatusCodes.Status503ServiceUnavailable) context.Response.Headers.RetryAfter = "1";
+        if (code == ProblemCode.Unauthorized) context.Response.Headers.WWWAuthenticate = "Bearer";
         // Kestrel ends the connection, whose unread body is too large to be skipped: a client must not send its next request on it.
         if (code == ProblemCode.PayloadTooLarge && !HttpProtocol.IsHttp2(context.Request.Protocol)) context.Response.Headers.Connection = "close";
         var traceId = Activity.Current?.TraceId.ToHexString() ?? context.TraceIdentifier;
@@ -78,8 +82,8 @@ internal sealed partial class ProblemAnswers(ILogger<ProblemAnswers> logger) : I
     // What the protocol's clients know to tell apart; everything else that is wrong with a request is 400 to them.
     private static int OpenInferenceStatus(int status) => status switch
     {
-        StatusCodes.Status404NotFound or StatusCodes.Status405MethodNotAllowed or StatusCodes.Status413PayloadTooLarge
-            or StatusCodes.Status429TooManyRequests or >= 500 => status,
+        StatusCodes.Status401Unauthorized or StatusCodes.Status403Forbidden or StatusCodes.Status404NotFound or StatusCodes.Status405MethodNotAllowed
+            or StatusCodes.Status413PayloadTooLarge or StatusCodes.Status429TooManyRequests or >= 500 => status,
         _ => StatusCodes.Status400BadRequest,
     };
 

@@ -20,6 +20,16 @@ public sealed record ProblemCode(string Code, int Status, string Title, string M
         "The request line, a header or the framing of the body is not what HTTP allows.",
         "Check the client library or proxy that wrote the request.");
 
+    /// <summary>No key, or none that is known.</summary>
+    public static ProblemCode Unauthorized { get; } = new("unauthorized", 401, "A key is needed",
+        "The request has no API key, or one that the service does not know: it may be mistyped, rotated or revoked.",
+        "Send a key in the header Authorization: Bearer <key>, or X-Api-Key: <key>. An admin creates keys with POST /v1/keys, the operator the first one with the verb keys create of the service's program.");
+
+    /// <summary>A key that may not do this.</summary>
+    public static ProblemCode Forbidden { get; } = new("forbidden", 403, "The key may not do this",
+        "The role of the key is too small for the call, or a name lies outside the key's prefix.",
+        "Use a key with the role that the detail names, or a name that begins with the key's prefix.");
+
     /// <summary>No session under this name or id.</summary>
     public static ProblemCode SessionNotFound { get; } = new("session-not-found", 404, "No such session",
         "No session has the name or id in the path; it may have been deleted.",
@@ -29,6 +39,11 @@ public sealed record ProblemCode(string Code, int Status, string Title, string M
     public static ProblemCode VersionNotFound { get; } = new("version-not-found", 404, "No such snapshot",
         "The session exists, but has no snapshot of the version that was asked for; it may have been deleted.",
         "List the snapshots with GET /v1/sessions/{session}/snapshots, or leave the version out for the newest state.");
+
+    /// <summary>No key with this id.</summary>
+    public static ProblemCode KeyNotFound { get; } = new("key-not-found", 404, "No such key",
+        "No key has the id in the path; it may have been revoked.",
+        "List the keys with GET /v1/keys.");
 
     /// <summary>A path that does not exist.</summary>
     public static ProblemCode NotFound { get; } = new("not-found", 404, "No such resource",
@@ -64,6 +79,11 @@ public sealed record ProblemCode(string Code, int Status, string Title, string M
     public static ProblemCode LimitReached { get; } = new("limit-reached", 409, "A limit is reached",
         "The service already holds as many sessions, features or retained bytes as its configuration allows.",
         "Delete what is no longer needed, send \"retain\": false, or have the operator raise the limit that the detail names.");
+
+    /// <summary>The key that all others depend on.</summary>
+    public static ProblemCode LastAdminKey { get; } = new("last-admin-key", 409, "The last key of an admin",
+        "Without this key nobody could create, rotate or revoke keys any more.",
+        "Create another key with the role admin first, or rotate this one; the operator can revoke it with the verb keys revoke of the service's program.");
 
     /// <summary>The activations of a step are gone.</summary>
     public static ProblemCode StepExpired { get; } = new("step-expired", 410, "The step is no longer retained",
@@ -128,8 +148,8 @@ public sealed record ProblemCode(string Code, int Status, string Title, string M
     /// <summary>Every problem, by its code.</summary>
     public static FrozenDictionary<string, ProblemCode> All { get; } = new[]
     {
-        MalformedBody, BadRequest, SessionNotFound, VersionNotFound, NotFound, MethodNotAllowed, NotAcceptable, RequestTimeout, SessionExists,
-        NoRunningStatistics, LimitReached, StepExpired, VersionConflict, PayloadTooLarge, UnsupportedMediaType, ShapeMismatch,
+        MalformedBody, BadRequest, Unauthorized, Forbidden, SessionNotFound, VersionNotFound, KeyNotFound, NotFound, MethodNotAllowed, NotAcceptable, RequestTimeout, SessionExists,
+        NoRunningStatistics, LimitReached, LastAdminKey, StepExpired, VersionConflict, PayloadTooLarge, UnsupportedMediaType, ShapeMismatch,
         InvalidOption, IdempotencyKeyReused, BatchTooSmall, NonFiniteInput, InternalError, Overloaded, SyncTimeout,
     }.ToFrozenDictionary(problem => problem.Code);
 }

@@ -1,0 +1,52 @@
+using System.ComponentModel.DataAnnotations;
+using BnService.Api.Hosting.Auth;
+
+namespace BnService.Api.Contracts;
+
+/// <summary>A key to create.</summary>
+public sealed class CreateKeyRequest
+{
+    /// <summary>What it is to be called, of the characters of a session's name; several keys may have one name.</summary>
+    [Required]
+    public string Name { get; set; } = null!;
+
+    /// <summary>What its holder may do; each role may do what the ones before it may.</summary>
+    [Required]
+    public Role? Role { get; set; }
+
+    /// <summary>Beginning of the names of the sessions that its holder sees, 1 to 96 characters; all where absent. Not for the role admin.</summary>
+    public string? Prefix { get; set; }
+}
+
+/// <summary>A key, without its secret.</summary>
+public class KeyResource
+{
+    /// <summary>The part of the key that names it, and is no secret.</summary>
+    public required string Id { get; init; }
+
+    /// <summary>What it is called.</summary>
+    public required string Name { get; init; }
+
+    /// <summary>What its holder may do.</summary>
+    public required Role Role { get; init; }
+
+    /// <summary>Beginning of the names of the sessions that its holder sees; null for all.</summary>
+    public required string? Prefix { get; init; }
+
+    /// <summary>When it was created.</summary>
+    public required DateTimeOffset CreatedAt { get; init; }
+}
+
+/// <summary>A key with its secret.</summary>
+public sealed class CreatedKey : KeyResource
+{
+    /// <summary>The key itself. It is shown this once: the service keeps a hash of it.</summary>
+    public required string Key { get; init; }
+}
+
+/// <summary>All keys.</summary>
+public sealed class KeyList
+{
+    /// <summary>The keys, oldest first.</summary>
+    public required IReadOnlyList<KeyResource> Keys { get; init; }
+}

@@ -1,0 +1,79 @@
+using System.Text.RegularExpressions;
+using BnService.Api.Contracts;
+using BnService.Api.Hosting.Auth;
+using BnService.Api.Hosting.OpenApi;
+using BnService.Api.Hosting.Problems;
+
+namespace BnService.Api.Endpoints;
+
+/// <summary>Creating, listing, rotating and revoking the keys of callers.</summary>
+internal static partial class KeyEndpoints
+{
+    /// <summary>Maps the calls.</summary>
+    public static void MapKeys(this IEndpointRouteBuilder routes)
+    {
+        var group = routes.MapGroup("/keys").WithTags("Keys");
+        group.MapPost("", Create).Needs(Role.Admin).Reads<CreateKeyRequest>().Answers<CreatedKey>(201).Fails(ProblemCode.InvalidOption, ProblemCode.LimitReached)
+            .Describe("CreateKey", "Create a key", "Creates a key and answers with it, once. As long as there is none, whoever reaches the service, which listens on loopback only, may make this call as any other; the first key must be an admin's, and from it on every call needs one.");
+        group.MapGet("", List).Needs(Role.Admin).Answers<KeyList>()
+            .Describe("ListKeys", "List keys", "All keys without their secrets, oldest first.");
+        group.MapPost("/{id}/rotate", Rotate).Needs(Role.Admin).Answers<CreatedKey>().Fails(ProblemCode.KeyNotFound)
+            .Describe("RotateKey", "Rotate a key", "Gives the key a new secret and answers with it, once; the old one is refused from then on, on other nodes about a second later.");
+        group.MapDelete("/{id}", Revoke).Needs(Role.Admin).Answers(204).Fails(ProblemCode.KeyNotFound, ProblemCode.LastAdminKey)
+            .Describe("RevokeKey", "Revoke a key", "Deletes the key; it is refused from then on, on other nodes about a second later. The last key of an admin stays.");
+    }
+
+    private static async Task<IResult> Create(Body<CreateKeyRequest> body, KeyRing keys, HttpResponse response, CancellationToken cancellationToken)
+    {
+        var request = body.Value;
+        SessionEndpoints.RequireName(request.Name);
+        if (request.Prefix is not null) RequirePrefix(request.Prefix);
+        var (key, text) = await keys.CreateAsync(request.Name, request.Role!.Value, request.Prefix, cancellationToken);
+        return AnswerOnce(key, text, 201, response);
+    }
+
+    /// <summary>Refuses what no name could begin with.</summary>
+    internal static void RequirePrefix(string prefix)
+    {
+        if (!KeyPrefix.IsMatch(prefix))
+            throw new ProblemException(ProblemCode.InvalidOption, $"prefix must be 1 to 96 letters, digits, '.', '_' or '-', the first a letter or digit, got '{Excerpt.Of(prefix, 96)}'");
+    }
+
+    private static async Task<IResult> List(KeyRing keys, CancellationToken cancellationToken) =>
+        new Answer<KeyList>(new KeyList { Keys = [.. (await keys.ListAsync(cancellationToken)).Select(Resource)] });
+
+    private static async Task<IResult> Rotate(string id, KeyRing keys, HttpResponse response, CancellationToken cancellationToken)
+    {
+        var (key, text) = await keys.RotateAsync(id, cancellationToken);
+        return AnswerOnce(key, text, 200, response);
+    }
+
+    private static async Task<IResult> Revoke(string id, KeyRing keys, CancellationToken cancellationToken)
+    {
+        await keys.RevokeAsync(id, isLastAllowed: false, cancellationToken);
+        return TypedResults.NoContent();
+    }
+
+    private static Answer<CreatedKey> AnswerOnce(AccessKey key, string text, int status, HttpResponse response)
+    {
+        // Nothing between here and the caller is to keep it.
+        response.Headers.CacheControl = "no-store";
+        return new Answer<CreatedKey>(new CreatedKey
+        {
+            Id = key.Id,
+            Name = key.Name,
+            Role = key.Role,
+            Prefix = key.Scope.Prefix,
+            CreatedAt = key.CreatedAt,
+            Key = text,
+        })
+        { Status = status };
+    }
+
+    private static KeyResource Resource(AccessKey key) =>
+        new() { Id = key.Id, Name = key.Name, Role = key.Role, Prefix = key.Scope.Prefix, CreatedAt = key.CreatedAt };
+
+    // As a session's name, with room for an id behind it.
+    [GeneratedRegex(@"\A[A-Za-z0-9][A-Za-z0-9._-]{0,95}\z")]
+    private static partial Regex KeyPrefix { get; }
+}

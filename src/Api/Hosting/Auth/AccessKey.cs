@@ -1,0 +1,75 @@
+using System.Security.Cryptography;
+using System.Text;
+using BnService.Api.Sessions;
+using BnService.Api.Storage;
+
+namespace BnService.Api.Hosting.Auth;
+
+/// <summary>A key as the service knows it: whose it is and how it is recognized, but not the key.</summary>
+/// <param name="Id">The part of the key that names it, and is no secret.</param>
+/// <param name="Name">What it is called.</param>
+/// <param name="Role">What its holder may do.</param>
+/// <param name="Scope">The sessions that its holder sees.</param>
+/// <param name="CreatedAt">When it was created.</param>
+internal sealed record AccessKey(string Id, string Name, Role Role, SessionScope Scope, DateTimeOffset CreatedAt)
+{
+    private const int SaltBytes = 16;
+
+    // What an unknown key is compared with, and never equals.
+    private static readonly AccessKey Nobody = new("", "", Role.Reader, SessionScope.Everything, default)
+    {
+        Salt = RandomNumberGenerator.GetBytes(SaltBytes),
+        Hash = RandomNumberGenerator.GetBytes(SHA256.HashSizeInBytes),
+    };
+
+    private ReadOnlyMemory<byte> Salt { get; init; }
+
+    private ReadOnlyMemory<byte> Hash { get; init; }
+
+    /// <summary>The same key with a new secret.</summary>
+    /// <returns>The key, and its text, which is nowhere else.</returns>
+    public (AccessKey Key, string Text) WithNewSecret()
+    {
+        var (text, salt) = (KeyText.New(Id), RandomNumberGenerator.GetBytes(SaltBytes));
+        return (this with { Salt = salt, Hash = HashOf(salt, text) }, text);
+    }
+
+    /// <summary>
+    /// Whether a text is the text of a key, in a time that depends on neither: of an id that nobody has, everything is done as of one that
+    /// somebody has.
+    /// </summary>
+    public static bool IsText(AccessKey? key, ReadOnlySpan<char> text)
+    {
+        var compared = key ?? Nobody;
+        Span<byte> hash = stackalloc byte[SHA256.HashSizeInBytes];
+        HashOf(compared.Salt.Span, text, hash);
+        return CryptographicOperations.FixedTimeEquals(hash, compared.Hash.Span) & key is not null;
+    }
+
+    /// <summary>The key as a store keeps it.</summary>
+    public StoredKey ToStored() => new(Id, Name, Role.WireName, Scope.Prefix, CreatedAt, Salt, Hash);
+
+    /// <summary>A key of a store; null where its role is none that this service knows, so that nobody is given one.</summary>
+    public static AccessKey? Of(StoredKey stored) => Roles.Parse(stored.Role) is not { } role
+        ? null
+        : new AccessKey(stored.Id, stored.Name, role, new SessionScope(stored.Prefix), stored.CreatedAt) { Salt = stored.Salt, Hash = stored.Hash };
+
+    private static byte[] HashOf(ReadOnlySpan<byte> salt, string text)
+    {
+        var hash = new byte[SHA256.HashSizeInBytes];
+        HashOf(salt, text, hash);
+        return hash;
+    }
+
+    // One round of SHA-256 is enough: a secret is 256 random bits, and nobody tries 2^256 of them. Slow hashes are for passwords, which
+    // people choose, and would cost each request milliseconds. What is hashed is the text, of which there is one form only.
+    private static void HashOf(ReadOnlySpan<byte> salt, ReadOnlySpan<char> text, Span<byte> hash)
+    {
+        Span<byte> bytes = stackalloc byte[SaltBytes + KeyText.Longest];
+        salt.CopyTo(bytes);
+        // Nothing that is longer, or not ASCII, is a key: what is left of it equals none.
+        var ascii = text[..Math.Min(text.Length, KeyText.Longest)];
+        var length = Encoding.ASCII.GetBytes(ascii, bytes[SaltBytes..]);
+        SHA256.HashData(bytes[..(SaltBytes + length)], hash);
+    }
+}

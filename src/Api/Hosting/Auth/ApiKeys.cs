@@ -1,0 +1,77 @@
+using System.Net;
+using BnService.Api.Hosting.Problems;
+using BnService.Api.Sessions;
+using Microsoft.Extensions.Options;
+
+namespace BnService.Api.Hosting.Auth;
+
+/// <summary>Asks callers for their keys: who has none is 401, whose role is too small 403, and what a key does not reach is not found.</summary>
+internal static class ApiKeys
+{
+    /// <summary>The header of a key where <c>Authorization</c> is not to be had.</summary>
+    public const string Header = "X-Api-Key";
+
+    private const string Scheme = "Bearer ";
+
+    /// <summary>Lets pass who may; belongs behind routing, and in front of whatever reads of the request more than its head.</summary>
+    public static void UseApiKeys(this WebApplication app)
+    {
+        var keys = app.Services.GetRequiredService<KeyRing>();
+        var isMetricsOpen = app.Services.GetRequiredService<IOptions<AuthOptions>>().Value.OpenMetrics;
+        app.Use(async (context, next) =>
+        {
+            var scope = SessionScope.Everything;
+            if (!keys.IsOff && AccessOf(context, isMetricsOpen).Least is { } least)
+            {
+                if (keys.HasKeys is null) await keys.RequireReadAsync(context.RequestAborted);
+                if (keys.HasKeys is not false || !IsLocal(context)) scope = Identify(context.Request.Headers, keys, least, IsOfAll(context)).Scope;
+            }
+            context.Features.Set(scope);
+            await next(context);
+        });
+    }
+
+    private static Access AccessOf(HttpContext context, bool isMetricsOpen)
+    {
+        var (endpoint, path) = (context.GetEndpoint(), context.Request.Path);
+        if (endpoint?.Metadata.GetMetadata<Access>() is { } access) return access;
+        // Pages that no route table has: whoever looks at them cannot send a key.
+        if (path == "/" || path.StartsWithSegments("/swagger")) return new Access(Least: null);
+        if (path.StartsWithSegments("/metrics")) return new Access(isMetricsOpen ? null : Role.Reader);
+        // What is not there is not there for anybody with a key; what says nothing of itself is not for everybody.
+        return endpoint is RouteEndpoint ? Access.Default : new Access(Role.Reader);
+    }
+
+    // What tells of all sessions is not for who sees some.
+    private static bool IsOfAll(HttpContext context) => context.Request.Path.StartsWithSegments("/metrics");
+
+    private static AccessKey Identify(IHeaderDictionary headers, KeyRing keys, Role least, bool isOfAll)
+    {
+        var text = TextIn(headers);
+        if (keys.Find(text) is not { } key)
+            throw new ProblemException(ProblemCode.Unauthorized, text.Length == 0
+                ? $"this call needs a key: send it as 'Authorization: {Scheme}<key>' or '{Header}: <key>'"
+                : "the key that was sent is not one of this service's: it may have been rotated or revoked");
+        if (key.Role < least)
+            throw new ProblemException(ProblemCode.Forbidden, $"this call needs the role {least.WireName}, key '{key.Id}' has {key.Role.WireName}");
+        if (isOfAll && key.Scope.Prefix is not null)
+            throw new ProblemException(ProblemCode.Forbidden, $"this call tells of all sessions, key '{key.Id}' sees those whose names begin with '{key.Scope.Prefix}'");
+        return key;
+    }
+
+    // Empty where there is none. Two that differ are none: nobody could say whose the request is.
+    private static string TextIn(IHeaderDictionary headers)
+    {
+        var bearer = headers.Authorization is [{ } authorization] && authorization.StartsWith(Scheme, StringComparison.OrdinalIgnoreCase)
+            ? authorization[Scheme.Length..].Trim()
+            : "";
+        var named = headers[Header] is [{ } header] ? header.Trim() : "";
+        if (bearer.Length > 0 && named.Length > 0 && bearer != named)
+            throw new ProblemException(ProblemCode.Unauthorized, $"Authorization and {Header} hold two different keys; send one");
+        return bearer.Length > 0 ? bearer : named;
+    }
+
+    // As long as there is no key the service listens on loopback only. That is looked at here as well, for an address can be configured in
+    // more ways than the one that was looked at when it started, and while it runs. In the tests there is no connection, and no address.
+    private static bool IsLocal(HttpContext context) => context.Connection.LocalIpAddress is not { } address || IPAddress.IsLoopback(address);
+}

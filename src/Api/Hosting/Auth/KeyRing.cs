@@ -1,0 +1,148 @@
+using BnService.Api.Hosting.Problems;
+using BnService.Api.Sessions;
+using BnService.Api.Storage;
+using Microsoft.Extensions.Options;
+
+namespace BnService.Api.Hosting.Auth;
+
+/// <summary>
+/// The keys of the service's callers, in memory: no request waits for the store, and while the store is away the keys that were known go
+/// on to be. What another node changes is looked for every second (<see cref="KeyRefresh"/>).
+/// </summary>
+internal sealed partial class KeyRing(IKeyStore store, IOptions<AuthOptions> options, TimeProvider time, ILogger<KeyRing> logger)
+    : IDisposable
+{
+    // One change at a time, so that what was read before a change does not come behind it.
+    private readonly SemaphoreSlim _changing = new(1);
+
+    // Null until the store has been read; replaced as a whole, and never changed.
+    private volatile Dictionary<string, AccessKey>? _keys;
+    private volatile bool _hasHadKeys;
+
+    /// <summary>Whether keys are asked of nobody (<c>Auth:Mode</c> is <c>none</c>).</summary>
+    public bool IsOff { get; } = options.Value.Mode == "none";
+
+    /// <summary>Whether other processes may change the keys.</summary>
+    public bool IsShared => store.IsShared;
+
+    /// <summary>
+    /// Whether there are keys, or have been since this process was started: what asks for a key once does so until its end, so that nobody
+    /// opens it by taking the last key away. Null as long as the store could not be read.
+    /// </summary>
+    public bool? HasKeys => _hasHadKeys ? true : _keys is null ? null : false;
+
+    /// <summary>The key that a text is; null where it is none.</summary>
+    public AccessKey? Find(ReadOnlySpan<char> text)
+    {
+        var key = _keys is { } keys && keys.GetAlternateLookup<ReadOnlySpan<char>>().TryGetValue(KeyText.IdOf(text), out var found) ? found : null;
+        return AccessKey.IsText(key, text) ? key : null;
+    }
+
+    /// <summary>Reads the keys if they have not been read yet, as at the start, or after it where the disk was away then.</summary>
+    /// <exception cref="StorageUnavailableException">They cannot be read.</exception>
+    public Task RequireReadAsync(CancellationToken cancellationToken) => _keys is null ? RefreshAsync(cancellationToken) : Task.CompletedTask;
+
+    /// <summary>Reads the keys as they are stored now.</summary>
+    /// <exception cref="StorageUnavailableException">They cannot be read; the known ones stay.</exception>
+    public Task RefreshAsync(CancellationToken cancellationToken) => AloneAsync(_ => Task.FromResult(true), cancellationToken);
+
+    /// <summary>All keys, oldest first.</summary>
+    public Task<IReadOnlyList<AccessKey>> ListAsync(CancellationToken cancellationToken) =>
+        AloneAsync(keys => Task.FromResult<IReadOnlyList<AccessKey>>([.. keys.Values]), cancellationToken);
+
+    /// <summary>Creates a key.</summary>
+    /// <param name="name">What it is called.</param>
+    /// <param name="role">What its holder may do.</param>
+    /// <param name="prefix">Beginning of the names of the sessions that its holder sees; null for all.</param>
+    /// <param name="cancellationToken">Ends waiting for the store.</param>
+    /// <returns>The key, and its text, which is nowhere else.</returns>
+    /// <exception cref="ProblemException">There may be no such key.</exception>
+    public Task<(AccessKey Key, string Text)> CreateAsync(string name, Role role, string? prefix, CancellationToken cancellationToken) => AloneAsync(async keys =>
+    {
+        if (role == Role.Admin && prefix is not null)
+            throw Invalid("an admin sees all sessions: send no prefix with role admin, or another role");
+        // From the first key on nobody else gets in, so that it must be one that can make the others.
+        if (keys.Count == 0 && role != Role.Admin) throw Invalid($"role of the first key must be admin, got {role.WireName}: nobody could create another one");
+        if (keys.Count >= options.Value.MaxKeys)
+            throw new ProblemException(ProblemCode.LimitReached, $"there are {keys.Count} keys, as many as Auth:MaxKeys allows");
+        var (key, text) = new AccessKey(KeyText.NewId(), name, role, new SessionScope(prefix), time.GetUtcNow()).WithNewSecret();
+        if (!await store.TryInsertKeyAsync(key.ToStored(), CancellationToken.None)) throw new InvalidOperationException("a random id was drawn twice");
+        keys.Add(key.Id, key);
+        LogCreated(logger, key.Id, name, role.WireName, prefix ?? "");
+        return (key, text);
+    }, cancellationToken);
+
+    /// <summary>Gives a key a new secret; the old one is nobody's from now on.</summary>
+    /// <returns>The key, and its text, which is nowhere else.</returns>
+    /// <exception cref="ProblemException">There is none of the id.</exception>
+    public Task<(AccessKey Key, string Text)> RotateAsync(string id, CancellationToken cancellationToken) => AloneAsync(async keys =>
+    {
+        var (key, text) = (keys.GetValueOrDefault(id) ?? throw NotFound(id)).WithNewSecret();
+        if (!await store.TryReplaceKeyAsync(key.ToStored(), CancellationToken.None)) throw NotFound(id);
+        keys[id] = key;
+        LogRotated(logger, id, key.Name);
+        return (key, text);
+    }, cancellationToken);
+
+    /// <summary>Deletes a key; it is nobody's from now on.</summary>
+    /// <param name="id">Its id.</param>
+    /// <param name="isLastAllowed">Whether it may be the last one of an admin.</param>
+    /// <param name="cancellationToken">Ends waiting for the store.</param>
+    /// <exception cref="ProblemException">There is none of the id, or it is the last one of an admin.</exception>
+    public Task<AccessKey> RevokeAsync(string id, bool isLastAllowed, CancellationToken cancellationToken) => AloneAsync(async keys =>
+    {
+        var key = keys.GetValueOrDefault(id) ?? throw NotFound(id);
+        if (!isLastAllowed && key.Role == Role.Admin && keys.Values.Count(other => other.Role == Role.Admin) == 1)
+            throw new ProblemException(ProblemCode.LastAdminKey, $"key '{id}' is the only one with the role admin: without it nobody could create or revoke keys");
+        await store.TryDeleteKeyAsync(id, CancellationToken.None);
+        keys.Remove(id);
+        LogRevoked(logger, id, key.Name);
+        return key;
+    }, cancellationToken);
+
+    /// <inheritdoc/>
+    public void Dispose() => _changing.Dispose();
+
+    // Does something with the keys as they are stored, in their order, and takes over what has become of them. A change that has begun does
+    // not end with the caller who asked for it: what is stored and what is known here would differ.
+    private async Task<T> AloneAsync<T>(Func<OrderedDictionary<string, AccessKey>, Task<T>> act, CancellationToken cancellationToken)
+    {
+        await _changing.WaitAsync(cancellationToken);
+        try
+        {
+            var keys = new OrderedDictionary<string, AccessKey>();
+            foreach (var stored in await store.ListKeysAsync(cancellationToken))
+            {
+                if (AccessKey.Of(stored) is { } key) keys.Add(key.Id, key);
+            }
+            Publish(keys);
+            var result = await act(keys);
+            Publish(keys);
+            return result;
+        }
+        finally
+        {
+            _changing.Release();
+        }
+    }
+
+    private void Publish(OrderedDictionary<string, AccessKey> keys)
+    {
+        _keys = new Dictionary<string, AccessKey>(keys);
+        // Behind the keys, so that nobody is asked for a key that is not known yet.
+        _hasHadKeys |= keys.Count > 0;
+    }
+
+    private static ProblemException Invalid(string detail) => new(ProblemCode.InvalidOption, detail);
+
+    private static ProblemException NotFound(string id) => new(ProblemCode.KeyNotFound, $"there is no key with id '{Excerpt.Of(id)}'");
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "Key {Id} '{Name}' created: role {Role}, prefix '{Prefix}'")]
+    private static partial void LogCreated(ILogger logger, string id, string name, string role, string prefix);
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "Key {Id} '{Name}' rotated")]
+    private static partial void LogRotated(ILogger logger, string id, string name);
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "Key {Id} '{Name}' revoked")]
+    private static partial void LogRevoked(ILogger logger, string id, string name);
+}
