@@ -32,7 +32,7 @@ public sealed class SecrecyTests
                 foreach (var body in (string[])[$$"""{"name":"{{key}}","num_features":2}""", $$"""{"{{key}}":1}""", $$"""{"num_features":"{{key}}"}""", $"\"{key}\"", key])
                     answers.Append((await service.Client.PostAsync("/v1/sessions", body, bearer)).Text);
                 answers.Append((await service.Client.PostAsync("/v1/keys", $$"""{"name":"a b {{key}}","role":"{{key}}"}""", bearer)).Text);
-                foreach (var header in (string[])["Accept", "If-Match", "Idempotency-Key", "Bn-Min-Version", "X-Request-Id", "Cookie", "Content-Encoding"])
+                foreach (var header in (string[])["Accept", "If-Match", "Idempotency-Key", "Bn-Min-Version", "X-Request-Id", "Cookie"])
                     answers.Append((await service.Client.PostAsync("/v1/sessions/a/inference", """{"x":[[1]]}""", bearer, (header, key))).Text);
                 answers.Append((await service.Client.GetAsync("/v1/sessions", ("Authorization", $"Basic {key}"))).Text);
             }

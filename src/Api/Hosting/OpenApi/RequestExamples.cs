@@ -37,7 +37,7 @@ internal static class RequestExamples
         ["CreateSnapshot"] = """{"description":"after the first epoch"}""",
         ["Fold"] = """{"layer":"linear","weight":[[1,0,0.5],[0,1,0.5],[1,1,0]],"bias":[0,10,100],"position":"after"}""",
         ["PutRunningStats"] = """{"running_mean":[2.5,25,250],"running_var":[1.25,125,12500],"num_batches_tracked":1}""",
-        ["CreateKey"] = """{"name":"search-training","role":"trainer","prefix":"search-"}""",
+        ["CreateKey"] = """{"name":"operations","role":"admin"}""",
         ["AddCalibrationBatch"] = """{"x":{"shape":[4,3],"data":[1,10,100,2,20,200,3,30,300,4,40,400]}}""",
         ["MergeStatistics"] = """{"moments":[{"count":4,"mean":[2.5,25,250],"m2":[5,500,50000]}]}""",
     };
