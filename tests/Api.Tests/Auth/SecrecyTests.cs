@@ -29,7 +29,7 @@ public sealed class SecrecyTests
                     answers.Append((await service.Client.GetAsync(path, bearer)).Text);
                     answers.Append((await service.Client.GetAsync(path)).Text);
                 }
-                foreach (var body in (string[])[$$"""{"name":"{{key}}","num_features":2}""", $$"""{"{{key}}":1}""", $$"""{"num_features":"{{key}}"}""", $"\"{key}\"", key])
+                foreach (var body in (string[])[$$"""{"name":"a {{key}}","num_features":2}""", $$"""{"{{key}}":1}""", $$"""{"num_features":"{{key}}"}""", $"\"{key}\"", key])
                     answers.Append((await service.Client.PostAsync("/v1/sessions", body, bearer)).Text);
                 answers.Append((await service.Client.PostAsync("/v1/keys", $$"""{"name":"a b {{key}}","role":"{{key}}"}""", bearer)).Text);
                 foreach (var header in (string[])["Accept", "If-Match", "Idempotency-Key", "Bn-Min-Version", "X-Request-Id", "Cookie"])
@@ -40,10 +40,10 @@ public sealed class SecrecyTests
             service.Terminate();
             Assert.Equal(0, await service.ExitAsync());
         }
-        // A session may be called as a key is, and is then what its creator has called it: that answer is the creator's own.
         var everything = new Dictionary<string, string>
         {
             ["the log"] = string.Join('\n', service.Output) + service.Errors,
+            ["an answer"] = answers.ToString(),
             ["the file"] = string.Concat(folder.GetFiles().Select(file => Encoding.Latin1.GetString(File.ReadAllBytes(file.FullName)))),
         };
         Assert.Contains("/v1/sessions/{session}/stats", everything["the log"], StringComparison.Ordinal);
