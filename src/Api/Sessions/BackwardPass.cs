@@ -39,7 +39,7 @@ internal sealed class BackwardPass(SessionCatalog catalog, RetainedSteps retaine
     public async Task<BackwardResult> ThroughStepAsync(
         LayerSession session, string stepId, Tensor dy, ParameterUpdate? update, ChangeTerms terms, CancellationToken cancellationToken)
     {
-        using var step = await HoldAsync(session, stepId, terms);
+        using var step = await HoldAsync(session, stepId, terms, cancellationToken);
         if (step.Statistics is { AreJoint: true })
             throw new ProblemException(ProblemCode.InvalidOption, "step_id names a step that several ranks have made together: its gradient needs them all, and is asked for with sync/{group}/backward");
         return await RunAsync(session, new(step.Input, step.Layer, step.Statistics), null, dy, update, terms, cancellationToken);
@@ -68,7 +68,7 @@ internal sealed class BackwardPass(SessionCatalog catalog, RetainedSteps retaine
     }
 
     // Without the step there is no dx; but whoever asks again must not take an update that was made for one that was not.
-    private async Task<RetainedStep> HoldAsync(LayerSession session, string stepId, ChangeTerms terms)
+    private async Task<RetainedStep> HoldAsync(LayerSession session, string stepId, ChangeTerms terms, CancellationToken cancellationToken)
     {
         try
         {
@@ -76,7 +76,7 @@ internal sealed class BackwardPass(SessionCatalog catalog, RetainedSteps retaine
         }
         catch (ProblemException expired) when (terms.Key is not null)
         {
-            if (await catalog.FindAnswerAsync(session, terms.Key) is { } earlier && earlier.Arrays.Count > 0)
+            if (await catalog.FindAnswerAsync(session, terms.Key, cancellationToken) is { } earlier && earlier.Arrays.Count > 0)
                 throw new ProblemException(expired.Code, $"{expired.Message}; the update under Idempotency-Key '{terms.Key.Key}' was made, by version {earlier.Version}: resend x without it");
             throw;
         }
