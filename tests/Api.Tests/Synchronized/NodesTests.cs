@@ -142,6 +142,27 @@ public sealed class NodesTests : IDisposable
         Assert.Equal((2, 12), ((await second).Expect(200).Version, (await second)["count"].GetInt32()));
     }
 
+    /// <summary>The rank that finds what was left ends the step that others wait for, and takes no part in it.</summary>
+    [Fact]
+    public async Task What_a_dead_node_has_left_ends_the_step_of_those_who_wait_for_more()
+    {
+        var time = new ManualTime();
+        using var service = Service.Node("third", _storage, time);
+        var session = await service.CreateAsync("""{"num_features":3}""");
+        var group = new RankGroup(session, service.Client, 3);
+        await LeaveAsync(session, group, rank: 0);
+        time.AdvanceBy(TimeSpan.FromSeconds(20));
+        var second = group.TrainAsync(1, Part(1));
+        await Eventually.EqualAsync(2, () => _storage.WaitingRanks);
+        time.AdvanceBy(TimeSpan.FromSeconds(11));
+        var third = group.TrainAsync(2, Part(1));
+        (await second).ExpectProblem("sync-timeout", "of the 3 ranks", "1 did not come", "rank 0");
+        await Eventually.EqualAsync(1, () => _storage.WaitingRanks);
+        Assert.False(third.IsCompleted);
+        await Task.WhenAll(group.TrainAsync(0, Part(0)), group.TrainAsync(1, Part(1)));
+        Assert.Equal((2, 18), ((await third).Expect(200).Version, (await third)["count"].GetInt32()));
+    }
+
     [Fact]
     public async Task A_rank_whose_node_has_died_may_come_again_when_its_time_is_over()
     {
