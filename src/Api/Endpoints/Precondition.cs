@@ -15,7 +15,7 @@ internal sealed class Precondition
     /// <summary>The versions that it may change; null for any.</summary>
     public IReadOnlyList<long>? Versions => _allowed is null
         ? null
-        : [.. _allowed.Select(tag => long.TryParse(tag.AsSpan(1, tag.Length - 2), NumberStyles.None, CultureInfo.InvariantCulture, out var version) && Tag(version) == tag ? version : 0)];
+        : [.. _allowed.Select(tag => long.TryParse(tag.Trim('"'), NumberStyles.None, CultureInfo.InvariantCulture, out var version) && Tag(version) == tag ? version : 0)];
 
     /// <summary>Binds a handler's parameter.</summary>
     public static ValueTask<Precondition?> BindAsync(HttpContext context)
