@@ -88,7 +88,7 @@ internal static class PostgresSchema
         var applied = await ReadNumberAsync(connection, " FOR UPDATE", cancellationToken);
         if (applied == Migrations.Length) return true;
         foreach (var statement in Migrations[applied!.Value]) await ExecuteAsync(connection, statement, cancellationToken);
-        await ExecuteAsync(connection, $"UPDATE bn_schema SET number = {applied + 1} WHERE id = 1", cancellationToken);
+        await ExecuteAsync(connection, "UPDATE bn_schema SET number = number + 1 WHERE id = 1", cancellationToken);
         await transaction.CommitAsync(cancellationToken);
         return false;
     }
