@@ -112,7 +112,8 @@ internal static class PostgresSchema
         return applied <= Migrations.Length || applied is null
             ? applied
             : throw new StorageUnusableException(
-                $"the database of Storage:ConnectionString has schema number {applied}, of a newer service; this one knows {Migrations.Length}. It has been left as it is");
+                $"the database of Storage:ConnectionString has schema number {applied}, of a newer service; this one knows {Migrations.Length}. "
+                + "It has been left as it is");
     }
 
     private static async Task ExecuteAsync(NpgsqlConnection connection, string sql, CancellationToken cancellationToken)
