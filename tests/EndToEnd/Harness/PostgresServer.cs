@@ -33,7 +33,7 @@ public sealed partial class PostgresServer : IAsyncLifetime
         "$@" >>"$folder/log" 2>&1 &
         server=$!
         exec 3<&0
-        { read -r _ || { kill -QUIT $server; while kill -0 $server; do sleep 0.1; done; rm -rf "$folder"; }; } <&3 >/dev/null 2>&1 &
+        { read -r _ || { trap '' TERM; kill -QUIT $server; while kill -0 $server; do sleep 0.1; done; rm -rf "$folder"; }; } <&3 >/dev/null 2>&1 &
         wait $server
         kill $! 2>/dev/null
         """;
