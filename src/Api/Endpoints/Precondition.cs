@@ -13,9 +13,7 @@ internal sealed class Precondition
     private Precondition(string header, HashSet<string>? allowed) => (_header, _allowed) = (header, allowed);
 
     /// <summary>The versions that it may change; null for any.</summary>
-    public IReadOnlyList<long>? Versions => _allowed is null
-        ? null
-        : [.. _allowed.Select(tag => long.TryParse(tag.AsSpan(1, tag.Length - 2), NumberStyles.None, CultureInfo.InvariantCulture, out var version) && Tag(version) == tag ? version : 0)];
+    public IReadOnlyList<long>? Versions => _allowed is null ? null : [.. _allowed.Select(VersionOf).OfType<long>()];
 
     /// <summary>Binds a handler's parameter.</summary>
     public static ValueTask<Precondition?> BindAsync(HttpContext context)
@@ -47,4 +45,8 @@ internal sealed class Precondition
         if (_allowed?.Contains(Tag(version)) == false)
             throw new ProblemException(ProblemCode.VersionConflict, $"If-Match allows {_header}, the session is at version {Tag(version)}");
     }
+
+    // Null where no version has the tag.
+    private static long? VersionOf(string tag) =>
+        long.TryParse(tag.Trim('"'), NumberStyles.None, CultureInfo.InvariantCulture, out var version) && Tag(version) == tag ? version : null;
 }

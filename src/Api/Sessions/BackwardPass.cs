@@ -39,7 +39,7 @@ internal sealed class BackwardPass(SessionCatalog catalog, RetainedSteps retaine
     public async Task<BackwardResult> ThroughStepAsync(
         LayerSession session, string stepId, Tensor dy, ParameterUpdate? update, ChangeTerms terms, CancellationToken cancellationToken)
     {
-        using var step = retained.Hold(stepId, session.Id);
+        using var step = await HoldAsync(session, stepId, terms, cancellationToken);
         if (step.Statistics is { AreJoint: true })
             throw new ProblemException(ProblemCode.InvalidOption, "step_id names a step that several ranks have made together: its gradient needs them all, and is asked for with sync/{group}/backward");
         return await RunAsync(session, new(step.Input, step.Layer, step.Statistics), null, dy, update, terms, cancellationToken);
@@ -65,6 +65,21 @@ internal sealed class BackwardPass(SessionCatalog catalog, RetainedSteps retaine
         // Gradients alone poison nothing; an update that would is refused when it is applied.
         StepStatistics OfBatch() => pass.Statistics(input.X.Data, input.Mask);
         return await RunAsync(session, new(input, layer, usesBatch ? OfBatch() : null), OfBatch, dy, update, terms, cancellationToken);
+    }
+
+    // Without the step there is no dx; but whoever asks again must not take an update that was made for one that was not.
+    private async Task<RetainedStep> HoldAsync(LayerSession session, string stepId, ChangeTerms terms, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return retained.Hold(stepId, session.Id);
+        }
+        catch (ProblemException expired) when (terms.Key is not null)
+        {
+            if (await catalog.FindAnswerAsync(session, terms.Key, cancellationToken) is { } earlier && earlier.Arrays.Count > 0)
+                throw new ProblemException(expired.Code, $"{expired.Message}; the update under Idempotency-Key '{terms.Key.Key}' was made, by version {earlier.Version}: resend x without it");
+            throw;
+        }
     }
 
     // A retained step stays as it was and needs no ofBatch; any other is remembered with the answer, and gathered again where it has to be.

@@ -86,13 +86,15 @@ internal sealed record RememberedAnswer(long Version, long BatchesTracked)
     }
 
     /// <summary>Decodes an answer.</summary>
-    public static RememberedAnswer Decode(StoredAnswer stored)
+    /// <param name="stored">What was stored.</param>
+    /// <param name="withArrays">Whether its arrays are asked for, which take by far the most time.</param>
+    public static RememberedAnswer Decode(StoredAnswer stored, bool withArrays = true)
     {
         var file = new SafetensorsArrays(stored.Content);
         return JsonSerializer.Deserialize(file.Texts[nameof(RememberedAnswer)], AnswerJson.Default.RememberedAnswer)! with
         {
             Key = new AnswerKey(stored.Topic, stored.Key, file.Texts[nameof(AnswerKey.Fingerprint)]),
-            Arrays = file.Names.ToDictionary(name => name, name => file[name]),
+            Arrays = withArrays ? file.Names.ToDictionary(name => name, name => file[name]) : [],
         };
     }
 }

@@ -62,8 +62,12 @@ internal sealed class SyncGroups(
             try
             {
                 var present = await contributions.AddAsync(session.Id, topic, step.Number, contribution, cancellationToken);
-                if (!await AgreeAsync(step, key, contribution, present)) continue;
-                var outcome = await WaitAsync(step, contribution, wait, cancellationToken);
+                var outcome = await GiveUpAsync(step, contribution, present);
+                if (outcome is null)
+                {
+                    RequireAgreement(step, key, contribution, present);
+                    outcome = await WaitAsync(step, contribution, wait, cancellationToken);
+                }
                 // Over before this rank has come: the next one is this rank's.
                 if (!outcome.Participants.Contains(nonce)) continue;
                 if (outcome.ProblemCode is { } code) throw new ProblemException(ProblemCode.All[code], outcome.Detail!);
@@ -81,25 +85,26 @@ internal sealed class SyncGroups(
     private async Task<long> NextNumberAsync(string sessionId, string topic, CancellationToken cancellationToken) =>
         await store.FindLastAnswerAsync(sessionId, topic, cancellationToken) is { } last ? long.Parse(last.Key, CultureInfo.InvariantCulture) + 1 : 1;
 
-    // Whether this call is the rank's in the step; false where the step has been given up and the next one is.
-    private async Task<bool> AgreeAsync(Step step, AnswerKey key, StoredContribution mine, IReadOnlyList<StoredContribution> present)
+    // A contribution that is older than any call waits has been left by a node that is gone: its step ends without the rank that finds it.
+    private async Task<RememberedAnswer?> GiveUpAsync(Step step, StoredContribution mine, IReadOnlyList<StoredContribution> present)
+    {
+        var now = time.GetUtcNow();
+        var waiting = present.Where(other => now - Decode(other, withArrays: false).JoinedAt <= options.Value.Timeout).ToList();
+        if (waiting.Count == present.Count) return null;
+        return await FailAsync(step, ProblemCode.SyncTimeout, TimeoutText(step, waiting), [.. present.Where(other => other.Nonce != mine.Nonce)]);
+    }
+
+    private static void RequireAgreement(Step step, AnswerKey key, StoredContribution mine, IReadOnlyList<StoredContribution> present)
     {
         var (rank, size) = (step.Rank.Rank, step.Rank.WorldSize);
-        // Nobody has waited for that one for so long: its node is gone.
-        if (present.Any(other => time.GetUtcNow() - Decode(other).JoinedAt > options.Value.Timeout))
-        {
-            await FailAsync(step, ProblemCode.SyncTimeout, TimeoutText(step, present), present);
-            return false;
-        }
         if (present.First(other => other.Rank == rank) is var there && there.Nonce != mine.Nonce)
         {
-            if (Decode(there) is var earlier && earlier.Key.Key == key.Key && key.Key.Length > 0) key.RequireSame(earlier);
+            if (Decode(there, withArrays: false) is var earlier && earlier.Key.Key == key.Key && key.Key.Length > 0) key.RequireSame(earlier);
             throw new ProblemException(ProblemCode.InvalidOption,
                 $"rank {rank} of group '{step.Rank.Group}' has come to this step already with another call, which still waits for the others; a repetition needs its Idempotency-Key");
         }
         if (present.FirstOrDefault(other => other.WorldSize != size) is { } odd)
             throw new ProblemException(ProblemCode.InvalidOption, $"world_size must be the same for all ranks: rank {odd.Rank} says {odd.WorldSize}, rank {rank} says {size}");
-        return true;
     }
 
     private async Task<RememberedAnswer> WaitAsync(Step step, StoredContribution mine, StepWait wait, CancellationToken cancellationToken)
@@ -142,7 +147,7 @@ internal sealed class SyncGroups(
 
     private async Task<RememberedAnswer> CompleteAsync(Step step, IReadOnlyList<StoredContribution> present)
     {
-        var parts = present.Select(Decode).ToList();
+        var parts = present.Select(part => Decode(part)).ToList();
         try
         {
             var completion = step.Complete(parts);
@@ -219,10 +224,10 @@ internal sealed class SyncGroups(
     }
 
     // Contributions are written as answers are: the same numbers and arrays.
-    private static RememberedAnswer Decode(StoredContribution contribution)
+    private static RememberedAnswer Decode(StoredContribution contribution, bool withArrays = true)
     {
         var (topic, key) = contribution.Nonce.Split(' ') is [var first, var second, _] ? (first, second) : ("", "");
-        return RememberedAnswer.Decode(new StoredAnswer(topic, key, contribution.Content));
+        return RememberedAnswer.Decode(new StoredAnswer(topic, key, contribution.Content), withArrays);
     }
 
     private string TimeoutText(Step step, IReadOnlyList<StoredContribution> present)

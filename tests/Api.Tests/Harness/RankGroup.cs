@@ -14,6 +14,9 @@ public sealed class RankGroup(string session, string name, params IReadOnlyList<
     {
     }
 
+    /// <summary>Name of the session.</summary>
+    public string Session => session;
+
     public int Size => clients.Count;
 
     /// <summary>Path and query of a rank's call.</summary>

@@ -61,6 +61,9 @@ public sealed class Service : IDisposable
     /// <summary>Number of ranks that have come to a step which is not over.</summary>
     public int WaitingRanks => ((MemoryContributions)_application.Services.GetRequiredService<IContributions>()).Count;
 
+    /// <summary>Whether nothing is kept of any step of several ranks.</summary>
+    public bool HasNoSteps => ((MemoryContributions)_application.Services.GetRequiredService<IContributions>()).IsEmpty;
+
     /// <summary>Number of calls on this node that wait for the other ranks of a step.</summary>
     public int WaitingCalls => _application.Services.GetRequiredService<StepWaits>().Count;
 

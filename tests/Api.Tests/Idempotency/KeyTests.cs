@@ -191,6 +191,25 @@ public sealed class KeyTests(Service service) : IClassFixture<Service>
         SameAnswer.Again(anew, await session.TrainAsync(Body, (Header, "k0")));
     }
 
+    /// <summary>Its dx cannot be computed again; that it was made is still known, so that nobody makes it twice.</summary>
+    [Fact]
+    public async Task An_update_whose_step_is_gone_is_told_to_have_been_made()
+    {
+        var time = new ManualTime();
+        using var own = Service.At(time);
+        var session = await own.CreateAsync("""{"num_features":3}""");
+        var step = (await session.TrainAsync(X, retain: true)).Expect(200).StepId;
+        var gradients = $$"""{"step_id":"{{step}}","dy":{{Dy.Json}}""";
+        var update = gradients + ",\"update\":{\"optimizer\":\"sgd\"}}";
+        Assert.Equal(3, (await session.BackwardAsync(update, (Header, "u"))).Expect(200).Version);
+        (await session.BackwardAsync(gradients + "}", (Header, "g"))).Expect(200);
+        time.AdvanceBy(TimeSpan.FromHours(1));
+        (await session.RefusedAsync(s => s.BackwardAsync(update, (Header, "u")))).ExpectProblem("step-expired", "resend x", "'u' was made, by version 3: resend x without it");
+        Assert.DoesNotContain("was made", (await session.BackwardAsync(gradients + "}", (Header, "g"))).ExpectProblem("step-expired").Detail, StringComparison.Ordinal);
+        Assert.DoesNotContain("was made", (await session.BackwardAsync(update, (Header, "n"))).ExpectProblem("step-expired").Detail, StringComparison.Ordinal);
+        (await session.BackwardAsync(update + " ", (Header, "u"))).ExpectProblem("idempotency-key-reused");
+    }
+
     [Fact]
     public async Task A_key_belongs_to_its_session_and_goes_with_it()
     {

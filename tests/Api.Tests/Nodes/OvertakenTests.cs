@@ -17,6 +17,8 @@ public sealed class OvertakenTests : IDisposable
     private static readonly Dictionary<string, (string Options, int[] Shape, Func<SessionClient, Task<Answer>>[] Before, Func<SessionClient, Task<Answer>> Overtaking)> Cases = new()
     {
         ["gamma and beta"] = ("""{"num_features":3,"activation":"relu"}""", [16, 3], [], Parameters),
+        ["gamma alone"] = ("""{"num_features":3}""", [16, 3], [], s => s.PutParametersAsync("""{"gamma":[3,-2,0.5]}""")),
+        ["beta alone"] = ("""{"num_features":3}""", [16, 3], [], s => s.PutParametersAsync("""{"beta":[3,-2,0.5]}""")),
         ["gamma, layer norm"] = ("""{"kind":"layer_norm","normalized_shape":[3]}""", [16, 3], [], Parameters),
         ["gamma, group norm"] = ("""{"kind":"group_norm","num_features":3,"num_groups":1}""", [4, 3, 5], [], Parameters),
         ["gamma, instance norm"] = (Tracked, [4, 3, 5], [], Parameters),
@@ -68,29 +70,40 @@ public sealed class OvertakenTests : IDisposable
     [MemberData(nameof(CasesInForms))]
     public async Task A_step_is_answered_as_if_it_had_come_after_what_overtook_it(string name, string form)
     {
-        var (options, shape, before, overtaking) = Cases[name];
-        var (here, alone) = (await _one.CreateAsync(options), await _alone.CreateAsync(options));
-        var there = new SessionClient(_two.Client, here.Name);
-        foreach (var call in before)
-        {
-            Assert.InRange((await call(here)).Status, 200, 201);
-            Assert.InRange((await call(alone)).Status, 200, 201);
-        }
-        var x = Message.Of(Batch.Random(1, shape));
+        var (here, alone) = await CreateAsync(name);
+        var (there, overtaking, x) = (new SessionClient(_two.Client, here.Name), Cases[name].Overtaking, Message.Of(Batch.Random(1, Cases[name].Shape)));
         _store.BeforeNextUpdate = async () => (await overtaking(there)).Expect(200);
         // A frozen step changes nothing that would be stored: under a key each does.
         var overtaken = (await here.PostAsync("train-step", x, form, headers: ("Idempotency-Key", "k"))).Expect(200);
         Assert.Null(_store.BeforeNextUpdate);
         (await overtaking(alone)).Expect(200);
-        var expected = (await alone.PostAsync("train-step", x, Forms.Json)).Expect(200);
-        SameAnswer.In(expected, overtaken, "step_id");
-        Assert.Equal((await alone.StatsAsync()).Text, (await here.StatsAsync()).Text);
+        await SameAsync(here, alone, x, overtaken, name);
         Assert.Equal((await alone.StatsAsync()).Text, (await there.StatsAsync()).Text);
         SameAnswer.Again(overtaken, await there.PostAsync("train-step", x, form, headers: ("Idempotency-Key", "k")));
-        // What it has retained is what it was made with.
-        var dy = Batch.Random(3, shape).Json;
-        string Backward(Answer step) => $$"""{"step_id":"{{StepOf(step)}}","dy":{{dy}}}""";
-        Assert.Equal((await alone.BackwardAsync(Backward(expected))).Expect(200).Text, (await here.BackwardAsync(Backward(overtaken))).Expect(200).Text);
+    }
+
+    /// <summary>What overtakes it waits before it for the same write.</summary>
+    [Theory]
+    [MemberData(nameof(CasesInForms))]
+    public async Task A_step_is_answered_as_if_it_had_come_after_what_waited_before_it(string name, string form)
+    {
+        var (here, alone) = await CreateAsync(name);
+        var (overtaking, x) = (Cases[name].Overtaking, Message.Of(Batch.Random(1, Cases[name].Shape)));
+        const string Labels = """{"labels":{"a":"b"}}""";
+        var isHeld = new TaskCompletionSource();
+        _store.BeforeNextUpdate = () => isHeld.Task;
+        var first = here.PatchAsync(Labels);
+        await Eventually.TrueAsync(() => _store.BeforeNextUpdate is null, "nothing is stored");
+        var second = overtaking(here);
+        await Eventually.EqualAsync(1, () => _one.WaitingChanges(here.Name));
+        var third = here.PostAsync("train-step", x, form);
+        await Eventually.EqualAsync(2, () => _one.WaitingChanges(here.Name));
+        isHeld.SetResult();
+        (await first).Expect(200);
+        (await second).Expect(200);
+        (await alone.PatchAsync(Labels)).Expect(200);
+        (await overtaking(alone)).Expect(200);
+        await SameAsync(here, alone, x, (await third).Expect(200), name);
     }
 
     [Fact]
@@ -136,6 +149,28 @@ public sealed class OvertakenTests : IDisposable
         _store.BeforeNextUpdate = async () => (await there.TrainAsync($$"""{"x":{{Other.Json}}}""", ("Idempotency-Key", "k"))).Expect(200);
         (await here.TrainAsync($$"""{"x":{{X.Json}}}""", ("Idempotency-Key", "k"))).ExpectProblem("idempotency-key-reused");
         Assert.Equal(2, (await here.GetAsync()).Version);
+    }
+
+    private async Task<(SessionClient Here, SessionClient Alone)> CreateAsync(string name)
+    {
+        var (options, _, before, _) = Cases[name];
+        var (here, alone) = (await _one.CreateAsync(options), await _alone.CreateAsync(options));
+        foreach (var call in before)
+        {
+            foreach (var session in (SessionClient[])[here, alone]) Assert.InRange((await call(session)).Status, 200, 201);
+        }
+        return (here, alone);
+    }
+
+    private static async Task SameAsync(SessionClient here, SessionClient alone, Message x, Answer overtaken, string name)
+    {
+        var expected = (await alone.PostAsync("train-step", x, Forms.Json)).Expect(200);
+        SameAnswer.In(expected, overtaken, "step_id");
+        Assert.Equal((await alone.StatsAsync()).Text, (await here.StatsAsync()).Text);
+        // What it has retained is what it was made with.
+        var dy = Batch.Random(3, Cases[name].Shape).Json;
+        string Backward(Answer step) => $$"""{"step_id":"{{StepOf(step)}}","dy":{{dy}}}""";
+        Assert.Equal((await alone.BackwardAsync(Backward(expected))).Expect(200).Text, (await here.BackwardAsync(Backward(overtaken))).Expect(200).Text);
     }
 
     private static string StepOf(Answer answer) => answer.ContentType switch

@@ -20,7 +20,7 @@ public sealed class TogetherOrNotTests
         var session = await one.CreateAsync("""{"num_features":3}""");
         var group = new RankGroup(session.Name, "g", one.Client, (other ?? one).Client, one.Client, (other ?? one).Client);
         var (made, delay) = (0, 30.0);
-        for (var round = 0; round < 200; round++)
+        for (var round = 0; round < 120; round++)
         {
             var answers = await Task.WhenAll(Enumerable.Range(0, 4).Select(async rank =>
             {

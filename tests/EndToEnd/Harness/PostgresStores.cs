@@ -6,18 +6,22 @@ using Microsoft.Extensions.Options;
 namespace BnService.EndToEnd.Harness;
 
 /// <summary>The stores of one database, each as a node of its own has one, and what they log.</summary>
-internal sealed class PostgresStores(string connectionString) : IAsyncDisposable
+internal sealed class PostgresStores : IAsyncDisposable
 {
+    // Where the database is, that goes with them; null where it is somebody else's.
+    private readonly PostgresServer? _server;
     private readonly List<PostgresSessionStore> _stores = [];
 
+    private PostgresStores(string connectionString, PostgresServer? server) => (ConnectionString, _server) = (connectionString, server);
+
     /// <summary>A new database, without a store.</summary>
-    public static async Task<PostgresStores> NewAsync(PostgresServer server) => new(await server.CreateDatabaseAsync());
+    public static async Task<PostgresStores> NewAsync(PostgresServer server) => new(await server.CreateDatabaseAsync(), server);
 
     /// <summary>A database, without a store.</summary>
-    public static PostgresStores Of(string connectionString) => new(connectionString);
+    public static PostgresStores Of(string connectionString) => new(connectionString, null);
 
     /// <summary>The database.</summary>
-    public string ConnectionString => connectionString;
+    public string ConnectionString { get; }
 
     /// <summary>What the stores have logged.</summary>
     public LogLines Log { get; } = new();
@@ -25,7 +29,7 @@ internal sealed class PostgresStores(string connectionString) : IAsyncDisposable
     /// <summary>Opens one more.</summary>
     public async Task<PostgresSessionStore> OpenAsync(bool notifications = true, string durability = "step", TimeProvider? time = null)
     {
-        var options = new StorageOptions { Engine = "postgres", ConnectionString = connectionString, Notifications = notifications, Durability = durability };
+        var options = new StorageOptions { Engine = "postgres", ConnectionString = ConnectionString, Notifications = notifications, Durability = durability };
         var store = new PostgresSessionStore(Options.Create(options), Log, time ?? TimeProvider.System);
         lock (_stores) _stores.Add(store);
         await store.OpenAsync(default);
@@ -33,11 +37,12 @@ internal sealed class PostgresStores(string connectionString) : IAsyncDisposable
     }
 
     /// <summary>What a statement answers, asked beside the stores.</summary>
-    public Task<object?> AskAsync(string sql) => PostgresServer.ExecuteAsync(connectionString, sql);
+    public Task<object?> AskAsync(string sql) => PostgresServer.ExecuteAsync(ConnectionString, sql);
 
     public async ValueTask DisposeAsync()
     {
         foreach (var store in _stores) await store.DisposeAsync();
+        if (_server is not null) await _server.DropDatabaseAsync(ConnectionString);
     }
 }
 

@@ -86,7 +86,8 @@ public sealed class DatabaseAwayTests(PostgresServer server) : IAsyncLifetime
         {
             try
             {
-                Assert.True(await store.TryUpdateAsync(Session(id, version + 1), version, [new StoredAnswer("", $"{version}", default)], default).AsTask().WaitAsync(TimeSpan.FromSeconds(60), CancellationToken.None));
+                Assert.True(await store.TryUpdateAsync(Session(id, version + 1), version, [new StoredAnswer("", $"{version}", default)], default).AsTask()
+                    .WaitAsync(TimeSpan.FromSeconds(60), CancellationToken.None));
                 version++;
                 if (isOver.IsCancellationRequested) return version;
             }

@@ -20,6 +20,8 @@ public sealed class LostAnswerTests(PostgresServer server) : IAsyncLifetime
         var database = new NpgsqlConnectionStringBuilder(_direct.ConnectionString);
         _wire = CutWire.To(database.Port);
         database.Port = _wire.Port;
+        // So that a commit is seen as one on the wire.
+        database.MaxAutoPrepare = 0;
         _wired = PostgresStores.Of(database.ConnectionString);
         (_other, _store) = (await _direct.OpenAsync(), await _wired.OpenAsync());
         Assert.True(await _store.TryInsertAsync(Session("a", 1), default));

@@ -32,6 +32,26 @@ public sealed class OpeningTests(PostgresServer server) : IAsyncLifetime
     }
 
     [Fact]
+    public async Task While_one_makes_the_tables_the_others_wait()
+    {
+        await _stores.AskAsync("CREATE TABLE bn_schema (id bigint PRIMARY KEY, number bigint NOT NULL); INSERT INTO bn_schema VALUES (1, 0)");
+        await using var first = new NpgsqlConnection(_stores.ConnectionString);
+        await first.OpenAsync();
+        Task opening;
+        await using (var transaction = await first.BeginTransactionAsync())
+        {
+            await using (var locking = new NpgsqlCommand("SELECT number FROM bn_schema FOR UPDATE", first)) await locking.ExecuteNonQueryAsync();
+            opening = Task.WhenAll(_stores.OpenAsync(), _stores.OpenAsync());
+            await Task.Delay(500);
+            // Who makes a table has it for itself until the end of the transaction.
+            Assert.Equal(0L, await _stores.AskAsync(
+                "SELECT count(*) FROM pg_locks JOIN pg_database ON oid = database WHERE datname = current_database() AND mode = 'AccessExclusiveLock' AND locktype = 'relation'"));
+        }
+        await opening;
+        Assert.Equal(1L, await _stores.AskAsync("SELECT number FROM bn_schema"));
+    }
+
+    [Fact]
     public async Task The_schema_of_a_newer_service_is_refused_and_left_as_it_is()
     {
         await _stores.OpenAsync();

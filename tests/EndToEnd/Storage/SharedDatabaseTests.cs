@@ -36,8 +36,8 @@ public sealed class SharedDatabaseTests(PostgresServer server) : IAsyncLifetime
         var nodes = new[] { await _stores.OpenAsync(), await _stores.OpenAsync() };
         await nodes[0].TryInsertAsync(Session("a", 1), default);
         var made = await Task.WhenAll(Enumerable.Range(0, 100).Select(i => Task.Run(() =>
-            nodes[i % 2].TryUpdateAsync(Session("a", 1), 1, [new StoredAnswer("", $"{i % 50}", default), new StoredAnswer($"own {i}", "k", default)], default).AsTask())));
-        // The keys are 50, each asked for by one node at two times.
+            nodes[i % 2].TryUpdateAsync(Session("a", 1), 1, [new StoredAnswer("", $"{i / 2}", default), new StoredAnswer($"own {i}", "k", default)], default).AsTask())));
+        // The keys are 50, each of which both nodes ask for at the same time.
         Assert.Equal(50, made.Count(isMade => isMade));
         Assert.Equal(100L, await _stores.AskAsync("SELECT count(*) FROM bn_answers"));
     }

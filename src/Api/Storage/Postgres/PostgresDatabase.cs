@@ -7,8 +7,11 @@ namespace BnService.Api.Storage.Postgres;
 internal sealed partial class PostgresDatabase : IAsyncDisposable
 {
     // What the connection string says comes after these and so goes before them. Who takes too long is told to stop, and not waited for
-    // (-1). Nothing here changes a connection's settings, which need not be put back.
-    private const string Defaults = "Timeout=5;Command Timeout=5;Cancellation Timeout=-1;No Reset On Close=true;Application Name=BnService;";
+    // (-1). Nothing here changes a connection's settings, which need not be put back. There are few statements, which are prepared: that
+    // doubles the rate of those that remember answers.
+    private const string Defaults =
+        "Timeout=5;Command Timeout=5;Cancellation Timeout=-1;No Reset On Close=true;"
+        + "Max Auto Prepare=40;Auto Prepare Min Usages=2;Application Name=BnService;";
 
     // As long as a timer can wait, for who wants no limit.
     private static readonly TimeSpan Unlimited = TimeSpan.FromDays(40);
@@ -37,11 +40,13 @@ internal sealed partial class PostgresDatabase : IAsyncDisposable
             Patience = settings is { Timeout: 0 } or { CommandTimeout: 0 } ? Unlimited : TimeSpan.FromSeconds(settings.Timeout + settings.CommandTimeout + 1);
             _source = builder.Build();
         }
-        catch (Exception exception) when (exception is ArgumentException or FormatException or KeyNotFoundException or InvalidOperationException or NotSupportedException or InvalidCastException or OverflowException)
+        catch (Exception exception) when (exception is ArgumentException or FormatException or KeyNotFoundException or InvalidOperationException
+            or NotSupportedException or InvalidCastException or OverflowException)
         {
             // The cause may quote a part of the password, where that has a semicolon in it.
             throw new StorageUnusableException(
-                "Storage:ConnectionString cannot be read: it must be of the form 'Host=…;Port=…;Database=…;Username=…;Password=…', with values in quotes where they have a semicolon in them");
+                "Storage:ConnectionString cannot be read: it must be of the form 'Host=…;Port=…;Database=…;Username=…;Password=…', "
+                + "with values in quotes where they have a semicolon in them");
         }
     }
 

@@ -33,7 +33,8 @@ internal static class PostgresFailure
     public static string Reason(Exception exception) => exception switch
     {
         PostgresException { SqlState: PostgresErrorCodes.TooManyConnections or PostgresErrorCodes.InsufficientResources } => "it has no connections left",
-        PostgresException { SqlState: PostgresErrorCodes.AdminShutdown or PostgresErrorCodes.CrashShutdown or PostgresErrorCodes.CannotConnectNow } => "it is being restarted",
+        PostgresException { SqlState: PostgresErrorCodes.AdminShutdown or PostgresErrorCodes.CrashShutdown or PostgresErrorCodes.CannotConnectNow } =>
+            "it is being restarted",
         PostgresException { SqlState: PostgresErrorCodes.DiskFull } => "its disk is full",
         PostgresException { SqlState: PostgresErrorCodes.ReadOnlySqlTransaction } => "it is read-only",
         PostgresException { SqlState: PostgresErrorCodes.QueryCanceled } => "it takes too long",

@@ -101,7 +101,7 @@ internal static class PostgresSchema
         var applied = await ReadNumberAsync(connection, " FOR UPDATE", cancellationToken);
         if (applied == Migrations.Length) return true;
         foreach (var statement in Migrations[applied!.Value]) await ExecuteAsync(connection, statement, cancellationToken);
-        await ExecuteAsync(connection, $"UPDATE bn_schema SET number = {applied + 1} WHERE id = 1", cancellationToken);
+        await ExecuteAsync(connection, "UPDATE bn_schema SET number = number + 1 WHERE id = 1", cancellationToken);
         await transaction.CommitAsync(cancellationToken);
         return false;
     }
@@ -125,7 +125,8 @@ internal static class PostgresSchema
         return applied <= Migrations.Length || applied is null
             ? applied
             : throw new StorageUnusableException(
-                $"the database of Storage:ConnectionString has schema number {applied}, of a newer service; this one knows {Migrations.Length}. It has been left as it is");
+                $"the database of Storage:ConnectionString has schema number {applied}, of a newer service; this one knows {Migrations.Length}. "
+                + "It has been left as it is");
     }
 
     private static async Task ExecuteAsync(NpgsqlConnection connection, string sql, CancellationToken cancellationToken)
