@@ -30,7 +30,12 @@ internal static class KeySchemes
         Description = "A key in a header of its own, where Authorization is not to be had.",
     };
 
-    /// <summary>A key of a role in either header; OpenAPI 3.1 has a place for the role.</summary>
-    public static IList<OpenApiSecurityRequirement> Required(Role least, OpenApiDocument document) =>
-        [.. new[] { Bearer, ApiKey }.Select(scheme => new OpenApiSecurityRequirement { [new OpenApiSecuritySchemeReference(scheme, document)] = [least.WireName] })];
+    /// <summary>Says of an operation that it needs a key of a role in either header.</summary>
+    public static void Require(this OpenApiOperation operation, Role least, OpenApiDocument document)
+    {
+        operation.Security =
+            [.. new[] { Bearer, ApiKey }.Select(scheme => new OpenApiSecurityRequirement { [new OpenApiSecuritySchemeReference(scheme, document)] = [] })];
+        // OpenAPI 3.1 has a place for roles in the requirement, which tools take for scopes of OAuth that are missing.
+        operation.Description += $" Needs the role `{least.WireName}`.";
+    }
 }

@@ -40,7 +40,7 @@ internal sealed class OperationTransformer : IOpenApiOperationTransformer
         if (operation.Tags?.Any(tag => tag.Name == "Health") != true) codes = codes.Append(ProblemCode.Overloaded);
         foreach (var status in codes.Distinct().GroupBy(code => code.Status).OrderBy(group => group.Key))
             operation.Responses![$"{status.Key}"] = ProblemResponse(status, problem);
-        if ((metadata.OfType<Access>().LastOrDefault() ?? Access.Default).Least is { } role) operation.Security = KeySchemes.Required(role, context.Document!);
+        if ((metadata.OfType<Access>().LastOrDefault() ?? Access.Default).Least is { } role) operation.Require(role, context.Document!);
         foreach (var parameter in operation.Parameters ?? [])
         {
             // The same name can mean something else in one call.
