@@ -19,6 +19,7 @@ internal static class Routes
         api.MapDiagnostics();
         routes.MapOpenInference();
         routes.MapHealth();
+        routes.MapMetrics();
         routes.MapProblems();
     }
 }
