@@ -10,7 +10,7 @@ internal static class MetricsEndpoints
     public static void MapMetrics(this IEndpointRouteBuilder routes)
     {
         routes.MapGet("/metrics", Metrics).ExcludeFromDescription().WithMetadata(new CompressedAnswerAttribute());
-        routes.MapGet("/v2/metrics", Inferences).ExcludeFromDescription().WithMetadata(new CompressedAnswerAttribute());
+        routes.MapGet("/metrics/triton", Inferences).ExcludeFromDescription().WithMetadata(new CompressedAnswerAttribute());
     }
 
     private static async Task Metrics(MetricsPage page, HttpResponse response, CancellationToken cancellationToken) =>
