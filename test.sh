@@ -90,14 +90,14 @@ fi
 if wanted metrics; then
     heading "/metrics under promtool"
     # Debian's package would start a Prometheus when it is installed: its one program that is needed is taken out of it.
-    promtool() {
-        command -v promtool && return
+    find_promtool() {
+        type -P promtool && return
         [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return
         mkdir -p "$log/promtool"
         (cd "$log/promtool" && { apt-get download -qq prometheus || { apt-get update -qq && apt-get download -qq prometheus; }; } && dpkg -x prometheus_*.deb .) >"$log/apt" 2>&1 || return
         echo "$log/promtool/usr/bin/promtool"
     }
-    if program=$(promtool) && have curl curl; then step "metrics" tests/Metrics/check.sh "$program"; else leave_out "metrics (needs promtool and curl)"; fi
+    if program=$(find_promtool) && have curl curl; then step "metrics" tests/Metrics/check.sh "$program"; else leave_out "metrics (needs promtool and curl)"; fi
 fi
 if wanted openapi; then
     heading "the OpenAPI document under Spectral's spectral:oas"
