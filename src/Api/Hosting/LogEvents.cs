@@ -31,7 +31,6 @@ internal sealed class SessionOfRequest : ILogEventEnricher
 internal sealed class TextEvents : ITextFormatter
 {
     private readonly MessageTemplateTextFormatter _message = new("{Timestamp:HH:mm:ss.fff} {Level:u3} {Message:lj}", CultureInfo.InvariantCulture);
-    private readonly MessageTemplateTextFormatter _exception = new("{NewLine}{Exception}", CultureInfo.InvariantCulture);
 
     /// <inheritdoc/>
     public void Format(LogEvent logEvent, TextWriter output)
@@ -42,7 +41,12 @@ internal sealed class TextEvents : ITextFormatter
         {
             output.Write($" session {session}");
         }
-        if (logEvent.TraceId is { } trace) output.Write($" trace {trace.ToHexString()}");
-        _exception.Format(logEvent, output);
+        if (logEvent.TraceId is { } trace)
+        {
+            output.Write(" trace ");
+            output.Write(trace.ToHexString());
+        }
+        output.WriteLine();
+        if (logEvent.Exception is { } exception) output.WriteLine(exception);
     }
 }
