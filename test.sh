@@ -4,7 +4,7 @@
 # Needs the .NET SDK. Installs what else the tests need where it is missing and it can (Debian's packages, as root); elsewhere it
 # leaves out the parts that need it and names them at the end. With CI=true a part that is left out counts as failed.
 #
-# Usage: ./test.sh [--soak] [PART...]    parts: core core-avx2 core-128 api endtoend openinference openapi readme container; without any,
+# Usage: ./test.sh [--soak] [PART...]    parts: core core-avx2 core-128 api endtoend openinference metrics openapi readme container; without any,
 # all of them. --soak runs the long form of the tests that have one: 200,000 and more made-up inputs for each reader instead of some
 # thousands, 200 kills, 10,000 steps on nodes that come and go, 100,000 sessions.
 set -uo pipefail
@@ -16,7 +16,7 @@ export BN_FIGURES=$log/figures # what tests have counted: rounds, steps, losses
 trap 'rm -rf "$log"' EXIT
 
 if [ "${1:-}" = --soak ]; then export BN_SOAK=1; shift; fi
-parts=${*:-core core-avx2 core-128 api endtoend openinference openapi readme container}
+parts=${*:-core core-avx2 core-128 api endtoend openinference metrics openapi readme container}
 wanted() { [[ " $parts " == *" $1 "* ]]; }
 
 # have COMMAND PACKAGE...: whether the command is there, once the packages that bring it have been installed if they can be
@@ -86,6 +86,18 @@ fi
 if wanted openinference; then
     heading "clients of the Open Inference Protocol"
     if have python3 python3; then step "openinference" tests/OpenInference/run.sh; else leave_out "openinference (needs python3)"; fi
+fi
+if wanted metrics; then
+    heading "/metrics under promtool"
+    # Debian's package would start a Prometheus when it is installed: its one program that is needed is taken out of it.
+    find_promtool() {
+        type -P promtool && return
+        [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return
+        mkdir -p "$log/promtool"
+        (cd "$log/promtool" && { apt-get download -qq prometheus || { apt-get update -qq && apt-get download -qq prometheus; }; } && dpkg -x prometheus_*.deb .) >"$log/apt" 2>&1 || return
+        echo "$log/promtool/usr/bin/promtool"
+    }
+    if program=$(find_promtool) && have curl curl; then step "metrics" tests/Metrics/check.sh "$program"; else leave_out "metrics (needs promtool and curl)"; fi
 fi
 if wanted openapi; then
     heading "the OpenAPI document under Spectral's spectral:oas"

@@ -1,5 +1,6 @@
 using System.Text.Json.Serialization.Metadata;
 using BnService.Api.Contracts;
+using BnService.Api.Hosting.Telemetry;
 using BnService.Api.Wire;
 using BnService.Api.Wire.Json;
 using BnService.Api.Wire.Npy;
@@ -28,6 +29,7 @@ internal sealed class Answer<T>(T value, long? version = null) : IResult
     public async Task ExecuteAsync(HttpContext httpContext)
     {
         using var owned = value as IDisposable;
+        using var span = Spans.Of(Spans.Write);
         var (response, form) = (httpContext.Response, Negotiation.Of(httpContext).Answer);
         response.StatusCode = Status;
         response.ContentType = form;

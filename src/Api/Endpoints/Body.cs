@@ -1,8 +1,10 @@
+using System.Diagnostics;
 using System.Reflection;
 using System.Text.Json.Serialization.Metadata;
 using BnService.Api.Contracts;
 using BnService.Api.Hosting;
 using BnService.Api.Hosting.OpenApi;
+using BnService.Api.Hosting.Telemetry;
 using BnService.Api.Wire;
 using BnService.Api.Wire.Json;
 using BnService.Api.Wire.Npy;
@@ -27,7 +29,8 @@ internal sealed record Body<T>(T Value)
 /// <summary>A request's body of which the tensors may still be on their way. What it rents is given back when the answer has been sent.</summary>
 /// <param name="context">The request.</param>
 /// <param name="message">The body.</param>
-internal sealed class Incoming<T>(HttpContext context, IncomingMessage<T> message)
+/// <param name="reading">The part of the request in which it is read; null where nobody looks.</param>
+internal sealed class Incoming<T>(HttpContext context, IncomingMessage<T> message, Activity? reading)
     where T : class
 {
     private static readonly JsonTypeInfo<T> Contract = (JsonTypeInfo<T>)ContractJson.Context.GetTypeInfo(typeof(T))!;
@@ -47,15 +50,17 @@ internal sealed class Incoming<T>(HttpContext context, IncomingMessage<T> messag
         var limits = context.RequestServices.GetRequiredService<IOptions<LimitOptions>>().Value;
         var bytes = new RequestBytes(context.Request, limits.MaxBodyBytes);
         bytes.RequireAllowedLength();
-        var form = Negotiation.Of(context).Request;
-        var message = form switch
+        var reading = Spans.Begin(Spans.Read);
+        // At the latest: what is answered while it arrives is read as long as the request lasts.
+        if (reading is not null) context.Response.RegisterForDispose(new Span(reading));
+        var message = Negotiation.Of(context).Request switch
         {
             MediaTypes.Safetensors => await SafetensorsReader.OpenAsync(bytes, Options(context.Request), Contract),
             MediaTypes.Npy => await NpyReader.OpenAsync(bytes, Options(context.Request), Contract),
             _ => new IncomingMessage<T>(await ReadJsonAsync(bytes, isOptional)),
         };
         if (message.Begun is { } begun) Own(context, begun);
-        return new Incoming<T>(context, message);
+        return new Incoming<T>(context, message, reading);
     }
 
     /// <summary>The body, once all of it is there.</summary>
@@ -63,6 +68,7 @@ internal sealed class Incoming<T>(HttpContext context, IncomingMessage<T> messag
     public async ValueTask<T> ReadAsync(IArrivals? arrivals)
     {
         var value = await message.ReadAsync(arrivals);
+        Spans.End(reading);
         if (!ReferenceEquals(value, message.Begun)) Own(context, value);
         return value;
     }

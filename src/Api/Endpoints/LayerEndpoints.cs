@@ -2,6 +2,7 @@ using BnService.Api.Contracts;
 using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Hosting.Problems;
+using BnService.Api.Hosting.Telemetry;
 using BnService.Api.Sessions;
 using BnService.Api.Wire;
 using BnService.Core;
@@ -32,10 +33,10 @@ internal static class LayerEndpoints
 
     private static async Task<IResult> TrainStep(
         string session, Incoming<TrainStepRequest> body, ChangeHeaders headers, SessionScope scope, SessionCatalog catalog, TrainStep training,
-        ComputeSettings compute, CancellationToken cancellationToken)
+        PassMeter passes, ComputeSettings compute, CancellationToken cancellationToken)
     {
         var found = await catalog.GetAsync(scope, session, cancellationToken);
-        using var gathered = new ArrivingBatch(catalog, found, compute);
+        using var gathered = new ArrivingBatch(catalog, found, passes, compute);
         var request = await body.ReadAsync(gathered);
         var input = new BatchInput(request.X, request.Residual, request.Mask.ToMask());
         var step = await training.RunAsync(found, input, gathered, request.Retain, headers.Terms, cancellationToken);

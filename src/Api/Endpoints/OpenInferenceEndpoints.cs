@@ -4,6 +4,7 @@ using BnService.Api.Contracts;
 using BnService.Api.Hosting;
 using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.Problems;
+using BnService.Api.Hosting.Telemetry;
 using BnService.Api.Sessions;
 using BnService.Api.Wire;
 using BnService.Api.Wire.OpenInference;
@@ -79,6 +80,7 @@ internal static class OpenInferenceEndpoints
     {
         using var timing = new InferenceTiming(model.Session.Traffic.InferencesOf(model.Version), time);
         var bytes = new RequestBytes(context.Request, limits.Value.MaxBodyBytes);
+        using var reading = Spans.Of(Spans.Read);
         using var request = await InferRequest.OpenAsync(bytes, context.Request.Headers[InferText.LengthHeader], model.Row);
         var (answer, shape) = (new InferAnswer(model.Name, model.Version, request.Header), request.Header.Shape);
         if (request is { Header.IsOutputBinary: true, Incoming: { Bytes: >= StreamedOutput.FewestBytes } x } && inference.RunArriving(model.Layer, shape) is { } arriving)
@@ -94,8 +96,10 @@ internal static class OpenInferenceEndpoints
         timing.Arrived();
         var sample = observer.Sample(model.Session, input);
         timing.Read();
+        reading.Dispose();
         using var y = inference.Run(model.Layer, new BatchInput(input, null, null));
         observer.Inferred(model.Session, sample);
+        using var writing = Spans.Of(Spans.Write);
         await answer.WriteAsync(context.Response, y, () => timing.Answered(shape[0]));
     }
 

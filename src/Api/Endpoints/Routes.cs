@@ -20,6 +20,7 @@ internal static class Routes
         api.MapKeys();
         routes.MapOpenInference();
         routes.MapHealth();
+        routes.MapMetrics();
         routes.MapProblems();
     }
 }

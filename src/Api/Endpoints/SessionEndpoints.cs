@@ -52,6 +52,8 @@ internal static partial class SessionEndpoints
     /// <summary>Refuses what cannot be a name, of a session or of what belongs to it.</summary>
     internal static void RequireName(string name, string field = "name")
     {
+        // Names are written into files, logs and metrics: what is a secret must not become one.
+        if (KeyText.Mask(name) != name) throw Invalid($"{field} must not be an API key");
         if (SessionName.IsMatch(name)) return;
         throw Invalid($"{field} must be 1 to 128 letters, digits, '.', '_' or '-', the first a letter or digit, got '{Excerpt.Of(name, 128)}'");
     }

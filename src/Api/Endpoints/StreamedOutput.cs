@@ -1,3 +1,4 @@
+using BnService.Api.Hosting.Telemetry;
 using BnService.Api.Sessions;
 using BnService.Api.Wire;
 using BnService.Core.Layers;
@@ -27,6 +28,7 @@ internal sealed class StreamedOutput(RequestBytes bytes, IncomingTensor input, L
     /// <param name="written">Called when all but the last bytes may have left, or null.</param>
     public async Task SendAsync(HttpContext context, byte[] head, ElementType type, Action? written)
     {
+        using var span = Spans.Of(Spans.Write);
         using var computing = output;
         using var sampled = sampling;
         var cancellation = context.RequestAborted;

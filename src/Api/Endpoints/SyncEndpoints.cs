@@ -2,6 +2,7 @@ using BnService.Api.Contracts;
 using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Hosting.Problems;
+using BnService.Api.Hosting.Telemetry;
 using BnService.Api.Sessions;
 using BnService.Api.Wire;
 using BnService.Core;
@@ -28,11 +29,11 @@ internal static class SyncEndpoints
 
     private static async Task<IResult> TrainStep(
         string session, string group, string? rank, [Microsoft.AspNetCore.Mvc.FromQuery(Name = WorldSize)] string? worldSize, Incoming<TrainStepRequest> body,
-        ChangeHeaders headers, SessionScope scope, SessionCatalog catalog, SyncTrainStep training, ComputeSettings compute, CancellationToken cancellationToken)
+        ChangeHeaders headers, SessionScope scope, SessionCatalog catalog, SyncTrainStep training, PassMeter passes, ComputeSettings compute, CancellationToken cancellationToken)
     {
         var joined = RankOf(group, rank, worldSize);
         var found = await catalog.GetAsync(scope, session, cancellationToken);
-        using var gathered = new ArrivingBatch(catalog, found, compute);
+        using var gathered = new ArrivingBatch(catalog, found, passes, compute);
         var request = await body.ReadAsync(gathered);
         var input = new BatchInput(request.X, request.Residual, request.Mask.ToMask());
         var step = await training.RunAsync(found, joined, input, gathered, request.Retain, headers.Terms, cancellationToken);

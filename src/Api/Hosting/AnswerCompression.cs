@@ -15,7 +15,7 @@ internal static class AnswerCompression
     {
         // Nothing in an answer is secret to the client who has sent the tensor that it is made of.
         options.EnableForHttps = true;
-        options.MimeTypes = [Wire.MediaTypes.Json, Wire.MediaTypes.OctetStream];
+        options.MimeTypes = [Wire.MediaTypes.Json, Wire.MediaTypes.OctetStream, "text/plain"];
         options.Providers.Add<GzipCompressionProvider>();
         options.Providers.Add<Deflate>();
     });

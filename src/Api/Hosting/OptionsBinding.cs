@@ -1,4 +1,5 @@
 using System.ComponentModel.DataAnnotations;
+using BnService.Api.Hosting.Telemetry;
 using Microsoft.Extensions.Options;
 
 namespace BnService.Api.Hosting;
@@ -18,6 +19,8 @@ internal static class OptionsBinding
         services.AddSection<LimitOptions>("Limits");
         services.AddSection<ComputeOptions>("Compute");
         services.AddSection<ShutdownOptions>("Shutdown");
+        services.AddSection<TelemetryOptions>("Telemetry");
+        services.AddSection<OtlpOptions>("Telemetry:Otlp");
     }
 
     private static void AddSection<T>(this IServiceCollection services, string section)

@@ -12,11 +12,34 @@ namespace BnService.Api.Hosting;
 internal sealed class PinnedBlockPoolFactory : IMemoryPoolFactory<byte>
 {
     /// <inheritdoc/>
-    public MemoryPool<byte> Create(MemoryPoolOptions? options = null) => new PinnedBlockPool();
+    public MemoryPool<byte> Create(MemoryPoolOptions? options = null) => new PinnedBlockPool(Blocks);
+
+    /// <summary>The blocks of all pools that were made here.</summary>
+    public PinnedBlocks Blocks { get; } = new();
+}
+
+/// <summary>How many blocks there are.</summary>
+internal sealed class PinnedBlocks
+{
+    private long _rented, _idle;
+
+    /// <summary>Bytes of the blocks in use.</summary>
+    public long RentedBytes => Interlocked.Read(ref _rented) * PinnedBlockPool.BlockLength;
+
+    /// <summary>Bytes of the blocks that wait for the next use.</summary>
+    public long IdleBytes => Interlocked.Read(ref _idle) * PinnedBlockPool.BlockLength;
+
+    /// <summary>Blocks have gone from one place to the other.</summary>
+    public void Move(int rented, int idle)
+    {
+        if (rented != 0) Interlocked.Add(ref _rented, rented);
+        if (idle != 0) Interlocked.Add(ref _idle, idle);
+    }
 }
 
 /// <summary>Blocks of one size, of which a bounded number waits for the next use; the collector takes the others.</summary>
-internal sealed class PinnedBlockPool : MemoryPool<byte>
+/// <param name="blocks">Counts them.</param>
+internal sealed class PinnedBlockPool(PinnedBlocks blocks) : MemoryPool<byte>
 {
     /// <summary>Bytes of a block.</summary>
     public const int BlockLength = 64 << 10;
@@ -34,18 +57,32 @@ internal sealed class PinnedBlockPool : MemoryPool<byte>
     public override IMemoryOwner<byte> Rent(int minBufferSize = -1)
     {
         ArgumentOutOfRangeException.ThrowIfGreaterThan(minBufferSize, BlockLength);
-        if (!_idle.TryDequeue(out var block)) return new Block(this);
+        if (!_idle.TryDequeue(out var block))
+        {
+            blocks.Move(1, 0);
+            return new Block(this);
+        }
         Interlocked.Decrement(ref _idleCount);
+        blocks.Move(1, -1);
         return block.Rented();
     }
 
     /// <inheritdoc/>
-    protected override void Dispose(bool disposing) => _idle.Clear();
+    protected override void Dispose(bool disposing)
+    {
+        while (_idle.TryDequeue(out _)) blocks.Move(0, -1);
+    }
 
     private void Return(Block block)
     {
-        if (Interlocked.Increment(ref _idleCount) <= MostIdle) _idle.Enqueue(block);
-        else Interlocked.Decrement(ref _idleCount);
+        if (Interlocked.Increment(ref _idleCount) <= MostIdle)
+        {
+            blocks.Move(-1, 1);
+            _idle.Enqueue(block);
+            return;
+        }
+        Interlocked.Decrement(ref _idleCount);
+        blocks.Move(-1, 0);
     }
 
     private sealed class Block(PinnedBlockPool pool) : IMemoryOwner<byte>

@@ -1,13 +1,13 @@
 using System.Diagnostics;
-using System.Globalization;
 using System.IO.Pipelines;
+using BnService.Api.Endpoints;
 using BnService.Api.Hosting.Auth;
+using BnService.Api.Hosting.Telemetry;
 using Microsoft.AspNetCore.Http.Features;
 using Serilog;
 using Serilog.Events;
 using Serilog.Settings.Configuration;
 using Serilog.Formatting;
-using Serilog.Formatting.Display;
 using Serilog.Formatting.Json;
 
 namespace BnService.Api.Hosting;
@@ -17,17 +17,14 @@ namespace BnService.Api.Hosting;
 /// <summary>Structured logging: one event per request, readable on a terminal, JSON in a container.</summary>
 internal static partial class RequestLogging
 {
-    private const string TextTemplate = "{Timestamp:HH:mm:ss.fff} {Level:u3} {Message:lj}{NewLine}{Exception}";
-
     /// <summary>Makes Serilog the only logger, configured from the section <c>Serilog</c> and <c>Telemetry:LogFormat</c>.</summary>
     public static void AddStructuredLogging(this WebApplicationBuilder builder)
     {
-        ITextFormatter formatter = WritesJson(builder.Configuration)
-            ? new JsonFormatter(renderMessage: true)
-            : new MessageTemplateTextFormatter(TextTemplate, CultureInfo.InvariantCulture);
+        ITextFormatter formatter = WritesJson(builder.Configuration) ? new JsonFormatter(renderMessage: true) : new TextEvents();
         var logger = new LoggerConfiguration().ReadFrom.Configuration(builder.Configuration, new ConfigurationReaderOptions(typeof(Log).Assembly)).Enrich.FromLogContext()
             // What the host says of each request has its query in it; a request's own event has what may be told.
             .MinimumLevel.Override("Microsoft.AspNetCore.Hosting.Diagnostics", LogEventLevel.Warning)
+            .Enrich.With(new SessionOfRequest())
             .WriteTo.Sink(new BackgroundSink(formatter, Console.OpenStandardOutput()));
         builder.Logging.ClearProviders().AddSerilog(logger.CreateLogger(), dispose: true);
     }
@@ -36,12 +33,14 @@ internal static partial class RequestLogging
     public static void UseRequestLogging(this IApplicationBuilder app)
     {
         var logger = app.ApplicationServices.GetRequiredService<ILoggerFactory>().CreateLogger("BnService.Request");
+        var calls = app.ApplicationServices.GetRequiredService<CallMeter>();
         app.Use(async (context, next) =>
         {
             var started = Stopwatch.GetTimestamp();
             var metering = RequestMetering.Of(context);
             var body = context.Features.GetRequiredFeature<IHttpResponseBodyFeature>();
             context.Features.Set<IHttpResponseBodyFeature>(new MeteredResponseBody(body, metering));
+            calls.Begun();
             try
             {
                 await next(context);
@@ -49,8 +48,10 @@ internal static partial class RequestLogging
             finally
             {
                 var status = context.RequestAborted.IsCancellationRequested ? StatusCodes.Status499ClientClosedRequest : context.Response.StatusCode;
-                LogRequest(logger, context.Request.Method, metering.PathTemplate ?? "(none)", metering.Session, status, Stopwatch.GetElapsedTime(started).TotalMilliseconds,
-                    metering.BodyBytes, metering.AnswerBytes);
+                var (method, call, elapsed) = (context.Request.Method, metering.PathTemplate ?? "(none)", Stopwatch.GetElapsedTime(started));
+                calls.Answered(method, call, status, elapsed, metering, context.Response.Headers.ContainsKey(IdempotencyKey.ReplayedHeader));
+                Describe(Activity.Current, method, metering.PathTemplate, status);
+                LogRequest(logger, method, call, metering.Session, status, elapsed.TotalMilliseconds, metering.BodyBytes, metering.AnswerBytes);
             }
         });
     }
@@ -61,8 +62,18 @@ internal static partial class RequestLogging
         var metering = RequestMetering.Of(context);
         metering.PathTemplate = (context.GetEndpoint() as RouteEndpoint)?.RoutePattern.RawText?.TrimEnd('/');
         metering.Session = context.GetRouteValue("session") is string session ? KeyText.Mask(session) : null;
+        // Log events of the request are told apart by it, as are traces.
+        if (metering.Session is { } masked) Activity.Current?.SetTag(Spans.Session, masked);
         return next(context);
     });
+
+    private static void Describe(Activity? request, string method, string? call, int status)
+    {
+        if (request is not { IsAllDataRequested: true }) return;
+        request.DisplayName = call is null ? method : $"{method} {call}";
+        request.SetTag("http.request.method", method).SetTag("http.route", call).SetTag("http.response.status_code", status);
+        if (status >= StatusCodes.Status500InternalServerError) request.SetStatus(ActivityStatusCode.Error);
+    }
 
     private static bool WritesJson(IConfiguration configuration) => configuration["Telemetry:LogFormat"] switch
     {

@@ -3,6 +3,7 @@ using BnService.Api.Endpoints;
 using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Hosting.Problems;
+using BnService.Api.Hosting.Telemetry;
 using BnService.Api.Sessions;
 using BnService.Api.Storage;
 using BnService.Api.Storage.Memory;
@@ -41,6 +42,7 @@ internal static partial class ServiceComposition
         services.AddSingleton<SyncBackward>();
         services.AddSingleton<TrafficObserver>();
         services.AddSingleton<Readiness>();
+        services.AddTelemetry();
         services.AddExceptionHandler<ProblemAnswers>();
         services.ConfigureHttpJsonOptions(json => Adopt(ContractJson.Context.Options, json.SerializerOptions));
         services.AddRequestDecoding();

@@ -1,3 +1,4 @@
+using BnService.Api.Hosting.Telemetry;
 using BnService.Api.Wire;
 using BnService.Core;
 using BnService.Core.Layers;
@@ -10,10 +11,12 @@ namespace BnService.Api.Sessions;
 /// <summary>
 /// A training batch that is still arriving: refused as soon as its shape does not fit, and summed while the rest of it is on its way.
 /// </summary>
-internal sealed class ArrivingBatch(SessionCatalog catalog, LayerSession session, ComputeSettings compute) : IArrivals, IDisposable
+internal sealed class ArrivingBatch(SessionCatalog catalog, LayerSession session, PassMeter passes, ComputeSettings compute) : IArrivals, IDisposable
 {
     private const string Input = "x";
     private ArrivingMoments? _moments;
+    private PassMeter.DividedPass? _pass;
+    private int _arrived;
 
     /// <inheritdoc/>
     public void Begin(string field, Tensor tensor)
@@ -21,18 +24,34 @@ internal sealed class ArrivingBatch(SessionCatalog catalog, LayerSession session
         if (field != Input) return;
         var (plan, layer) = catalog.PlanFor(tensor.Shape, session.Current.Layer);
         if (layer.NormalizesWithBatch && ArrivingMoments.Fits(plan) && new LayerPass(layer, tensor.Shape, compute).GathersWhole)
-            _moments = new ArrivingMoments(plan, tensor, compute);
+            (_moments, _pass) = (new ArrivingMoments(plan, tensor, compute), passes.Divided(PassKind.Moments, tensor.Shape));
     }
 
     /// <inheritdoc/>
     public void Arrived(string field, int count)
     {
-        if (field == Input) _moments?.Advance(count);
+        if (field != Input || _moments is null) return;
+        var begun = _pass!.Begin();
+        _moments.Advance(count);
+        _pass.End(begun, count - _arrived);
+        _arrived = count;
     }
 
     /// <summary>The moments of the whole batch; null where they have not been gathered.</summary>
-    public Moments? Finish() => _moments?.Finish();
+    public Moments? Finish()
+    {
+        if (_moments is null) return null;
+        var begun = _pass!.Begin();
+        var moments = _moments.Finish();
+        _pass.End(begun, 0);
+        _pass.Dispose();
+        return moments;
+    }
 
     /// <inheritdoc/>
-    public void Dispose() => _moments?.Dispose();
+    public void Dispose()
+    {
+        _moments?.Dispose();
+        _pass?.Dispose();
+    }
 }

@@ -1,4 +1,5 @@
 using BnService.Api.Hosting.Problems;
+using BnService.Api.Hosting.Telemetry;
 using BnService.Core;
 using BnService.Core.Layers;
 using BnService.Core.Normalizers;
@@ -33,7 +34,7 @@ internal sealed record BackwardResult(Tensor Dx, Tensor? Dresidual, ParameterGra
 }
 
 /// <summary>Backward: through a retained step, or through x with the session's current state. An update is one more commit.</summary>
-internal sealed class BackwardPass(SessionCatalog catalog, RetainedSteps retained, ComputeSettings compute)
+internal sealed class BackwardPass(SessionCatalog catalog, RetainedSteps retained, PassMeter passes, ComputeSettings compute)
 {
     /// <summary>Through a retained step, with the parameters and statistics that normalized it.</summary>
     public async Task<BackwardResult> ThroughStepAsync(
@@ -63,8 +64,13 @@ internal sealed class BackwardPass(SessionCatalog catalog, RetainedSteps retaine
         var pass = new LayerPass(layer, input.X.Shape, compute);
         pass.RequireMask(input.Mask);
         // Gradients alone poison nothing; an update that would is refused when it is applied.
-        StepStatistics OfBatch() => pass.Statistics(input.X.Data, input.Mask);
         return await RunAsync(session, new(input, layer, usesBatch ? OfBatch() : null), OfBatch, dy, update, terms, cancellationToken);
+
+        StepStatistics OfBatch()
+        {
+            using var timed = passes.Begin(PassKind.Moments, input.X.Shape);
+            return pass.Statistics(input.X.Data, input.Mask);
+        }
     }
 
     // Without the step there is no dx; but whoever asks again must not take an update that was made for one that was not.
@@ -137,9 +143,12 @@ internal sealed class BackwardPass(SessionCatalog catalog, RetainedSteps retaine
         };
     }
 
-    private ParameterGradients Differentiate(ForwardStep step, Tensor dy, Tensor dx, Tensor? dresidual) =>
-        new LayerPass(step.Layer, step.Input.X.Shape, compute).Differentiate(
+    private ParameterGradients Differentiate(ForwardStep step, Tensor dy, Tensor dx, Tensor? dresidual)
+    {
+        using var timed = passes.Begin(PassKind.Gradients, step.Input.X.Shape);
+        return new LayerPass(step.Layer, step.Input.X.Shape, compute).Differentiate(
             step.Input.X.Data, dy.Data, step.Statistics, step.Input.Residual is { } residual ? residual.Data : [], dx.Data, dresidual is null ? [] : dresidual.Data);
+    }
 
     private sealed record ForwardStep(BatchInput Input, LayerState Layer, StepStatistics? Statistics);
 }

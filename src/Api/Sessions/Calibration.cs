@@ -1,4 +1,5 @@
 using BnService.Api.Hosting.Problems;
+using BnService.Api.Hosting.Telemetry;
 using BnService.Core;
 using BnService.Core.Layers;
 using BnService.Core.Normalizers;
@@ -23,7 +24,7 @@ internal sealed record PopulationResult(RememberedAnswer Answer, bool IsReplayed
 /// Population statistics: moments are computed before the commit and merged in it, so that calls at the same time lose nothing and
 /// a commit is O(features).
 /// </summary>
-internal sealed class Calibration(SessionCatalog catalog, ComputeSettings compute)
+internal sealed class Calibration(SessionCatalog catalog, PassMeter passes, ComputeSettings compute)
 {
     /// <summary>Adds a batch; an empty one moves nothing.</summary>
     /// <param name="session">The session.</param>
@@ -34,7 +35,8 @@ internal sealed class Calibration(SessionCatalog catalog, ComputeSettings comput
     {
         session.Current.Layer.RequirePopulation();
         var (plan, _) = catalog.PlanFor(x.Shape, session.Current.Layer);
-        var batch = Forward.BatchMoments(plan, x.Data, compute);
+        Moments batch;
+        using (passes.Begin(PassKind.Moments, x.Shape)) batch = Forward.BatchMoments(plan, x.Data, compute);
         if (!batch.IsFinite) throw NonFinite(x.Data);
         return ChangeAsync(session, layer => layer.SizedFor(plan).Accumulate(new PopulationEstimate(batch, 1)), Gathered, terms, cancellationToken);
     }

@@ -1,8 +1,14 @@
+using System.Diagnostics;
+using BnService.Api.Hosting.Telemetry;
+
 namespace BnService.Api.Sessions;
 
 /// <summary>How a queue of changes reaches the store.</summary>
 internal interface ICommits
 {
+    /// <summary>Counts what happens.</summary>
+    CommitMeter Meter { get; }
+
     /// <summary>Completes a state that a change has made, or refuses it.</summary>
     SessionRecord Accept(SessionRecord next);
 
@@ -50,7 +56,7 @@ internal sealed class CommitQueue(LayerSession session)
     /// <param name="commits">How it reaches the store.</param>
     public Task<CommittedChange> AddAsync(SessionChange change, ICommits commits)
     {
-        var added = new WaitingChange(change);
+        var added = new WaitingChange(change, commits.Meter.Added());
         lock (_lock)
         {
             _waiting.Add(added);
@@ -74,6 +80,7 @@ internal sealed class CommitQueue(LayerSession session)
                 _isRunning = together.Count > 0;
             }
             if (together.Count == 0) return;
+            together.ForEach(change => commits.Meter.Taken(change.AddedAt));
             try
             {
                 await CommitAsync(together, commits);
@@ -94,12 +101,28 @@ internal sealed class CommitQueue(LayerSession session)
             var made = new MadeChanges(current);
             foreach (var change in together) await change.ApplyAsync(made, commits);
             if (made.IsNothing) return;
-            if (await commits.TryStoreAsync(current, made.State, made.Answers))
+            if (await TryStoreAsync(current, made, together.Count, commits))
             {
                 session.Publish(made.State);
                 return;
             }
             await commits.RefreshAsync(session);
+        }
+    }
+
+    private static async Task<bool> TryStoreAsync(SessionRecord current, MadeChanges made, int changes, ICommits commits)
+    {
+        var begun = Stopwatch.GetTimestamp();
+        try
+        {
+            var isStored = await commits.TryStoreAsync(current, made.State, made.Answers);
+            commits.Meter.Written(begun, changes, isStored);
+            return isStored;
+        }
+        catch
+        {
+            commits.Meter.Failed();
+            throw;
         }
     }
 
@@ -118,7 +141,7 @@ internal sealed class CommitQueue(LayerSession session)
             Answers.Find(answer => answer.Key.Topic == key.Topic && answer.Key.Key == key.Key) ?? await commits.FindAnswerAsync(_current.Id, key);
     }
 
-    private sealed class WaitingChange(SessionChange change)
+    private sealed class WaitingChange(SessionChange change, long addedAt)
     {
         // Who waits goes on elsewhere: the queue is not its thread.
         private readonly TaskCompletionSource<CommittedChange> _result = new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -126,6 +149,8 @@ internal sealed class CommitQueue(LayerSession session)
         private Exception? _refusal;
 
         public Task<CommittedChange> Task => _result.Task;
+
+        public long AddedAt => addedAt;
 
         public async ValueTask ApplyAsync(MadeChanges made, ICommits commits)
         {

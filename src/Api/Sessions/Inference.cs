@@ -1,3 +1,4 @@
+using BnService.Api.Hosting.Telemetry;
 using BnService.Core;
 using BnService.Core.Layers;
 using BnService.Core.Normalizers;
@@ -6,7 +7,7 @@ using BnService.Core.Tensors;
 namespace BnService.Api.Sessions;
 
 /// <summary>Inference: the affine map of the running statistics, or of the batch's own where none are tracked. Changes nothing.</summary>
-internal sealed class Inference(SessionCatalog catalog, ComputeSettings compute)
+internal sealed class Inference(SessionCatalog catalog, PassMeter passes, ComputeSettings compute)
 {
     /// <summary>The output, the caller's to dispose while the batch still lives.</summary>
     public TensorSource Run(LayerState state, BatchInput input)
@@ -14,10 +15,11 @@ internal sealed class Inference(SessionCatalog catalog, ComputeSettings compute)
         input.RequireFit();
         var layer = LayerFor(state, input.X.Shape);
         var pass = new LayerPass(layer, input.X.Shape, compute);
-        if (layer.Running is not null) return new ComputedOutput(input, pass.Output(null));
+        if (layer.Running is not null) return new ComputedOutput(input, passes.Metered(pass.Output(null), input.X.Shape));
         var y = Tensor.Rent(input.X.Shape);
         try
         {
+            using var timed = passes.Begin(PassKind.Normalize, input.X.Shape);
             pass.NormalizeAtOnce(input.X.Data, input.Residual is { } added ? added.Data : [], y.Data);
             return y;
         }
@@ -37,11 +39,11 @@ internal sealed class Inference(SessionCatalog catalog, ComputeSettings compute)
     {
         var layer = LayerFor(state, shape);
         var pass = new LayerPass(layer, shape, compute);
-        if (layer.Running is not null) return pass.Output(null);
+        if (layer.Running is not null) return passes.Metered(pass.Output(null), shape);
         if (layer.Options.Kind.IsOverBatch) return null;
         var output = pass.OutputBySample();
         // A few large samples have nearly all to be there before the first output is.
-        return output.Unit > shape.Count / 4 ? null : output;
+        return output.Unit > shape.Count / 4 ? null : passes.Metered(output, shape);
     }
 
     private LayerState LayerFor(LayerState state, Shape shape)

@@ -1,3 +1,4 @@
+using BnService.Api.Hosting.Telemetry;
 using BnService.Core;
 using BnService.Core.Layers;
 using BnService.Core.Normalizers;
@@ -12,7 +13,7 @@ namespace BnService.Api.Sessions;
 internal sealed record OneShotResult(Tensor Y, StepStatistics Statistics, (Tensor Dx, Tensor? Dresidual, ParameterGradients Gradients)? Backward);
 
 /// <summary>A normalization without a session: a layer that lives for one call.</summary>
-internal sealed class OneShot(SessionCatalog catalog, ComputeSettings compute)
+internal sealed class OneShot(SessionCatalog catalog, PassMeter passes, ComputeSettings compute)
 {
     /// <summary>Normalizes, and takes a gradient back where one is given.</summary>
     /// <param name="layer">The layer; its parameters may still be those of its start.</param>
@@ -31,12 +32,14 @@ internal sealed class OneShot(SessionCatalog catalog, ComputeSettings compute)
         {
             var y = Rent(input.X.Shape, rented);
             ReadOnlySpan<float> residual = input.Residual is { } added ? added.Data : [];
-            var statistics = pass.Statistics(input.X.Data, input.Mask);
+            StepStatistics statistics;
+            using (passes.Begin(PassKind.Moments, input.X.Shape)) statistics = pass.Statistics(input.X.Data, input.Mask);
             TrainStep.RequireFinite(statistics, input.X, layer.Options);
-            pass.Normalize(input.X.Data, statistics, residual, y.Data);
+            using (passes.Begin(PassKind.Normalize, input.X.Shape)) pass.Normalize(input.X.Data, statistics, residual, y.Data);
             if (dy is null) return new(y, statistics, null);
             var dx = Rent(input.X.Shape, rented);
             var dresidual = input.Residual is null ? null : Rent(input.X.Shape, rented);
+            using var timed = passes.Begin(PassKind.Gradients, input.X.Shape);
             var gradients = pass.Differentiate(input.X.Data, dy.Data, statistics, residual, dx.Data, dresidual is null ? [] : dresidual.Data);
             return new(y, statistics, (dx, dresidual, gradients));
         }

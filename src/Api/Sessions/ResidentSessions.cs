@@ -24,6 +24,9 @@ internal sealed class ResidentSessions(IOptions<ResidencyOptions> options)
     /// <summary>Number of sessions that are in memory.</summary>
     public int Count => _byId.Count;
 
+    /// <summary>The sessions that are in memory while this goes through them, without holding anybody up.</summary>
+    public IEnumerable<LayerSession> All => _byId.Select(entry => entry.Value);
+
     /// <summary>The session with a name or id, where it is in memory; this is a use of it.</summary>
     public LayerSession? Find(string nameOrId)
     {

@@ -86,6 +86,15 @@ internal sealed class RetainedSteps : IDisposable
     /// <summary>Bytes that are retained at this moment.</summary>
     public long Bytes => Interlocked.Read(ref _bytes);
 
+    /// <summary>Number of steps that are retained at this moment.</summary>
+    public int Count
+    {
+        get
+        {
+            lock (_lock) return _byId.Count;
+        }
+    }
+
     /// <summary>A name for a step: that of this node, which will have it, and a part that no other step has.</summary>
     public string NewId() => $"{_node.Name}:{Guid.NewGuid():N}";
 

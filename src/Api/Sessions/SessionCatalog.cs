@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using BnService.Api.Hosting;
 using BnService.Api.Hosting.Problems;
+using BnService.Api.Hosting.Telemetry;
 using BnService.Api.Storage;
 using BnService.Core.Layers;
 using BnService.Core.Normalizers;
@@ -12,7 +13,7 @@ namespace BnService.Api.Sessions;
 /// <summary>Finds, creates, changes and deletes sessions: between the calls, which see states, and the store, which sees bytes and versions.</summary>
 internal sealed class SessionCatalog(
     ISessionStore store, ResidentSessions resident, NewestStates newest, RetainedSteps retained, SessionCount count, IOptions<LimitOptions> limits,
-    TimeProvider time)
+    CommitMeter meter, TimeProvider time)
     : ICommits
 {
     private const int PageOfAll = 1000;
@@ -116,8 +117,11 @@ internal sealed class SessionCatalog(
     /// <param name="session">The session.</param>
     /// <param name="change">The change.</param>
     /// <param name="cancellationToken">Ends waiting; a change that waits is made all the same.</param>
-    public Task<CommittedChange> ChangeAsync(LayerSession session, SessionChange change, CancellationToken cancellationToken) =>
-        session.Commits.AddAsync(change, this).WaitAsync(cancellationToken);
+    public Task<CommittedChange> ChangeAsync(LayerSession session, SessionChange change, CancellationToken cancellationToken)
+    {
+        var committing = session.Commits.AddAsync(change, this).WaitAsync(cancellationToken);
+        return Spans.AreSeen ? TracedAsync(committing) : committing;
+    }
 
     /// <summary>Changes a session's state.</summary>
     /// <inheritdoc cref="ChangeAsync(LayerSession, SessionChange, CancellationToken)"/>
@@ -125,6 +129,25 @@ internal sealed class SessionCatalog(
     public async Task<SessionRecord> ChangeAsync(
         LayerSession session, Func<SessionRecord, SessionRecord> change, CancellationToken cancellationToken) =>
         (await ChangeAsync(session, new SessionChange(change), cancellationToken)).State;
+
+    private static async Task<CommittedChange> TracedAsync(Task<CommittedChange> committing)
+    {
+        using var span = Spans.Of(Spans.Commit);
+        try
+        {
+            var committed = await committing;
+            span.Tag(Spans.Version, committed.State.Layer.Version);
+            return committed;
+        }
+        catch
+        {
+            span.Fail();
+            throw;
+        }
+    }
+
+    /// <inheritdoc/>
+    CommitMeter ICommits.Meter => meter;
 
     /// <inheritdoc/>
     SessionRecord ICommits.Accept(SessionRecord next)

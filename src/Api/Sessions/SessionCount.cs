@@ -20,18 +20,26 @@ internal sealed class SessionCount(ISessionStore store, IOptions<LimitOptions> l
     /// <exception cref="ProblemException">There are.</exception>
     public async Task RequireRoomAsync(CancellationToken cancellationToken)
     {
-        if (!_isKnown || (store.IsShared && time.GetElapsedTime(Volatile.Read(ref _countedAt)) > Interval)) await CountAsync(cancellationToken);
+        if (IsOutdated) await CountAsync(cancellationToken);
         // At the limit only the store knows.
         if (Number >= limits.Value.MaxSessions) await CountAsync(cancellationToken);
         if (Number >= limits.Value.MaxSessions)
             throw new ProblemException(ProblemCode.LimitReached, $"there are {limits.Value.MaxSessions} sessions, as many as Limits:MaxSessions allows");
     }
 
+    /// <summary>How many there are, as far as that is known here; null before anybody has counted.</summary>
+    public long? Known => _isKnown ? Math.Max(Number, 0) : null;
+
+    /// <summary>Counts where that was never done, or too long ago to tell what other nodes have done since.</summary>
+    public ValueTask FreshenAsync(CancellationToken cancellationToken) => IsOutdated ? new ValueTask(CountAsync(cancellationToken)) : ValueTask.CompletedTask;
+
     /// <summary>One session more.</summary>
     public void Created() => Interlocked.Increment(ref _since);
 
     /// <summary>One session less.</summary>
     public void Deleted() => Interlocked.Decrement(ref _since);
+
+    private bool IsOutdated => !_isKnown || (store.IsShared && time.GetElapsedTime(Volatile.Read(ref _countedAt)) > Interval);
 
     private long Number => Interlocked.Read(ref _counted) + Interlocked.Read(ref _since);
 

@@ -38,6 +38,22 @@ internal sealed class SessionTraffic
     /// <summary>Memory that the steps take, roughly.</summary>
     public long Bytes => _steps.Length * BytesOfStep;
 
+    /// <summary>Number of train-steps that have passed.</summary>
+    public long StepsTaken => Interlocked.Read(ref _stepsTaken);
+
+    /// <summary>The last step; null before the first.</summary>
+    public StepLine? LastStep
+    {
+        get
+        {
+            lock (_lock) return _stepsTaken == 0 ? null : _steps[(_stepsTaken - 1) % _steps.Length];
+        }
+    }
+
+    /// <summary>The counts of infer requests by versions: of the live state, and of the snapshots that were asked.</summary>
+    public IEnumerable<(string Version, InferenceTally Tally)> Inferences =>
+        _ofSnapshots.Select(snapshot => (snapshot.Key, snapshot.Value)).Prepend(("", _ofLive));
+
     /// <summary>Counts the infer requests of the Open Inference Protocol for a version.</summary>
     /// <param name="version">A version that there is, as the protocol writes it; empty for the live state.</param>
     public InferenceTally InferencesOf(string version) =>

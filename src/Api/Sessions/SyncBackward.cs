@@ -1,7 +1,9 @@
 using BnService.Api.Hosting.Problems;
+using BnService.Api.Hosting.Telemetry;
 using BnService.Core;
 using BnService.Core.Layers;
 using BnService.Core.Normalizers;
+using BnService.Core.Statistics;
 using BnService.Core.Tensors;
 
 namespace BnService.Api.Sessions;
@@ -10,7 +12,7 @@ namespace BnService.Api.Sessions;
 /// The backward pass of several ranks, each with a part of the batch: gradient sums are added over the ranks, each takes its gradient by x
 /// from those of all, and gamma and beta are updated once with the gradients of the whole batch.
 /// </summary>
-internal sealed class SyncBackward(SessionCatalog catalog, SyncGroups groups, RetainedSteps retained, ComputeSettings compute)
+internal sealed class SyncBackward(SessionCatalog catalog, SyncGroups groups, RetainedSteps retained, PassMeter passes, ComputeSettings compute)
 {
     /// <summary>Names of the call, and of what comes before it where x is sent again: the statistics of the forward pass.</summary>
     public const string Call = "backward", MomentsCall = "backward-moments";
@@ -49,7 +51,8 @@ internal sealed class SyncBackward(SessionCatalog catalog, SyncGroups groups, Re
         if (earlier is null ? (!throughBatch || !layer.NormalizesWithBatch) && layer.Running is not null : !earlier.Arrays.ContainsKey(SumDy))
             return await RunAsync(session, rank, new(input, layer, null), dy, update, terms, earlier, cancellationToken);
         var pass = new LayerPass(layer, input.X.Shape, compute);
-        var own = pass.OwnMoments(input.X.Data, input.Mask);
+        Moments own;
+        using (passes.Begin(PassKind.Moments, input.X.Shape)) own = pass.OwnMoments(input.X.Data, input.Mask);
         // A repetition finds both halves of what was done, or the first one.
         var half = terms with { Key = terms.Key is null ? null : terms.Key with { Topic = MomentsCall } };
         if (earlier is null) terms.Check(session.Current.Layer.Version);
@@ -82,8 +85,11 @@ internal sealed class SyncBackward(SessionCatalog catalog, SyncGroups groups, Re
             var gradient = dresidual ?? dy;
             GradientSums? sums = null;
             ParameterGradients? own = null;
-            if (step.Statistics is { } statistics) sums = pass.OwnGradientSums(input.X.Data, dy.Data, statistics, Residual(input), gradient.Data);
-            else own = pass.Differentiate(input.X.Data, dy.Data, null, Residual(input), dx.Data, dresidual is null ? [] : dresidual.Data);
+            using (passes.Begin(PassKind.Gradients, shape))
+            {
+                if (step.Statistics is { } statistics) sums = pass.OwnGradientSums(input.X.Data, dy.Data, statistics, Residual(input), gradient.Data);
+                else own = pass.Differentiate(input.X.Data, dy.Data, null, Residual(input), dx.Data, dresidual is null ? [] : dresidual.Data);
+            }
             var part = new RememberedAnswer(0, 0)
             {
                 Update = update?.ToString() ?? "",
@@ -96,6 +102,7 @@ internal sealed class SyncBackward(SessionCatalog catalog, SyncGroups groups, Re
                 parts => Completion(parts, pass, step, update), cancellationToken);
             if (sums is not null)
             {
+                using var timed = passes.Begin(PassKind.Gradients, shape);
                 own = pass.DifferentiateJoint(
                     input.X.Data, gradient.Data, step.Statistics!, sums, new GradientSums(outcome.Arrays[SumDy], outcome.Arrays[SumDyXmu]), dx.Data);
             }

@@ -1,6 +1,8 @@
+using System.Diagnostics;
 using System.Globalization;
 using BnService.Api.Hosting;
 using BnService.Api.Hosting.Problems;
+using BnService.Api.Hosting.Telemetry;
 using BnService.Api.Storage;
 using BnService.Core;
 using Microsoft.Extensions.Options;
@@ -28,7 +30,8 @@ internal sealed record SyncCompletion(Func<SessionRecord, SessionRecord> Apply, 
 /// of the step, which the store takes once: so a step that has been made cannot time out, and one that has timed out cannot be made.
 /// </summary>
 internal sealed class SyncGroups(
-    ISessionStore store, IContributions contributions, SessionCatalog catalog, StepWaits waits, IOptions<SyncOptions> options, TimeProvider time)
+    ISessionStore store, IContributions contributions, SessionCatalog catalog, StepWaits waits, IOptions<SyncOptions> options,
+    SyncMeter meter, TimeProvider time)
 {
     // Other nodes' outcomes are looked for so often; those of this node come by themselves.
     private static readonly TimeSpan FirstPause = TimeSpan.FromMilliseconds(2), LongestPause = TimeSpan.FromMilliseconds(50);
@@ -50,6 +53,7 @@ internal sealed class SyncGroups(
         LayerSession session, string call, SyncRank rank, ChangeTerms terms, RememberedAnswer own,
         Func<IReadOnlyList<RememberedAnswer>, SyncCompletion> complete, CancellationToken cancellationToken)
     {
+        var begun = Stopwatch.GetTimestamp();
         var (topic, key) = ($"{call} {rank.Group}", terms.Key ?? AnswerKey.None);
         // A repetition of a call with a key is the same contribution.
         var nonce = key.Key.Length > 0 ? $"{key.Topic} {key.Key} {key.Fingerprint}" : Guid.NewGuid().ToString("N");
@@ -78,6 +82,10 @@ internal sealed class SyncGroups(
                 // Whatever ends the wait: nobody would be there for the answer.
                 await TakeBackAsync(step, contribution);
                 throw;
+            }
+            finally
+            {
+                meter.Waited(begun);
             }
         }
     }
@@ -190,7 +198,11 @@ internal sealed class SyncGroups(
                 return [made, .. named];
             },
         }, CancellationToken.None);
-        if (committed.Replayed is null) completion.Made?.Invoke(committed.State);
+        if (committed.Replayed is null)
+        {
+            meter.Ended(step.Topic.Split(' ')[0], made!.ProblemCode is not { } code ? "made" : code == ProblemCode.SyncTimeout.Code ? "timeout" : "refused");
+            completion.Made?.Invoke(committed.State);
+        }
         waits.End(step.Name);
         try
         {

@@ -1,4 +1,5 @@
 using BnService.Api.Hosting.Problems;
+using BnService.Api.Hosting.Telemetry;
 using BnService.Core;
 using BnService.Core.Layers;
 using BnService.Core.Normalizers;
@@ -11,7 +12,8 @@ namespace BnService.Api.Sessions;
 /// the running statistics move once. Tensors stay where they are; what travels is O(features).
 /// </summary>
 internal sealed class SyncTrainStep(
-    SessionCatalog catalog, SyncGroups groups, TrainStep alone, RetainedSteps retained, TrafficObserver observer, ComputeSettings compute)
+    SessionCatalog catalog, SyncGroups groups, TrainStep alone, RetainedSteps retained, TrafficObserver observer, PassMeter passes,
+    ComputeSettings compute)
 {
     /// <summary>Name of the call.</summary>
     public const string Call = "train-step";
@@ -39,7 +41,7 @@ internal sealed class SyncTrainStep(
         var bytes = retain ? RetainedStep.BytesOf(input, plan, null) : 0;
         if (retain) retained.RequireRoom(bytes);
         var pass = new LayerPass(layer, input.X.Shape, compute);
-        var moments = pass.OwnMoments(input.X.Data, input.Mask, input.Mask is null && pass.GathersWhole ? gathered?.Finish() : null);
+        var moments = OwnMoments(pass, input, gathered);
         if (layer.Options.NonFinite == NonFinitePolicy.Reject && !moments.IsFinite) throw TrainStep.NonFinite(input.X.Data, moments.Count);
         terms.Check(session.Current.Layer.Version);
         var stepId = !retain ? null : terms.Key is { } key ? retained.IdFor(session.Id, key) : retained.NewId();
@@ -112,12 +114,20 @@ internal sealed class SyncTrainStep(
             : statistics);
     }
 
+    private Moments OwnMoments(LayerPass pass, BatchInput input, ArrivingBatch? gathered)
+    {
+        var arrived = input.Mask is null && pass.GathersWhole ? gathered?.Finish() : null;
+        if (arrived is not null) return pass.OwnMoments(input.X.Data, null, arrived);
+        using var timed = passes.Begin(PassKind.Moments, input.X.Shape);
+        return pass.OwnMoments(input.X.Data, input.Mask);
+    }
+
     private static bool IsJoint(RememberedAnswer answer) => answer.Arrays.ContainsKey(Mean);
 
     private (TrainStepResult Result, NormalizedPart Part) Result(LayerState layer, BatchInput input, RememberedAnswer outcome, string? stepId)
     {
         var part = PartOf(layer, outcome, input, compute);
-        var (moments, y) = (part.Statistics.Moments, new ComputedOutput(input, new LayerPass(part.Layer, input.X.Shape, compute).Output(part.Statistics)));
+        var (moments, y) = (part.Statistics.Moments, new ComputedOutput(input, passes.Metered(new LayerPass(part.Layer, input.X.Shape, compute).Output(part.Statistics), input.X.Shape)));
         return (new(y, stepId, moments.Mean, moments.Variance(unbiased: false), outcome.Count, outcome.BatchesTracked, outcome.Version, outcome.Warnings), part);
     }
 

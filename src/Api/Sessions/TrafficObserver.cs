@@ -1,3 +1,4 @@
+using BnService.Api.Hosting.Telemetry;
 using BnService.Core;
 using BnService.Core.Layers;
 using BnService.Core.Normalizers;
@@ -11,7 +12,7 @@ namespace BnService.Api.Sessions;
 /// Moments of a small batch cost as much as its inference, so that of many small ones only some are looked at; of a large one its first
 /// samples are, once a second at most.
 /// </summary>
-internal sealed class TrafficObserver(SessionCatalog catalog, ComputeSettings compute, TimeProvider time)
+internal sealed class TrafficObserver(SessionCatalog catalog, PassMeter passes, ComputeSettings compute, TimeProvider time)
 {
     // Batches of more elements are large.
     private const int SmallSample = 1 << 16;
@@ -63,6 +64,7 @@ internal sealed class TrafficObserver(SessionCatalog catalog, ComputeSettings co
 
     private LastBatch StatisticsOf(LayerSession session, Tensor x)
     {
+        using var timed = passes.Begin(PassKind.Moments, x.Shape);
         var moments = Forward.BatchMoments(NormalizationPlan.ForRunningStatistics(x.Shape, session.Current.Layer.Options), x.Data, compute);
         return new LastBatch(moments.Mean, moments.Variance(unbiased: false), moments.Count);
     }

@@ -1,3 +1,4 @@
+using BnService.Api.Hosting.Telemetry;
 using BnService.Core;
 using BnService.Core.Layers;
 using BnService.Core.Normalizers;
@@ -59,7 +60,7 @@ internal sealed record TrainStepResult(
 /// A train-step: the batch's moments depend on x alone and are gathered while it arrives; the commit is O(features); the beginning of y is
 /// computed while the store makes it durable, and the rest while it is sent, which begins when the commit is durable.
 /// </summary>
-internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, TrafficObserver observer, ComputeSettings compute)
+internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, TrafficObserver observer, PassMeter passes, ComputeSettings compute)
 {
     /// <summary>Normalizes a batch and moves the session's statistics.</summary>
     /// <param name="session">The session.</param>
@@ -85,7 +86,7 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
             {
                 var whole = Tensor.Rent(input.X.Shape);
                 y = whole;
-                statistics = pass.NormalizeAtOnce(input.X.Data, Residual(input), whole.Data);
+                using (passes.Begin(PassKind.Normalize, input.X.Shape)) statistics = pass.NormalizeAtOnce(input.X.Data, Residual(input), whole.Data);
                 RequireFinite(statistics, input.X, layer.Options);
             }
             else statistics = Statistics(input, layer, pass, gathered);
@@ -101,7 +102,7 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
             if (step.HasFlipped) return await AgainAsync();
             if (committed.Replayed is { } earlier)
             {
-                if (step.Replayed(earlier, () => pass.Statistics(input.X.Data, input.Mask)) is { } then) (step, y) = (then, Replaced(y, then, input));
+                if (step.Replayed(earlier, () => Gathered(pass, input)) is { } then) (step, y) = (then, Replaced(y, then, input));
                 return Result(step, y, earlier) with { IsReplayed = true };
             }
             if (step.MovedTo(committed.Before.Layer) is { } moved) (step, y) = (moved, Replaced(y, moved, input));
@@ -143,34 +144,42 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
     }
 
     // Null where the running statistics normalize the batch.
-    private static StepStatistics? Statistics(BatchInput input, LayerState layer, LayerPass pass, ArrivingBatch? gathered)
+    private StepStatistics? Statistics(BatchInput input, LayerState layer, LayerPass pass, ArrivingBatch? gathered)
     {
         if (!layer.NormalizesWithBatch)
         {
             RequireStatistics(layer);
             return null;
         }
-        var step = pass.Statistics(input.X.Data, input.Mask, input.Mask is null && pass.GathersWhole ? gathered?.Finish() : null);
+        var arrived = input.Mask is null && pass.GathersWhole ? gathered?.Finish() : null;
+        var step = arrived is null ? Gathered(pass, input) : pass.Statistics(input.X.Data, null, arrived);
         RequireFinite(step, input.X, layer.Options);
         return step;
     }
 
-    private static TensorSource OutputOf(PreparedStep step, BatchInput input, bool isAhead)
+    private StepStatistics Gathered(LayerPass pass, BatchInput input)
+    {
+        using var timed = passes.Begin(PassKind.Moments, input.X.Shape);
+        return pass.Statistics(input.X.Data, input.Mask);
+    }
+
+    private TensorSource OutputOf(PreparedStep step, BatchInput input, bool isAhead)
     {
         if (step.Statistics is null || step.Pass.IsOverBatch)
         {
-            var computed = new ComputedOutput(input, step.Pass.Output(step.Statistics));
+            var computed = new ComputedOutput(input, passes.Metered(step.Pass.Output(step.Statistics), input.X.Shape));
             if (isAhead) computed.ComputeBeginning();
             return computed;
         }
         // Statistics per sample have no output a stretch at a time.
         var y = Tensor.Rent(input.X.Shape);
+        using var timed = passes.Begin(PassKind.Normalize, input.X.Shape);
         if (step.Layer.MovesWithBatch) step.Pass.Normalize(input.X.Data, step.Statistics, Residual(input), y.Data);
         else step.Pass.NormalizeAtOnce(input.X.Data, Residual(input), y.Data);
         return y;
     }
 
-    private static TensorSource Replaced(TensorSource y, PreparedStep step, BatchInput input)
+    private TensorSource Replaced(TensorSource y, PreparedStep step, BatchInput input)
     {
         var other = OutputOf(step, input, isAhead: false);
         y.Dispose();

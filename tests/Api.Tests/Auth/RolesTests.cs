@@ -19,7 +19,7 @@ public sealed class RolesTests
         "GET /v2/models/{session}", "GET /v2/models/{session}/config", "GET /v2/models/{session}/ready", "GET /v2/models/{session}/stats",
         "POST /v2/models/{session}/infer", "GET /v2/models/{session}/versions/{version}", "GET /v2/models/{session}/versions/{version}/config",
         "GET /v2/models/{session}/versions/{version}/ready", "GET /v2/models/{session}/versions/{version}/stats",
-        "POST /v2/models/{session}/versions/{version}/infer",
+        "POST /v2/models/{session}/versions/{version}/infer", "GET /metrics", "GET /metrics/triton",
     ];
 
     private static readonly string[] Open =
@@ -108,12 +108,12 @@ public sealed class RolesTests
 
     [Theory]
     [InlineData("false", 401, 403)]
-    [InlineData("true", 404, 404)]
+    [InlineData("true", 200, 200)]
     public async Task Metrics_are_open_where_that_is_wanted(string open, int withoutKey, int withPrefix)
     {
         using var keyed = await KeyedService.StartAsync(("Auth:OpenMetrics", open));
         (await keyed.Client.GetAsync("/metrics")).Expect(withoutKey);
-        (await keyed.Client.GetAsync("/metrics", KeyedService.Bearer(await keyed.KeyAsync("reader")))).Expect(404);
+        (await keyed.Client.GetAsync("/metrics", KeyedService.Bearer(await keyed.KeyAsync("reader")))).Expect(200);
         // They tell of all sessions.
         (await keyed.Client.GetAsync("/metrics", KeyedService.Bearer(await keyed.KeyAsync("trainer", "team-")))).Expect(withPrefix);
     }

@@ -29,7 +29,7 @@ public sealed class SecrecyTests
                     answers.Append((await service.Client.GetAsync(path, bearer)).Text);
                     answers.Append((await service.Client.GetAsync(path)).Text);
                 }
-                foreach (var body in (string[])[$$"""{"name":"a {{key}}","num_features":2}""", $$"""{"{{key}}":1}""", $$"""{"num_features":"{{key}}"}""", $"\"{key}\"", key])
+                foreach (var body in (string[])[$$"""{"name":"{{key}}","num_features":2}""", $$"""{"{{key}}":1}""", $$"""{"num_features":"{{key}}"}""", $"\"{key}\"", key])
                     answers.Append((await service.Client.PostAsync("/v1/sessions", body, bearer)).Text);
                 answers.Append((await service.Client.PostAsync("/v1/keys", $$"""{"name":"a b {{key}}","role":"{{key}}"}""", bearer)).Text);
                 foreach (var header in (string[])["Accept", "If-Match", "Idempotency-Key", "Bn-Min-Version", "X-Request-Id", "Cookie"])

@@ -135,6 +135,6 @@ public sealed partial class LoggingTests
     }
 
     [GeneratedRegex(@"^\d\d:\d\d:\d\d\.\d{3} INF POST /v1/sessions/\{session\}/train-step session logged answered 200 " +
-        @"in \d+\.\d ms, (\d+) bytes in, (\d+) bytes out$")]
+        @"in \d+\.\d ms, (\d+) bytes in, (\d+) bytes out trace [0-9a-f]{32}$")]
     private static partial Regex TextEvent();
 }

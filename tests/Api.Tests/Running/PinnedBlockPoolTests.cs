@@ -20,7 +20,7 @@ public sealed class PinnedBlockPoolTests
     [Fact]
     public void A_block_that_is_given_back_twice_is_rented_once()
     {
-        using var pool = new PinnedBlockPool();
+        using var pool = new PinnedBlockPool(new PinnedBlocks());
         var block = pool.Rent();
         block.Dispose();
         block.Dispose();
@@ -30,7 +30,7 @@ public sealed class PinnedBlockPoolTests
     [Fact]
     public void A_bounded_number_waits_for_its_next_use()
     {
-        using var pool = new PinnedBlockPool();
+        using var pool = new PinnedBlockPool(new PinnedBlocks());
         var blocks = Enumerable.Range(0, 600).Select(_ => pool.Rent()).ToList();
         var known = blocks.Select(block => block.Memory).ToHashSet();
         Assert.Equal(600, known.Count);
@@ -41,7 +41,7 @@ public sealed class PinnedBlockPoolTests
     [Fact]
     public void Threads_never_share_a_block()
     {
-        using var pool = new PinnedBlockPool();
+        using var pool = new PinnedBlockPool(new PinnedBlocks());
         Parallel.For(0, 8, worker =>
         {
             for (var i = 0; i < 2000; i++)
@@ -57,7 +57,7 @@ public sealed class PinnedBlockPoolTests
     [Fact]
     public void Memory_does_not_move()
     {
-        using var pool = new PinnedBlockPool();
+        using var pool = new PinnedBlockPool(new PinnedBlocks());
         using var block = pool.Rent();
         using var before = block.Memory.Pin();
         GC.Collect();
@@ -71,7 +71,7 @@ public sealed class PinnedBlockPoolTests
     [Fact]
     public void A_pool_that_has_ended_still_takes_blocks_back()
     {
-        var pool = new PinnedBlockPool();
+        var pool = new PinnedBlockPool(new PinnedBlocks());
         var block = pool.Rent();
         pool.Dispose();
         block.Dispose();

@@ -34,10 +34,11 @@ internal static class ApiKeys
     private static Access AccessOf(HttpContext context, bool isMetricsOpen)
     {
         var (endpoint, path) = (context.GetEndpoint(), context.Request.Path);
+        // What the route says holds where metrics are not open to all.
+        if (isMetricsOpen && path.StartsWithSegments("/metrics")) return new Access(Least: null);
         if (endpoint?.Metadata.GetMetadata<Access>() is { } access) return access;
         // Pages that no route table has: whoever looks at them cannot send a key.
         if (path == "/" || path.StartsWithSegments("/swagger")) return new Access(Least: null);
-        if (path.StartsWithSegments("/metrics")) return new Access(isMetricsOpen ? null : Role.Reader);
         // What is not there is not there for anybody with a key; what says nothing of itself is not for everybody.
         return endpoint is RouteEndpoint ? Access.Default : new Access(Role.Reader);
     }

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using BnService.Api.Contracts;
 using BnService.Api.Hosting.Auth;
+using BnService.Api.Hosting.Telemetry;
 using BnService.Api.Wire;
 using BnService.Api.Storage;
 using BnService.Core;
@@ -13,7 +14,7 @@ namespace BnService.Api.Hosting.Problems;
 /// Turns every failure into an answer: the only place that knows how one is written. Under <c>/v2</c> the Open Inference Protocol
 /// decides its form, elsewhere RFC 9457.
 /// </summary>
-internal sealed partial class ProblemAnswers(ILogger<ProblemAnswers> logger) : IExceptionHandler
+internal sealed partial class ProblemAnswers(CallMeter calls, ILogger<ProblemAnswers> logger) : IExceptionHandler
 {
     /// <inheritdoc/>
     public async ValueTask<bool> TryHandleAsync(HttpContext context, Exception exception, CancellationToken cancellationToken)
@@ -33,6 +34,8 @@ internal sealed partial class ProblemAnswers(ILogger<ProblemAnswers> logger) : I
             BadHttpRequestException http => (CodeOf(http.StatusCode), http.Message),
             _ => (ProblemCode.InternalError, "an unexpected condition; the service's log has the cause under this trace_id"),
         };
+        if (exception is StorageUnavailableException or StorageFullException)
+            calls.StoreFailed(exception is StorageFullException ? "full" : "unavailable");
         if (code == ProblemCode.InternalError) LogUnexpected(logger, exception);
         await WriteAsync(context, code, detail);
         return true;

@@ -1,0 +1,53 @@
+using System.Diagnostics.Metrics;
+using System.Reflection;
+using BnService.Api.Sessions;
+using BnService.Core.Tensors;
+using Microsoft.AspNetCore.Connections;
+using Microsoft.Extensions.Options;
+
+namespace BnService.Api.Hosting.Telemetry;
+
+/// <summary>What the service holds at this moment: read when it is asked for, and at no other time.</summary>
+internal sealed class ResourceMeter
+{
+    /// <summary>The runtime's own meter.</summary>
+    public const string Runtime = "System.Runtime";
+
+    /// <summary>What of it is shown.</summary>
+    public static IReadOnlySet<string> OfRuntime { get; } = new HashSet<string>
+    {
+        "dotnet.process.cpu.time", "dotnet.process.memory.working_set", "dotnet.gc.collections", "dotnet.gc.heap.total_allocated", "dotnet.gc.pause.time",
+    };
+
+    public ResourceMeter(
+        ServiceMeter service, ResidentSessions resident, SessionCount count, RetainedSteps retained, StepWaits waits, IMemoryPoolFactory<byte> blocks,
+        IOptions<NodeOptions> node)
+    {
+        var meter = service.Meter;
+        var version = typeof(ResourceMeter).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion.Split('+')[0];
+        var info = new Measurement<int>(1, KeyValuePair.Create("version", (object?)version), KeyValuePair.Create("node", (object?)node.Value.Name));
+        meter.CreateObservableGauge("bnservice.info", () => info, null, "1, with the version of the service and the name of the node.");
+        meter.CreateObservableGauge("bnservice.sessions", () => Known(count), "{session}", "Sessions that are stored, as counted at most some seconds ago.");
+        meter.CreateObservableGauge("bnservice.sessions.resident", () => resident.Count, "{session}", "Sessions that are in memory.");
+        meter.CreateObservableGauge("bnservice.sessions.resident.memory", () => resident.Bytes, "By", "Memory that sessions take.");
+        meter.CreateObservableGauge("bnservice.retained.steps", () => retained.Count, "{step}", "Train-steps whose activations are kept for backward.");
+        meter.CreateObservableGauge("bnservice.retained.memory", () => retained.Bytes, "By", "Memory of activations that are kept for backward.");
+        meter.CreateObservableGauge("bnservice.sync.waiting", () => waits.Count, "{call}", "Calls of ranks that wait for the others of their step.");
+        meter.CreateObservableGauge("bnservice.tensor.memory", () => ByState("rented", NativeBuffer.RentedBytes, "pooled", NativeBuffer.IdleBytes), "By",
+            "Native memory of tensors: rented by calls and retained steps, or pooled for the next ones.");
+        // The runtime's meter has these as counters, which they are not, or not before the first collection.
+        meter.CreateObservableGauge("bnservice.gc.heap", () => GC.GetTotalMemory(forceFullCollection: false), "By", "Managed memory in use.");
+        meter.CreateObservableGauge("bnservice.threadpool.queue", () => ThreadPool.PendingWorkItemCount, "{item}", "Work that waits for a thread of the pool.");
+        meter.CreateObservableGauge("bnservice.threadpool.threads", () => ThreadPool.ThreadCount, "{thread}", "Threads of the pool.");
+        if (blocks is PinnedBlockPoolFactory { Blocks: var pinned })
+        {
+            meter.CreateObservableGauge("bnservice.transport.memory", () => ByState("rented", pinned.RentedBytes, "pooled", pinned.IdleBytes), "By",
+                "Pinned blocks that bodies are received into and answers sent from: rented by connections, or pooled for the next ones.");
+        }
+    }
+
+    private static IEnumerable<Measurement<long>> Known(SessionCount count) => count.Known is { } number ? [new Measurement<long>(number)] : [];
+
+    private static Measurement<long>[] ByState(string first, long ofFirst, string second, long ofSecond) =>
+        [new(ofFirst, KeyValuePair.Create("state", (object?)first)), new(ofSecond, KeyValuePair.Create("state", (object?)second))];
+}
