@@ -1,4 +1,5 @@
 using System.ComponentModel.DataAnnotations;
+using BnService.Api.Hosting.Edge;
 using Microsoft.Extensions.Options;
 
 namespace BnService.Api.Hosting;
@@ -17,6 +18,8 @@ internal static class OptionsBinding
         services.AddSection<LimitOptions>("Limits");
         services.AddSection<ComputeOptions>("Compute");
         services.AddSection<ShutdownOptions>("Shutdown");
+        services.AddSection<TlsOptions>("Tls");
+        services.AddSection<CorsOptions>("Cors");
     }
 
     private static void AddSection<T>(this IServiceCollection services, string section)

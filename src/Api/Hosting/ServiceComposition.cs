@@ -1,5 +1,6 @@
 using BnService.Api.Contracts;
 using BnService.Api.Endpoints;
+using BnService.Api.Hosting.Edge;
 using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
@@ -52,6 +53,7 @@ internal static partial class ServiceComposition
         services.AddAnswerCompression();
         services.AddServiceDocument();
         services.AddTransport();
+        services.AddEdge();
         services.AddOptions<HostOptions>().Configure<IOptions<ShutdownOptions>>((host, shutdown) => host.ShutdownTimeout = shutdown.Value.Drain);
     }
 
@@ -67,6 +69,7 @@ internal static partial class ServiceComposition
     {
         ReportStorage(app);
         app.UseRequestLogging();
+        app.UseEdge();
         app.UseExceptionHandler(_ => { });
         app.UseStatusCodePages(ProblemAnswers.WriteStatusAsync);
         app.UseRouting();
