@@ -1,4 +1,5 @@
 using System.ComponentModel.DataAnnotations;
+using BnService.Api.Hosting.Edge;
 using BnService.Api.Hosting.Telemetry;
 using Microsoft.Extensions.Options;
 
@@ -19,6 +20,8 @@ internal static class OptionsBinding
         services.AddSection<LimitOptions>("Limits");
         services.AddSection<ComputeOptions>("Compute");
         services.AddSection<ShutdownOptions>("Shutdown");
+        services.AddSection<TlsOptions>("Tls");
+        services.AddSection<CorsOptions>("Cors");
         services.AddSection<TelemetryOptions>("Telemetry");
         services.AddSection<OtlpOptions>("Telemetry:Otlp");
     }

@@ -1,6 +1,7 @@
 using BnService.Api.Contracts;
 using BnService.Api.Endpoints;
 using BnService.Api.Hosting.Auth;
+using BnService.Api.Hosting.Edge;
 using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Hosting.Telemetry;
@@ -49,6 +50,7 @@ internal static partial class ServiceComposition
         services.AddAnswerCompression();
         services.AddServiceDocument();
         services.AddTransport();
+        services.AddEdge();
         services.AddOptions<HostOptions>().Configure<IOptions<ShutdownOptions>>((host, shutdown) => host.ShutdownTimeout = shutdown.Value.Drain);
     }
 
@@ -87,6 +89,7 @@ internal static partial class ServiceComposition
     {
         ReportStorage(app);
         app.UseRequestLogging();
+        app.UseEdge();
         app.UseExceptionHandler(_ => { });
         app.UseStatusCodePages(ProblemAnswers.WriteStatusAsync);
         app.UseRouting();

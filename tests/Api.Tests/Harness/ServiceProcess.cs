@@ -65,7 +65,7 @@ public sealed partial class ServiceProcess : IDisposable
         {
             await Eventually.TrueAsync(() => service._process.HasExited || service.Listening() is not null, "the service does not listen");
             Assert.False(service._process.HasExited, service.Errors);
-            service.Address = new Uri($"http://127.0.0.1:{service.Listening()}");
+            service.Address = new Uri(service.Listening()!);
             return service;
         }
         catch
@@ -112,7 +112,9 @@ public sealed partial class ServiceProcess : IDisposable
         Directory.Delete(_folder, recursive: true);
     }
 
-    private string? Listening() => Output.Select(line => ListeningLine().Match(line)).FirstOrDefault(match => match.Success)?.Groups[1].Value;
+    private string? Listening() => Output.Select(line => ListeningLine().Match(line)).FirstOrDefault(match => match.Success) is { } found
+        ? $"{found.Groups[1].Value}://127.0.0.1:{found.Groups[2].Value}"
+        : null;
 
     private static void Add(List<string> lines, string? line)
     {
@@ -125,7 +127,7 @@ public sealed partial class ServiceProcess : IDisposable
         lock (lines) return [.. lines];
     }
 
-    [GeneratedRegex(@"Now listening on: [\\""]*http://[^ ""]+?:(\d+)")]
+    [GeneratedRegex(@"Now listening on: [\\""]*(https?)://[^ ""]+?:(\d+)")]
     private static partial Regex ListeningLine();
 
     [LibraryImport("libc", EntryPoint = "kill")]

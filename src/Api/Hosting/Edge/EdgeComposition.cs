@@ -1,0 +1,51 @@
+using Microsoft.AspNetCore.Server.Kestrel.Core;
+using Microsoft.Extensions.Options;
+
+namespace BnService.Api.Hosting.Edge;
+
+/// <summary>What stands between the service and the network: TLS, what browsers may do with pages, and pages of other origins.</summary>
+internal static class EdgeComposition
+{
+    // Swagger UI brings its own script and styles in the page.
+    private const string ContentPolicy =
+        "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; base-uri 'self'; frame-ancestors 'none'";
+
+    // What a script of another origin may read of an answer beside its body.
+    private static readonly string[] ReadableHeaders =
+        ["ETag", "Location", "Retry-After", "Idempotent-Replayed", "Bn-Step-Id", "Bn-State-Version", "Bn-Count", "Bn-Num-Batches-Tracked", "Bn-Warnings", "Inference-Header-Content-Length"];
+
+    /// <summary>Registers it.</summary>
+    public static void AddEdge(this IServiceCollection services)
+    {
+        services.AddSingleton<ServerCertificate>();
+        services.AddOptions<KestrelServerOptions>().Configure<ServerCertificate>((kestrel, certificate) =>
+        {
+            if (!certificate.IsConfigured) return;
+            certificate.Load();
+            kestrel.ConfigureHttpsDefaults(https => https.ServerCertificateSelector = (_, _) => certificate.Current());
+        });
+        services.AddCors();
+        services.AddOptions<Microsoft.AspNetCore.Cors.Infrastructure.CorsOptions>().Configure<IOptions<CorsOptions>>((cors, own) => cors.AddDefaultPolicy(policy =>
+            policy.WithOrigins([.. own.Value.Origins]).AllowAnyMethod().AllowAnyHeader().WithExposedHeaders(ReadableHeaders)));
+    }
+
+    /// <summary>Puts it in front of everything.</summary>
+    public static void UseEdge(this WebApplication app)
+    {
+        app.Use((context, next) =>
+        {
+            context.Response.OnStarting(static state =>
+            {
+                var response = (HttpResponse)state;
+                response.Headers.XContentTypeOptions = "nosniff";
+                if (response.ContentType?.StartsWith("text/html", StringComparison.Ordinal) != true) return Task.CompletedTask;
+                response.Headers.ContentSecurityPolicy = ContentPolicy;
+                response.Headers["Referrer-Policy"] = "no-referrer";
+                response.Headers.XFrameOptions = "DENY";
+                return Task.CompletedTask;
+            }, context.Response);
+            return next(context);
+        });
+        if (app.Services.GetRequiredService<IOptions<CorsOptions>>().Value.Origins.Count > 0) app.UseCors();
+    }
+}
