@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Reflection;
 using BnService.Api.Contracts;
 using BnService.Api.Hosting;
+using BnService.Api.Hosting.Memory;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
 using BnService.Api.Wire;
@@ -78,7 +79,9 @@ internal static class OpenInferenceEndpoints
     {
         using var timing = new InferenceTiming(model.Session.Traffic.InferencesOf(model.Version), time);
         var bytes = new RequestBytes(context.Request, limits.Value.MaxBodyBytes);
-        using var request = await InferRequest.OpenAsync(bytes, context.Request.Headers[InferText.LengthHeader], model.Row);
+        var (memory, header) = (RequestMemory.Of(context), context.Request.Headers[InferText.LengthHeader]);
+        if (memory is not null && header.Count == 0 && bytes.Length is { } length) await memory.ReserveAsync(MemoryNeed.OfText<InferenceRequest>(length));
+        using var request = await InferRequest.OpenAsync(bytes, header, model.Row);
         var (answer, shape) = (new InferAnswer(model.Name, model.Version, request.Header), request.Header.Shape);
         if (request is { Header.IsOutputBinary: true, Incoming: { Bytes: >= StreamedOutput.FewestBytes } x } && inference.RunArriving(model.Layer, shape) is { } arriving)
         {
@@ -89,6 +92,7 @@ internal static class OpenInferenceEndpoints
             await output.SendAsync(context, answer.Begin(context.Response), request.Header.Datatype, () => timing.Answered(shape[0]));
             return;
         }
+        if (memory is not null && request.Incoming is { } incoming) await memory.ReserveAsync(MemoryNeed.OfParts<InferenceRequest>([incoming], null));
         var input = await request.ReadAsync();
         timing.Arrived();
         var sample = observer.Sample(model.Session, input);

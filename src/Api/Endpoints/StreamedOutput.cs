@@ -1,6 +1,8 @@
+using BnService.Api.Hosting.Memory;
 using BnService.Api.Sessions;
 using BnService.Api.Wire;
 using BnService.Core.Layers;
+using BnService.Core.Tensors;
 
 namespace BnService.Api.Endpoints;
 
@@ -30,10 +32,15 @@ internal sealed class StreamedOutput(RequestBytes bytes, IncomingTensor input, L
         using var computing = output;
         using var sampled = sampling;
         var cancellation = context.RequestAborted;
+        var memory = RequestMemory.Of(context);
+        // A client that sends everything before it reads leaves all of the answer here: once it has begun it cannot be refused any more.
+        var gathered = OutputStream.GatheredBytes(output);
+        if (memory is not null) await memory.ReserveAsync(head.Length + ((long)input.Shape.Count * type.Size()) + gathered + MemoryNeed.Beside);
         await bytes.WaitForAsync(FewestBytes);
+        MemoryAccount.Expect(gathered + MemoryNeed.Beside);
         await context.Response.StartAsync(cancellation);
         using var writer = new OverflowingWriter(context.Response.BodyWriter);
-        using var stream = new OutputStream(input, output, writer, type, sampling?.Memory);
+        using var stream = new OutputStream(input, output, writer, type, sampling?.Memory) { LeftToWrite = left => memory?.Settle(left + MemoryNeed.Beside) };
         try
         {
             writer.Write(head);
@@ -42,7 +49,7 @@ internal sealed class StreamedOutput(RequestBytes bytes, IncomingTensor input, L
             written?.Invoke();
             await writer.CompleteAsync(cancellation);
         }
-        catch (Exception exception) when (exception is Hosting.Problems.ProblemException or BadHttpRequestException or IOException)
+        catch (Exception exception) when (exception is Hosting.Problems.ProblemException or BadHttpRequestException or IOException or MemoryBudgetException)
         {
             context.Abort();
         }

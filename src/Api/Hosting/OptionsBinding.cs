@@ -14,6 +14,7 @@ internal static class OptionsBinding
         services.AddSection<SyncOptions>("Sync");
         services.AddSection<ResidencyOptions>("Sessions");
         services.AddSection<RetentionOptions>("Retention");
+        services.AddSection<MemoryOptions>("Memory");
         services.AddSection<LimitOptions>("Limits");
         services.AddSection<ComputeOptions>("Compute");
         services.AddSection<ShutdownOptions>("Shutdown");

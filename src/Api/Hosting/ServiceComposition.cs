@@ -1,5 +1,6 @@
 using BnService.Api.Contracts;
 using BnService.Api.Endpoints;
+using BnService.Api.Hosting.Memory;
 using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
@@ -7,6 +8,7 @@ using BnService.Api.Storage;
 using BnService.Api.Storage.Memory;
 using BnService.Api.Storage.Postgres;
 using BnService.Api.Storage.Sqlite;
+using BnService.Core.Tensors;
 using Microsoft.Extensions.Options;
 
 namespace BnService.Api.Hosting;
@@ -33,6 +35,9 @@ internal static partial class ServiceComposition
         services.AddSingleton<NewestStates>();
         services.AddSingleton<SessionCount>();
         services.AddSingleton<Snapshots>();
+        services.AddSingleton(provider => new MemoryBudget(provider.GetRequiredService<IOptions<MemoryOptions>>().Value.BudgetBytes));
+        services.AddSingleton<MemoryAdmission>();
+        services.AddHostedService<IdleMemory>();
         services.AddSingleton<RetainedSteps>();
         services.AddSingleton<SessionCatalog>();
         services.AddSingleton<TrainStep>();
@@ -69,6 +74,7 @@ internal static partial class ServiceComposition
         app.UseRequestLogging();
         app.UseExceptionHandler(_ => { });
         app.UseStatusCodePages(ProblemAnswers.WriteStatusAsync);
+        app.Use(RequestMemory.CountAsync);
         app.UseRouting();
         app.UseRouteMetering();
         app.UseRequestDecoding();

@@ -88,6 +88,22 @@ public sealed record RetentionOptions
     public TimeSpan TimeToLive { get; init; } = TimeSpan.FromMinutes(10);
 }
 
+/// <summary>Section <c>Memory</c>: tensors in flight and retained.</summary>
+public sealed record MemoryOptions
+{
+    /// <summary>The most bytes; without it, half of what the container or the machine has (or of DOTNET_GCHeapHardLimit).</summary>
+    [Range(1L << 20, 1L << 50, ErrorMessage = "must be from 2^20 to 2^50 bytes")]
+    public long BudgetBytes { get; init; } = Math.Max(1L << 20, GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 2);
+
+    /// <summary>How long a request waits for room before it is refused.</summary>
+    [Range(typeof(TimeSpan), "00:00:00", "00:05:00", ErrorMessage = "must be from 00:00:00 to 00:05:00")]
+    public TimeSpan WaitTime { get; init; } = TimeSpan.FromSeconds(2);
+
+    /// <summary>How long nothing must have happened before idle memory goes back to the operating system.</summary>
+    [Range(typeof(TimeSpan), "00:00:00.100", "01:00:00", ErrorMessage = "must be from 00:00:00.100 to 01:00:00")]
+    public TimeSpan TrimAfter { get; init; } = TimeSpan.FromSeconds(10);
+}
+
 /// <summary>Section <c>Limits</c>: what a client may ask for.</summary>
 public sealed record LimitOptions
 {

@@ -15,6 +15,9 @@ internal sealed class SessionCatalog(
     TimeProvider time)
     : ICommits
 {
+    /// <summary>What an answer takes beside its tensors: chunks of text, and copies of small arrays.</summary>
+    public const int AnswerBytes = 64 << 10;
+
     private const int PageOfAll = 1000;
 
     /// <summary>Creates a session.</summary>
@@ -105,8 +108,12 @@ internal sealed class SessionCatalog(
     /// <param name="session">The session.</param>
     /// <param name="change">The change.</param>
     /// <param name="cancellationToken">Ends waiting; a change that waits is made all the same.</param>
-    public Task<CommittedChange> ChangeAsync(LayerSession session, SessionChange change, CancellationToken cancellationToken) =>
-        session.Commits.AddAsync(change, this).WaitAsync(cancellationToken);
+    public Task<CommittedChange> ChangeAsync(LayerSession session, SessionChange change, CancellationToken cancellationToken)
+    {
+        // What has changed must be answered: the memory for that is there before.
+        MemoryAccount.Expect(AnswerBytes);
+        return session.Commits.AddAsync(change, this).WaitAsync(cancellationToken);
+    }
 
     /// <summary>Changes a session's state.</summary>
     /// <inheritdoc cref="ChangeAsync(LayerSession, SessionChange, CancellationToken)"/>

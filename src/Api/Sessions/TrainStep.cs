@@ -93,6 +93,8 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
             {
                 Frozen = layer.NormalizesWithBatch ? null : observer.Sample(session, input.X),
             };
+            // Once it is committed it must not fail for want of memory.
+            MemoryAccount.Expect(OutputBytes(step, input, y));
             var committing = catalog.ChangeAsync(session, step.Change(terms), cancellationToken);
             // What follows is the same whatever the store answers, and done while it writes.
             y ??= OutputOf(step, input, isAhead: !committing.IsCompleted);
@@ -170,12 +172,18 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
         return y;
     }
 
+    // First the old one goes: there is memory for one.
     private static TensorSource Replaced(TensorSource y, PreparedStep step, BatchInput input)
     {
-        var other = OutputOf(step, input, isAhead: false);
         y.Dispose();
-        return other;
+        return OutputOf(step, input, isAhead: false);
     }
+
+    // What normalizes, for each statistic, and the beginning of y or all of it.
+    private static long OutputBytes(PreparedStep step, BatchInput input, TensorSource? y) =>
+        SessionCatalog.AnswerBytes + (64L * step.Layer.Features) + (y is not null ? 0
+            : step.Statistics is null || step.Pass.IsOverBatch ? ComputedOutput.BytesOf(input.X.Shape)
+            : NativeBuffer.LengthFor((long)input.X.Shape.Count * sizeof(float)));
 
     private static TrainStepResult Result(PreparedStep step, TensorSource y, RememberedAnswer answer) => new(
         y, answer.StepId, step.Mean, step.Variance, step.Count, answer.BatchesTracked, answer.Version, answer.Warnings);

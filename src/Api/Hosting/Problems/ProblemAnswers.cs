@@ -3,6 +3,7 @@ using BnService.Api.Contracts;
 using BnService.Api.Wire;
 using BnService.Api.Storage;
 using BnService.Core;
+using BnService.Core.Tensors;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Diagnostics;
 
@@ -28,12 +29,15 @@ internal sealed partial class ProblemAnswers(ILogger<ProblemAnswers> logger) : I
             ProblemException problem => (problem.Code, problem.Message),
             LayerException layer => (ProblemException.CodeOf(layer.Error), layer.Message),
             StorageUnavailableException storage => (ProblemCode.Overloaded, storage.Message),
+            MemoryBudgetException memory => (ProblemCode.Overloaded, memory.Message),
+            OutOfMemoryException => (ProblemCode.Overloaded, "the process has no memory left for the request; send it again later, or smaller batches"),
             StorageFullException full => (ProblemCode.LimitReached, full.Message),
             BadHttpRequestException http => (CodeOf(http.StatusCode), http.Message),
             _ => (ProblemCode.InternalError, "an unexpected condition; the service's log has the cause under this trace_id"),
         };
         if (code == ProblemCode.InternalError) LogUnexpected(logger, exception);
         await WriteAsync(context, code, detail);
+        await UnreadBody.SkipAsync(context, code);
         return true;
     }
 
@@ -90,6 +94,7 @@ internal sealed partial class ProblemAnswers(ILogger<ProblemAnswers> logger) : I
         StatusCodes.Status406NotAcceptable => ProblemCode.NotAcceptable,
         StatusCodes.Status408RequestTimeout => ProblemCode.RequestTimeout,
         StatusCodes.Status413PayloadTooLarge => ProblemCode.PayloadTooLarge,
+        StatusCodes.Status429TooManyRequests => ProblemCode.TooManyRequests,
         StatusCodes.Status415UnsupportedMediaType => ProblemCode.UnsupportedMediaType,
         StatusCodes.Status503ServiceUnavailable => ProblemCode.Overloaded,
         >= 400 and < 500 => ProblemCode.BadRequest,

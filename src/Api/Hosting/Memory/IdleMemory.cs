@@ -1,0 +1,33 @@
+using BnService.Core.Tensors;
+using Microsoft.Extensions.Options;
+
+namespace BnService.Api.Hosting.Memory;
+
+/// <summary>
+/// Gives memory that nobody uses back to the operating system: what is kept for the next request is worth keeping between requests, and a
+/// neighbour's to have after them.
+/// </summary>
+internal sealed class IdleMemory(IOptions<MemoryOptions> options, TimeProvider time) : BackgroundService
+{
+    // What a quiet process has anyway; to look for less would cost more than it gives.
+    private const long WorthTrimming = 16 << 20;
+
+    /// <inheritdoc/>
+    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    {
+        using var timer = new PeriodicTimer(options.Value.TrimAfter / 2, time);
+        var (seen, trimmed, quiet) = (NativeBuffer.Rents, NativeBuffer.Rents, 0);
+        while (await timer.WaitForNextTickAsync(stoppingToken))
+        {
+            var now = NativeBuffer.Rents;
+            quiet = now == seen ? quiet + 1 : 0;
+            seen = now;
+            if (quiet < 2 || trimmed == now) continue;
+            trimmed = now;
+            var heap = GC.GetGCMemoryInfo();
+            if (NativeBuffer.IdleBytes > WorthTrimming || Environment.WorkingSet > 8 * WorthTrimming) NativeBuffer.Trim();
+            // The blocks that bodies were received into are the collector's.
+            if (heap.TotalCommittedBytes > 4 * WorthTrimming) GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
+        }
+    }
+}
