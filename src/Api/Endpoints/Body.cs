@@ -56,6 +56,11 @@ internal sealed class Incoming<T>(HttpContext context, IncomingMessage<T> messag
             _ => new IncomingMessage<T>(await ReadJsonAsync(bytes, isOptional, RequestMemory.Of(context))),
         };
         if (message.Begun is { } begun) Own(context, begun);
+        foreach (var part in message.Parts)
+        {
+            if (part is IncomingTensor tensor) TensorLimits.Require(limits, tensor.Path, tensor.Shape);
+        }
+        if (message.Parts.Count == 0) TensorLimits.RequireAll(limits, message.Begun!, Contract, "");
         return new Incoming<T>(context, message);
     }
 

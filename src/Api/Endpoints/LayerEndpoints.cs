@@ -56,7 +56,7 @@ internal static class LayerEndpoints
             return new StreamedInference(new(body.Message.Bytes!, x, arriving, observer.SampleArriving(found, x.Shape)), x.Shape, layer.Version);
         var request = await body.ReadAsync(null, layer.Running is null ? 1 : 0);
         var sample = observer.Sample(found, request.X);
-        var y = inference.Run(layer, new BatchInput(request.X, request.Residual, null));
+        var y = await inference.RunAsync(layer, new BatchInput(request.X, request.Residual, null), cancellationToken);
         observer.Inferred(found, sample);
         return new Answer<InferenceResponse>(new InferenceResponse { Y = y, Version = layer.Version }, layer.Version);
     }

@@ -82,6 +82,7 @@ internal static class OpenInferenceEndpoints
         var (memory, header) = (RequestMemory.Of(context), context.Request.Headers[InferText.LengthHeader]);
         if (memory is not null && header.Count == 0 && bytes.Length is { } length) await memory.ReserveAsync(MemoryNeed.OfText<InferenceRequest>(length));
         using var request = await InferRequest.OpenAsync(bytes, header, model.Row);
+        TensorLimits.Require(limits.Value, InferText.Input, request.Header.Shape);
         var (answer, shape) = (new InferAnswer(model.Name, model.Version, request.Header), request.Header.Shape);
         if (request is { Header.IsOutputBinary: true, Incoming: { Bytes: >= StreamedOutput.FewestBytes } x } && inference.RunArriving(model.Layer, shape) is { } arriving)
         {
@@ -97,7 +98,7 @@ internal static class OpenInferenceEndpoints
         timing.Arrived();
         var sample = observer.Sample(model.Session, input);
         timing.Read();
-        using var y = inference.Run(model.Layer, new BatchInput(input, null, null));
+        using var y = await inference.RunAsync(model.Layer, new BatchInput(input, null, null), context.RequestAborted);
         observer.Inferred(model.Session, sample);
         await answer.WriteAsync(context.Response, y, () => timing.Answered(shape[0]));
     }

@@ -34,13 +34,14 @@ internal sealed class StreamedOutput(RequestBytes bytes, IncomingTensor input, L
         var cancellation = context.RequestAborted;
         var memory = RequestMemory.Of(context);
         // A client that sends everything before it reads leaves all of the answer here: once it has begun it cannot be refused any more.
-        var gathered = OutputStream.GatheredBytes(output);
-        if (memory is not null) await memory.ReserveAsync(head.Length + ((long)input.Shape.Count * type.Size()) + gathered + MemoryNeed.Beside);
+        var answer = (long)input.Shape.Count * type.Size();
+        var needed = OutputStream.GatheredBytes(output) + OverflowingWriter.MostBytes(answer);
+        if (memory is not null && answer > MemoryAdmission.SmallBytes) await memory.ReserveAsync(needed);
+        else MemoryAccount.Expect(needed);
         await bytes.WaitForAsync(FewestBytes);
-        MemoryAccount.Expect(gathered + MemoryNeed.Beside);
         await context.Response.StartAsync(cancellation);
         using var writer = new OverflowingWriter(context.Response.BodyWriter);
-        using var stream = new OutputStream(input, output, writer, type, sampling?.Memory) { LeftToWrite = left => memory?.Settle(left + MemoryNeed.Beside) };
+        using var stream = new OutputStream(input, output, writer, type, sampling?.Memory) { LeftToWrite = left => memory?.Settle(OverflowingWriter.MostBytes(left)) };
         try
         {
             writer.Write(head);

@@ -1,4 +1,5 @@
 using System.ComponentModel.DataAnnotations;
+using System.Globalization;
 using Microsoft.Extensions.Options;
 
 namespace BnService.Api.Hosting;
@@ -16,6 +17,7 @@ internal static class OptionsBinding
         services.AddSection<RetentionOptions>("Retention");
         services.AddSection<MemoryOptions>("Memory");
         services.AddSection<LimitOptions>("Limits");
+        services.AddSingleton<IValidateOptions<LimitOptions>, RequestTimeValidation>();
         services.AddSection<ComputeOptions>("Compute");
         services.AddSection<ShutdownOptions>("Shutdown");
     }
@@ -25,6 +27,17 @@ internal static class OptionsBinding
     {
         services.AddOptions<T>().BindConfiguration(section).ValidateOnStart();
         services.AddSingleton<IValidateOptions<T>>(provider => new SectionValidation<T>(section, provider.GetRequiredService<IConfiguration>()));
+    }
+
+    // A request whose ranks are waited for must not be given up before they are.
+    private sealed class RequestTimeValidation(IConfiguration configuration) : IValidateOptions<LimitOptions>
+    {
+        public ValidateOptionsResult Validate(string? name, LimitOptions options) =>
+            // A text that is no time is refused where it belongs.
+            (TimeSpan.TryParse(configuration["Sync:Timeout"], CultureInfo.InvariantCulture, out var sync) ? sync : new SyncOptions().Timeout) is var timeout
+                && options.RequestTime < timeout
+                ? ValidateOptionsResult.Fail($"Limits:RequestTime must be at least Sync:Timeout, {timeout}, got '{options.RequestTime}'")
+                : ValidateOptionsResult.Success;
     }
 
     // Says which key is wrong, what it holds and what is allowed, in the form in which operators write keys.

@@ -1,5 +1,6 @@
 using BnService.Api.Contracts;
 using BnService.Api.Endpoints;
+using BnService.Api.Hosting.Limits;
 using BnService.Api.Hosting.Memory;
 using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Hosting.Problems;
@@ -57,6 +58,9 @@ internal static partial class ServiceComposition
         services.AddAnswerCompression();
         services.AddServiceDocument();
         services.AddTransport();
+        services.AddRequestRate();
+        services.AddSingleton<ConcurrentRequests>();
+        services.AddSingleton<ComputeGate>();
         services.AddOptions<HostOptions>().Configure<IOptions<ShutdownOptions>>((host, shutdown) => host.ShutdownTimeout = shutdown.Value.Drain);
     }
 
@@ -71,12 +75,17 @@ internal static partial class ServiceComposition
     public static void UseBnService(this WebApplication app)
     {
         ReportStorage(app);
+        // What waits for its next use lies beside the budget.
+        NativeBuffer.MostIdleBytes = Math.Min(NativeBuffer.MostIdleBytes, app.Services.GetRequiredService<MemoryBudget>().Limit / 4);
         app.UseRequestLogging();
         app.UseExceptionHandler(_ => { });
         app.UseStatusCodePages(ProblemAnswers.WriteStatusAsync);
+        app.Use(app.Services.GetRequiredService<ConcurrentRequests>().ServeAsync);
+        app.Use(RequestDeadline.ServeAsync);
         app.Use(RequestMemory.CountAsync);
         app.UseRouting();
         app.UseRouteMetering();
+        app.UseRateLimiter();
         app.UseRequestDecoding();
         app.UseAnswerCompression();
         app.Use(Negotiation.DecideAsync);

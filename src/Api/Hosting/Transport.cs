@@ -21,7 +21,10 @@ internal static class Transport
         {
             kestrel.AddServerHeader = false;
             // What waits for its turn waits at the sender: hundreds of connections must not fill the memory that they are held to.
-            kestrel.Limits.MaxRequestBufferSize = UnreadBytes;
+            kestrel.Limits.MaxRequestBufferSize = UnreadBytes + limits.Value.MaxHeaderBytes;
+            kestrel.Limits.MaxRequestHeadersTotalSize = limits.Value.MaxHeaderBytes;
+            kestrel.Limits.MinRequestBodyDataRate = limits.Value.MinBytesPerSecond == 0
+                ? null : new MinDataRate(limits.Value.MinBytesPerSecond, limits.Value.MinRateGrace);
             kestrel.Limits.MaxResponseBufferSize = UnsentBytes;
             kestrel.Limits.MaxRequestBodySize = limits.Value.MaxBodyBytes;
         });

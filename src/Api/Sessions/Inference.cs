@@ -6,10 +6,10 @@ using BnService.Core.Tensors;
 namespace BnService.Api.Sessions;
 
 /// <summary>Inference: the affine map of the running statistics, or of the batch's own where none are tracked. Changes nothing.</summary>
-internal sealed class Inference(SessionCatalog catalog, ComputeSettings compute)
+internal sealed class Inference(SessionCatalog catalog, ComputeGate gate, ComputeSettings compute)
 {
     /// <summary>The output, the caller's to dispose while the batch still lives.</summary>
-    public TensorSource Run(LayerState state, BatchInput input)
+    public async ValueTask<TensorSource> RunAsync(LayerState state, BatchInput input, CancellationToken cancellationToken)
     {
         input.RequireFit();
         var layer = LayerFor(state, input.X.Shape);
@@ -18,6 +18,7 @@ internal sealed class Inference(SessionCatalog catalog, ComputeSettings compute)
         var y = Tensor.Rent(input.X.Shape);
         try
         {
+            using var turn = await gate.EnterAsync(input.X.Shape, cancellationToken);
             pass.NormalizeAtOnce(input.X.Data, input.Residual is { } added ? added.Data : [], y.Data);
             return y;
         }

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using BnService.Api.Hosting;
+using BnService.Api.Hosting.Limits;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Storage;
 using BnService.Core.Layers;
@@ -39,6 +40,7 @@ internal sealed class SessionCatalog(
         if (fill is not null) layer = fill(layer) with { Version = layer.Version };
         RequireFeatures(layer.Features);
         var record = new SessionRecord(id, name ?? id, labels, now, now, layer) { Convention = convention };
+        RequestDeadline.Lift();
         if (!await store.TryInsertAsync(SessionEncoding.Encode(record), cancellationToken))
             throw new ProblemException(ProblemCode.SessionExists, $"name '{record.Name}' is taken; choose another");
         count.Created();
@@ -112,6 +114,7 @@ internal sealed class SessionCatalog(
     {
         // What has changed must be answered: the memory for that is there before.
         MemoryAccount.Expect(AnswerBytes);
+        RequestDeadline.Lift();
         return session.Commits.AddAsync(change, this).WaitAsync(cancellationToken);
     }
 
@@ -172,6 +175,7 @@ internal sealed class SessionCatalog(
         {
             if (await store.FindVersionAsync(session.Id, cancellationToken) is not { } version) throw NotFound(session.Current.Name);
             check(version);
+            RequestDeadline.Lift();
             if (!await store.TryDeleteAsync(session.Id, version, cancellationToken)) continue;
             count.Deleted();
             newest.Forget(session);

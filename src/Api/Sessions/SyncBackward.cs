@@ -2,6 +2,7 @@ using BnService.Api.Hosting.Problems;
 using BnService.Core;
 using BnService.Core.Layers;
 using BnService.Core.Normalizers;
+using BnService.Core.Statistics;
 using BnService.Core.Tensors;
 
 namespace BnService.Api.Sessions;
@@ -10,7 +11,7 @@ namespace BnService.Api.Sessions;
 /// The backward pass of several ranks, each with a part of the batch: gradient sums are added over the ranks, each takes its gradient by x
 /// from those of all, and gamma and beta are updated once with the gradients of the whole batch.
 /// </summary>
-internal sealed class SyncBackward(SessionCatalog catalog, SyncGroups groups, RetainedSteps retained, ComputeSettings compute)
+internal sealed class SyncBackward(SessionCatalog catalog, SyncGroups groups, RetainedSteps retained, ComputeGate gate, ComputeSettings compute)
 {
     /// <summary>Names of the call, and of what comes before it where x is sent again: the statistics of the forward pass.</summary>
     public const string Call = "backward", MomentsCall = "backward-moments";
@@ -49,7 +50,8 @@ internal sealed class SyncBackward(SessionCatalog catalog, SyncGroups groups, Re
         if (earlier is null ? (!throughBatch || !layer.NormalizesWithBatch) && layer.Running is not null : !earlier.Arrays.ContainsKey(SumDy))
             return await RunAsync(session, rank, new(input, layer, null), dy, update, terms, earlier, cancellationToken);
         var pass = new LayerPass(layer, input.X.Shape, compute);
-        var own = pass.OwnMoments(input.X.Data, input.Mask);
+        Moments own;
+        using (await gate.EnterAsync(input.X.Shape, cancellationToken)) own = pass.OwnMoments(input.X.Data, input.Mask);
         // A repetition finds both halves of what was done, or the first one.
         var half = terms with { Key = terms.Key is null ? null : terms.Key with { Topic = MomentsCall } };
         if (earlier is null) terms.Check(session.Current.Layer.Version);
@@ -82,8 +84,12 @@ internal sealed class SyncBackward(SessionCatalog catalog, SyncGroups groups, Re
             var gradient = dresidual ?? dy;
             GradientSums? sums = null;
             ParameterGradients? own = null;
-            if (step.Statistics is { } statistics) sums = pass.OwnGradientSums(input.X.Data, dy.Data, statistics, Residual(input), gradient.Data);
-            else own = pass.Differentiate(input.X.Data, dy.Data, null, Residual(input), dx.Data, dresidual is null ? [] : dresidual.Data);
+            // The turn is over before the other ranks are waited for, which may come here.
+            using (await gate.EnterAsync(shape, cancellationToken))
+            {
+                if (step.Statistics is { } statistics) sums = pass.OwnGradientSums(input.X.Data, dy.Data, statistics, Residual(input), gradient.Data);
+                else own = pass.Differentiate(input.X.Data, dy.Data, null, Residual(input), dx.Data, dresidual is null ? [] : dresidual.Data);
+            }
             var part = new RememberedAnswer(0, 0)
             {
                 Update = update?.ToString() ?? "",

@@ -11,7 +11,7 @@ namespace BnService.Api.Sessions;
 /// the running statistics move once. Tensors stay where they are; what travels is O(features).
 /// </summary>
 internal sealed class SyncTrainStep(
-    SessionCatalog catalog, SyncGroups groups, TrainStep alone, RetainedSteps retained, TrafficObserver observer, ComputeSettings compute)
+    SessionCatalog catalog, SyncGroups groups, TrainStep alone, RetainedSteps retained, TrafficObserver observer, ComputeGate gate, ComputeSettings compute)
 {
     /// <summary>Name of the call.</summary>
     public const string Call = "train-step";
@@ -39,7 +39,8 @@ internal sealed class SyncTrainStep(
         var bytes = retain ? RetainedStep.BytesOf(input, plan, null) : 0;
         if (retain) retained.RequireRoom(bytes);
         var pass = new LayerPass(layer, input.X.Shape, compute);
-        var moments = pass.OwnMoments(input.X.Data, input.Mask, input.Mask is null && pass.GathersWhole ? gathered?.Finish() : null);
+        Moments moments;
+        using (await gate.EnterAsync(input.X.Shape, cancellationToken)) moments = pass.OwnMoments(input.X.Data, input.Mask, input.Mask is null && pass.GathersWhole ? gathered?.Finish() : null);
         if (layer.Options.NonFinite == NonFinitePolicy.Reject && !moments.IsFinite) throw TrainStep.NonFinite(input.X.Data, moments.Count);
         terms.Check(session.Current.Layer.Version);
         var stepId = !retain ? null : terms.Key is { } key ? retained.IdFor(session.Id, key) : retained.NewId();

@@ -27,7 +27,7 @@ public sealed class RefusalTests
     {
         using var service = Service.With(("Memory:BudgetBytes", $"{Budget}"), ("Memory:WaitTime", "00:00:00"));
         var session = await service.CreateAsync(options);
-        var x = Batch.Random(1, 600, 4, 5).Json;
+        var x = Batch.Random(1, 200, 4, 5).Json;
         var body = call switch
         {
             "backward" => $$"""{"update":{"optimizer":"sgd"},"x":{{x}},"dy":{{x}} }""",
@@ -35,7 +35,7 @@ public sealed class RefusalTests
             _ => $$"""{"x":{{x}} }""",
         };
         var (refused, done) = (0, 0);
-        for (var room = 0; room < 1 << 20; room += 12_000)
+        for (var room = 0; room < 600_000; room += 8000)
         {
             using var hold = service.Occupy(Budget - room);
             var before = await session.StateAsync();

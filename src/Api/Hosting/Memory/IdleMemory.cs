@@ -16,7 +16,7 @@ internal sealed class IdleMemory(IOptions<MemoryOptions> options, TimeProvider t
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
         using var timer = new PeriodicTimer(options.Value.TrimAfter / 2, time);
-        var (seen, trimmed, quiet) = (NativeBuffer.Rents, NativeBuffer.Rents, 0);
+        var (seen, trimmed, quiet, allocated) = (NativeBuffer.Rents, NativeBuffer.Rents, 0, 0L);
         while (await timer.WaitForNextTickAsync(stoppingToken))
         {
             var now = NativeBuffer.Rents;
@@ -24,10 +24,11 @@ internal sealed class IdleMemory(IOptions<MemoryOptions> options, TimeProvider t
             seen = now;
             if (quiet < 2 || trimmed == now) continue;
             trimmed = now;
-            var heap = GC.GetGCMemoryInfo();
             if (NativeBuffer.IdleBytes > WorthTrimming || Environment.WorkingSet > 8 * WorthTrimming) NativeBuffer.Trim();
-            // The blocks that bodies were received into are the collector's.
-            if (heap.TotalCommittedBytes > 4 * WorthTrimming) GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
+            // The blocks that bodies were received into are the collector's; without new ones there is nothing to collect.
+            if (GC.GetTotalAllocatedBytes() - allocated < 4 * WorthTrimming || GC.GetGCMemoryInfo().TotalCommittedBytes < 4 * WorthTrimming) continue;
+            allocated = GC.GetTotalAllocatedBytes();
+            GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
         }
     }
 }

@@ -19,6 +19,7 @@ internal sealed class MemoryAdmission
     private readonly MemoryOptions _options;
     private readonly TimeProvider _time;
     private readonly long _most;
+    private volatile int _waiting;
 
     /// <summary>Admission to a budget.</summary>
     public MemoryAdmission(MemoryBudget budget, IOptions<MemoryOptions> options, TimeProvider time)
@@ -32,13 +33,7 @@ internal sealed class MemoryAdmission
     public MemoryBudget Budget { get; }
 
     /// <summary>Number of requests that wait.</summary>
-    public int Waiting
-    {
-        get
-        {
-            lock (_waiters) return _waiters.Count;
-        }
-    }
+    public int Waiting => _waiting;
 
     /// <summary>Reserves memory for a request, and waits for it where it has to.</summary>
     /// <param name="account">The request's account.</param>
@@ -53,7 +48,11 @@ internal sealed class MemoryAdmission
         if (TryReserve(account, bytes)) return;
         var waiter = new Waiter(account, bytes);
         LinkedListNode<Waiter> place;
-        lock (_waiters) place = _waiters.AddLast(waiter);
+        lock (_waiters)
+        {
+            place = _waiters.AddLast(waiter);
+            _waiting++;
+        }
         // What was freed before this one stood in line has not been offered to it.
         Serve();
         try
@@ -95,11 +94,14 @@ internal sealed class MemoryAdmission
     // In their order: a large one is not passed by small ones for ever.
     private void Serve()
     {
+        // Asked each time that a buffer is given back.
+        if (_waiting == 0) return;
         lock (_waiters)
         {
             while (_waiters.First is { Value: var first } && first.Account.TryReserve(first.Bytes, _most))
             {
                 _waiters.RemoveFirst();
+                _waiting--;
                 first.Admitted.SetResult();
             }
         }
@@ -112,6 +114,7 @@ internal sealed class MemoryAdmission
         {
             if (place.List is null) return false;
             _waiters.Remove(place);
+            _waiting--;
         }
         Serve();
         return true;

@@ -41,6 +41,13 @@ internal sealed partial class ProblemAnswers(ILogger<ProblemAnswers> logger) : I
         return true;
     }
 
+    /// <summary>Refuses a request that has not been looked at.</summary>
+    public static async Task RefuseAsync(HttpContext context, ProblemCode code, string detail)
+    {
+        await WriteAsync(context, code, detail);
+        await UnreadBody.SkipAsync(context, code);
+    }
+
     /// <summary>Gives a body to the bodiless errors of routing: unknown path, wrong method.</summary>
     public static Task WriteStatusAsync(StatusCodeContext status)
     {

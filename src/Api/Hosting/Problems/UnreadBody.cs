@@ -7,6 +7,9 @@ namespace BnService.Api.Hosting.Problems;
 /// </summary>
 internal static class UnreadBody
 {
+    // Longer than hundreds of large bodies take; who is slower is cut off as the server does it.
+    private static readonly TimeSpan Most = TimeSpan.FromMinutes(2);
+
     /// <summary>Reads a body to its end, if its client is told to send it again.</summary>
     /// <param name="context">The request, which has been answered.</param>
     /// <param name="code">What it was answered.</param>
@@ -14,13 +17,15 @@ internal static class UnreadBody
     {
         // Who waits for 100 Continue has sent nothing, and will not.
         if (!IsWorthIt(code) || context.Request.Headers.Expect.Count > 0 || !context.Response.HasStarted) return;
+        using var patience = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted);
+        patience.CancelAfter(Most);
         try
         {
             await context.Response.CompleteAsync();
             var body = context.Request.BodyReader;
             while (true)
             {
-                var read = await body.ReadAsync(context.RequestAborted);
+                var read = await body.ReadAsync(patience.Token);
                 body.AdvanceTo(read.Buffer.End);
                 if (read.IsCompleted) return;
             }
