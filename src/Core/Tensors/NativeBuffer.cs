@@ -21,8 +21,6 @@ public sealed unsafe partial class NativeBuffer : IDisposable
     private static long s_idleBytes;
     private static long s_rentedBytes;
 
-    private static long s_rents;
-
     private readonly int _sizeClass;
     private readonly MemoryAccount? _account;
     private nint _address;
@@ -32,9 +30,6 @@ public sealed unsafe partial class NativeBuffer : IDisposable
 
     /// <summary>The most bytes that wait in the pool; what is given back beyond them goes to the operating system.</summary>
     public static long MostIdleBytes { get; set; } = 256L << 20;
-
-    /// <summary>Number of buffers that were ever rented: where it stands still, nothing is going on.</summary>
-    public static long Rents => Interlocked.Read(ref s_rents);
 
     /// <summary>Bytes that are rented at this moment, in the whole process.</summary>
     public static long RentedBytes => Interlocked.Read(ref s_rentedBytes);
@@ -72,7 +67,6 @@ public sealed unsafe partial class NativeBuffer : IDisposable
             if (Idle[sizeClass].TryPop(out var address)) Interlocked.Add(ref s_idleBytes, -length);
             else address = Allocate(length);
             Interlocked.Add(ref s_rentedBytes, length);
-            Interlocked.Increment(ref s_rents);
             return new NativeBuffer(address, sizeClass, length, account);
         }
         catch

@@ -43,7 +43,7 @@ public sealed class StormTests
         Assert.Equal(Size.Clients, done + refused);
         Assert.InRange(done, 1, Size.Clients);
         (await service.Client.DeleteAsync("/v1/sessions/batch")).Expect(204);
-        await Eventually.TrueAsync(() => service.ResidentBytes < before + (96 << 20), $"resident before: {before >> 20} MiB, now {service.ResidentBytes >> 20} MiB");
+        await Eventually.TrueAsync(() => service.ResidentBytes < before + (96 << 20), $"more than 96 MiB above the {before >> 20} MiB before are resident");
         (await service.Client.GetAsync("/health/ready")).Expect(200);
         if (group is not null) Assert.Equal(0, group.OutOfMemoryKills);
     }

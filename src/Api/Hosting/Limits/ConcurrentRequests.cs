@@ -8,6 +8,13 @@ internal sealed class ConcurrentRequests(IOptions<LimitOptions> limits)
 {
     private readonly int _most = limits.Value.MaxConcurrentRequests;
     private int _count;
+    private long _begun, _ended;
+
+    /// <summary>Number of requests that have come so far.</summary>
+    public long Begun => Interlocked.Read(ref _begun);
+
+    /// <summary>Whether none is on its way, refused ones included.</summary>
+    public bool IsIdle => Interlocked.Read(ref _ended) == Begun;
 
     /// <summary>Serves a request, or refuses it.</summary>
     public async Task ServeAsync(HttpContext context, RequestDelegate next)
@@ -17,6 +24,19 @@ internal sealed class ConcurrentRequests(IOptions<LimitOptions> limits)
             await next(context);
             return;
         }
+        Interlocked.Increment(ref _begun);
+        try
+        {
+            await ServeOrRefuseAsync(context, next);
+        }
+        finally
+        {
+            Interlocked.Increment(ref _ended);
+        }
+    }
+
+    private async Task ServeOrRefuseAsync(HttpContext context, RequestDelegate next)
+    {
         try
         {
             if (Interlocked.Increment(ref _count) <= _most)

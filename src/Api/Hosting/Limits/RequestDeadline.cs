@@ -54,7 +54,7 @@ internal sealed class RequestDeadline : IDisposable
             context.RequestAborted = aborted;
         }
         if (context.Response.HasStarted) context.Abort();
-        else await ProblemAnswers.RefuseAsync(context, ProblemCode.Overloaded, $"the request took longer than {most} (Limits:RequestTime) and was given up; nothing has changed");
+        else await ProblemAnswers.GiveUpAsync(context, $"the request took longer than {most} (Limits:RequestTime) and was given up; nothing has changed");
     }
 
     /// <inheritdoc/>

@@ -1,3 +1,4 @@
+using BnService.Api.Hosting.Limits;
 using BnService.Core.Tensors;
 using Microsoft.Extensions.Options;
 
@@ -7,7 +8,7 @@ namespace BnService.Api.Hosting.Memory;
 /// Gives memory that nobody uses back to the operating system: what is kept for the next request is worth keeping between requests, and a
 /// neighbour's to have after them.
 /// </summary>
-internal sealed class IdleMemory(IOptions<MemoryOptions> options, TimeProvider time) : BackgroundService
+internal sealed class IdleMemory(IOptions<MemoryOptions> options, ConcurrentRequests requests, TimeProvider time) : BackgroundService
 {
     // What a quiet process has anyway; to look for less would cost more than it gives.
     private const long WorthTrimming = 16 << 20;
@@ -16,11 +17,12 @@ internal sealed class IdleMemory(IOptions<MemoryOptions> options, TimeProvider t
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
         using var timer = new PeriodicTimer(options.Value.TrimAfter / 2, time);
-        var (seen, trimmed, quiet, allocated) = (NativeBuffer.Rents, NativeBuffer.Rents, 0, 0L);
+        var (seen, trimmed, quiet, allocated) = (0L, 0L, 0, 0L);
         while (await timer.WaitForNextTickAsync(stoppingToken))
         {
-            var now = NativeBuffer.Rents;
-            quiet = now == seen ? quiet + 1 : 0;
+            // A refused body may be on its way for long, and nothing is rented for it.
+            var now = requests.Begun;
+            quiet = now == seen && requests.IsIdle ? quiet + 1 : 0;
             seen = now;
             if (quiet < 2 || trimmed == now) continue;
             trimmed = now;

@@ -48,6 +48,9 @@ internal sealed partial class ProblemAnswers(ILogger<ProblemAnswers> logger) : I
         await UnreadBody.SkipAsync(context, code);
     }
 
+    /// <summary>Gives a request up whose client is not waited for any longer.</summary>
+    public static Task GiveUpAsync(HttpContext context, string detail) => WriteAsync(context, ProblemCode.Overloaded, detail);
+
     /// <summary>Gives a body to the bodiless errors of routing: unknown path, wrong method.</summary>
     public static Task WriteStatusAsync(StatusCodeContext status)
     {
