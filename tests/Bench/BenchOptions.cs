@@ -10,9 +10,11 @@ internal sealed record BenchOptions
         dotnet run -c Release --project tests/Bench -- [--quick] [--threads 1,2] [--widths 512,256,128] [--case SUBSTRING] [--out FILE.md]
         dotnet run -c Release --project tests/Bench -- http [--quick] [--case SUBSTRING] [--out FILE.md]
         dotnet run -c Release --project tests/Bench -- store [--quick] [--case SUBSTRING] [--out FILE.md]
+        dotnet run -c Release --project tests/Bench -- fair [--quick] [--out FILE.md]
 
           http        the service over HTTP, as it ships, against echo servers and FastAPI; without it, the kernels alone
           store       train-steps over HTTP with every engine and durability of the store, and with 1, 2 and 3 nodes
+          fair        a small inference over HTTP, alone and while large batches are trained
           --quick     the sizes that the goals are about alone, few and short rounds: two minutes at most
           --threads   numbers of threads, of 1 and 2
           --widths    widths of our vectors in bits; the first one is compared with the peers (default: the widest that the machine has)
@@ -25,6 +27,9 @@ internal sealed record BenchOptions
 
     /// <summary>Whether the stores are measured, not the kernels.</summary>
     public bool Store { get; private init; }
+
+    /// <summary>Whether fairness is measured, not the kernels.</summary>
+    public bool Fair { get; private init; }
 
     /// <summary>Whether two minutes must do.</summary>
     public bool Quick { get; private init; }
@@ -54,13 +59,13 @@ internal sealed record BenchOptions
     /// <exception cref="FormatException">An argument is not understood.</exception>
     public static BenchOptions Parse(string[] arguments)
     {
-        var options = new BenchOptions { Http = arguments is ["http", ..], Store = arguments is ["store", ..] };
-        for (var i = options.Http || options.Store ? 1 : 0; i < arguments.Length; i++)
+        var options = new BenchOptions { Http = arguments is ["http", ..], Store = arguments is ["store", ..], Fair = arguments is ["fair", ..] };
+        for (var i = options.Http || options.Store || options.Fair ? 1 : 0; i < arguments.Length; i++)
         {
             options = arguments[i] switch
             {
                 "--quick" => options with { Quick = true },
-                "--threads" or "--widths" when options.Http || options.Store => throw new FormatException($"{arguments[i]} is about the kernels alone"),
+                "--threads" or "--widths" when options.Http || options.Store || options.Fair => throw new FormatException($"{arguments[i]} is about the kernels alone"),
                 "--threads" => options with { Threads = Numbers(Value()) },
                 "--widths" => options with { Widths = [.. Numbers(Value()).Select(bits => (VectorWidth)bits)] },
                 "--case" => options with { Case = Value() },

@@ -2,6 +2,7 @@ using System.Globalization;
 using BnService.Bench;
 using BnService.Bench.Cases;
 using BnService.Bench.Contenders;
+using BnService.Bench.Fair;
 using BnService.Bench.Http;
 using BnService.Bench.Http.Servers;
 using BnService.Bench.Report;
@@ -28,6 +29,7 @@ catch (FormatException exception)
 
 if (options.Http) return HttpBench.Run(options, args);
 if (options.Store) return StoreBench.Run(options, args);
+if (options.Fair) return FairBench.Run(options, args);
 
 BenchCase[] cases = [.. (options.Quick ? BenchCase.Judged : [.. BenchCase.Judged, .. BenchCase.Ragged])
     .Where(benchCase => benchCase.Name.Contains(options.Case, StringComparison.OrdinalIgnoreCase))];

@@ -3,6 +3,7 @@ using System.Reflection;
 using System.Text.Json.Serialization.Metadata;
 using BnService.Api.Contracts;
 using BnService.Api.Hosting;
+using BnService.Api.Hosting.Memory;
 using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Hosting.Telemetry;
 using BnService.Api.Wire;
@@ -57,16 +58,24 @@ internal sealed class Incoming<T>(HttpContext context, IncomingMessage<T> messag
         {
             MediaTypes.Safetensors => await SafetensorsReader.OpenAsync(bytes, Options(context.Request), Contract),
             MediaTypes.Npy => await NpyReader.OpenAsync(bytes, Options(context.Request), Contract),
-            _ => new IncomingMessage<T>(await ReadJsonAsync(bytes, isOptional)),
+            _ => new IncomingMessage<T>(await ReadJsonAsync(bytes, isOptional, RequestMemory.Of(context))),
         };
         if (message.Begun is { } begun) Own(context, begun);
+        foreach (var part in message.Parts)
+        {
+            if (part is IncomingTensor tensor) TensorLimits.Require(limits, tensor.Path, tensor.Shape);
+        }
+        if (message.Parts.Count == 0) TensorLimits.RequireAll(limits, message.Begun!, Contract, "");
         return new Incoming<T>(context, message, reading);
     }
 
     /// <summary>The body, once all of it is there.</summary>
     /// <param name="arrivals">Told of its tensors as they arrive, or null.</param>
-    public async ValueTask<T> ReadAsync(IArrivals? arrivals)
+    /// <param name="outputs">How many tensors as large as its largest are made of it; null for what the call mostly makes.</param>
+    public async ValueTask<T> ReadAsync(IArrivals? arrivals, int? outputs = null)
     {
+        if (message.Parts.Count > 0 && RequestMemory.Of(context) is { } memory)
+            await memory.ReserveAsync(MemoryNeed.OfParts<T>(message.Parts, outputs));
         var value = await message.ReadAsync(arrivals);
         Spans.End(reading);
         if (!ReferenceEquals(value, message.Begun)) Own(context, value);
@@ -78,10 +87,15 @@ internal sealed class Incoming<T>(HttpContext context, IncomingMessage<T> messag
         if (value is IDisposable disposable) context.Response.RegisterForDispose(disposable);
     }
 
-    private static async ValueTask<T> ReadJsonAsync(RequestBytes bytes, bool isOptional)
+    private static async ValueTask<T> ReadJsonAsync(RequestBytes bytes, bool isOptional, RequestMemory? memory)
     {
-        using var body = await bytes.ReadBufferAsync(null, "it");
-        return body.Length == 0 && isOptional ? Contract.CreateObject!() : JsonMessageReader.Read(body.Bytes, Contract);
+        // A body that does not say how long it is takes what there is when it comes.
+        if (memory is not null && bytes.Length is { } length) await memory.ReserveAsync(MemoryNeed.OfText<T>(length));
+        T value;
+        using (var body = await bytes.ReadBufferAsync(null, "it"))
+            value = body.Length == 0 && isOptional ? Contract.CreateObject!() : JsonMessageReader.Read(body.Bytes, Contract);
+        memory?.SettleFor(MemoryNeed.OfOutputs<T>);
+        return value;
     }
 
     // Options of a binary body may come in the query: an array has no place for them.

@@ -14,7 +14,7 @@ internal static class FoldEndpoints
     /// <summary>Maps the call.</summary>
     public static void MapFold(this IEndpointRouteBuilder routes) =>
         routes.MapPost("/sessions/{session}/fold", Fold).Needs(Role.Reader).WithTags("Layer").Reads<FoldRequest>(MediaTypes.Named).Answers<FoldResponse>(forms: MediaTypes.Named).FindsVersion()
-            .Fails(ProblemCode.ShapeMismatch, ProblemCode.InvalidOption, ProblemCode.NonFiniteInput, ProblemCode.NoRunningStatistics)
+            .Fails(ProblemCode.ShapeMismatch, ProblemCode.InvalidOption, ProblemCode.NonFiniteInput, ProblemCode.NoRunningStatistics, ProblemCode.LimitReached)
             .Describe("Fold", "Fold into a layer", "Weight and bias of one layer that does the work of two: of a linear layer or a convolution, and of the normalization by running statistics `after` it (the default) or `before` it. Changes nothing. Not for padded convolutions after the normalization, whose padding is not normalized.");
 
     private static async Task<IResult> Fold(

@@ -7,6 +7,7 @@ using BnService.Api.Sessions;
 using BnService.Api.Wire;
 using BnService.Core;
 using BnService.Core.Layers;
+using BnService.Core.Normalizers;
 
 namespace BnService.Api.Endpoints;
 
@@ -37,12 +38,15 @@ internal static class LayerEndpoints
     {
         var found = await catalog.GetAsync(scope, session, cancellationToken);
         using var gathered = new ArrivingBatch(catalog, found, passes, compute);
-        var request = await body.ReadAsync(gathered);
+        var request = await body.ReadAsync(gathered, WholeOutputs(found.Current.Layer));
         var input = new BatchInput(request.X, request.Residual, request.Mask.ToMask());
         var step = await training.RunAsync(found, input, gathered, request.Retain, headers.Terms, cancellationToken);
         if (step.HasTakenInput) (request.X, request.Residual) = (null!, null); // retained: no longer this request's to give back
         return new Answer<TrainStepResponse>(Response(step), step.Version) { IsReplayed = step.IsReplayed };
     }
+
+    // Where y of a training batch is not computed where it is sent from, it lies in memory as a whole.
+    private static int WholeOutputs(LayerState layer) => layer.Running is null || !layer.Options.Kind.IsOverBatch ? 1 : 0;
 
     private static async Task<IResult> Infer(
         string session, string? version, Incoming<InferenceRequest> body, MinVersion least, HttpContext context, SessionScope scope, SessionCatalog catalog, Snapshots snapshots,
@@ -52,9 +56,9 @@ internal static class LayerEndpoints
         var layer = await snapshots.LayerAsync(found, QueryNumber.Version(version), cancellationToken);
         if (StreamedInference.InputOf(body.Message, Negotiation.Of(context).Answer) is { } x && inference.RunArriving(layer, x.Shape) is { } arriving)
             return new StreamedInference(new(body.Message.Bytes!, x, arriving, observer.SampleArriving(found, x.Shape)), x.Shape, layer.Version);
-        var request = await body.ReadAsync(null);
+        var request = await body.ReadAsync(null, layer.Running is null ? 1 : 0);
         var sample = observer.Sample(found, request.X);
-        var y = inference.Run(layer, new BatchInput(request.X, request.Residual, null));
+        var y = await inference.RunAsync(layer, new BatchInput(request.X, request.Residual, null), cancellationToken);
         observer.Inferred(found, sample);
         return new Answer<InferenceResponse>(new InferenceResponse { Y = y, Version = layer.Version }, layer.Version);
     }

@@ -36,12 +36,12 @@ internal static class NormalizeEndpoints
         };
     }
 
-    private static IResult Normalize(Body<NormalizeRequest> body, OneShot oneShot)
+    private static async Task<IResult> Normalize(Body<NormalizeRequest> body, OneShot oneShot, CancellationToken cancellationToken)
     {
         var request = body.Value;
         var layer = LayerState.Create(Options(request));
-        var result = oneShot.Run(layer, sized => WithParameters(request, sized),
-            new BatchInput(request.X, request.Residual, request.Mask.ToMask()), request.Backward?.Dy);
+        var result = await oneShot.RunAsync(layer, sized => WithParameters(request, sized),
+            new BatchInput(request.X, request.Residual, request.Mask.ToMask()), request.Backward?.Dy, cancellationToken);
         return new Answer<NormalizeResponse>(Response(result, layer));
     }
 

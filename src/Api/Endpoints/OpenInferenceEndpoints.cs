@@ -3,6 +3,7 @@ using System.Reflection;
 using BnService.Api.Contracts;
 using BnService.Api.Hosting;
 using BnService.Api.Hosting.Auth;
+using BnService.Api.Hosting.Memory;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Hosting.Telemetry;
 using BnService.Api.Sessions;
@@ -80,8 +81,11 @@ internal static class OpenInferenceEndpoints
     {
         using var timing = new InferenceTiming(model.Session.Traffic.InferencesOf(model.Version), time);
         var bytes = new RequestBytes(context.Request, limits.Value.MaxBodyBytes);
+        var (memory, header) = (RequestMemory.Of(context), context.Request.Headers[InferText.LengthHeader]);
+        if (memory is not null && header.Count == 0 && bytes.Length is { } length) await memory.ReserveAsync(MemoryNeed.OfText<InferenceRequest>(length));
         using var reading = Spans.Of(Spans.Read);
-        using var request = await InferRequest.OpenAsync(bytes, context.Request.Headers[InferText.LengthHeader], model.Row);
+        using var request = await InferRequest.OpenAsync(bytes, header, model.Row);
+        TensorLimits.Require(limits.Value, InferText.Input, request.Header.Shape);
         var (answer, shape) = (new InferAnswer(model.Name, model.Version, request.Header), request.Header.Shape);
         if (request is { Header.IsOutputBinary: true, Incoming: { Bytes: >= StreamedOutput.FewestBytes } x } && inference.RunArriving(model.Layer, shape) is { } arriving)
         {
@@ -92,12 +96,13 @@ internal static class OpenInferenceEndpoints
             await output.SendAsync(context, answer.Begin(context.Response), request.Header.Datatype, () => timing.Answered(shape[0]));
             return;
         }
+        if (memory is not null && request.Incoming is { } incoming) await memory.ReserveAsync(MemoryNeed.OfParts<InferenceRequest>([incoming], null));
         var input = await request.ReadAsync();
         timing.Arrived();
         var sample = observer.Sample(model.Session, input);
         timing.Read();
         reading.Dispose();
-        using var y = inference.Run(model.Layer, new BatchInput(input, null, null));
+        using var y = await inference.RunAsync(model.Layer, new BatchInput(input, null, null), context.RequestAborted);
         observer.Inferred(model.Session, sample);
         using var writing = Spans.Of(Spans.Write);
         await answer.WriteAsync(context.Response, y, () => timing.Answered(shape[0]));

@@ -1,7 +1,9 @@
+using BnService.Api.Hosting.Memory;
 using BnService.Api.Hosting.Telemetry;
 using BnService.Api.Sessions;
 using BnService.Api.Wire;
 using BnService.Core.Layers;
+using BnService.Core.Tensors;
 
 namespace BnService.Api.Endpoints;
 
@@ -32,10 +34,16 @@ internal sealed class StreamedOutput(RequestBytes bytes, IncomingTensor input, L
         using var computing = output;
         using var sampled = sampling;
         var cancellation = context.RequestAborted;
+        var memory = RequestMemory.Of(context);
+        // A client that sends everything before it reads leaves all of the answer here: once it has begun it cannot be refused any more.
+        var answer = (long)input.Shape.Count * type.Size();
+        var needed = OutputStream.GatheredBytes(output) + OverflowingWriter.MostBytes(answer);
+        if (memory is not null && answer > MemoryAdmission.SmallBytes) await memory.ReserveAsync(needed);
+        else MemoryAccount.Expect(needed);
         await bytes.WaitForAsync(FewestBytes);
         await context.Response.StartAsync(cancellation);
         using var writer = new OverflowingWriter(context.Response.BodyWriter);
-        using var stream = new OutputStream(input, output, writer, type, sampling?.Memory);
+        using var stream = new OutputStream(input, output, writer, type, sampling?.Memory) { LeftToWrite = left => memory?.Settle(OverflowingWriter.MostBytes(left)) };
         try
         {
             writer.Write(head);
@@ -44,7 +52,7 @@ internal sealed class StreamedOutput(RequestBytes bytes, IncomingTensor input, L
             written?.Invoke();
             await writer.CompleteAsync(cancellation);
         }
-        catch (Exception exception) when (exception is Hosting.Problems.ProblemException or BadHttpRequestException or IOException)
+        catch (Exception exception) when (exception is Hosting.Problems.ProblemException or BadHttpRequestException or IOException or MemoryBudgetException)
         {
             context.Abort();
         }

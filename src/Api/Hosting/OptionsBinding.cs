@@ -1,6 +1,7 @@
 using System.ComponentModel.DataAnnotations;
 using BnService.Api.Hosting.Edge;
 using BnService.Api.Hosting.Telemetry;
+using System.Globalization;
 using Microsoft.Extensions.Options;
 
 namespace BnService.Api.Hosting;
@@ -17,7 +18,9 @@ internal static class OptionsBinding
         services.AddSection<SyncOptions>("Sync");
         services.AddSection<ResidencyOptions>("Sessions");
         services.AddSection<RetentionOptions>("Retention");
+        services.AddSection<MemoryOptions>("Memory");
         services.AddSection<LimitOptions>("Limits");
+        services.AddSingleton<IValidateOptions<LimitOptions>, RequestTimeValidation>();
         services.AddSection<ComputeOptions>("Compute");
         services.AddSection<ShutdownOptions>("Shutdown");
         services.AddSection<TlsOptions>("Tls");
@@ -31,6 +34,17 @@ internal static class OptionsBinding
     {
         services.AddOptions<T>().BindConfiguration(section).ValidateOnStart();
         services.AddSingleton<IValidateOptions<T>>(provider => new SectionValidation<T>(section, provider.GetRequiredService<IConfiguration>()));
+    }
+
+    // A request whose ranks are waited for must not be given up before they are.
+    private sealed class RequestTimeValidation(IConfiguration configuration) : IValidateOptions<LimitOptions>
+    {
+        public ValidateOptionsResult Validate(string? name, LimitOptions options) =>
+            // A text that is no time is refused where it belongs.
+            (TimeSpan.TryParse(configuration["Sync:Timeout"], CultureInfo.InvariantCulture, out var sync) ? sync : new SyncOptions().Timeout) is var timeout
+                && options.RequestTime < timeout
+                ? ValidateOptionsResult.Fail($"Limits:RequestTime must be at least Sync:Timeout, {timeout}, got '{options.RequestTime}'")
+                : ValidateOptionsResult.Success;
     }
 
     // Says which key is wrong, what it holds and what is allowed, in the form in which operators write keys.

@@ -2,6 +2,8 @@ using BnService.Api.Contracts;
 using BnService.Api.Endpoints;
 using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.Edge;
+using BnService.Api.Hosting.Limits;
+using BnService.Api.Hosting.Memory;
 using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Hosting.Telemetry;
@@ -10,6 +12,7 @@ using BnService.Api.Storage;
 using BnService.Api.Storage.Memory;
 using BnService.Api.Storage.Postgres;
 using BnService.Api.Storage.Sqlite;
+using BnService.Core.Tensors;
 using Microsoft.Extensions.Options;
 
 namespace BnService.Api.Hosting;
@@ -30,6 +33,9 @@ internal static partial class ServiceComposition
         services.AddSingleton<NewestStates>();
         services.AddSingleton<SessionCount>();
         services.AddSingleton<Snapshots>();
+        services.AddSingleton(provider => new MemoryBudget(provider.GetRequiredService<IOptions<MemoryOptions>>().Value.BudgetBytes));
+        services.AddSingleton<MemoryAdmission>();
+        services.AddHostedService<IdleMemory>();
         services.AddSingleton<RetainedSteps>();
         services.AddSingleton<SessionCatalog>();
         services.AddSingleton<TrainStep>();
@@ -51,6 +57,9 @@ internal static partial class ServiceComposition
         services.AddServiceDocument();
         services.AddTransport();
         services.AddEdge();
+        services.AddRequestRate();
+        services.AddSingleton<ConcurrentRequests>();
+        services.AddSingleton<ComputeGate>();
         services.AddOptions<HostOptions>().Configure<IOptions<ShutdownOptions>>((host, shutdown) => host.ShutdownTimeout = shutdown.Value.Drain);
     }
 
@@ -88,13 +97,19 @@ internal static partial class ServiceComposition
     public static void UseBnService(this WebApplication app)
     {
         ReportStorage(app);
+        // What waits for its next use lies beside the budget.
+        NativeBuffer.MostIdleBytes = Math.Min(NativeBuffer.MostIdleBytes, app.Services.GetRequiredService<MemoryBudget>().Limit / 4);
         app.UseRequestLogging();
         app.UseEdge();
         app.UseExceptionHandler(_ => { });
         app.UseStatusCodePages(ProblemAnswers.WriteStatusAsync);
+        app.Use(app.Services.GetRequiredService<ConcurrentRequests>().ServeAsync);
+        app.Use(RequestDeadline.ServeAsync);
+        app.Use(RequestMemory.CountAsync);
         app.UseRouting();
         app.UseRouteMetering();
         app.UseApiKeys();
+        app.UseRateLimiter();
         app.UseRequestDecoding();
         app.UseAnswerCompression();
         app.Use(Negotiation.DecideAsync);

@@ -1,5 +1,6 @@
 using System.ComponentModel.DataAnnotations;
 using BnService.Core;
+using BnService.Core.Normalizers;
 using BnService.Core.Simd;
 
 namespace BnService.Api.Hosting;
@@ -106,6 +107,22 @@ public sealed record RetentionOptions
     public TimeSpan TimeToLive { get; init; } = TimeSpan.FromMinutes(10);
 }
 
+/// <summary>Section <c>Memory</c>: tensors in flight and retained.</summary>
+public sealed record MemoryOptions
+{
+    /// <summary>The most bytes; without it, half of what the container or the machine has (or of DOTNET_GCHeapHardLimit).</summary>
+    [Range(1L << 20, 1L << 50, ErrorMessage = "must be from 2^20 to 2^50 bytes")]
+    public long BudgetBytes { get; init; } = Math.Max(1L << 20, GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 2);
+
+    /// <summary>How long a request waits for room before it is refused.</summary>
+    [Range(typeof(TimeSpan), "00:00:00", "00:05:00", ErrorMessage = "must be from 00:00:00 to 00:05:00")]
+    public TimeSpan WaitTime { get; init; } = TimeSpan.FromSeconds(2);
+
+    /// <summary>How long nothing must have happened before idle memory goes back to the operating system.</summary>
+    [Range(typeof(TimeSpan), "00:00:00.100", "01:00:00", ErrorMessage = "must be from 00:00:00.100 to 01:00:00")]
+    public TimeSpan TrimAfter { get; init; } = TimeSpan.FromSeconds(10);
+}
+
 /// <summary>Section <c>Limits</c>: what a client may ask for.</summary>
 public sealed record LimitOptions
 {
@@ -125,9 +142,49 @@ public sealed record LimitOptions
     [Range(1, 10_000, ErrorMessage = "must be from 1 to 10000")]
     public int MaxSnapshots { get; init; } = 1000;
 
+    /// <summary>The most elements of one tensor.</summary>
+    [Range(1, int.MaxValue, ErrorMessage = "must be 1 or more")]
+    public int MaxElements { get; init; } = 1 << 27;
+
+    /// <summary>The most dimensions of one tensor.</summary>
+    [Range(2, NormalizationPlan.MaxRank, ErrorMessage = "must be from 2 to 5")]
+    public int MaxRank { get; init; } = NormalizationPlan.MaxRank;
+
+    /// <summary>The most requests per second of one caller; 0 for any number.</summary>
+    [Range(0, 10_000_000, ErrorMessage = "must be from 0 to 10000000")]
+    public int RequestsPerSecond { get; init; }
+
+    /// <summary>The most requests of one caller at once; without it, as many as per second.</summary>
+    [Range(1, 10_000_000, ErrorMessage = "must be from 1 to 10000000")]
+    public int? RequestBurst { get; init; }
+
+    /// <summary>The most requests that are served at one time.</summary>
+    [Range(1, 1_000_000, ErrorMessage = "must be from 1 to 1000000")]
+    public int MaxConcurrentRequests { get; init; } = 1000;
+
+    /// <summary>The fewest bytes per second in which a body may come, on average; 0 for any rate.</summary>
+    [Range(0, 1 << 30, ErrorMessage = "must be from 0 to 2^30")]
+    public int MinBytesPerSecond { get; init; } = 240;
+
+    /// <summary>How long a body may come more slowly than that.</summary>
+    [Range(typeof(TimeSpan), "00:00:02", "01:00:00", ErrorMessage = "must be from 00:00:02 to 01:00:00")]
+    public TimeSpan MinRateGrace { get; init; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>The most bytes of a request's headers together.</summary>
+    [Range(1 << 10, 1 << 18, ErrorMessage = "must be from 1024 to 2^18 bytes")]
+    public int MaxHeaderBytes { get; init; } = 32 << 10;
+
+    /// <summary>How long a request may take until it is answered.</summary>
+    [Range(typeof(TimeSpan), "00:00:00.100", "1.00:00:00", ErrorMessage = "must be from 00:00:00.100 to 1 day")]
+    public TimeSpan RequestTime { get; init; } = TimeSpan.FromMinutes(5);
+
     /// <summary>The most sessions.</summary>
     [Range(1, int.MaxValue, ErrorMessage = "must be 1 or more")]
     public int MaxSessions { get; init; } = 1_000_000;
+
+    /// <summary>The most sessions that were created with one key.</summary>
+    [Range(1, int.MaxValue, ErrorMessage = "must be 1 or more")]
+    public int MaxSessionsPerKey { get; init; } = 100_000;
 }
 
 /// <summary>Section <c>Compute</c>: with what batches are normalized.</summary>
@@ -136,6 +193,10 @@ public sealed record ComputeOptions : IValidatableObject
     /// <summary>The largest number of threads that work on one batch; without it, the cores that the process may use.</summary>
     [Range(1, 1024, ErrorMessage = "must be from 1 to 1024")]
     public int Threads { get; init; } = Environment.ProcessorCount;
+
+    /// <summary>The most batches of 1 MiB or more that are computed at once; without it, all cores but one, or the only one.</summary>
+    [Range(1, 1024, ErrorMessage = "must be from 1 to 1024")]
+    public int LargeBatches { get; init; } = Math.Max(1, Environment.ProcessorCount - 1);
 
     /// <summary>Width of the vectors: <c>auto</c>, or <c>512</c>, <c>256</c>, <c>128</c>, <c>1</c>.</summary>
     [AllowedValues("auto", "512", "256", "128", "1", ErrorMessage = "must be auto, 512, 256, 128 or 1")]

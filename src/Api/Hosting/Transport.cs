@@ -9,6 +9,7 @@ namespace BnService.Api.Hosting;
 internal static class Transport
 {
     private const long UnsentBytes = 1 << 20;
+    private const long UnreadBytes = 256 << 10;
 
     /// <summary>Sets up Kestrel and its sockets.</summary>
     public static void AddTransport(this IServiceCollection services)
@@ -19,6 +20,11 @@ internal static class Transport
         services.AddOptions<KestrelServerOptions>().Configure<IOptions<LimitOptions>>((kestrel, limits) =>
         {
             kestrel.AddServerHeader = false;
+            // What waits for its turn waits at the sender: hundreds of connections must not fill the memory that they are held to.
+            kestrel.Limits.MaxRequestBufferSize = UnreadBytes + limits.Value.MaxHeaderBytes;
+            kestrel.Limits.MaxRequestHeadersTotalSize = limits.Value.MaxHeaderBytes;
+            kestrel.Limits.MinRequestBodyDataRate = limits.Value.MinBytesPerSecond == 0
+                ? null : new MinDataRate(limits.Value.MinBytesPerSecond, limits.Value.MinRateGrace);
             kestrel.Limits.MaxResponseBufferSize = UnsentBytes;
             kestrel.Limits.MaxRequestBodySize = limits.Value.MaxBodyBytes;
         });

@@ -34,7 +34,7 @@ internal sealed record BackwardResult(Tensor Dx, Tensor? Dresidual, ParameterGra
 }
 
 /// <summary>Backward: through a retained step, or through x with the session's current state. An update is one more commit.</summary>
-internal sealed class BackwardPass(SessionCatalog catalog, RetainedSteps retained, PassMeter passes, ComputeSettings compute)
+internal sealed class BackwardPass(SessionCatalog catalog, RetainedSteps retained, PassMeter passes, ComputeGate gate, ComputeSettings compute)
 {
     /// <summary>Through a retained step, with the parameters and statistics that normalized it.</summary>
     public async Task<BackwardResult> ThroughStepAsync(
@@ -64,7 +64,13 @@ internal sealed class BackwardPass(SessionCatalog catalog, RetainedSteps retaine
         var pass = new LayerPass(layer, input.X.Shape, compute);
         pass.RequireMask(input.Mask);
         // Gradients alone poison nothing; an update that would is refused when it is applied.
-        return await RunAsync(session, new(input, layer, usesBatch ? OfBatch() : null), OfBatch, dy, update, terms, cancellationToken);
+        StepStatistics? statistics = null;
+        if (usesBatch)
+        {
+            using var turn = await gate.EnterAsync(input.X.Shape, cancellationToken);
+            statistics = OfBatch();
+        }
+        return await RunAsync(session, new(input, layer, statistics), OfBatch, dy, update, terms, cancellationToken);
 
         StepStatistics OfBatch()
         {
@@ -100,7 +106,8 @@ internal sealed class BackwardPass(SessionCatalog catalog, RetainedSteps retaine
         var dresidual = step.Input.Residual is null ? null : Tensor.Rent(shape);
         try
         {
-            var gradients = Differentiate(step, dy, dx, dresidual);
+            ParameterGradients gradients;
+            using (await gate.EnterAsync(shape, cancellationToken)) gradients = Differentiate(step, dy, dx, dresidual);
             var committed = await catalog.ChangeAsync(session, new SessionChange(record =>
             {
                 terms.Check(record.Layer.Version);

@@ -24,21 +24,22 @@ internal sealed record PopulationResult(RememberedAnswer Answer, bool IsReplayed
 /// Population statistics: moments are computed before the commit and merged in it, so that calls at the same time lose nothing and
 /// a commit is O(features).
 /// </summary>
-internal sealed class Calibration(SessionCatalog catalog, PassMeter passes, ComputeSettings compute)
+internal sealed class Calibration(SessionCatalog catalog, PassMeter passes, ComputeGate gate, ComputeSettings compute)
 {
     /// <summary>Adds a batch; an empty one moves nothing.</summary>
     /// <param name="session">The session.</param>
     /// <param name="x">The batch.</param>
     /// <param name="terms">The terms.</param>
     /// <param name="cancellationToken">Ends waiting for the store.</param>
-    public Task<PopulationResult> AddAsync(LayerSession session, Tensor x, ChangeTerms terms, CancellationToken cancellationToken)
+    public async Task<PopulationResult> AddAsync(LayerSession session, Tensor x, ChangeTerms terms, CancellationToken cancellationToken)
     {
         session.Current.Layer.RequirePopulation();
         var (plan, _) = catalog.PlanFor(x.Shape, session.Current.Layer);
         Moments batch;
+        using (await gate.EnterAsync(x.Shape, cancellationToken))
         using (passes.Begin(PassKind.Moments, x.Shape)) batch = Forward.BatchMoments(plan, x.Data, compute);
         if (!batch.IsFinite) throw NonFinite(x.Data);
-        return ChangeAsync(session, layer => layer.SizedFor(plan).Accumulate(new PopulationEstimate(batch, 1)), Gathered, terms, cancellationToken);
+        return await ChangeAsync(session, layer => layer.SizedFor(plan).Accumulate(new PopulationEstimate(batch, 1)), Gathered, terms, cancellationToken);
     }
 
     /// <summary>Adds statistics gathered elsewhere, all or none.</summary>

@@ -14,6 +14,9 @@ internal sealed class ComputedOutput(BatchInput input, LayerOutput output) : Ten
     private Tensor? _beginning;
     private RetainedStep? _held;
 
+    /// <summary>The most bytes that the output of a batch holds beside the batch.</summary>
+    public static long BytesOf(Shape shape) => NativeBuffer.LengthFor(Math.Min(shape.Count, Beginning) * sizeof(float));
+
     /// <inheritdoc/>
     public override Shape Shape => input.X.Shape;
 

@@ -7,10 +7,10 @@ using BnService.Core.Tensors;
 namespace BnService.Api.Sessions;
 
 /// <summary>Inference: the affine map of the running statistics, or of the batch's own where none are tracked. Changes nothing.</summary>
-internal sealed class Inference(SessionCatalog catalog, PassMeter passes, ComputeSettings compute)
+internal sealed class Inference(SessionCatalog catalog, PassMeter passes, ComputeGate gate, ComputeSettings compute)
 {
     /// <summary>The output, the caller's to dispose while the batch still lives.</summary>
-    public TensorSource Run(LayerState state, BatchInput input)
+    public async ValueTask<TensorSource> RunAsync(LayerState state, BatchInput input, CancellationToken cancellationToken)
     {
         input.RequireFit();
         var layer = LayerFor(state, input.X.Shape);
@@ -19,6 +19,7 @@ internal sealed class Inference(SessionCatalog catalog, PassMeter passes, Comput
         var y = Tensor.Rent(input.X.Shape);
         try
         {
+            using var turn = await gate.EnterAsync(input.X.Shape, cancellationToken);
             using var timed = passes.Begin(PassKind.Normalize, input.X.Shape);
             pass.NormalizeAtOnce(input.X.Data, input.Residual is { } added ? added.Data : [], y.Data);
             return y;

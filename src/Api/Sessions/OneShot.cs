@@ -13,14 +13,16 @@ namespace BnService.Api.Sessions;
 internal sealed record OneShotResult(Tensor Y, StepStatistics Statistics, (Tensor Dx, Tensor? Dresidual, ParameterGradients Gradients)? Backward);
 
 /// <summary>A normalization without a session: a layer that lives for one call.</summary>
-internal sealed class OneShot(SessionCatalog catalog, PassMeter passes, ComputeSettings compute)
+internal sealed class OneShot(SessionCatalog catalog, PassMeter passes, ComputeGate gate, ComputeSettings compute)
 {
     /// <summary>Normalizes, and takes a gradient back where one is given.</summary>
     /// <param name="layer">The layer; its parameters may still be those of its start.</param>
     /// <param name="parameters">Sets gamma, beta and running statistics, once the layer has been sized for the batch.</param>
     /// <param name="input">The batch.</param>
     /// <param name="dy">The gradient by the output, or null.</param>
-    public OneShotResult Run(LayerState layer, Func<LayerState, LayerState> parameters, BatchInput input, Tensor? dy)
+    /// <param name="cancellationToken">Ends waiting for other batches.</param>
+    public async Task<OneShotResult> RunAsync(
+        LayerState layer, Func<LayerState, LayerState> parameters, BatchInput input, Tensor? dy, CancellationToken cancellationToken)
     {
         input.RequireFit();
         if (dy is not null && !dy.Shape.Equals(input.X.Shape))
@@ -31,6 +33,7 @@ internal sealed class OneShot(SessionCatalog catalog, PassMeter passes, ComputeS
         try
         {
             var y = Rent(input.X.Shape, rented);
+            using var turn = await gate.EnterAsync(input.X.Shape, cancellationToken);
             ReadOnlySpan<float> residual = input.Residual is { } added ? added.Data : [];
             StepStatistics statistics;
             using (passes.Begin(PassKind.Moments, input.X.Shape)) statistics = pass.Statistics(input.X.Data, input.Mask);

@@ -21,7 +21,7 @@ internal sealed class OutputStream(IncomingTensor input, LayerOutput output, Ove
 
     private readonly NativeBuffer? _gathered = (input.Type, answerType, output.Unit) == (ElementType.F32, ElementType.F32, 1)
         ? null
-        : NativeBuffer.Rent(2L * Capacity(output) * sizeof(float));
+        : NativeBuffer.Rent(GatheredBytes(output));
 
     private readonly int _capacity = Capacity(output);
     private int _waiting;
@@ -30,8 +30,18 @@ internal sealed class OutputStream(IncomingTensor input, LayerOutput output, Ove
     /// <summary>Number of elements whose output has been written.</summary>
     public int Position { get; private set; }
 
+    /// <summary>Told how many bytes of the output are still to be written, each time when some have been.</summary>
+    public Action<long>? LeftToWrite { get; init; }
+
+    /// <summary>The most bytes that elements are put together in.</summary>
+    public static long GatheredBytes(LayerOutput output) => 2L * Capacity(output) * sizeof(float);
+
     /// <inheritdoc/>
-    public override ValueTask TakenAsync(CancellationToken cancellationToken) => answer.FlushAsync(cancellationToken);
+    public override ValueTask TakenAsync(CancellationToken cancellationToken)
+    {
+        LeftToWrite?.Invoke((long)(input.Shape.Count - Position) * answerType.Size());
+        return answer.FlushAsync(cancellationToken);
+    }
 
     /// <inheritdoc/>
     public override ValueTask WaitingAsync(Task arrival, CancellationToken cancellationToken) => answer.DrainAsync(arrival, cancellationToken);

@@ -4,6 +4,7 @@ using BnService.Api.Hosting;
 using BnService.Api.Hosting.Problems;
 using BnService.Core.Layers;
 using BnService.Core.Normalizers;
+using BnService.Core.Tensors;
 using Microsoft.Extensions.Options;
 
 namespace BnService.Api.Sessions;
@@ -75,8 +76,10 @@ internal sealed class RetainedSteps : IDisposable
 
     private readonly NodeOptions _node;
 
-    public RetainedSteps(IOptions<RetentionOptions> options, IOptions<NodeOptions> node, TimeProvider time)
+    public RetainedSteps(IOptions<RetentionOptions> options, IOptions<NodeOptions> node, MemoryBudget budget, TimeProvider time)
     {
+        // What backward can do without, by sending x again, makes room for what is asked now.
+        budget.MakeRoom = DropOldest;
         (_options, _node, _time) = (options.Value, node.Value, time);
         // Expired steps are never answered with; the sweep is there to give their memory back when nobody asks.
         var period = TimeSpan.FromTicks(Math.Clamp(_options.TimeToLive.Ticks / 4, TimeSpan.TicksPerMillisecond, TimeSpan.TicksPerMinute));
@@ -166,6 +169,16 @@ internal sealed class RetainedSteps : IDisposable
         lock (_lock)
         {
             while (_oldestFirst.First is { } node) Remove(node);
+        }
+    }
+
+    private bool DropOldest()
+    {
+        lock (_lock)
+        {
+            if (_oldestFirst.First is not { } oldest) return false;
+            Remove(oldest);
+            return true;
         }
     }
 

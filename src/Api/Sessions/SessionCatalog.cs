@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using BnService.Api.Hosting;
+using BnService.Api.Hosting.Limits;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Hosting.Telemetry;
 using BnService.Api.Storage;
@@ -16,6 +17,9 @@ internal sealed class SessionCatalog(
     CommitMeter meter, TimeProvider time)
     : ICommits
 {
+    /// <summary>What an answer takes beside its tensors: chunks of text, and copies of small arrays.</summary>
+    public const int AnswerBytes = 64 << 10;
+
     private const int PageOfAll = 1000;
 
     /// <summary>Creates a session.</summary>
@@ -33,16 +37,17 @@ internal sealed class SessionCatalog(
         if (name is not null && !scope.Contains(name))
             throw new ProblemException(ProblemCode.Forbidden, $"name must begin with '{scope.Prefix}', the prefix of the key, got '{Excerpt.Of(name, 128)}'");
         RequireFeatures(options.NumFeatures);
-        await count.RequireRoomAsync(cancellationToken);
+        using var place = await count.TakeAsync(scope.KeyId, cancellationToken);
         var now = time.GetUtcNow();
         var id = Guid.CreateVersion7(now).ToString("N");
         var layer = LayerState.Create(options);
         if (fill is not null) layer = fill(layer) with { Version = layer.Version };
         RequireFeatures(layer.Features);
-        var record = new SessionRecord(id, name ?? scope.Prefix + id, labels, now, now, layer) { Convention = convention };
+        var record = new SessionRecord(id, name ?? scope.Prefix + id, labels, now, now, layer) { Convention = convention, Owner = scope.KeyId };
+        RequestDeadline.Lift();
         if (!await store.TryInsertAsync(SessionEncoding.Encode(record), cancellationToken))
             throw new ProblemException(ProblemCode.SessionExists, $"name '{record.Name}' is taken; choose another");
-        count.Created();
+        place.Keep();
         return record;
     }
 
@@ -119,6 +124,9 @@ internal sealed class SessionCatalog(
     /// <param name="cancellationToken">Ends waiting; a change that waits is made all the same.</param>
     public Task<CommittedChange> ChangeAsync(LayerSession session, SessionChange change, CancellationToken cancellationToken)
     {
+        // What has changed must be answered: the memory for that is there before.
+        MemoryAccount.Expect(AnswerBytes);
+        RequestDeadline.Lift();
         var committing = session.Commits.AddAsync(change, this).WaitAsync(cancellationToken);
         return Spans.AreSeen ? TracedAsync(committing) : committing;
     }
@@ -199,8 +207,9 @@ internal sealed class SessionCatalog(
         {
             if (await store.FindVersionAsync(session.Id, cancellationToken) is not { } version) throw NotFound(session.Current.Name);
             check(version);
+            RequestDeadline.Lift();
             if (!await store.TryDeleteAsync(session.Id, version, cancellationToken)) continue;
-            count.Deleted();
+            count.Deleted(session.Current.Owner);
             newest.Forget(session);
             retained.Drop(session.Id);
             return;

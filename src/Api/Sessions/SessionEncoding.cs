@@ -18,7 +18,7 @@ internal static class SessionEncoding
     public static StoredSession Encode(SessionRecord session)
     {
         var layer = session.Layer;
-        return new StoredSession(session.Id, session.Name, layer.Options.Kind.WireName, layer.Version, session.CreatedAt, Header(session, null), Arrays(layer));
+        return new StoredSession(session.Id, session.Name, layer.Options.Kind.WireName, layer.Version, session.CreatedAt, Header(session, null), Arrays(layer)) { Owner = session.Owner };
     }
 
     /// <summary>Encodes a state that is to be frozen.</summary>
@@ -32,6 +32,7 @@ internal static class SessionEncoding
         return new SessionRecord(stored.Id, stored.Name, header.Labels, stored.CreatedAt, header.UpdatedAt, Layer(header, stored.State, stored.Version))
         {
             Convention = header.Convention,
+            Owner = stored.Owner,
         };
     }
 

@@ -21,6 +21,9 @@ public sealed record SessionRecord(
     /// <summary>The convention that the options were sent in; null where none was named.</summary>
     public AppliedConvention? Convention { get; init; }
 
+    /// <summary>The id of the key that created it, which it counts for; null where that was none.</summary>
+    public string? Owner { get; init; }
+
     // Names, labels, options and the objects around them, roughly.
     private const long BytesBesideArrays = 2048;
 

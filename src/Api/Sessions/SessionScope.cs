@@ -15,6 +15,9 @@ internal sealed record SessionScope(string? Prefix)
     /// <summary>All sessions.</summary>
     public static SessionScope Everything { get; } = new((string?)null);
 
+    /// <summary>The id of the key that the caller has sent; null where keys are not asked for.</summary>
+    public string? KeyId { get; init; }
+
     /// <summary>Whether a session of this name is among them.</summary>
     public bool Contains(string name) => Prefix is null || name.StartsWith(Prefix, StringComparison.Ordinal);
 

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Runtime.CompilerServices;
 using BnService.Api.Hosting;
+using BnService.Api.Hosting.Limits;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Storage;
 using BnService.Core.Layers;
@@ -43,6 +44,7 @@ internal sealed class Snapshots(
                 $"session '{current.Name}' has {existing.Count} snapshots, as many as Limits:MaxSnapshots allows; delete some");
         }
         var snapshot = SessionEncoding.EncodeSnapshot(current, time.GetUtcNow(), description);
+        RequestDeadline.Lift();
         if (await store.TryInsertSnapshotAsync(snapshot, cancellationToken)) return (SessionEncoding.DecodeSummary(snapshot), true);
         // Somebody else has frozen it at the same time, or the session is gone.
         var other = await store.FindSnapshotAsync(session.Id, current.Layer.Version, cancellationToken)
@@ -114,6 +116,7 @@ internal sealed class Snapshots(
     /// <exception cref="ProblemException">There is none of the version.</exception>
     public async Task DeleteAsync(LayerSession session, long version, CancellationToken cancellationToken)
     {
+        RequestDeadline.Lift();
         var isDeleted = await store.TryDeleteSnapshotAsync(session.Id, version, cancellationToken);
         // The session may have left memory and come back since the caller found it.
         foreach (var known in (LayerSession?[])[session, resident.Peek(session.Id)])

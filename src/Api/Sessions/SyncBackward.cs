@@ -12,7 +12,7 @@ namespace BnService.Api.Sessions;
 /// The backward pass of several ranks, each with a part of the batch: gradient sums are added over the ranks, each takes its gradient by x
 /// from those of all, and gamma and beta are updated once with the gradients of the whole batch.
 /// </summary>
-internal sealed class SyncBackward(SessionCatalog catalog, SyncGroups groups, RetainedSteps retained, PassMeter passes, ComputeSettings compute)
+internal sealed class SyncBackward(SessionCatalog catalog, SyncGroups groups, RetainedSteps retained, PassMeter passes, ComputeGate gate, ComputeSettings compute)
 {
     /// <summary>Names of the call, and of what comes before it where x is sent again: the statistics of the forward pass.</summary>
     public const string Call = "backward", MomentsCall = "backward-moments";
@@ -52,6 +52,7 @@ internal sealed class SyncBackward(SessionCatalog catalog, SyncGroups groups, Re
             return await RunAsync(session, rank, new(input, layer, null), dy, update, terms, earlier, cancellationToken);
         var pass = new LayerPass(layer, input.X.Shape, compute);
         Moments own;
+        using (await gate.EnterAsync(input.X.Shape, cancellationToken))
         using (passes.Begin(PassKind.Moments, input.X.Shape)) own = pass.OwnMoments(input.X.Data, input.Mask);
         // A repetition finds both halves of what was done, or the first one.
         var half = terms with { Key = terms.Key is null ? null : terms.Key with { Topic = MomentsCall } };
@@ -85,6 +86,8 @@ internal sealed class SyncBackward(SessionCatalog catalog, SyncGroups groups, Re
             var gradient = dresidual ?? dy;
             GradientSums? sums = null;
             ParameterGradients? own = null;
+            // The turn is over before the other ranks are waited for, which may come here.
+            using (await gate.EnterAsync(shape, cancellationToken))
             using (passes.Begin(PassKind.Gradients, shape))
             {
                 if (step.Statistics is { } statistics) sums = pass.OwnGradientSums(input.X.Data, dy.Data, statistics, Residual(input), gradient.Data);

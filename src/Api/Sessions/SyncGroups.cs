@@ -5,6 +5,7 @@ using BnService.Api.Hosting.Problems;
 using BnService.Api.Hosting.Telemetry;
 using BnService.Api.Storage;
 using BnService.Core;
+using BnService.Core.Tensors;
 using Microsoft.Extensions.Options;
 
 namespace BnService.Api.Sessions;
@@ -55,6 +56,8 @@ internal sealed class SyncGroups(
     {
         var begun = Stopwatch.GetTimestamp();
         var (topic, key) = ($"{call} {rank.Group}", terms.Key ?? AnswerKey.None);
+        // Once all ranks have come, none must fail for want of memory.
+        MemoryAccount.Expect(SessionCatalog.AnswerBytes + (64L * session.Current.Layer.Features));
         // A repetition of a call with a key is the same contribution.
         var nonce = key.Key.Length > 0 ? $"{key.Topic} {key.Key} {key.Fingerprint}" : Guid.NewGuid().ToString("N");
         while (true)

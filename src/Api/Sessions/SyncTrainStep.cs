@@ -12,7 +12,7 @@ namespace BnService.Api.Sessions;
 /// the running statistics move once. Tensors stay where they are; what travels is O(features).
 /// </summary>
 internal sealed class SyncTrainStep(
-    SessionCatalog catalog, SyncGroups groups, TrainStep alone, RetainedSteps retained, TrafficObserver observer, PassMeter passes,
+    SessionCatalog catalog, SyncGroups groups, TrainStep alone, RetainedSteps retained, TrafficObserver observer, PassMeter passes, ComputeGate gate,
     ComputeSettings compute)
 {
     /// <summary>Name of the call.</summary>
@@ -41,7 +41,8 @@ internal sealed class SyncTrainStep(
         var bytes = retain ? RetainedStep.BytesOf(input, plan, null) : 0;
         if (retain) retained.RequireRoom(bytes);
         var pass = new LayerPass(layer, input.X.Shape, compute);
-        var moments = OwnMoments(pass, input, gathered);
+        Moments moments;
+        using (await gate.EnterAsync(input.X.Shape, cancellationToken)) moments = OwnMoments(pass, input, gathered);
         if (layer.Options.NonFinite == NonFinitePolicy.Reject && !moments.IsFinite) throw TrainStep.NonFinite(input.X.Data, moments.Count);
         terms.Check(session.Current.Layer.Version);
         var stepId = !retain ? null : terms.Key is { } key ? retained.IdFor(session.Id, key) : retained.NewId();

@@ -60,7 +60,7 @@ internal sealed record TrainStepResult(
 /// A train-step: the batch's moments depend on x alone and are gathered while it arrives; the commit is O(features); the beginning of y is
 /// computed while the store makes it durable, and the rest while it is sent, which begins when the commit is durable.
 /// </summary>
-internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, TrafficObserver observer, PassMeter passes, ComputeSettings compute)
+internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, TrafficObserver observer, PassMeter passes, ComputeGate gate, ComputeSettings compute)
 {
     /// <summary>Normalizes a batch and moves the session's statistics.</summary>
     /// <param name="session">The session.</param>
@@ -86,17 +86,29 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
             {
                 var whole = Tensor.Rent(input.X.Shape);
                 y = whole;
+                using var turn = await gate.EnterAsync(input.X.Shape, cancellationToken);
                 using (passes.Begin(PassKind.Normalize, input.X.Shape)) statistics = pass.NormalizeAtOnce(input.X.Data, Residual(input), whole.Data);
                 RequireFinite(statistics, input.X, layer.Options);
             }
-            else statistics = Statistics(input, layer, pass, gathered);
+            else
+            {
+                using var turn = await gate.EnterAsync(input.X.Shape, cancellationToken);
+                statistics = Statistics(input, layer, pass, gathered);
+            }
             var step = new PreparedStep(pass, plan, layer, statistics, retain ? retained.NewId() : null)
             {
                 Frozen = layer.NormalizesWithBatch ? null : observer.Sample(session, input.X),
             };
+            // Once it is committed it must not fail for want of memory.
+            MemoryAccount.Expect(OutputBytes(step, input, y));
             var committing = catalog.ChangeAsync(session, step.Change(terms), cancellationToken);
             // What follows is the same whatever the store answers, and done while it writes.
-            y ??= OutputOf(step, input, isAhead: !committing.IsCompleted);
+            if (y is null)
+            {
+                // The change is on its way: it is answered however long its turn takes.
+                using var turn = await gate.EnterAsync(input.X.Shape, CancellationToken.None);
+                y = OutputOf(step, input, isAhead: !committing.IsCompleted);
+            }
             var committed = await committing;
             // The session's mode has been changed meanwhile: the batch has to be read once more.
             if (step.HasFlipped) return await AgainAsync();
@@ -179,12 +191,18 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
         return y;
     }
 
+    // First the old one goes: there is memory for one.
     private TensorSource Replaced(TensorSource y, PreparedStep step, BatchInput input)
     {
-        var other = OutputOf(step, input, isAhead: false);
         y.Dispose();
-        return other;
+        return OutputOf(step, input, isAhead: false);
     }
+
+    // What normalizes, for each statistic, and the beginning of y or all of it.
+    private static long OutputBytes(PreparedStep step, BatchInput input, TensorSource? y) =>
+        SessionCatalog.AnswerBytes + (64L * step.Layer.Features) + (y is not null ? 0
+            : step.Statistics is null || step.Pass.IsOverBatch ? ComputedOutput.BytesOf(input.X.Shape)
+            : NativeBuffer.LengthFor((long)input.X.Shape.Count * sizeof(float)));
 
     private static TrainStepResult Result(PreparedStep step, TensorSource y, RememberedAnswer answer) => new(
         y, answer.StepId, step.Mean, step.Variance, step.Count, answer.BatchesTracked, answer.Version, answer.Warnings);

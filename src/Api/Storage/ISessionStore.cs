@@ -42,8 +42,8 @@ public interface ISessionStore
     /// <summary>A page of sessions, newest first.</summary>
     ValueTask<IReadOnlyList<StoredHeader>> ListAsync(SessionQuery query, CancellationToken cancellationToken);
 
-    /// <summary>Number of sessions.</summary>
-    ValueTask<long> CountAsync(CancellationToken cancellationToken);
+    /// <summary>Number of sessions: of an owner, or with null of all.</summary>
+    ValueTask<long> CountAsync(string? owner, CancellationToken cancellationToken);
 
     /// <summary>What is remembered of an answer; null if that is nothing.</summary>
     ValueTask<StoredAnswer?> FindAnswerAsync(string sessionId, string topic, string key, CancellationToken cancellationToken);

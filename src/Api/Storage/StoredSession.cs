@@ -19,7 +19,11 @@ public record StoredHeader(string Id, string Name, string Kind, long Version, Da
 /// <param name="State">The arrays of the state, as bytes whose meaning the store does not know.</param>
 public sealed record StoredSession(
     string Id, string Name, string Kind, long Version, DateTimeOffset CreatedAt, ReadOnlyMemory<byte> Header, ReadOnlyMemory<byte> State)
-    : StoredHeader(Id, Name, Kind, Version, CreatedAt, Header);
+    : StoredHeader(Id, Name, Kind, Version, CreatedAt, Header)
+{
+    /// <summary>Whose it is, for counting; null where it is nobody's. Does not change.</summary>
+    public string? Owner { get; init; }
+}
 
 /// <summary>A state of a session that has been frozen.</summary>
 /// <param name="SessionId">Whose state it is.</param>

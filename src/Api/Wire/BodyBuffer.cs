@@ -5,7 +5,8 @@ namespace BnService.Api.Wire;
 /// <summary>
 /// A part of a request's body in one piece of pooled memory. It grows with what has really arrived, never with what was announced.
 /// </summary>
-internal sealed class BodyBuffer : IByteConsumer, IDisposable
+/// <param name="expected">How many bytes are to come, where it is known; it grows no further than to them, so that little lies idle.</param>
+internal sealed class BodyBuffer(long? expected = null) : IByteConsumer, IDisposable
 {
     private const int FirstLength = 16 << 10;
     private NativeBuffer _memory = NativeBuffer.Rent(FirstLength);
@@ -39,7 +40,7 @@ internal sealed class BodyBuffer : IByteConsumer, IDisposable
         var length = Length + bytes.Length;
         if (length > _memory.Length)
         {
-            var larger = NativeBuffer.Rent(Math.Max(length, Math.Min(2 * _memory.Length, int.MaxValue)));
+            var larger = NativeBuffer.Rent(Math.Max(length, Math.Min(2 * _memory.Length, expected ?? int.MaxValue)));
             Bytes.CopyTo(larger.Span<byte>(Length));
             _memory.Dispose();
             _memory = larger;

@@ -23,6 +23,9 @@ internal sealed class OverflowingWriter(PipeWriter output) : IDisposable
     private Task<FlushResult>? _flush;
     private bool _isTaking;
 
+    /// <summary>The most memory that an answer, or the rest of one, takes here: its blocks are nearly full, but for the first and the last.</summary>
+    public static long MostBytes(long answer) => answer + (answer / 32) + (2 * BlockLength);
+
     /// <summary>Memory to write to.</summary>
     /// <param name="fewest">The fewest bytes of it; not more than 64 KiB.</param>
     public Span<byte> GetSpan(int fewest)

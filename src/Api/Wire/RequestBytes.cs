@@ -126,7 +126,7 @@ internal sealed class RequestBytes(HttpRequest request, long limit)
     /// <returns>The bytes; the caller's to dispose.</returns>
     public async ValueTask<BodyBuffer> ReadBufferAsync(long? count, string what)
     {
-        var buffer = new BodyBuffer();
+        var buffer = new BodyBuffer(count ?? Length);
         try
         {
             await ReadAsync(count, buffer, what);

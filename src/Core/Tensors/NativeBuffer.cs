@@ -16,16 +16,20 @@ public sealed unsafe partial class NativeBuffer : IDisposable
     private const int HugePage = 2 << 20;
     private const long HugeLength = HugePage * 3 / 4;
     private const int AdviseHugePages = 14; // MADV_HUGEPAGE
-    private const long MaxIdleBytes = 256L << 20;
 
     private static readonly ConcurrentStack<nint>[] Idle = [.. Enumerable.Range(0, 256).Select(_ => new ConcurrentStack<nint>())];
     private static long s_idleBytes;
     private static long s_rentedBytes;
 
     private readonly int _sizeClass;
+    private readonly MemoryAccount? _account;
     private nint _address;
 
-    private NativeBuffer(nint address, int sizeClass, long length) => (_address, _sizeClass, Length) = (address, sizeClass, length);
+    private NativeBuffer(nint address, int sizeClass, long length, MemoryAccount? account) =>
+        (_address, _sizeClass, Length, _account) = (address, sizeClass, length, account);
+
+    /// <summary>The most bytes that wait in the pool; what is given back beyond them goes to the operating system.</summary>
+    public static long MostIdleBytes { get; set; } = 256L << 20;
 
     /// <summary>Bytes that are rented at this moment, in the whole process.</summary>
     public static long RentedBytes => Interlocked.Read(ref s_rentedBytes);
@@ -47,15 +51,53 @@ public sealed unsafe partial class NativeBuffer : IDisposable
         }
     }
 
-    /// <summary>A buffer of at least <paramref name="bytes"/> bytes.</summary>
+    /// <summary>Bytes that a buffer of at least <paramref name="bytes"/> bytes takes.</summary>
+    public static long LengthFor(long bytes) => Classify(bytes).Length;
+
+    /// <summary>A buffer of at least <paramref name="bytes"/> bytes, on the current account.</summary>
+    /// <exception cref="MemoryBudgetException">The account's budget has no room for it.</exception>
     public static NativeBuffer Rent(long bytes)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(bytes);
         var (sizeClass, length) = Classify(bytes);
-        if (Idle[sizeClass].TryPop(out var address)) Interlocked.Add(ref s_idleBytes, -length);
-        else address = Allocate(length);
-        Interlocked.Add(ref s_rentedBytes, length);
-        return new NativeBuffer(address, sizeClass, length);
+        var account = MemoryAccount.Current;
+        account?.Charge(length);
+        try
+        {
+            if (Idle[sizeClass].TryPop(out var address)) Interlocked.Add(ref s_idleBytes, -length);
+            else address = Allocate(length);
+            Interlocked.Add(ref s_rentedBytes, length);
+            return new NativeBuffer(address, sizeClass, length, account);
+        }
+        catch
+        {
+            account?.Refund(length);
+            throw;
+        }
+    }
+
+    /// <summary>Gives all memory that waits in the pool back to the operating system.</summary>
+    public static void Trim()
+    {
+        for (var sizeClass = 0; sizeClass < Idle.Length; sizeClass++)
+        {
+            if (Idle[sizeClass].IsEmpty) continue;
+            var length = LengthOf(sizeClass);
+            while (Idle[sizeClass].TryPop(out var address))
+            {
+                NativeMemory.AlignedFree((void*)address);
+                Interlocked.Add(ref s_idleBytes, -length);
+            }
+        }
+        try
+        {
+            // The allocator keeps what is not at the end of its heaps.
+            if (OperatingSystem.IsLinux()) _ = TrimHeaps(0);
+        }
+        catch (EntryPointNotFoundException)
+        {
+            // glibc alone has it.
+        }
     }
 
     /// <summary>The first <paramref name="count"/> elements of type <typeparamref name="T"/>.</summary>
@@ -73,13 +115,14 @@ public sealed unsafe partial class NativeBuffer : IDisposable
         var address = Interlocked.Exchange(ref _address, 0);
         if (address == 0) return;
         Interlocked.Add(ref s_rentedBytes, -Length);
-        if (Interlocked.Add(ref s_idleBytes, Length) <= MaxIdleBytes)
+        if (Interlocked.Add(ref s_idleBytes, Length) <= MostIdleBytes) Idle[_sizeClass].Push(address);
+        else
         {
-            Idle[_sizeClass].Push(address);
-            return;
+            Interlocked.Add(ref s_idleBytes, -Length);
+            NativeMemory.AlignedFree((void*)address);
         }
-        Interlocked.Add(ref s_idleBytes, -Length);
-        NativeMemory.AlignedFree((void*)address);
+        // Last: whoever waits for it may rent it at once.
+        _account?.Refund(Length);
     }
 
     // Large buffers are walked from end to end, or from sample to sample for each channel: with huge pages the processor looks up 512
@@ -97,6 +140,12 @@ public sealed unsafe partial class NativeBuffer : IDisposable
     // madvise(2)
     [LibraryImport("libc", EntryPoint = "madvise")]
     private static partial int Advise(void* address, nuint length, int advice);
+
+    // malloc_trim(3)
+    [LibraryImport("libc", EntryPoint = "malloc_trim")]
+    private static partial int TrimHeaps(nuint left);
+
+    private static long LengthOf(int sizeClass) => ((sizeClass % 4) + 5L) << ((sizeClass / 4) - 2);
 
     // Four size classes per power of two: at most a quarter of a buffer lies idle behind its contents.
     private static (int SizeClass, long Length) Classify(long bytes)

@@ -32,6 +32,7 @@ public static class ApiContract
         ["batch-too-small"] = 422,
         ["non-finite-input"] = 422,
         ["internal-error"] = 500,
+        ["too-many-requests"] = 429,
         ["overloaded"] = 503,
         ["sync-timeout"] = 504,
     };

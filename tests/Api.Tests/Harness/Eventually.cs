@@ -13,6 +13,20 @@ public static class Eventually
         Assert.Equal(expected, actual());
     }
 
+    /// <summary>Waits until a value stays what it is: what earlier requests have left is on its way for a moment after their answers.</summary>
+    public static async Task<T> SettledAsync<T>(Func<T> value)
+    {
+        var (last, times) = (value(), 0);
+        using var patience = new CancellationTokenSource(Patience);
+        while (times < 10 && !patience.IsCancellationRequested)
+        {
+            await Task.Delay(5);
+            var now = value();
+            (times, last) = (EqualityComparer<T>.Default.Equals(now, last) ? times + 1 : 0, now);
+        }
+        return last;
+    }
+
     /// <summary>Waits until something holds.</summary>
     public static async Task TrueAsync(Func<bool> holds, string what)
     {

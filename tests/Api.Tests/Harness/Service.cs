@@ -48,6 +48,21 @@ public sealed class Service : IDisposable
     /// <summary>Bytes of the activations that are retained.</summary>
     public long RetainedBytes => _application.Services.GetRequiredService<RetainedSteps>().Bytes;
 
+    /// <summary>Bytes of its memory budget that are in use.</summary>
+    public long UsedMemory => _application.Services.GetRequiredService<MemoryBudget>().Used;
+
+    /// <summary>The most bytes of its memory budget that ever were.</summary>
+    public long PeakMemory => _application.Services.GetRequiredService<MemoryBudget>().Peak;
+
+    /// <summary>Takes so much of its memory budget that this many bytes are in use, until it is disposed.</summary>
+    public IDisposable Occupy(long bytes)
+    {
+        var budget = _application.Services.GetRequiredService<MemoryBudget>();
+        var account = new MemoryAccount(budget);
+        account.TryReserve(Math.Max(0, bytes - budget.Used), budget.Limit);
+        return account;
+    }
+
     /// <summary>Bytes that sessions take in memory.</summary>
     public long ResidentBytes => _application.Services.GetRequiredService<ResidentSessions>().Bytes;
 

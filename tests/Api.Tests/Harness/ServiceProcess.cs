@@ -7,6 +7,9 @@ namespace BnService.Api.Tests.Harness;
 /// <summary>The service as operators run it: a process of its own, with an environment, output, signals and an exit code.</summary>
 public sealed partial class ServiceProcess : IDisposable
 {
+    /// <summary>Names the control group that the process is to run in.</summary>
+    public const string GroupVariable = "BN_TEST_GROUP";
+
     private const int TerminateSignal = 15;
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
 
@@ -29,6 +32,13 @@ public sealed partial class ServiceProcess : IDisposable
         start.Environment.Remove("DOTNET_RUNNING_IN_CONTAINER");
         start.Environment["Storage__Path"] = Path.Combine(_folder, "bn.db");
         foreach (var (name, value) in environment) start.Environment[name] = value;
+        // A process is put into its control group before it becomes the service.
+        if (start.Environment.Remove(GroupVariable, out var group) && group is not null)
+        {
+            (string[] command, start.FileName) = ([start.FileName, .. start.ArgumentList], "/bin/sh");
+            start.ArgumentList.Clear();
+            foreach (var argument in (string[])["-c", "echo $$ > \"$0\"/cgroup.procs && exec \"$@\"", group, .. command]) start.ArgumentList.Add(argument);
+        }
         _process = new Process { StartInfo = start };
         _process.OutputDataReceived += (_, line) => Add(_output, line.Data);
         _process.ErrorDataReceived += (_, line) => Add(_errors, line.Data);

@@ -87,7 +87,7 @@ public sealed class WatchedStore : ISessionStore
     public ValueTask<IReadOnlyList<StoredHeader>> ListAsync(SessionQuery query, CancellationToken cancellationToken) =>
         Present().ListAsync(query, cancellationToken);
 
-    public ValueTask<long> CountAsync(CancellationToken cancellationToken) => Present().CountAsync(cancellationToken);
+    public ValueTask<long> CountAsync(string? owner, CancellationToken cancellationToken) => Present().CountAsync(owner, cancellationToken);
 
     public ValueTask<long?> FindVersionAsync(string id, CancellationToken cancellationToken) => Present().FindVersionAsync(id, cancellationToken);
 

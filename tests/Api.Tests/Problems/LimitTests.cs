@@ -1,4 +1,5 @@
 using System.Text;
+using BnService.Api.Tests.Auth;
 using BnService.Api.Tests.Expected;
 using BnService.Api.Tests.Harness;
 
@@ -17,6 +18,37 @@ public sealed class LimitTests
         (await service.Client.GetAsync("/v1/sessions/c")).ExpectProblem("session-not-found");
         (await service.Client.DeleteAsync("/v1/sessions/a")).Expect(204);
         await service.CreateAsync("""{"name":"c","num_features":1}""");
+    }
+
+    [Fact]
+    public async Task A_key_has_no_more_sessions_than_allowed()
+    {
+        using var keyed = await KeyedService.StartAsync(("Limits:MaxSessionsPerKey", "2"));
+        var (one, other) = (KeyedService.Bearer(await keyed.KeyAsync("trainer")), KeyedService.Bearer(await keyed.KeyAsync("trainer", "mine.")));
+        foreach (var key in new[] { one, other })
+        {
+            var first = (await keyed.Client.PostAsync("/v1/sessions", """{"num_features":1}""", key)).Expect(201)["id"].GetString();
+            (await keyed.Client.PostAsync("/v1/sessions", """{"num_features":1}""", key)).Expect(201);
+            (await keyed.Client.PostAsync("/v1/sessions", """{"num_features":1}""", key)).ExpectProblem("limit-reached", "2 sessions", "Limits:MaxSessionsPerKey");
+            // It counts for who has created it, whoever deletes it.
+            (await keyed.Client.DeleteAsync($"/v1/sessions/{first}", KeyedService.Bearer(keyed.Admin))).Expect(204);
+            (await keyed.Client.PostAsync("/v1/sessions", """{"num_features":1}""", key)).Expect(201);
+            (await keyed.Client.PostAsync("/v1/sessions", """{"num_features":1}""", key)).ExpectProblem("limit-reached");
+        }
+    }
+
+    [Fact]
+    public async Task Sessions_that_are_created_at_once_do_not_pass_the_limits()
+    {
+        using var keyed = await KeyedService.StartAsync(("Limits:MaxSessionsPerKey", "5"), ("Limits:MaxSessions", "8"));
+        foreach (var sessions in new[] { 5, 8 })
+        {
+            var key = KeyedService.Bearer(await keyed.KeyAsync("trainer"));
+            await Task.WhenAll(Enumerable.Range(0, 40).Select(_ => Task.Run(() => keyed.Client.PostAsync("/v1/sessions", """{"num_features":1}""", key))));
+            // Of those that came at the same moment one too many may have been refused, but then there is room for it.
+            while ((await keyed.Client.PostAsync("/v1/sessions", """{"num_features":1}""", key)).Status == 201) { }
+            Assert.Equal(sessions, (await keyed.Client.GetAsync("/v1/sessions?limit=100", KeyedService.Bearer(keyed.Admin)))["sessions"].GetArrayLength());
+        }
     }
 
     [Fact]

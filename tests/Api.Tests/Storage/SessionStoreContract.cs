@@ -18,7 +18,22 @@ public abstract class SessionStoreContract
         foreach (var key in new[] { "a", "first" }) Same(session, await Store.FindAsync(key, default));
         Assert.Null(await Store.FindAsync("First", default));
         Assert.Null(await Store.FindAsync("", default));
-        Assert.Equal(1, await Store.CountAsync(default));
+        Assert.Equal(1, await Store.CountAsync(null, default));
+    }
+
+    [Fact]
+    public async Task Sessions_are_counted_by_their_owners()
+    {
+        foreach (var (id, owner) in ((string, string?)[])[("a", "one"), ("b", "one"), ("c", "other"), ("d", null)])
+            Assert.True(await Store.TryInsertAsync(New(id, $"name-{id}", 1) with { Owner = owner }, default));
+        foreach (var (owner, sessions) in ((string?, long)[])[(null, 4), ("one", 2), ("other", 1), ("nobody", 0)])
+            Assert.Equal(sessions, await Store.CountAsync(owner, default));
+        // A change of the state changes no owner.
+        Assert.True(await Store.TryUpdateAsync(New("a", "name-a", 2) with { Owner = "one" }, 1, [], default));
+        Assert.Equal("one", (await Store.FindAsync("a", default))!.Owner);
+        Assert.Null((await Store.FindAsync("d", default))!.Owner);
+        Assert.True(await Store.TryDeleteAsync("a", 2, default));
+        Assert.Equal(1, await Store.CountAsync("one", default));
     }
 
     [Theory]
@@ -30,7 +45,7 @@ public abstract class SessionStoreContract
     {
         Assert.True(await Store.TryInsertAsync(New("a", "first", 1), default));
         Assert.False(await Store.TryInsertAsync(New(id, name, 1), default));
-        Assert.Equal(1, await Store.CountAsync(default));
+        Assert.Equal(1, await Store.CountAsync(null, default));
     }
 
     [Fact]

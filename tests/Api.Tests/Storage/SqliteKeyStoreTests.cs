@@ -43,7 +43,7 @@ public sealed class SqliteKeyStoreTests : KeyStoreContract, IAsyncLifetime
         {
             await connection.OpenAsync();
             await using var command = connection.CreateCommand();
-            command.CommandText = "DROP TABLE keys; PRAGMA user_version = 1";
+            command.CommandText = "DROP TABLE keys; DROP INDEX sessions_by_owner; ALTER TABLE sessions DROP COLUMN owner; PRAGMA user_version = 1";
             await command.ExecuteNonQueryAsync();
         }
         _store = Open();

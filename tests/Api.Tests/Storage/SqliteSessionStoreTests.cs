@@ -65,7 +65,7 @@ public sealed class SqliteSessionStoreTests : SessionStoreContract, IAsyncLifeti
     {
         var made = await Task.WhenAll(Enumerable.Range(0, 500).Select(i => Store.TryInsertAsync(New($"id{i % 400}", $"name{i % 400}", 1), default).AsTask()));
         Assert.Equal(400, made.Count(isMade => isMade));
-        Assert.Equal(400, await Store.CountAsync(default));
+        Assert.Equal(400, await Store.CountAsync(null, default));
     }
 
     private SqliteSessionStore Open() => new(Options.Create(new StorageOptions { Path = File }), NullLogger<SqliteSessionStore>.Instance, TimeProvider.System);

@@ -48,7 +48,7 @@ public sealed class OpeningTests(PostgresServer server) : IAsyncLifetime
                 "SELECT count(*) FROM pg_locks JOIN pg_database ON oid = database WHERE datname = current_database() AND mode = 'AccessExclusiveLock' AND locktype = 'relation'"));
         }
         await opening;
-        Assert.Equal(2L, await _stores.AskAsync("SELECT number FROM bn_schema"));
+        Assert.Equal(3L, await _stores.AskAsync("SELECT number FROM bn_schema"));
     }
 
     [Fact]

@@ -33,7 +33,7 @@ public sealed class PostgresSessionStoreTests(PostgresServer server) : SessionSt
     {
         var made = await Task.WhenAll(Enumerable.Range(0, 500).Select(i => Store.TryInsertAsync(New($"id{i % 400}", $"name{i % 400}", 1), default).AsTask()));
         Assert.Equal(400, made.Count(isMade => isMade));
-        Assert.Equal(400, await Store.CountAsync(default));
+        Assert.Equal(400, await Store.CountAsync(null, default));
         // Every third from a version that is not stored, every fifth of a session that is not there.
         made = await Task.WhenAll(Enumerable.Range(0, 400).Select(i =>
             Store.TryUpdateAsync(New(i % 5 == 0 ? $"no{i}" : $"id{i}", $"name{i}", 3), i % 3 == 0 ? 2 : 1, i % 2 == 0 ? [] : [new StoredAnswer("", "k", default)], default).AsTask()));

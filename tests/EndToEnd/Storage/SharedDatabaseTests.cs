@@ -74,7 +74,7 @@ public sealed class SharedDatabaseTests(PostgresServer server) : IAsyncLifetime
                 Session($"{n}of{i}", 1) with { Name = $"{1 - n}of{i}" }, default).AsTask())));
             Assert.True(made.Count(isMade => isMade) <= 1);
         }
-        Assert.Equal(2 * await nodes[0].CountAsync(default), await _stores.AskAsync("SELECT count(*) FROM bn_names"));
+        Assert.Equal(2 * await nodes[0].CountAsync(null, default), await _stores.AskAsync("SELECT count(*) FROM bn_names"));
     }
 
     [Fact]

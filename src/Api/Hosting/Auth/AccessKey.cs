@@ -52,7 +52,7 @@ internal sealed record AccessKey(string Id, string Name, Role Role, SessionScope
     /// <summary>A key of a store; null where its role is none that this service knows, so that nobody is given one.</summary>
     public static AccessKey? Of(StoredKey stored) => Roles.Parse(stored.Role) is not { } role
         ? null
-        : new AccessKey(stored.Id, stored.Name, role, new SessionScope(stored.Prefix), stored.CreatedAt) { Salt = stored.Salt, Hash = stored.Hash };
+        : new AccessKey(stored.Id, stored.Name, role, new SessionScope(stored.Prefix) { KeyId = stored.Id }, stored.CreatedAt) { Salt = stored.Salt, Hash = stored.Hash };
 
     private static byte[] HashOf(ReadOnlySpan<byte> salt, string text)
     {

@@ -65,7 +65,8 @@ internal sealed partial class KeyRing(IKeyStore store, IOptions<AuthOptions> opt
         if (keys.Count == 0 && role != Role.Admin) throw Invalid($"role of the first key must be admin, got {role.WireName}: nobody could create another one");
         if (keys.Count >= options.Value.MaxKeys)
             throw new ProblemException(ProblemCode.LimitReached, $"there are {keys.Count} keys, as many as Auth:MaxKeys allows");
-        var (key, text) = new AccessKey(KeyText.NewId(), name, role, new SessionScope(prefix), time.GetUtcNow()).WithNewSecret();
+        var id = KeyText.NewId();
+        var (key, text) = new AccessKey(id, name, role, new SessionScope(prefix) { KeyId = id }, time.GetUtcNow()).WithNewSecret();
         if (!await store.TryInsertKeyAsync(key.ToStored(), CancellationToken.None)) throw new InvalidOperationException("a random id was drawn twice");
         keys.Add(key.Id, key);
         LogCreated(logger, key.Id, name, role.WireName, prefix ?? "");

@@ -37,7 +37,7 @@ internal sealed class OperationTransformer : IOpenApiOperationTransformer
         var metadata = context.Description.ActionDescriptor.EndpointMetadata;
         var problem = await ProblemSchemaAsync(context, cancellationToken);
         var codes = metadata.OfType<ProblemMetadata>().SelectMany(item => item.Codes).Append(ProblemCode.BadRequest).Append(ProblemCode.InternalError);
-        if (operation.Tags?.Any(tag => tag.Name == "Health") != true) codes = codes.Append(ProblemCode.Overloaded);
+        if (operation.Tags?.Any(tag => tag.Name == "Health") != true) codes = codes.Append(ProblemCode.Overloaded).Append(ProblemCode.TooManyRequests);
         foreach (var status in codes.Distinct().GroupBy(code => code.Status).OrderBy(group => group.Key))
             operation.Responses![$"{status.Key}"] = ProblemResponse(status, problem);
         if ((metadata.OfType<Access>().LastOrDefault() ?? Access.Default).Least is { } role) operation.Require(role, context.Document!);

@@ -5,6 +5,7 @@ using BnService.Api.Hosting.Telemetry;
 using BnService.Api.Wire;
 using BnService.Api.Storage;
 using BnService.Core;
+using BnService.Core.Tensors;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Diagnostics;
 
@@ -30,6 +31,8 @@ internal sealed partial class ProblemAnswers(CallMeter calls, ILogger<ProblemAns
             ProblemException problem => (problem.Code, problem.Message),
             LayerException layer => (ProblemException.CodeOf(layer.Error), layer.Message),
             StorageUnavailableException storage => (ProblemCode.Overloaded, storage.Message),
+            MemoryBudgetException memory => (ProblemCode.Overloaded, memory.Message),
+            OutOfMemoryException => (ProblemCode.Overloaded, "the process has no memory left for the request; send it again later, or smaller batches"),
             StorageFullException full => (ProblemCode.LimitReached, full.Message),
             BadHttpRequestException http => (CodeOf(http.StatusCode), http.Message),
             _ => (ProblemCode.InternalError, "an unexpected condition; the service's log has the cause under this trace_id"),
@@ -38,8 +41,19 @@ internal sealed partial class ProblemAnswers(CallMeter calls, ILogger<ProblemAns
             calls.StoreFailed(exception is StorageFullException ? "full" : "unavailable");
         if (code == ProblemCode.InternalError) LogUnexpected(logger, exception);
         await WriteAsync(context, code, detail);
+        await UnreadBody.SkipAsync(context, code);
         return true;
     }
+
+    /// <summary>Refuses a request that has not been looked at.</summary>
+    public static async Task RefuseAsync(HttpContext context, ProblemCode code, string detail)
+    {
+        await WriteAsync(context, code, detail);
+        await UnreadBody.SkipAsync(context, code);
+    }
+
+    /// <summary>Gives a request up whose client is not waited for any longer.</summary>
+    public static Task GiveUpAsync(HttpContext context, string detail) => WriteAsync(context, ProblemCode.Overloaded, detail);
 
     /// <summary>Gives a body to the bodiless errors of routing: unknown path, wrong method.</summary>
     public static Task WriteStatusAsync(StatusCodeContext status)
@@ -97,6 +111,7 @@ internal sealed partial class ProblemAnswers(CallMeter calls, ILogger<ProblemAns
         StatusCodes.Status406NotAcceptable => ProblemCode.NotAcceptable,
         StatusCodes.Status408RequestTimeout => ProblemCode.RequestTimeout,
         StatusCodes.Status413PayloadTooLarge => ProblemCode.PayloadTooLarge,
+        StatusCodes.Status429TooManyRequests => ProblemCode.TooManyRequests,
         StatusCodes.Status415UnsupportedMediaType => ProblemCode.UnsupportedMediaType,
         StatusCodes.Status503ServiceUnavailable => ProblemCode.Overloaded,
         >= 400 and < 500 => ProblemCode.BadRequest,

@@ -140,6 +140,11 @@ public sealed record ProblemCode(string Code, int Status, string Title, string M
         "The service met a condition that it does not expect. Nothing has been acknowledged.",
         "Report it with the trace_id; the service's log has the cause under the same id.");
 
+    /// <summary>One caller asks for too much.</summary>
+    public static ProblemCode TooManyRequests { get; } = new("too-many-requests", 429, "Too many requests",
+        "The caller sends more requests per second than one may (Limits:RequestsPerSecond).",
+        "Send the request again after the time in the Retry-After header; send larger batches less often.");
+
     /// <summary>Not now.</summary>
     public static ProblemCode Overloaded { get; } = new("overloaded", 503, "The service is not available now",
         "The service is starting, stopping or has no room for the request at this moment.",
@@ -148,8 +153,9 @@ public sealed record ProblemCode(string Code, int Status, string Title, string M
     /// <summary>Every problem, by its code.</summary>
     public static FrozenDictionary<string, ProblemCode> All { get; } = new[]
     {
-        MalformedBody, BadRequest, Unauthorized, Forbidden, SessionNotFound, VersionNotFound, KeyNotFound, NotFound, MethodNotAllowed, NotAcceptable, RequestTimeout, SessionExists,
-        NoRunningStatistics, LimitReached, LastAdminKey, StepExpired, VersionConflict, PayloadTooLarge, UnsupportedMediaType, ShapeMismatch,
-        InvalidOption, IdempotencyKeyReused, BatchTooSmall, NonFiniteInput, InternalError, Overloaded, SyncTimeout,
+        MalformedBody, BadRequest, Unauthorized, Forbidden, SessionNotFound, VersionNotFound, KeyNotFound, NotFound, MethodNotAllowed, NotAcceptable,
+        RequestTimeout, SessionExists, NoRunningStatistics, LimitReached, LastAdminKey, StepExpired, VersionConflict, PayloadTooLarge,
+        UnsupportedMediaType, ShapeMismatch, InvalidOption, IdempotencyKeyReused, BatchTooSmall, NonFiniteInput, TooManyRequests, InternalError,
+        Overloaded, SyncTimeout,
     }.ToFrozenDictionary(problem => problem.Code);
 }

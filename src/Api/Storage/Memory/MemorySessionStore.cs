@@ -96,9 +96,9 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
     }
 
     /// <inheritdoc/>
-    public ValueTask<long> CountAsync(CancellationToken cancellationToken)
+    public ValueTask<long> CountAsync(string? owner, CancellationToken cancellationToken)
     {
-        lock (_lock) return new(_byId.Count);
+        lock (_lock) return new(owner is null ? _byId.Count : _byId.Values.Count(entry => entry.Session.Owner == owner));
     }
 
     /// <inheritdoc/>

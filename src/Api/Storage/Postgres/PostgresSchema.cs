@@ -79,6 +79,11 @@ internal static class PostgresSchema
             )
             """,
         ],
+        [
+            // Empty where it is nobody's. Nodes of before go on without it.
+            "ALTER TABLE bn_sessions ADD COLUMN IF NOT EXISTS owner text NOT NULL DEFAULT ''",
+            "CREATE INDEX IF NOT EXISTS bn_sessions_by_owner ON bn_sessions (owner)",
+        ],
     ];
 
     /// <summary>Applies the migrations that have not been yet.</summary>

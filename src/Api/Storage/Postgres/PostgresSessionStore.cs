@@ -55,9 +55,12 @@ internal sealed partial class PostgresSessionStore : ISessionStore, IContributio
 
     /// <inheritdoc/>
     public ValueTask<StoredSession?> FindAsync(string nameOrId, CancellationToken cancellationToken) => FindOneAsync(
-        $"SELECT {HeaderColumns}, s.state FROM bn_names AS n JOIN bn_sessions AS s ON s.id = n.session_id WHERE n.name = {nameOrId}",
+        $"SELECT {HeaderColumns}, s.state, s.owner FROM bn_names AS n JOIN bn_sessions AS s ON s.id = n.session_id WHERE n.name = {nameOrId}",
         row => new StoredSession(
-            row.GetString(0), row.GetString(1), row.GetString(2), row.GetInt64(3), Time(row.GetInt64(4)), Bytes(row, 5), Bytes(row, 6)),
+            row.GetString(0), row.GetString(1), row.GetString(2), row.GetInt64(3), Time(row.GetInt64(4)), Bytes(row, 5), Bytes(row, 6))
+        {
+            Owner = row.GetString(7) is { Length: > 0 } owner ? owner : null,
+        },
         cancellationToken);
 
     /// <inheritdoc/>
@@ -92,8 +95,12 @@ internal sealed partial class PostgresSessionStore : ISessionStore, IContributio
     }
 
     /// <inheritdoc/>
-    public async ValueTask<long> CountAsync(CancellationToken cancellationToken) =>
-        (await FindAllAsync($"SELECT count(*) FROM bn_sessions", row => row.GetInt64(0), cancellationToken))[0];
+    public async ValueTask<long> CountAsync(string? owner, CancellationToken cancellationToken)
+    {
+        PostgresStatement? whose = null;
+        if (owner is not null) whose = $" WHERE owner = {owner}";
+        return (await FindAllAsync($"SELECT count(*) FROM bn_sessions{whose}", row => row.GetInt64(0), cancellationToken))[0];
+    }
 
     /// <inheritdoc/>
     public async ValueTask DisposeAsync()

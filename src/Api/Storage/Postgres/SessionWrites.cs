@@ -18,8 +18,8 @@ internal sealed class SessionInsertion(StoredSession session) : PostgresWrite(se
         var (first, second) = string.CompareOrdinal(id, name) < 0 ? (id, name) : (name, id);
         yield return $"INSERT INTO bn_names (name, session_id, write) VALUES ({first}, {id}, {mark}), ({second}, {id}, {mark}) ON CONFLICT DO NOTHING";
         yield return $"""
-            INSERT INTO bn_sessions (id, name, kind, version, created_at, header, state, writes)
-            SELECT {id}, {name}, {session.Kind}, {session.Version}, {session.CreatedAt.UtcTicks}, {session.Header}, {session.State}, {mark}
+            INSERT INTO bn_sessions (id, name, kind, version, created_at, header, state, writes, owner)
+            SELECT {id}, {name}, {session.Kind}, {session.Version}, {session.CreatedAt.UtcTicks}, {session.Header}, {session.State}, {mark}, {session.Owner ?? ""}
             WHERE {taken} = {wanted} ON CONFLICT DO NOTHING
             """;
         yield return $"DELETE FROM bn_names WHERE name IN ({id}, {name}) AND write = {mark} AND {taken} < {wanted}";

@@ -57,6 +57,10 @@ internal sealed class SqliteFile : IDisposable
             hash BLOB NOT NULL
         );
         """,
+        """
+        ALTER TABLE sessions ADD COLUMN owner TEXT;
+        CREATE INDEX sessions_by_owner ON sessions (owner) WHERE owner IS NOT NULL;
+        """,
     ];
 
     private readonly string _path;

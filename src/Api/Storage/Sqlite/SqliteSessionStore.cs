@@ -7,7 +7,7 @@ namespace BnService.Api.Storage.Sqlite;
 /// <summary>Keeps sessions in one file: what a call has answered is on the disk.</summary>
 internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposable
 {
-    private const string HeaderColumns = "id, name, kind, version, created_at, header", Columns = $"{HeaderColumns}, state";
+    private const string HeaderColumns = "id, name, kind, version, created_at, header", Columns = $"{HeaderColumns}, state, owner";
     private static readonly TimeSpan BetweenAttempts = TimeSpan.FromSeconds(1);
 
     private readonly StorageOptions _options;
@@ -41,17 +41,21 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
 
     /// <inheritdoc/>
     public ValueTask<bool> TryInsertAsync(StoredSession session, CancellationToken cancellationToken) => Database.WriteAsync(connection => Execute(connection, $"""
-        INSERT INTO sessions ({Columns}) SELECT $id, $name, $kind, $version, $created_at, $header, $state
+        INSERT INTO sessions ({Columns}) SELECT $id, $name, $kind, $version, $created_at, $header, $state, $owner
         WHERE NOT EXISTS (SELECT 1 FROM sessions WHERE name IN ($name, $id) OR id IN ($name, $id))
         """,
         ("$id", session.Id), ("$name", session.Name), ("$kind", session.Kind), ("$version", session.Version),
-        ("$created_at", session.CreatedAt.UtcTicks), ("$header", Bytes(session.Header)), ("$state", Bytes(session.State))) == 1);
+        ("$created_at", session.CreatedAt.UtcTicks), ("$header", Bytes(session.Header)), ("$state", Bytes(session.State)),
+        ("$owner", session.Owner)) == 1);
 
     /// <inheritdoc/>
     public ValueTask<StoredSession?> FindAsync(string nameOrId, CancellationToken cancellationToken) => FindOneAsync(
         $"SELECT {Columns} FROM sessions WHERE name = $key OR id = $key ORDER BY name = $key DESC LIMIT 1",
         reader => new StoredSession(
-            reader.GetString(0), reader.GetString(1), reader.GetString(2), reader.GetInt64(3), Time(reader.GetInt64(4)), (byte[])reader[5], (byte[])reader[6]),
+            reader.GetString(0), reader.GetString(1), reader.GetString(2), reader.GetInt64(3), Time(reader.GetInt64(4)), (byte[])reader[5], (byte[])reader[6])
+        {
+            Owner = reader.IsDBNull(7) ? null : reader.GetString(7),
+        },
         cancellationToken, ("$key", nameOrId));
 
     /// <inheritdoc/>
@@ -96,9 +100,11 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
         ("$after_at", query.After?.CreatedAt.UtcTicks), ("$after_id", query.After?.Id));
 
     /// <inheritdoc/>
-    public ValueTask<long> CountAsync(CancellationToken cancellationToken) => ReadAsync(connection =>
+    public ValueTask<long> CountAsync(string? owner, CancellationToken cancellationToken) => ReadAsync(connection =>
     {
-        using var command = Command(connection, "SELECT count(*) FROM sessions");
+        using var command = owner is null
+            ? Command(connection, "SELECT count(*) FROM sessions")
+            : Command(connection, "SELECT count(*) FROM sessions WHERE owner = $owner", ("$owner", owner));
         return (long)command.ExecuteScalar()!;
     }, cancellationToken);
 

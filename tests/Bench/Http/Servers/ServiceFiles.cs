@@ -44,6 +44,11 @@ internal sealed class ServiceFiles(string folder)
         ],
         folder);
 
+    /// <summary>Starts it with storage in memory and some settings.</summary>
+    /// <param name="settings">As the command line has them.</param>
+    public ServerProcess StartWith(params string[] settings) => new("the service", ServerProcess.Dotnet,
+        port => ["exec", Path.Combine(folder, $"{Program}.dll"), "--urls", $"http://127.0.0.1:{port}", "--Storage:Engine", "memory", .. settings], folder);
+
     private static string Root()
     {
         for (var directory = new DirectoryInfo(AppContext.BaseDirectory); directory is not null; directory = directory.Parent)

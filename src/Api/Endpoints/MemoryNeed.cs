@@ -1,0 +1,49 @@
+using BnService.Api.Contracts;
+using BnService.Api.Wire;
+using BnService.Core.Tensors;
+
+namespace BnService.Api.Endpoints;
+
+/// <summary>
+/// About how much memory a request will take, told before its tensors are read. An estimate decides who waits; what is rented beyond it is
+/// still counted, and refused where there is no room.
+/// </summary>
+internal static class MemoryNeed
+{
+    /// <summary>What an answer takes beside its tensors: the beginning of y, chunks of text, sums.</summary>
+    public const long Beside = 2 << 20;
+
+    // Elements of a text are mostly eight characters or more, which makes their four bytes half of it.
+    private const int CharactersPerByte = 2;
+
+    /// <summary>Of a message in JSON: its text, and the tensors that are read from it and made of them.</summary>
+    public static long OfText<T>(long length) => length + ((length / CharactersPerByte) * (1 + OutputsOf<T>([]))) + BesideOf(length);
+
+    /// <summary>Of a message whose tensors are still to come.</summary>
+    /// <param name="parts">What is to come.</param>
+    /// <param name="outputs">How many tensors as large as the largest of them are made of it; null for what the call mostly makes.</param>
+    public static long OfParts<T>(IReadOnlyList<IncomingPart> parts, int? outputs)
+    {
+        var (sum, largest) = (0L, 0L);
+        foreach (var part in parts)
+        {
+            var bytes = part is IncomingTensor tensor ? NativeBuffer.LengthFor((long)tensor.Shape.Count * sizeof(float)) : part.Bytes;
+            largest = Math.Max(largest, bytes);
+            // What is put into another order, and what is made text of, is there twice for a moment.
+            sum += part is IncomingTensor { IsColumnMajor: false } ? bytes : 2 * bytes;
+        }
+        return sum + (largest * (outputs ?? OutputsOf<T>(parts))) + BesideOf(sum);
+    }
+
+    /// <summary>Of the tensors that are made of a message that is there.</summary>
+    /// <param name="rented">What the message takes.</param>
+    public static long OfOutputs<T>(long rented) => (rented * OutputsOf<T>([])) + BesideOf(rented);
+
+    private static long BesideOf(long bytes) => Math.Min(bytes, Beside);
+
+    private static int OutputsOf<T>(IReadOnlyList<IncomingPart> parts) =>
+        typeof(T) == typeof(NormalizeRequest) ? Math.Max(1, parts.Count)
+        : typeof(T) == typeof(BackwardRequest) && parts.Any(part => part.Path == "residual") ? 2
+        : typeof(T) == typeof(TrainStepRequest) || typeof(T) == typeof(InferenceRequest) || typeof(T) == typeof(BackwardRequest) || typeof(T) == typeof(FoldRequest) ? 1
+        : 0;
+}

@@ -1,0 +1,79 @@
+using BnService.Api.Hosting.Problems;
+using Microsoft.Extensions.Options;
+
+namespace BnService.Api.Hosting.Limits;
+
+/// <summary>
+/// The time that a request may take until it is answered (Limits:RequestTime). It is over for good once a change goes to the store: what has
+/// been changed is answered as what it is, and the store has times of its own.
+/// </summary>
+internal sealed class RequestDeadline : IDisposable
+{
+    private static readonly AsyncLocal<RequestDeadline?> Current = new();
+
+    // What has come first decides: the change or the end of the time.
+    private const int Running = 0, Lifted = 1, Passed = 2;
+
+    private readonly CancellationTokenSource _time;
+    private readonly CancellationTokenSource _either;
+    private int _state;
+
+    private RequestDeadline(TimeSpan most, TimeProvider time, CancellationToken aborted)
+    {
+        _time = new CancellationTokenSource(most, time);
+        _either = CancellationTokenSource.CreateLinkedTokenSource(aborted);
+        _time.Token.UnsafeRegister(static state => ((RequestDeadline)state!).Pass(), this);
+    }
+
+    /// <summary>Takes the end of its time away from the request that runs here.</summary>
+    /// <exception cref="OperationCanceledException">The time is over: nothing must be changed any more.</exception>
+    public static void Lift()
+    {
+        if (Current.Value is { } deadline && Interlocked.CompareExchange(ref deadline._state, Lifted, Running) == Passed)
+            throw new OperationCanceledException(deadline._either.Token);
+    }
+
+    /// <summary>Serves a request within the time.</summary>
+    public static async Task ServeAsync(HttpContext context, RequestDelegate next)
+    {
+        var most = context.RequestServices.GetRequiredService<IOptions<LimitOptions>>().Value.RequestTime;
+        var aborted = context.RequestAborted;
+        using var deadline = new RequestDeadline(most, context.RequestServices.GetRequiredService<TimeProvider>(), aborted);
+        (Current.Value, context.RequestAborted) = (deadline, deadline._either.Token);
+        try
+        {
+            await next(context);
+            return;
+        }
+        catch (OperationCanceledException) when (Volatile.Read(ref deadline._state) == Passed && !aborted.IsCancellationRequested)
+        {
+            // Answered below.
+        }
+        finally
+        {
+            context.RequestAborted = aborted;
+        }
+        if (context.Response.HasStarted) context.Abort();
+        else await ProblemAnswers.GiveUpAsync(context, $"the request took longer than {most} (Limits:RequestTime) and was given up; nothing has changed");
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _time.Dispose();
+        _either.Dispose();
+    }
+
+    private void Pass()
+    {
+        if (Interlocked.CompareExchange(ref _state, Passed, Running) != Running) return;
+        try
+        {
+            _either.Cancel();
+        }
+        catch (ObjectDisposedException)
+        {
+            // The request was over in this very moment.
+        }
+    }
+}

@@ -1,0 +1,131 @@
+using BnService.Api.Hosting.Problems;
+using BnService.Core.Tensors;
+using Microsoft.Extensions.Options;
+
+namespace BnService.Api.Hosting.Memory;
+
+/// <summary>
+/// Lets requests in before their tensors are read: each reserves once what it will need, so that none holds memory while it waits for more,
+/// and those that find no room wait their turn for a bounded time. What is retained for backward makes room first.
+/// </summary>
+internal sealed class MemoryAdmission
+{
+    /// <summary>What needs no more than this does not wait; a part of the budget is left to it by those that do.</summary>
+    public const long SmallBytes = 256 << 10;
+
+    private const int PartForSmall = 16;
+
+    private readonly LinkedList<Waiter> _waiters = new();
+    private readonly MemoryOptions _options;
+    private readonly TimeProvider _time;
+    private readonly long _most;
+    private volatile int _waiting;
+
+    /// <summary>Admission to a budget.</summary>
+    public MemoryAdmission(MemoryBudget budget, IOptions<MemoryOptions> options, TimeProvider time)
+    {
+        (_options, _time, _most) = (options.Value, time, budget.Limit - (budget.Limit / PartForSmall));
+        Budget = budget;
+        budget.Freed = Serve;
+    }
+
+    /// <summary>What is admitted to.</summary>
+    public MemoryBudget Budget { get; }
+
+    /// <summary>Number of requests that wait.</summary>
+    public int Waiting => _waiting;
+
+    /// <summary>Reserves memory for a request, and waits for it where it has to.</summary>
+    /// <param name="account">The request's account.</param>
+    /// <param name="bytes">What the request will need beside what it has rented.</param>
+    /// <param name="cancellationToken">Ends waiting.</param>
+    /// <exception cref="ProblemException">There is no room, and there was none for as long as it waits.</exception>
+    public async ValueTask ReserveAsync(MemoryAccount account, long bytes, CancellationToken cancellationToken)
+    {
+        if (bytes <= SmallBytes) return;
+        // Nothing that could be given back would make room for it.
+        if (bytes > _most) throw Refused(bytes, "and will not have room");
+        if (TryReserve(account, bytes)) return;
+        var waiter = new Waiter(account, bytes);
+        LinkedListNode<Waiter> place;
+        lock (_waiters)
+        {
+            place = _waiters.AddLast(waiter);
+            _waiting++;
+        }
+        // What was freed before this one stood in line has not been offered to it.
+        Serve();
+        try
+        {
+            await waiter.Admitted.Task.WaitAsync(_options.WaitTime, _time, cancellationToken);
+        }
+        catch (TimeoutException) when (!Leave(place))
+        {
+            // Admitted at the last moment.
+        }
+        catch (TimeoutException)
+        {
+            throw Refused(bytes, $"had no room for {_options.WaitTime.TotalSeconds:0.###} s");
+        }
+        catch
+        {
+            Leave(place);
+            throw;
+        }
+    }
+
+    /// <summary>Offers room to those that wait, what is retained included.</summary>
+    public void MakeRoom()
+    {
+        Serve();
+        while (Waiting > 0 && Budget.MakeRoom?.Invoke() == true) Serve();
+    }
+
+    private bool TryReserve(MemoryAccount account, long bytes)
+    {
+        while (Waiting == 0)
+        {
+            if (account.TryReserve(bytes, _most)) return true;
+            if (Budget.MakeRoom?.Invoke() != true) return false;
+        }
+        return false;
+    }
+
+    // In their order: a large one is not passed by small ones for ever.
+    private void Serve()
+    {
+        // Asked each time that a buffer is given back.
+        if (_waiting == 0) return;
+        lock (_waiters)
+        {
+            while (_waiters.First is { Value: var first } && first.Account.TryReserve(first.Bytes, _most))
+            {
+                _waiters.RemoveFirst();
+                _waiting--;
+                first.Admitted.SetResult();
+            }
+        }
+    }
+
+    // False where it was admitted already. The next one may fit where this one did not.
+    private bool Leave(LinkedListNode<Waiter> place)
+    {
+        lock (_waiters)
+        {
+            if (place.List is null) return false;
+            _waiters.Remove(place);
+            _waiting--;
+        }
+        Serve();
+        return true;
+    }
+
+    private ProblemException Refused(long bytes, string why) => new(ProblemCode.Overloaded,
+        $"the request needs about {bytes} bytes of memory, and the service, which allows {Budget.Limit} over all requests (Memory:BudgetBytes), {why}; " +
+        "send it again later, or smaller batches");
+
+    private sealed record Waiter(MemoryAccount Account, long Bytes)
+    {
+        public TaskCompletionSource Admitted { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    }
+}

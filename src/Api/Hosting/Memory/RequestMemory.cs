@@ -1,0 +1,38 @@
+using BnService.Core.Tensors;
+
+namespace BnService.Api.Hosting.Memory;
+
+/// <summary>The memory of one request: its account, and the way to a reservation.</summary>
+/// <param name="account">The account.</param>
+/// <param name="admission">Lets it in.</param>
+/// <param name="cancellation">Ends waiting.</param>
+internal sealed class RequestMemory(MemoryAccount account, MemoryAdmission admission, CancellationToken cancellation)
+{
+    /// <summary>Where a request's memory is kept.</summary>
+    public static RequestMemory? Of(HttpContext context) => context.Features.Get<RequestMemory>();
+
+    /// <summary>Reserves what the request will need beside what it has rented.</summary>
+    /// <exception cref="Problems.ProblemException">There is no room.</exception>
+    public ValueTask ReserveAsync(long bytes) => admission.ReserveAsync(account, bytes, cancellation);
+
+    /// <summary>Lets go of what is reserved beyond so many bytes beside what is rented.</summary>
+    public void Settle(long bytes) => account.Settle(bytes);
+
+    /// <summary>Lets go of what is reserved beyond what is still needed.</summary>
+    /// <param name="needed">That, given what is rented.</param>
+    public void SettleFor(Func<long, long> needed) => account.Settle(needed(account.Rented));
+
+    /// <summary>Gives each request an account, which its buffers are charged to.</summary>
+    public static async Task CountAsync(HttpContext context, RequestDelegate next)
+    {
+        var admission = context.RequestServices.GetRequiredService<MemoryAdmission>();
+        using (var account = new MemoryAccount(admission.Budget))
+        {
+            MemoryAccount.Current = account;
+            context.Features.Set(new RequestMemory(account, admission, context.RequestAborted));
+            await next(context);
+        }
+        // What the request has left behind may stand in the way of one that has come meanwhile.
+        if (admission.Waiting > 0) admission.MakeRoom();
+    }
+}

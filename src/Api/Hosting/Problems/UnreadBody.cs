@@ -1,0 +1,40 @@
+namespace BnService.Api.Hosting.Problems;
+
+/// <summary>
+/// The rest of a body that was refused for want of room. Most clients send all of a request before they read: what they send is taken and
+/// dropped, so that they come to read the answer; the server by itself would cut them off after some seconds, and they would see a broken
+/// connection instead of when to come again.
+/// </summary>
+internal static class UnreadBody
+{
+    // Longer than hundreds of large bodies take; who is slower is cut off as the server does it.
+    private static readonly TimeSpan Most = TimeSpan.FromMinutes(2);
+
+    /// <summary>Reads a body to its end, if its client is told to send it again.</summary>
+    /// <param name="context">The request, which has been answered.</param>
+    /// <param name="code">What it was answered.</param>
+    public static async ValueTask SkipAsync(HttpContext context, ProblemCode code)
+    {
+        // Who waits for 100 Continue has sent nothing, and will not.
+        if (!IsWorthIt(code) || context.Request.Headers.Expect.Count > 0 || !context.Response.HasStarted) return;
+        using var patience = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted);
+        patience.CancelAfter(Most);
+        try
+        {
+            await context.Response.CompleteAsync();
+            var body = context.Request.BodyReader;
+            while (true)
+            {
+                var read = await body.ReadAsync(patience.Token);
+                body.AdvanceTo(read.Buffer.End);
+                if (read.IsCompleted) return;
+            }
+        }
+        catch (Exception exception) when (exception is IOException or BadHttpRequestException or OperationCanceledException or InvalidOperationException or InvalidDataException)
+        {
+            // The client has read the answer and gone, or is too slow to be waited for.
+        }
+    }
+
+    private static bool IsWorthIt(ProblemCode code) => code == ProblemCode.Overloaded || code == ProblemCode.TooManyRequests;
+}

@@ -1,0 +1,64 @@
+namespace BnService.Core.Tensors;
+
+/// <summary>The most bytes that buffers may hold at one time, over all accounts. It is kept to whatever was estimated before.</summary>
+/// <param name="limit">The most bytes.</param>
+public sealed class MemoryBudget(long limit)
+{
+    private long _used;
+    private long _peak;
+
+    /// <summary>The most bytes.</summary>
+    public long Limit => limit;
+
+    /// <summary>Bytes that are rented or reserved.</summary>
+    public long Used => Interlocked.Read(ref _used);
+
+    /// <summary>The most bytes that were ever rented or reserved at one time.</summary>
+    public long Peak => Interlocked.Read(ref _peak);
+
+    /// <summary>Gives up something that could be done without; false where there is nothing left. Never called under a lock of this class.</summary>
+    public Func<bool>? MakeRoom { get; set; }
+
+    /// <summary>Called when bytes have been given back, and not under a lock of this class; must be quick.</summary>
+    public Action? Freed { get; set; }
+
+    /// <summary>Takes bytes unless more than <paramref name="most"/> would then be in use.</summary>
+    internal bool TryTake(long bytes, long most)
+    {
+        var used = Interlocked.Read(ref _used);
+        while (used + bytes <= most)
+        {
+            var seen = Interlocked.CompareExchange(ref _used, used + bytes, used);
+            if (seen == used)
+            {
+                Note(used + bytes);
+                return true;
+            }
+            used = seen;
+        }
+        return false;
+    }
+
+    /// <summary>Gives bytes back.</summary>
+    internal void Give(long bytes)
+    {
+        if (bytes == 0) return;
+        Interlocked.Add(ref _used, -bytes);
+        Freed?.Invoke();
+    }
+
+    private void Note(long used)
+    {
+        var peak = Interlocked.Read(ref _peak);
+        while (used > peak)
+        {
+            var seen = Interlocked.CompareExchange(ref _peak, used, peak);
+            if (seen == peak) return;
+            peak = seen;
+        }
+    }
+}
+
+/// <summary>Memory that a budget has no room for. Nothing has been rented when it is thrown.</summary>
+/// <param name="message">What was asked for, and what is allowed.</param>
+public sealed class MemoryBudgetException(string message) : Exception(message);
