@@ -58,9 +58,13 @@ internal static class OptionsBinding
                 return ValidateOptionsResult.Success;
             return ValidateOptionsResult.Fail(results.Select(result =>
             {
-                var key = $"{section}:{result.MemberNames.First()}";
-                return $"{key} {result.ErrorMessage}, got '{configuration[key]}'";
+                var member = result.MemberNames.First();
+                var key = $"{section}:{member}";
+                return $"{key} {result.ErrorMessage}, got {(IsSecret(member) ? "something else" : $"'{configuration[key]}'")}";
             }));
         }
+
+        private static bool IsSecret(string member) =>
+            typeof(T).GetProperty(member)?.GetCustomAttributes(typeof(DataTypeAttribute), inherit: false) is [DataTypeAttribute { DataType: DataType.Password }];
     }
 }

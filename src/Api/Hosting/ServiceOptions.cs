@@ -58,6 +58,13 @@ public sealed record AuthOptions
     [AllowedValues("keys", "none", ErrorMessage = "must be keys or none")]
     public string Mode { get; init; } = "keys";
 
+    /// <summary>
+    /// The key of an admin that is kept where the configuration is, as in a secret of an orchestrator, and not in the storage; made by
+    /// <c>keys generate</c>.
+    /// </summary>
+    [RegularExpression("bn_[0-9a-f]{16}_[A-Za-z0-9_-]{43}", ErrorMessage = "must be a key as 'keys generate' prints it"), DataType(DataType.Password)]
+    public string? AdminKey { get; init; }
+
     /// <summary>Whether <c>/metrics</c> needs no key.</summary>
     public bool OpenMetrics { get; init; }
 

@@ -38,7 +38,38 @@ public sealed class CommandTests : IDisposable
         Assert.Empty(await ExpectAsync(0, "list"));
     }
 
+    /// <summary>A key that is in no store: of a secret beside the program.</summary>
+    [Fact]
+    public async Task A_configured_key_is_an_admins_as_long_as_it_is_configured()
+    {
+        var key = Assert.Single(await ExpectAsync(0, "generate"));
+        Assert.NotEqual(key, Assert.Single(await ExpectAsync(0, "generate")));
+        Assert.Empty(await ExpectAsync(0, "list"));
+        string reader;
+        using (var service = await ServiceProcess.StartAsync(Storage, ("Auth__AdminKey", key)))
+        {
+            (await service.Client.GetAsync("/v1/sessions")).ExpectProblem("unauthorized");
+            (await service.Client.GetAsync("/v1/sessions", KeyedService.Bearer(key[..^1] + (key[^1] == 'A' ? 'B' : 'A')))).ExpectProblem("unauthorized");
+            // There is an admin already: the first one that is stored need not be one.
+            reader = await KeyedService.CreateAsync(service.Client, "reader", null, key);
+            (await service.Client.GetAsync("/v1/sessions", KeyedService.Bearer(reader))).Expect(200);
+            var stored = await KeyedService.CreateAsync(service.Client, "admin", null, key);
+            (await service.Client.DeleteAsync($"/v1/keys/{KeyedService.IdOf(stored)}", KeyedService.Bearer(stored))).Expect(204);
+            Assert.Equal(1, (await service.Client.GetAsync("/v1/keys", KeyedService.Bearer(key)))["keys"].GetArrayLength());
+            (await service.Client.DeleteAsync($"/v1/keys/{KeyedService.IdOf(key)}", KeyedService.Bearer(key))).ExpectProblem("key-not-found");
+            service.Terminate();
+            await service.ExitAsync();
+            Assert.DoesNotContain(key, string.Join('\n', service.Output) + service.Errors, StringComparison.Ordinal);
+        }
+        using (var service = await ServiceProcess.StartAsync(Storage))
+        {
+            (await service.Client.GetAsync("/v1/sessions", KeyedService.Bearer(key))).ExpectProblem("unauthorized");
+            (await service.Client.GetAsync("/v1/sessions", KeyedService.Bearer(reader))).Expect(200);
+        }
+    }
+
     [Theory]
+    [InlineData(1, "Auth:AdminKey must be a key as 'keys generate' prints it, got something else", "list --Auth:AdminKey bn_0123456789abcdef_secret")]
     [InlineData(2, "usage: keys create", "")]
     [InlineData(2, "usage: keys create", "create")]
     [InlineData(2, "usage: keys create", "create --name a")]

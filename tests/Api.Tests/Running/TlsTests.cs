@@ -2,7 +2,10 @@ using System.Net;
 using System.Net.Security;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
+using BnService.Api.Hosting.Edge;
 using BnService.Api.Tests.Harness;
+using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Options;
 
 namespace BnService.Api.Tests.Running;
 
@@ -44,6 +47,63 @@ public sealed class TlsTests : IDisposable
         Assert.Equal(thumbprint, seen);
     }
 
+    /// <summary>As authorities issue them: a client that knows the root alone has to be sent what is between.</summary>
+    [Theory]
+    [InlineData("pem")]
+    [InlineData("pfx")]
+    public async Task A_client_is_sent_the_certificates_between_the_servers_and_the_root(string form)
+    {
+        using var root = Issue("CN=root", null, isAuthority: true);
+        using var between = Issue("CN=between", root, isAuthority: true);
+        using var own = Issue("CN=localhost", between, isAuthority: false);
+        if (form == "pem") await File.WriteAllTextAsync(PathOf("pem"), own.ExportCertificatePem() + "\n" + between.ExportCertificatePem());
+        else await File.WriteAllBytesAsync(PathOf("pfx"), new X509Certificate2Collection { own, X509CertificateLoader.LoadCertificate(between.RawData) }.Export(X509ContentType.Pkcs12, "secret")!);
+        await File.WriteAllTextAsync(PathOf("key"), own.GetECDsaPrivateKey()!.ExportPkcs8PrivateKeyPem());
+        using var service = await ServiceProcess.StartAsync(("ASPNETCORE_URLS", "https://127.0.0.1:0"), ("Tls__CertificatePath", PathOf(form)),
+            form == "pem" ? ("Tls__KeyPath", PathOf("key")) : ("Tls__Password", "secret"));
+        using var http = new HttpClient(new SocketsHttpHandler
+        {
+            SslOptions = new SslClientAuthenticationOptions
+            {
+                RemoteCertificateValidationCallback = (_, certificate, sent, _) =>
+                {
+                    using var chain = new X509Chain();
+                    chain.ChainPolicy.TrustMode = X509ChainTrustMode.CustomRootTrust;
+                    chain.ChainPolicy.RevocationMode = X509RevocationMode.NoCheck;
+                    chain.ChainPolicy.CustomTrustStore.Add(root);
+                    chain.ChainPolicy.ExtraStore.AddRange(sent!.ChainPolicy.ExtraStore);
+                    return chain.Build((X509Certificate2)certificate!);
+                },
+            },
+        });
+        Assert.Equal(HttpStatusCode.OK, (await http.GetAsync(new Uri(service.Address, "/health/ready"))).StatusCode);
+    }
+
+    [Fact]
+    public async Task A_renewed_certificate_is_taken_over_and_a_broken_one_is_not()
+    {
+        var time = new ManualTime();
+        var first = Write("pem", null);
+        using var certificate = new ServerCertificate(
+            Options.Create(new TlsOptions { CertificatePath = PathOf("pem"), KeyPath = PathOf("key") }), NullLogger<ServerCertificate>.Instance, time);
+        certificate.Load();
+        await certificate.StartAsync(default);
+        Assert.Equal(first, certificate.Current!.TargetCertificate.Thumbprint);
+        var second = Write("pem", null);
+        File.SetLastWriteTimeUtc(PathOf("pem"), DateTime.UtcNow.AddSeconds(5));
+        time.AdvanceBy(TimeSpan.FromMinutes(1));
+        await Eventually.EqualAsync(second, () => certificate.Current!.TargetCertificate.Thumbprint);
+        await File.WriteAllTextAsync(PathOf("pem"), "no certificate");
+        File.SetLastWriteTimeUtc(PathOf("pem"), DateTime.UtcNow.AddSeconds(10));
+        time.AdvanceBy(TimeSpan.FromMinutes(1));
+        Assert.Equal(second, certificate.Current!.TargetCertificate.Thumbprint);
+        var third = Write("pem", null);
+        File.SetLastWriteTimeUtc(PathOf("pem"), DateTime.UtcNow.AddSeconds(15));
+        time.AdvanceBy(TimeSpan.FromMinutes(1));
+        await Eventually.EqualAsync(third, () => certificate.Current!.TargetCertificate.Thumbprint);
+        await certificate.StopAsync(default);
+    }
+
     [Theory]
     [InlineData("Tls__CertificatePath", "/nosuch/file.pem", "Tls:CertificatePath must name a file that exists")]
     [InlineData("Tls__KeyPath", "/nosuch/file.pem", "Tls:KeyPath belongs to Tls:CertificatePath")]
@@ -64,6 +124,17 @@ public sealed class TlsTests : IDisposable
         Assert.Contains("Tls:CertificatePath", errors, StringComparison.Ordinal);
         Assert.Contains("cannot be used", errors, StringComparison.Ordinal);
         Assert.DoesNotContain("   at ", errors, StringComparison.Ordinal);
+    }
+
+    private static X509Certificate2 Issue(string subject, X509Certificate2? issuer, bool isAuthority)
+    {
+        var key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
+        var request = new CertificateRequest(subject, key, HashAlgorithmName.SHA256);
+        request.CertificateExtensions.Add(new X509BasicConstraintsExtension(isAuthority, false, 0, true));
+        var (from, to) = (DateTimeOffset.UtcNow.AddDays(-1), DateTimeOffset.UtcNow.AddHours(issuer is null ? 3 : 2));
+        if (issuer is null) return request.CreateSelfSigned(from, to);
+        using var issued = request.Create(issuer, from, isAuthority ? to : to.AddHours(-1), RandomNumberGenerator.GetBytes(8));
+        return issued.CopyWithPrivateKey(key);
     }
 
     private string PathOf(string form) => Path.Combine(_folder, $"server.{form}");

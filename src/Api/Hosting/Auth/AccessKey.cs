@@ -46,6 +46,14 @@ internal sealed record AccessKey(string Id, string Name, Role Role, SessionScope
         return CryptographicOperations.FixedTimeEquals(hash, compared.Hash.Span) & key is not null;
     }
 
+    /// <summary>The key of an admin that is in no store.</summary>
+    /// <param name="text">The key as its holder has it.</param>
+    public static AccessKey OfAdmin(string text)
+    {
+        var (id, salt) = (KeyText.IdOf(text).ToString(), RandomNumberGenerator.GetBytes(SaltBytes));
+        return new(id, "configured", Role.Admin, new SessionScope((string?)null) { KeyId = id }, default) { Salt = salt, Hash = HashOf(salt, text) };
+    }
+
     /// <summary>The key as a store keeps it.</summary>
     public StoredKey ToStored() => new(Id, Name, Role.WireName, Scope.Prefix, CreatedAt, Salt, Hash);
 

@@ -15,6 +15,8 @@ internal sealed partial class KeyRing(IKeyStore store, IOptions<AuthOptions> opt
     // One change at a time, so that what was read before a change does not come behind it.
     private readonly SemaphoreSlim _changing = new(1);
 
+    private readonly AccessKey? _configured = options.Value.AdminKey is { } text ? AccessKey.OfAdmin(text) : null;
+
     // Null until the store has been read; replaced as a whole, and never changed.
     private volatile Dictionary<string, AccessKey>? _keys;
     private volatile bool _hasHadKeys;
@@ -34,7 +36,9 @@ internal sealed partial class KeyRing(IKeyStore store, IOptions<AuthOptions> opt
     /// <summary>The key that a text is; null where it is none.</summary>
     public AccessKey? Find(ReadOnlySpan<char> text)
     {
-        var key = _keys is { } keys && keys.GetAlternateLookup<ReadOnlySpan<char>>().TryGetValue(KeyText.IdOf(text), out var found) ? found : null;
+        var id = KeyText.IdOf(text);
+        var key = _configured is not null && id.SequenceEqual(_configured.Id) ? _configured
+            : _keys is { } keys && keys.GetAlternateLookup<ReadOnlySpan<char>>().TryGetValue(id, out var found) ? found : null;
         return AccessKey.IsText(key, text) ? key : null;
     }
 
@@ -62,7 +66,7 @@ internal sealed partial class KeyRing(IKeyStore store, IOptions<AuthOptions> opt
         if (role == Role.Admin && prefix is not null)
             throw Invalid("an admin sees all sessions: send no prefix with role admin, or another role");
         // From the first key on nobody else gets in, so that it must be one that can make the others.
-        if (keys.Count == 0 && role != Role.Admin) throw Invalid($"role of the first key must be admin, got {role.WireName}: nobody could create another one");
+        if (keys.Count == 0 && role != Role.Admin && _configured is null) throw Invalid($"role of the first key must be admin, got {role.WireName}: nobody could create another one");
         if (keys.Count >= options.Value.MaxKeys)
             throw new ProblemException(ProblemCode.LimitReached, $"there are {keys.Count} keys, as many as Auth:MaxKeys allows");
         var id = KeyText.NewId();
@@ -93,7 +97,7 @@ internal sealed partial class KeyRing(IKeyStore store, IOptions<AuthOptions> opt
     public Task<AccessKey> RevokeAsync(string id, bool isLastAllowed, CancellationToken cancellationToken) => AloneAsync(async keys =>
     {
         var key = keys.GetValueOrDefault(id) ?? throw NotFound(id);
-        if (!isLastAllowed && key.Role == Role.Admin && keys.Values.Count(other => other.Role == Role.Admin) == 1)
+        if (!isLastAllowed && _configured is null && key.Role == Role.Admin && keys.Values.Count(other => other.Role == Role.Admin) == 1)
             throw new ProblemException(ProblemCode.LastAdminKey, $"key '{id}' is the only one with the role admin: without it nobody could create or revoke keys");
         await store.TryDeleteKeyAsync(id, CancellationToken.None);
         keys.Remove(id);
@@ -131,7 +135,7 @@ internal sealed partial class KeyRing(IKeyStore store, IOptions<AuthOptions> opt
     {
         _keys = new Dictionary<string, AccessKey>(keys);
         // Behind the keys, so that nobody is asked for a key that is not known yet.
-        _hasHadKeys |= keys.Count > 0;
+        _hasHadKeys |= keys.Count > 0 || _configured is not null;
     }
 
     private static ProblemException Invalid(string detail) => new(ProblemCode.InvalidOption, detail);

@@ -15,6 +15,7 @@ internal static class KeysCommand
     private const int Refused = 1, Misused = 2;
     private const string Usage = """
         usage: keys create --name <name> --role reader|trainer|admin [--prefix <prefix>]
+               keys generate    prints a key for Auth:AdminKey and stores nothing
                keys list
                keys rotate <id>
                keys revoke <id>
@@ -28,6 +29,7 @@ internal static class KeysCommand
     {
         // The first words are the verb's own; settings begin with dashes.
         var own = arguments.TakeWhile(argument => !argument.StartsWith('-')).ToArray();
+        if (own is ["generate"]) return await PrintAsync(KeyText.New(KeyText.NewId()), "a key for Auth:AdminKey; it is stored nowhere");
         var builder = WebApplication.CreateBuilder(arguments[own.Length..]);
         // The standard output is for keys alone.
         builder.Logging.ClearProviders().AddConsole(console => console.LogToStandardErrorThreshold = LogLevel.Trace).SetMinimumLevel(LogLevel.Warning);

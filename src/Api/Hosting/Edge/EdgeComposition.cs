@@ -18,11 +18,17 @@ internal static class EdgeComposition
     public static void AddEdge(this IServiceCollection services)
     {
         services.AddSingleton<ServerCertificate>();
+        services.AddHostedService(provider => provider.GetRequiredService<ServerCertificate>());
         services.AddOptions<KestrelServerOptions>().Configure<ServerCertificate>((kestrel, certificate) =>
         {
             if (!certificate.IsConfigured) return;
             certificate.Load();
-            kestrel.ConfigureHttpsDefaults(https => https.ServerCertificateSelector = (_, _) => certificate.Current());
+            kestrel.ConfigureHttpsDefaults(https =>
+            {
+                https.ServerCertificateSelector = (_, _) => certificate.Current?.TargetCertificate;
+                // A selected certificate would be sent alone.
+                https.OnAuthenticate = (_, connection) => (connection.ServerCertificateSelectionCallback, connection.ServerCertificateContext) = (null, certificate.Current);
+            });
         });
         services.AddCors();
         services.AddOptions<Microsoft.AspNetCore.Cors.Infrastructure.CorsOptions>().Configure<IOptions<CorsOptions>>((cors, own) => cors.AddDefaultPolicy(policy =>

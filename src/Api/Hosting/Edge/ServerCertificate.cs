@@ -1,3 +1,4 @@
+using System.Net.Security;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 using BnService.Api.Storage;
@@ -6,20 +7,21 @@ using Microsoft.Extensions.Options;
 namespace BnService.Api.Hosting.Edge;
 
 /// <summary>
-/// The certificate of https addresses. Files that have changed are read again within a minute, so that a certificate can be renewed
-/// without a restart; where the new ones cannot be read, the old certificate goes on.
+/// The certificate of https addresses. Files that have changed are read again within a minute, beside the connections, so that a certificate
+/// can be renewed without a restart; where the new ones cannot be read, the old certificate goes on.
 /// </summary>
-internal sealed partial class ServerCertificate(IOptions<TlsOptions> options, ILogger<ServerCertificate> logger, TimeProvider time) : IDisposable
+internal sealed partial class ServerCertificate(IOptions<TlsOptions> options, ILogger<ServerCertificate> logger, TimeProvider time) : BackgroundService
 {
-    private static readonly TimeSpan BetweenLooks = TimeSpan.FromMinutes(1);
+    private static readonly TimeSpan BetweenLooks = TimeSpan.FromSeconds(30);
 
-    private readonly Lock _lock = new();
-    private X509Certificate2? _certificate;
-    private DateTime _writtenAt;
-    private long _lookedAt;
+    private volatile SslStreamCertificateContext? _certificate;
+    private (DateTime, DateTime) _writtenAt;
 
     /// <summary>Whether there is one.</summary>
     public bool IsConfigured => options.Value.CertificatePath is not null;
+
+    /// <summary>The certificate of this moment, and those between it and a root, which clients are sent with it.</summary>
+    public SslStreamCertificateContext? Current => _certificate;
 
     /// <summary>Reads it, so that a wrong file ends the start.</summary>
     /// <exception cref="StorageUnusableException">It cannot be read.</exception>
@@ -27,46 +29,62 @@ internal sealed partial class ServerCertificate(IOptions<TlsOptions> options, IL
     {
         try
         {
-            (_certificate, _writtenAt, _lookedAt) = (Read(), WrittenAt(), time.GetTimestamp());
+            (_writtenAt, _certificate) = (WrittenAt(), Read());
         }
-        catch (Exception exception) when (exception is CryptographicException or IOException or UnauthorizedAccessException)
+        catch (Exception exception) when (IsUnreadable(exception))
         {
             throw new StorageUnusableException($"Tls:CertificatePath '{options.Value.CertificatePath}' cannot be used: {exception.Message}");
         }
     }
 
-    /// <summary>The certificate of this moment.</summary>
-    public X509Certificate2? Current()
+    /// <inheritdoc/>
+    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
-        lock (_lock)
+        if (!IsConfigured) return;
+        using var timer = new PeriodicTimer(BetweenLooks, time);
+        while (await timer.WaitForNextTickAsync(stoppingToken))
         {
-            if (_certificate is null || time.GetElapsedTime(_lookedAt) < BetweenLooks) return _certificate;
-            _lookedAt = time.GetTimestamp();
             try
             {
                 var writtenAt = WrittenAt();
+                if (writtenAt == _writtenAt) continue;
                 // The old one may still serve a connection that is being made: it is left to the collector.
-                if (writtenAt != _writtenAt) (_certificate, _writtenAt) = (Read(), writtenAt);
+                (_certificate, _writtenAt) = (Read(), writtenAt);
+                LogRenewed(logger, options.Value.CertificatePath!, _certificate.TargetCertificate.NotAfter);
             }
-            catch (Exception exception) when (exception is CryptographicException or IOException or UnauthorizedAccessException)
+            catch (Exception exception) when (IsUnreadable(exception))
             {
                 LogUnreadable(logger, options.Value.CertificatePath!, exception.Message);
             }
-            return _certificate;
         }
     }
 
-    /// <inheritdoc/>
-    public void Dispose() => _certificate?.Dispose();
+    private static bool IsUnreadable(Exception exception) => exception is CryptographicException or IOException or UnauthorizedAccessException;
 
-    private DateTime WrittenAt() => File.GetLastWriteTimeUtc(options.Value.CertificatePath!);
+    private (DateTime, DateTime) WrittenAt() =>
+        (File.GetLastWriteTimeUtc(options.Value.CertificatePath!), options.Value.KeyPath is { } key ? File.GetLastWriteTimeUtc(key) : default);
 
-    private X509Certificate2 Read()
+    private SslStreamCertificateContext Read()
     {
         var (path, key, password) = (options.Value.CertificatePath!, options.Value.KeyPath, options.Value.Password);
-        if (!File.ReadAllText(path).Contains("-----BEGIN", StringComparison.Ordinal)) return X509CertificateLoader.LoadPkcs12FromFile(path, password);
-        return password is null ? X509Certificate2.CreateFromPemFile(path, key) : X509Certificate2.CreateFromEncryptedPemFile(path, password, key);
+        var all = new X509Certificate2Collection();
+        X509Certificate2 own;
+        if (File.ReadAllText(path).Contains("-----BEGIN", StringComparison.Ordinal))
+        {
+            own = password is null ? X509Certificate2.CreateFromPemFile(path, key) : X509Certificate2.CreateFromEncryptedPemFile(path, password, key);
+            all.ImportFromPemFile(path);
+        }
+        else
+        {
+            all = X509CertificateLoader.LoadPkcs12CollectionFromFile(path, password);
+            own = all.FirstOrDefault(certificate => certificate.HasPrivateKey) ?? throw new CryptographicException("it holds no private key");
+        }
+        // What is sent is what the file has: nothing is fetched from elsewhere.
+        return SslStreamCertificateContext.Create(own, [.. all.Where(certificate => certificate.Thumbprint != own.Thumbprint)], offline: true);
     }
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "The certificate in {File} has been renewed, until {NotAfter:u}")]
+    private static partial void LogRenewed(ILogger logger, string file, DateTime notAfter);
 
     [LoggerMessage(Level = LogLevel.Error, Message = "The new certificate in {File} cannot be read, the old one goes on: {Cause}")]
     private static partial void LogUnreadable(ILogger logger, string file, string cause);
