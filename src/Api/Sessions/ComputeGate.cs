@@ -1,4 +1,5 @@
 using BnService.Api.Hosting;
+using BnService.Api.Hosting.Telemetry;
 using BnService.Core.Tensors;
 using Microsoft.Extensions.Options;
 
@@ -9,7 +10,7 @@ namespace BnService.Api.Sessions;
 /// A large one holds a thread of the pool for as long as it computes: without a bound a few of them hold all, and a small one waits for
 /// one of them to be done.
 /// </summary>
-internal sealed class ComputeGate(IOptions<ComputeOptions> options) : IDisposable
+internal sealed class ComputeGate(IOptions<ComputeOptions> options, WaitMeter waits) : IDisposable
 {
     /// <summary>Batches of fewer elements pass: 1 MiB takes less time than waking who waits.</summary>
     public const int LargeElements = 1 << 18;
@@ -25,7 +26,9 @@ internal sealed class ComputeGate(IOptions<ComputeOptions> options) : IDisposabl
     public async ValueTask<Turn> EnterAsync(Shape shape, CancellationToken cancellationToken)
     {
         if (shape.Count < LargeElements) return default;
-        await _free.WaitAsync(cancellationToken);
+        var turn = _free.WaitAsync(cancellationToken);
+        if (turn.IsCompletedSuccessfully) waits.Compute.Passed();
+        else await waits.Compute.WaitAsync(turn);
         return new Turn(_free);
     }
 

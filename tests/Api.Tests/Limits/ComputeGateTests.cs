@@ -1,4 +1,5 @@
 using BnService.Api.Hosting;
+using BnService.Api.Hosting.Telemetry;
 using BnService.Api.Sessions;
 using BnService.Core.Tensors;
 using Microsoft.Extensions.Options;
@@ -8,7 +9,7 @@ namespace BnService.Api.Tests.Limits;
 public sealed class ComputeGateTests : IDisposable
 {
     private static readonly Shape Large = new(1, ComputeGate.LargeElements), Small = new(1, ComputeGate.LargeElements - 1);
-    private readonly ComputeGate _gate = new(Options.Create(new ComputeOptions { LargeBatches = 2 }));
+    private readonly ComputeGate _gate = new(Options.Create(new ComputeOptions { LargeBatches = 2 }), new WaitMeter(new ServiceMeter()));
 
     public void Dispose() => _gate.Dispose();
 

@@ -1,6 +1,7 @@
 using BnService.Api.Hosting;
 using BnService.Api.Hosting.Memory;
 using BnService.Api.Hosting.Problems;
+using BnService.Api.Hosting.Telemetry;
 using BnService.Api.Tests.Harness;
 using BnService.Core.Tensors;
 using Microsoft.Extensions.Options;
@@ -14,7 +15,7 @@ public sealed class AdmissionTests
     private readonly MemoryBudget _budget = new(160 * Megabyte); // 150 for those that wait
     private readonly MemoryAdmission _admission;
 
-    public AdmissionTests() => _admission = new MemoryAdmission(_budget, Options.Create(new MemoryOptions()), _time);
+    public AdmissionTests() => _admission = new MemoryAdmission(_budget, Options.Create(new MemoryOptions()), new WaitMeter(new ServiceMeter()), _time);
 
     [Fact]
     public async Task What_does_not_fit_waits_for_its_turn_and_a_small_one_does_not()

@@ -42,8 +42,8 @@ public sealed class FuzzTests : IDisposable
                 // The harness holds each answer against the protocol: 200 or an error of its own, never a 5xx.
                 var answer = await models[random.Next(models.Length)].SendAsync(body, headers);
                 if (answer.Status == 200) answered++;
-                // Memory that was used meanwhile waits in the pool.
-                Assert.InRange(Held - heldBefore, 0, AllowedBytes);
+                // Memory that was used meanwhile waits in the pool, or has gone back where that is full.
+                Assert.True(Held - heldBefore <= AllowedBytes, $"{Held - heldBefore} bytes more are held");
             }
             catch (Exception exception)
             {

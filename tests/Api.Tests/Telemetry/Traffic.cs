@@ -1,3 +1,4 @@
+using BnService.Api.Sessions;
 using BnService.Api.Storage;
 using BnService.Api.Tests.Expected;
 using BnService.Api.Tests.Harness;
@@ -34,6 +35,8 @@ public sealed class Traffic : IDisposable
         (await session.BackwardAsync(step.StepId!, X)).Expect(200);
         (await session.CalibrateAsync(X)).Expect(200);
         (await Service.Client.PostAsync("/v1/normalize", $$"""{"x":{{X.Json}},"kind":"batch_norm"}""")).Expect(200);
+        // Large enough to take its turn.
+        (await Service.Client.PostAsync("/v1/normalize?kind=batch_norm", Forms.Npy, ArrayFile.Of(Batch.Random(1, ComputeGate.LargeElements / 2, 2)))).Expect(200);
         var model = new ModelClient(Service.Client, session);
         (await model.InferAsync(ModelClient.Request(ModelClient.Input(X)))).Expect(200);
         (await model.InferAsync("{")).Expect(400);

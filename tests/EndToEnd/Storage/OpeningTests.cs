@@ -25,7 +25,7 @@ public sealed class OpeningTests(PostgresServer server) : IAsyncLifetime
         {
             await using var fresh = await PostgresStores.NewAsync(server);
             var stores = await Task.WhenAll(Enumerable.Range(0, 8).Select(_ => Task.Run(() => fresh.OpenAsync())));
-            Assert.Equal("2", await fresh.AskAsync("SELECT string_agg(number::text, ' ') FROM bn_schema"));
+            Assert.Equal("3", await fresh.AskAsync("SELECT string_agg(number::text, ' ') FROM bn_schema"));
             Assert.True(await stores[3].TryInsertAsync(Session("a"), default));
             Assert.NotNull(await stores[5].FindAsync("a", default));
         }

@@ -1,4 +1,5 @@
 using BnService.Api.Hosting.Problems;
+using BnService.Api.Hosting.Telemetry;
 using BnService.Core.Tensors;
 using Microsoft.Extensions.Options;
 
@@ -17,14 +18,15 @@ internal sealed class MemoryAdmission
 
     private readonly LinkedList<Waiter> _waiters = new();
     private readonly MemoryOptions _options;
+    private readonly WaitMeter _waits;
     private readonly TimeProvider _time;
     private readonly long _most;
     private volatile int _waiting;
 
     /// <summary>Admission to a budget.</summary>
-    public MemoryAdmission(MemoryBudget budget, IOptions<MemoryOptions> options, TimeProvider time)
+    public MemoryAdmission(MemoryBudget budget, IOptions<MemoryOptions> options, WaitMeter waits, TimeProvider time)
     {
-        (_options, _time, _most) = (options.Value, time, budget.Limit - (budget.Limit / PartForSmall));
+        (_options, _waits, _time, _most) = (options.Value, waits, time, budget.Limit - (budget.Limit / PartForSmall));
         Budget = budget;
         budget.Freed = Serve;
     }
@@ -45,7 +47,11 @@ internal sealed class MemoryAdmission
         if (bytes <= SmallBytes) return;
         // Nothing that could be given back would make room for it.
         if (bytes > _most) throw Refused(bytes, "and will not have room");
-        if (TryReserve(account, bytes)) return;
+        if (TryReserve(account, bytes))
+        {
+            _waits.Memory.Passed();
+            return;
+        }
         var waiter = new Waiter(account, bytes);
         LinkedListNode<Waiter> place;
         lock (_waiters)
@@ -57,7 +63,7 @@ internal sealed class MemoryAdmission
         Serve();
         try
         {
-            await waiter.Admitted.Task.WaitAsync(_options.WaitTime, _time, cancellationToken);
+            await _waits.Memory.WaitAsync(waiter.Admitted.Task.WaitAsync(_options.WaitTime, _time, cancellationToken));
         }
         catch (TimeoutException) when (!Leave(place))
         {

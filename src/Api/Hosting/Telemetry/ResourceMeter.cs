@@ -20,7 +20,7 @@ internal sealed class ResourceMeter
     };
 
     public ResourceMeter(
-        ServiceMeter service, ResidentSessions resident, SessionCount count, RetainedSteps retained, StepWaits waits, IMemoryPoolFactory<byte> blocks,
+        ServiceMeter service, ResidentSessions resident, SessionCount count, RetainedSteps retained, StepWaits waits, MemoryBudget budget, IMemoryPoolFactory<byte> blocks,
         IOptions<NodeOptions> node)
     {
         var meter = service.Meter;
@@ -35,6 +35,8 @@ internal sealed class ResourceMeter
         meter.CreateObservableGauge("bnservice.sync.waiting", () => waits.Count, "{call}", "Calls of ranks that wait for the others of their step.");
         meter.CreateObservableGauge("bnservice.tensor.memory", () => ByState("rented", NativeBuffer.RentedBytes, "pooled", NativeBuffer.IdleBytes), "By",
             "Native memory of tensors: rented by calls and retained steps, or pooled for the next ones.");
+        meter.CreateObservableGauge("bnservice.memory.budget", () => ByState("used", budget.Used, "limit", budget.Limit), "By",
+            "Memory of requests in flight and of what they have left behind, and the most that it may be.");
         // The runtime's meter has these as counters, which they are not, or not before the first collection.
         meter.CreateObservableGauge("bnservice.gc.heap", () => GC.GetTotalMemory(forceFullCollection: false), "By", "Managed memory in use.");
         meter.CreateObservableGauge("bnservice.threadpool.queue", () => ThreadPool.PendingWorkItemCount, "{item}", "Work that waits for a thread of the pool.");

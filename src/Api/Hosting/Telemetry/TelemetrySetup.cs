@@ -23,6 +23,7 @@ internal static class TelemetrySetup
         services.AddSingleton<ServiceMeter>();
         services.AddSingleton<CallMeter>();
         services.AddSingleton<PassMeter>();
+        services.AddSingleton<WaitMeter>();
         services.AddSingleton<CommitMeter>();
         services.AddSingleton<SyncMeter>();
         services.AddSingleton<ResourceMeter>();
