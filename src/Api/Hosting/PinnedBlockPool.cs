@@ -11,8 +11,21 @@ namespace BnService.Api.Hosting;
 /// </summary>
 internal sealed class PinnedBlockPoolFactory : IMemoryPoolFactory<byte>
 {
+    private readonly ConcurrentQueue<PinnedBlockPool> _pools = new();
+
     /// <inheritdoc/>
-    public MemoryPool<byte> Create(MemoryPoolOptions? options = null) => new PinnedBlockPool(Blocks);
+    public MemoryPool<byte> Create(MemoryPoolOptions? options = null)
+    {
+        var pool = new PinnedBlockPool(Blocks);
+        _pools.Enqueue(pool);
+        return pool;
+    }
+
+    /// <summary>Leaves the blocks that nobody uses to the collector. It cannot move pinned ones: a few that are kept hold the memory around them.</summary>
+    public void Trim()
+    {
+        foreach (var pool in _pools) pool.Trim();
+    }
 
     /// <summary>The blocks of all pools that were made here.</summary>
     public PinnedBlocks Blocks { get; } = new();
@@ -68,9 +81,16 @@ internal sealed class PinnedBlockPool(PinnedBlocks blocks) : MemoryPool<byte>
     }
 
     /// <inheritdoc/>
-    protected override void Dispose(bool disposing)
+    protected override void Dispose(bool disposing) => Trim();
+
+    /// <summary>Leaves the blocks that nobody uses to the collector.</summary>
+    public void Trim()
     {
-        while (_idle.TryDequeue(out _)) blocks.Move(0, -1);
+        while (_idle.TryDequeue(out _))
+        {
+            Interlocked.Decrement(ref _idleCount);
+            blocks.Move(0, -1);
+        }
     }
 
     private void Return(Block block)

@@ -57,7 +57,7 @@ public sealed class OpeningTests(PostgresServer server) : IAsyncLifetime
         await _stores.OpenAsync();
         await _stores.AskAsync("UPDATE bn_schema SET number = 99");
         var refusal = await Assert.ThrowsAsync<StorageUnusableException>(() => _stores.OpenAsync());
-        Assert.Contains("schema number 99, of a newer service; this one knows 2", refusal.Message, StringComparison.Ordinal);
+        Assert.Contains("schema number 99, of a newer service; this one knows 3", refusal.Message, StringComparison.Ordinal);
         Assert.Equal(99L, await _stores.AskAsync("SELECT number FROM bn_schema"));
     }
 

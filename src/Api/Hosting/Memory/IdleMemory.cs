@@ -1,5 +1,6 @@
 using BnService.Api.Hosting.Limits;
 using BnService.Core.Tensors;
+using Microsoft.AspNetCore.Connections;
 using Microsoft.Extensions.Options;
 
 namespace BnService.Api.Hosting.Memory;
@@ -8,7 +9,7 @@ namespace BnService.Api.Hosting.Memory;
 /// Gives memory that nobody uses back to the operating system: what is kept for the next request is worth keeping between requests, and a
 /// neighbour's to have after them.
 /// </summary>
-internal sealed class IdleMemory(IOptions<MemoryOptions> options, ConcurrentRequests requests, TimeProvider time) : BackgroundService
+internal sealed class IdleMemory(IOptions<MemoryOptions> options, ConcurrentRequests requests, IMemoryPoolFactory<byte> blocks, TimeProvider time) : BackgroundService
 {
     // What a quiet process has anyway; to look for less would cost more than it gives.
     private const long WorthTrimming = 16 << 20;
@@ -30,6 +31,7 @@ internal sealed class IdleMemory(IOptions<MemoryOptions> options, ConcurrentRequ
             // The blocks that bodies were received into are the collector's; without new ones there is nothing to collect.
             if (GC.GetTotalAllocatedBytes() - allocated < 4 * WorthTrimming || GC.GetGCMemoryInfo().TotalCommittedBytes < 4 * WorthTrimming) continue;
             allocated = GC.GetTotalAllocatedBytes();
+            (blocks as PinnedBlockPoolFactory)?.Trim();
             GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
         }
     }
