@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Diagnostics;
 using System.Text;
 using BnService.Bench.Http;
@@ -30,11 +31,12 @@ internal sealed unsafe class MixedLoad
     }
 
     /// <summary>Runs it for some seconds.</summary>
-    /// <returns>What each small inference took, in microseconds.</returns>
-    public List<double> Run(double seconds, bool loaded)
+    /// <returns>What each small inference took, and each large train-step, in microseconds.</returns>
+    public (List<double> Small, List<double> Large) Run(double seconds, bool loaded)
     {
         using var end = new CancellationTokenSource();
-        List<Thread> others = [.. Enumerable.Range(0, loaded ? LargeClients : 0).Select(_ => new Thread(() => Train(end.Token)))];
+        var large = new ConcurrentQueue<double>();
+        List<Thread> others = [.. Enumerable.Range(0, loaded ? LargeClients : 0).Select(_ => new Thread(() => Train(large, end.Token)))];
         others.ForEach(thread => thread.Start());
         if (loaded) Thread.Sleep(500);
         var times = new List<double>();
@@ -50,7 +52,7 @@ internal sealed unsafe class MixedLoad
         }
         end.Cancel();
         others.ForEach(thread => thread.Join());
-        return times;
+        return (times, [.. large]);
     }
 
     private static void Exchange(KeepAliveConnection connection, byte[] request)
@@ -70,9 +72,14 @@ internal sealed unsafe class MixedLoad
         return [.. Encoding.ASCII.GetBytes(line), .. body];
     }
 
-    private void Train(CancellationToken end)
+    private void Train(ConcurrentQueue<double> times, CancellationToken end)
     {
         using var connection = new KeepAliveConnection(_port, _large.Length + (64 << 10));
-        while (!end.IsCancellationRequested) Exchange(connection, _large);
+        while (!end.IsCancellationRequested)
+        {
+            var before = Stopwatch.GetTimestamp();
+            Exchange(connection, _large);
+            times.Enqueue(Stopwatch.GetElapsedTime(before).TotalMicroseconds);
+        }
     }
 }
