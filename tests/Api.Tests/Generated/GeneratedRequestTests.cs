@@ -7,18 +7,18 @@ namespace BnService.Api.Tests.Generated;
 
 /// <summary>
 /// Requests that are generated from the OpenAPI document, for every operation of it. Each is answered as the document says, never with a 5xx
-/// beside the time-out of a synchronized step, and what is refused has changed nothing. BN_SOAK makes it 60,000 of them.
+/// beside the time-out of a synchronized step, and what is refused has changed nothing. BN_SOAK makes it 150,000 of them.
 /// </summary>
 [Collection(WholeProcess.Name)]
 public sealed class GeneratedRequestTests
 {
     // So many requests begin with the same sessions and keys; BN_FUZZ_ROUND repeats one such round alone.
     private const int Round = 1000;
-    private const long MaxBodyBytes = 1 << 20, EnoughBytes = 64 << 20;
+    private const long MaxBodyBytes = 1 << 17, EnoughBytes = 64 << 20;
 
     private static readonly int[] Rounds = Environment.GetEnvironmentVariable("BN_FUZZ_ROUND") is { } only
         ? [int.Parse(only, CultureInfo.InvariantCulture)]
-        : [.. Enumerable.Range(0, Soak.Of(5, 60))];
+        : [.. Enumerable.Range(0, Soak.Of(8, 150))];
 
     private readonly Dictionary<string, (int Done, int Refused)> _answers = [];
     private readonly SortedDictionary<int, int> _statuses = [];

@@ -55,8 +55,8 @@ internal sealed class RequestGenerator(ApiDocument document, Surroundings surrou
 
     private static string Text(long number) => number.ToString(CultureInfo.InvariantCulture);
 
-    // Mostly as a client does; a segment that is empty or two dots would be another call.
-    private static string Escaped(string value, Random random) => random.Next(10) > 0 || value is "" or "." or ".." || value.Contains('/', StringComparison.Ordinal)
+    // Mostly as a client does; a segment that is empty would be another call.
+    private static string Escaped(string value, Random random) => random.Next(10) > 0 || value.Length == 0 || value.Contains('/', StringComparison.Ordinal)
         ? Uri.EscapeDataString(value)
         : value.Replace("#", "%23", StringComparison.Ordinal).Replace("?", "%3f", StringComparison.Ordinal).Replace("\\", "%5c", StringComparison.Ordinal);
 
