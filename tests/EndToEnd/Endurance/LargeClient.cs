@@ -19,7 +19,7 @@ internal sealed class LargeClient(Client client, string session)
         while (!isOver())
         {
             await Task.WhenAll(Enumerable.Range(0, AtOnce).Select(i => SendAsync(i, body)));
-            await Task.Delay(500);
+            await Task.Delay(1000);
         }
     }
 

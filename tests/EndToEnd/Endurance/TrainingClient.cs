@@ -23,6 +23,7 @@ internal sealed class TrainingClient
     private (string Id, Batch X)? _step;
     private (long Version, long Tracked)? _frozen;
     private long _tracked, _number;
+    private int _mistakes, _syncs;
 
     public TrainingClient(Client client, string session, int seed)
     {
@@ -31,7 +32,7 @@ internal sealed class TrainingClient
         [
             (10, () => TrainAsync(Forms.Json)), (6, () => TrainAsync(Forms.Npy)), (6, () => TrainAsync(Forms.Safetensors)), (6, BackwardAsync), (3, BackwardThroughXAsync),
             (8, InferAsync), (1, InferMuchAsync), (6, InferOpenlyAsync), (6, ReadAsync), (2, FreezeAsync), (2, CalibrateAsync), (3, CreateAndDeleteAsync),
-            (4, RepeatAsync), (3, ConflictAsync), (2, NormalizeAsync), (1, SynchronizeAsync), (6, SendBadAsync), (4, MistakeAsync),
+            (4, RepeatAsync), (3, ConflictAsync), (2, NormalizeAsync), (1, SynchronizeAsync), (6, SendBadAsync), (7, MistakeAsync),
         ];
     }
 
@@ -40,13 +41,13 @@ internal sealed class TrainingClient
     /// <summary>Creates the session.</summary>
     public Task CreateAsync() => _client.SendAsync(Call.Create, "/v1/sessions", 201, $$"""{"name":"{{_session}}","num_features":{{Features}}}""");
 
-    /// <summary>One thing after the other, until there is to be no more.</summary>
+    /// <summary>One thing after the other, each at least as often as its weight, until there is to be no more.</summary>
     public async Task RunAsync(Func<bool> isOver)
     {
         var weights = _acts.Sum(act => act.Weight);
-        while (!isOver())
+        for (var number = 0; number < weights || !isOver(); number++)
         {
-            var left = _random.Next(weights);
+            var left = number < weights ? number : _random.Next(weights);
             await _acts.First(act => (left -= act.Weight) < 0).Act();
             await Task.Delay(Pace);
         }
@@ -219,7 +220,7 @@ internal sealed class TrainingClient
     // Two ranks, or one that waits in vain.
     private async Task SynchronizeAsync()
     {
-        var ranks = _random.Next(4) > 0 ? 2 : 1;
+        var ranks = _syncs++ % 4 == 0 ? 1 : 2;
         var x = NextBatch();
         var body = (Forms.Json, Encoding.UTF8.GetBytes($$"""{"x":{{x.Json}},"retain":false}"""));
         await Task.WhenAll(Enumerable.Range(0, ranks).Select(rank =>
@@ -240,7 +241,7 @@ internal sealed class TrainingClient
         if (answer.Status == 200) _client.Tally.Passed("normalize", answer["y"].GetProperty("data").GetArrayLength(), isCertain: true);
     }
 
-    private Task MistakeAsync() => _random.Next(7) switch
+    private Task MistakeAsync() => (_mistakes++ % 7) switch
     {
         0 => _client.SendAsync(Call.TrainStep, Path(Call.TrainStep), 422, """{"x":[[1,2],[3,4]]}"""),
         1 => _client.SendAsync(Call.TrainStep, Call.TrainStep.Path("nobody"), 404, """{"x":[[1,2],[3,4]]}"""),
