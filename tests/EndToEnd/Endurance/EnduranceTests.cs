@@ -29,7 +29,7 @@ public sealed class EnduranceTests : IDisposable
     public async Task Everything_at_once_for_a_long_time_leaves_nothing_behind()
     {
         using var service = await ServiceProcess.StartAsync(("Storage__Path", Path.Combine(_folder, "bn.db")), ("Node__Name", "node"),
-            ("Memory__BudgetBytes", $"{48 << 20}"), ("Memory__WaitTime", "00:00:00.050"), ("Retention__TimeToLive", "00:00:02"), ("Sync__Timeout", "00:00:01"),
+            ("Memory__BudgetBytes", $"{48 << 20}"), ("Memory__WaitTime", "00:00:00.050"), ("Retention__TimeToLive", "00:00:02"), ("Sync__Timeout", "00:00:03"),
             ("Limits__RequestsPerSecond", "100"), ("Limits__MinRateGrace", "00:00:02"), ("Limits__MaxBodyBytes", $"{32 << 20}"),
             ("Serilog__MinimumLevel__Override__BnService.Request", "Warning"));
         var admin = await KeyedService.CreateAsync(service.Client, "admin", null, null);

@@ -13,8 +13,8 @@ internal sealed class TrainingClient
 {
     private const int Features = 16;
 
-    // A key may send 100 requests per second.
-    private static readonly TimeSpan Pace = TimeSpan.FromMilliseconds(12);
+    // A key may send 100 requests per second, and some acts are several.
+    private static readonly TimeSpan Pace = TimeSpan.FromMilliseconds(20);
 
     private readonly Client _client;
     private readonly Random _random;
