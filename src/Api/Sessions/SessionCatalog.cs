@@ -203,13 +203,14 @@ internal sealed class SessionCatalog(
     /// <param name="cancellationToken">Ends waiting for the store.</param>
     public async Task DeleteAsync(LayerSession session, Action<long> check, CancellationToken cancellationToken)
     {
+        using var place = count.Leave(session.Current.Owner);
         while (true)
         {
             if (await store.FindVersionAsync(session.Id, cancellationToken) is not { } version) throw NotFound(session.Current.Name);
             check(version);
             RequestDeadline.Lift();
             if (!await store.TryDeleteAsync(session.Id, version, cancellationToken)) continue;
-            count.Deleted(session.Current.Owner);
+            place.Keep();
             newest.Forget(session);
             retained.Drop(session.Id);
             return;

@@ -82,6 +82,8 @@ public sealed partial class KeysTests
     [Theory]
     [InlineData("""{"name":"a"}""", "invalid-option", "role")]
     [InlineData("""{"role":"admin"}""", "invalid-option", "name")]
+    [InlineData("""{"name":null,"role":"admin"}""", "invalid-option", "name")]
+    [InlineData("""{"name":"a","role":null}""", "invalid-option", "role")]
     [InlineData("""{"name":"a","role":"root"}""", "invalid-option", "role")]
     [InlineData("""{"name":"a b","role":"admin"}""", "invalid-option", "name")]
     [InlineData("""{"name":"","role":"admin"}""", "invalid-option", "name")]

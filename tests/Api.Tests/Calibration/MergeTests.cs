@@ -79,6 +79,8 @@ public sealed class MergeTests(Service service) : IClassFixture<Service>
     [InlineData("""{"moments":[{"count":1.5,"mean":[1,2],"m2":[0,0]}]}""", "invalid-option", "moments[0].count must be a whole number, got 1.5")]
     [InlineData("""{"moments":[{"count":1e30,"mean":[1,2],"m2":[0,0]}]}""", "invalid-option", "moments[0].count must be a whole number")]
     [InlineData("""{"moments":[{"count":null,"mean":[1,2],"m2":[0,0]}]}""", "invalid-option", "moments[0].count must be a whole number, got null")]
+    [InlineData("""{"moments":[{"count":1,"mean":null,"m2":[0,0]}]}""", "invalid-option", "moments[0].mean must be an array of numbers, got null")]
+    [InlineData("""{"sessions":[null]}""", "invalid-option", "sessions")]
     [InlineData("""{"moments":[{"mean":[1,2],"m2":[0,0]}]}""", "invalid-option", "moments[0].count is missing")]
     [InlineData("""{"moments":[{"count":2,"m2":[0,0]}]}""", "invalid-option", "moments[0].mean is missing; it must be an array of numbers")]
     [InlineData("""{"moments":[{"count":2,"mean":[1,2]}]}""", "invalid-option", "moments[0].m2 is missing")]

@@ -1,3 +1,4 @@
+using System.Text;
 using System.Text.Json;
 
 namespace BnService.Api.Tests.Harness;
@@ -45,7 +46,7 @@ public static class ApiContract
     /// <summary>Holds an answer against the contract.</summary>
     public static void Check(string method, string path, Answer answer)
     {
-        var what = $"{method} {path} answered {answer.Status}: {(answer.Body.Length <= 2000 ? answer.Text : answer.Text[..2000])}";
+        var what = $"{method} {path} answered {answer.Status}: {Encoding.UTF8.GetString(answer.Body, 0, Math.Min(answer.Body.Length, 2000))}";
         Assert.True(answer.Status < 500 || (answer.Status == 504 && path.Contains("/sync/", StringComparison.Ordinal)) || (answer.Status == 503 && path is "/health/ready" or "/v2/health/ready"), what);
         Assert.True(answer.Status != 401 || answer.Headers.GetValueOrDefault("WWW-Authenticate") == "Bearer", what);
         if ($"{path}/".StartsWith("/v2/", StringComparison.OrdinalIgnoreCase))

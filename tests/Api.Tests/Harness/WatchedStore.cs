@@ -45,6 +45,9 @@ public sealed class WatchedStore : ISessionStore
     /// <summary>Runs once, before the next snapshot is deleted.</summary>
     public Func<Task>? BeforeNextSnapshotDelete { get; set; }
 
+    /// <summary>Runs once, before sessions are counted the next time.</summary>
+    public Func<Task>? BeforeNextCount { get; set; }
+
     /// <summary>Number of sessions that were read with their states.</summary>
     public int Finds { get; private set; }
 
@@ -87,7 +90,13 @@ public sealed class WatchedStore : ISessionStore
     public ValueTask<IReadOnlyList<StoredHeader>> ListAsync(SessionQuery query, CancellationToken cancellationToken) =>
         Present().ListAsync(query, cancellationToken);
 
-    public ValueTask<long> CountAsync(string? owner, CancellationToken cancellationToken) => Present().CountAsync(owner, cancellationToken);
+    public async ValueTask<long> CountAsync(string? owner, CancellationToken cancellationToken)
+    {
+        var before = BeforeNextCount;
+        BeforeNextCount = null;
+        if (before is not null) await before();
+        return await Present().CountAsync(owner, cancellationToken);
+    }
 
     public ValueTask<long?> FindVersionAsync(string id, CancellationToken cancellationToken) => Present().FindVersionAsync(id, cancellationToken);
 

@@ -1,5 +1,4 @@
 using BnService.Api.Tests.Harness;
-using BnService.Api.Tests.Wire.Json;
 
 namespace BnService.Api.Tests.Memory;
 
@@ -7,7 +6,7 @@ namespace BnService.Api.Tests.Memory;
 [Collection(WholeProcess.Name)]
 public sealed class StormTests
 {
-    private static readonly (int Clients, int Bytes) Size = Fuzz.IsSoak ? (200, 64 << 20) : (24, 16 << 20);
+    private static readonly (int Clients, int Bytes) Size = Soak.IsAskedFor ? (200, 64 << 20) : (24, 16 << 20);
 
     [Fact]
     public async Task The_budget_is_never_passed_and_everything_is_given_back()
@@ -34,7 +33,7 @@ public sealed class StormTests
         using var group = inGroup ? MemoryGroup.TryCreate(1L << 30) : null;
         List<(string, string)> environment = [("Memory__TrimAfter", "00:00:01")];
         environment.Add(group is null ? ("DOTNET_GCHeapHardLimit", "0x40000000") : (ServiceProcess.GroupVariable, group.Path));
-        if (!Fuzz.IsSoak) environment.Add(("Memory__BudgetBytes", "134217728"));
+        if (!Soak.IsAskedFor) environment.Add(("Memory__BudgetBytes", "134217728"));
         using var service = await ServiceProcess.StartAsync([.. environment]);
         await new Storm(service.Address, 2, 1 << 20).RunAsync();
         var before = service.ResidentBytes;

@@ -1,7 +1,9 @@
 using System.Text.RegularExpressions;
 using BnService.Api.Hosting.Telemetry;
+using BnService.Api.Storage;
 using BnService.Api.Tests.Expected;
 using BnService.Api.Tests.Harness;
+using Microsoft.Extensions.DependencyInjection;
 
 namespace BnService.Api.Tests.Telemetry;
 
@@ -105,6 +107,21 @@ public sealed partial class MetricsTests
         Assert.Equal(1, away.Value("bnservice_commit_failures_total"));
         Assert.Equal(1, away.Value("bnservice_store_errors_total", ("error", "unavailable")));
         Assert.Equal(1, away.Value("bnservice_commit_conflicts_total"));
+    }
+
+    [Fact]
+    public async Task Sessions_that_come_and_go_while_they_are_counted_are_counted_once()
+    {
+        var (store, time) = (new WatchedStore { IsShared = false }, new ManualTime());
+        using var service = Service.Replacing(services => services.AddSingleton<ISessionStore>(store).AddSingleton<TimeProvider>(time));
+        store.BeforeNextCount = async () =>
+        {
+            await service.CreateAsync("""{"num_features":2}""");
+            (await (await service.CreateAsync("""{"num_features":2}""")).DeleteAsync()).Expect(204);
+        };
+        await Exposition.OfAsync(service);
+        time.JumpBy(TimeSpan.FromSeconds(11));
+        Assert.Equal(1, (await Exposition.OfAsync(service)).Value("bnservice_sessions"));
     }
 
     [Fact]

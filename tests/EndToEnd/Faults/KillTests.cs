@@ -1,5 +1,4 @@
 using BnService.Api.Tests.Harness;
-using BnService.EndToEnd.Harness;
 
 namespace BnService.EndToEnd.Faults;
 

@@ -1,6 +1,5 @@
 using System.Globalization;
 using BnService.Api.Tests.Harness;
-using BnService.EndToEnd.Harness;
 
 namespace BnService.EndToEnd.Faults;
 

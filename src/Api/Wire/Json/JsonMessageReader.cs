@@ -156,7 +156,8 @@ internal static class JsonMessageReader
             cursor.Advance(reader.BytesConsumed);
             return null;
         }
-        if (reader.TokenType == JsonTokenType.Null && property.IsSetNullable && property.PropertyType != typeof(Tensor))
+        // Whatever the field's type is: the serializer makes null of it for every class.
+        if (reader.TokenType == JsonTokenType.Null && property.PropertyType != typeof(Tensor))
             throw new ProblemException(ProblemCode.InvalidOption, $"{path} must be {Expectation(field)}, got null");
         if (property.PropertyType == typeof(Tensor)) return new JsonTensorReader(path).Read(ref cursor);
         var type = property.Options.GetTypeInfo(property.PropertyType);

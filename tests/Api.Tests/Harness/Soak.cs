@@ -1,4 +1,4 @@
-namespace BnService.EndToEnd.Harness;
+namespace BnService.Api.Tests.Harness;
 
 /// <summary>The long form of tests that have one: what <c>./test.sh --soak</c> asks for.</summary>
 public static class Soak
