@@ -17,6 +17,7 @@ internal static class Routes
         api.MapCalibration();
         api.MapSync();
         api.MapDiagnostics();
+        api.MapEvents();
         api.MapKeys();
         routes.MapOpenInference();
         routes.MapHealth();

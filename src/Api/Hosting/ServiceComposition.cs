@@ -31,7 +31,9 @@ internal static partial class ServiceComposition
         services.AddSingleton<SessionCount>();
         services.AddSingleton<Snapshots>();
         services.AddSingleton<RetainedSteps>();
+        services.AddSingleton<SessionActivity>();
         services.AddSingleton<SessionCatalog>();
+        services.AddSingleton<SessionOverview>();
         services.AddSingleton<TrainStep>();
         services.AddSingleton<Inference>();
         services.AddSingleton<OneShot>();

@@ -89,6 +89,8 @@ public sealed class WatchedStore : ISessionStore
 
     public ValueTask<long> CountAsync(CancellationToken cancellationToken) => Present().CountAsync(cancellationToken);
 
+    public ValueTask<long> CountAsync(SessionQuery query, CancellationToken cancellationToken) => Present().CountAsync(query, cancellationToken);
+
     public ValueTask<long?> FindVersionAsync(string id, CancellationToken cancellationToken) => Present().FindVersionAsync(id, cancellationToken);
 
     public ValueTask<StoredAnswer?> FindAnswerAsync(string sessionId, string topic, string key, CancellationToken cancellationToken) =>
