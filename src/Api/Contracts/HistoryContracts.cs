@@ -60,20 +60,20 @@ public sealed class BatchShiftReport
     public required double VarRatio { get; init; }
 }
 
-/// <summary>What a train-step was in one channel, in float32.</summary>
+/// <summary>What a train-step was in one channel, to the precision of float32.</summary>
 public sealed class ChannelStepReport
 {
     /// <summary>Mean of the batch.</summary>
-    public required float BatchMean { get; init; }
+    public required double BatchMean { get; init; }
 
     /// <summary>Biased variance of the batch.</summary>
-    public required float BatchVar { get; init; }
+    public required double BatchVar { get; init; }
 
     /// <summary>Running mean after the step.</summary>
-    public required float RunningMean { get; init; }
+    public required double RunningMean { get; init; }
 
     /// <summary>Running variance after the step.</summary>
-    public required float RunningVar { get; init; }
+    public required double RunningVar { get; init; }
 }
 
 /// <summary>One inference batch that was looked at.</summary>
