@@ -3,8 +3,7 @@ import { defineConfig } from 'vite';
 // The service serves the page and its API from one origin: `npm run dev` sends the calls of the page on to a service on port 5000.
 export default defineConfig({
   build: {
-    outDir: '../Api/wwwroot',
-    emptyOutDir: true,
+    outDir: 'dist',
     assetsDir: 'assets',
     // Everything is a file of its own: the page's Content-Security-Policy allows nothing inline.
     assetsInlineLimit: 0,

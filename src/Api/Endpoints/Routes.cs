@@ -23,5 +23,6 @@ internal static class Routes
         routes.MapHealth();
         routes.MapMetrics();
         routes.MapProblems();
+        routes.MapDashboard();
     }
 }

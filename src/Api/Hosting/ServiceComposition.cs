@@ -45,6 +45,7 @@ internal static partial class ServiceComposition
         services.AddSingleton<SyncBackward>();
         services.AddSingleton<TrafficObserver>();
         services.AddSingleton<Readiness>();
+        services.AddSingleton<DashboardFiles>();
         services.AddTelemetry();
         services.AddExceptionHandler<ProblemAnswers>();
         services.ConfigureHttpJsonOptions(json => Adopt(ContractJson.Context.Options, json.SerializerOptions));

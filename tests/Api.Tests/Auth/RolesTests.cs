@@ -24,7 +24,8 @@ public sealed class RolesTests
     ];
 
     private static readonly string[] Open =
-        ["GET /health/live", "GET /health/ready", "GET /v2/health/live", "GET /v2/health/ready", "GET /openapi/v1.json", "GET /problems", "GET /problems/{code}"];
+        ["GET /health/live", "GET /health/ready", "GET /v2/health/live", "GET /v2/health/ready", "GET /openapi/v1.json", "GET /problems", "GET /problems/{code}",
+            "GET /", "GET /icon.svg", "GET /assets/{file}"];
 
     [Fact]
     public async Task Each_role_reaches_what_it_may_and_nothing_else()

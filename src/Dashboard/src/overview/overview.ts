@@ -1,6 +1,6 @@
 import { announce, fill, h } from '../dom';
 import { count } from '../format';
-import { explain, type Health, type Kind, type Schemas } from '../api/client';
+import { explain, type Health, type Kind } from '../api/client';
 import { watch } from '../api/events';
 import { connectionMark } from '../connection';
 import { marks } from '../health';
@@ -113,7 +113,10 @@ export function overview(root: HTMLElement, signal: AbortSignal): void {
       if (mine.rows.length === 0) restart();
       else {
         const [first, last] = table.visible();
-        if ((await mine.refresh(first, last)) && mine === pages) show();
+        const hasChanged = await mine.refresh(first, last);
+        if (mine !== pages) return;
+        if (mine.isOutdated) restart();
+        else if (hasChanged) show();
       }
     } catch (error) {
       failed(error);
@@ -132,7 +135,7 @@ export function overview(root: HTMLElement, signal: AbortSignal): void {
   });
   void look();
   void watch('/v1/events', {
-    event: (name, data) => void (name === 'activity' && (data as Schemas['SessionList'] | null) && refresh()),
+    event: () => void refresh(),
     state: connection.show,
     resumed: () => void refresh(),
     ended: failed,

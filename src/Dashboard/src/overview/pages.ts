@@ -20,6 +20,8 @@ export class SessionPages {
   readonly rows: Session[] = [];
   total: number | null = null;
   isComplete = false;
+  /** So much has come at the top that the list has to be read from its beginning. */
+  isOutdated = false;
   private pages: Page[] = [];
   private next: string | null = null;
   private loading: Promise<void> | null = null;
@@ -63,11 +65,16 @@ export class SessionPages {
     if (this.signal.aborted || !this.pages.includes(page)) return false;
     const known = new Map(answer.sessions.map((session) => [session.id, session]));
     if (isFirst && answer.total !== undefined && answer.total !== null) this.total = answer.total;
-    const reached = page.ids.map((id) => answer.sessions.findIndex((session) => session.id === id)).reduce((a, b) => Math.max(a, b), -1);
-    // New sessions come at the top, deleted ones are missing; what lies behind the page stays with the next one.
-    const now = isFirst ? answer.sessions.slice(0, reached + 1) : page.ids.flatMap((id) => known.get(id) ?? []);
-    const rows = now.length > 0 || reached >= 0 ? now : [];
-    if (isFirst && reached < 0 && answer.sessions.length > 0 && page.ids.length === 0) rows.push(...answer.sessions);
+    if (!isFirst) return this.replace(page, start, end, page.ids.flatMap((id) => known.get(id) ?? []));
+    // New sessions come at the top and deleted ones are missing; what lies behind the answer stays as it was.
+    const reached = page.ids.findLastIndex((id) => known.has(id));
+    this.isOutdated = reached < 0 && answer.next_cursor !== null;
+    const last = answer.sessions.findIndex((session) => session.id === page.ids[reached]);
+    const behind = answer.next_cursor === null ? [] : this.rows.slice(start + reached + 1, end);
+    return this.replace(page, start, end, reached < 0 ? answer.sessions : [...answer.sessions.slice(0, last + 1), ...behind]);
+  }
+
+  private replace(page: Page, start: number, end: number, rows: Session[]): boolean {
     this.rows.splice(start, end - start, ...rows);
     page.ids = rows.map((session) => session.id);
     return true;
