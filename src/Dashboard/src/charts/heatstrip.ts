@@ -24,6 +24,7 @@ export interface Strip {
 const smallest = 8;
 const largest = 44;
 const gap = 1;
+const linear = (value: number): number => value;
 
 /** One cell per channel, in as many rows as it takes for each to be seen, with the numbers under the pointer and the arrow keys. */
 export function heatStrip(options: StripOptions, signal: AbortSignal): Strip {
@@ -48,6 +49,14 @@ export function heatStrip(options: StripOptions, signal: AbortSignal): Strip {
     return finite.length === 0 ? [0, 1] : [finite.reduce((a, b) => Math.min(a, b)), finite.reduce((a, b) => Math.max(a, b))];
   };
 
+  // Where a few channels are much larger than the others, powers of ten tell the others apart as well.
+  const scaleOf = (least: number, most: number): ((value: number) => number) => {
+    if (options.log) return most / least > 10 ? Math.log : linear;
+    const sizes = values.filter((value) => Number.isFinite(value) && value !== 0).map(Math.abs).sort((a, b) => a - b);
+    const middle = sizes[sizes.length >> 1] ?? 1;
+    return Math.max(Math.abs(least), Math.abs(most)) > 20 * middle ? (value) => Math.asinh((2 * value) / middle) : linear;
+  };
+
   const draw = (): void => {
     const width = box.clientWidth;
     if (width === 0 || values.length === 0) return;
@@ -63,8 +72,8 @@ export function heatStrip(options: StripOptions, signal: AbortSignal): Strip {
     const context = canvas.getContext('2d')!;
     context.scale(ratio, ratio);
     const [least, most] = range();
-    const place = (value: number): number =>
-      most === least ? 0.5 : options.log ? Math.log(value / least) / Math.log(most / least) : (value - least) / (most - least);
+    const scale = scaleOf(least, most);
+    const place = (value: number): number => (most === least ? 0.5 : (scale(value) - scale(least)) / (scale(most) - scale(least)));
     const bad = colour('bad');
     values.forEach((value, i) => {
       const [x, y] = [(i % columns) * cell, Math.floor(i / columns) * tall];
@@ -79,8 +88,10 @@ export function heatStrip(options: StripOptions, signal: AbortSignal): Strip {
     };
     if (marked >= 0 && marked < values.length) outline(marked, colour('text'), 3);
     if (document.activeElement === box) outline(at, colour('focus'), 3);
-    low.textContent = short(least, 3);
-    high.textContent = short(most, 3) + (options.log ? ' (log)' : '');
+    const isOne = most === least;
+    low.textContent = isOne ? `all ${short(least)}` : short(least, 3);
+    high.textContent = isOne ? '' : short(most, 3) + (scale === linear ? '' : ' (log)');
+    ramp.hidden = isOne;
     drawRamp();
   };
 

@@ -89,13 +89,14 @@ function plotOptions(options: ChartOptions, width: number): uPlot.Options {
   const values = (_: uPlot, splits: (number | null)[]): string[] => splits.map((split) => (split === null ? '' : short(split, 3)));
   const axis = (scale: string, label: string, side: uPlot.Axis.Side): uPlot.Axis => ({
     scale, label, side, stroke: muted, font, labelFont: font, labelSize: 18, labelGap: 2, size: 56, values,
-    grid: side === 3 ? grid : { show: false }, ticks: grid,
+    grid: side === 3 ? { ...grid, ...(options.log ? { filter: powers } : {}) } : { show: false }, ticks: { ...grid, ...(options.log ? { filter: powers } : {}) },
+    ...(options.log ? { filter: powers } : {}),
   });
   const scale: uPlot.Scale = options.log ? { distr: 3, log: 10 } : { range: (_, low, high) => padded(low, high) };
   const scales: uPlot.Scales = { x: { time: options.x === 'time' }, left: scale };
   const axes: uPlot.Axis[] = [
     options.x === 'time'
-      ? { stroke: muted, font, grid, ticks: grid, size: 40 }
+      ? { stroke: muted, font, grid, ticks: grid, size: 34, space: 90, values: (_, splits, _axis, _space, step) => splits.map((split) => clock(split, step)) }
       : { stroke: muted, font, grid, ticks: grid, size: 34, values: (_, splits) => splits.map((split) => (Number.isInteger(split) ? String(split) : '')) },
     axis('left', options.left, 3),
   ];
@@ -122,6 +123,24 @@ function plotOptions(options: ChartOptions, width: number): uPlot.Options {
       }),
     ],
   };
+}
+
+// Whole powers of ten, and of many of them some.
+const mostPowers = 5;
+function powers(_: uPlot, splits: number[]): (number | null)[] {
+  const all = splits.filter((split) => split > 0 && isPower(split)).map((split) => Math.round(Math.log10(split)));
+  const each = Math.max(1, Math.ceil(all.length / mostPowers));
+  // Scales of less than a power of ten have nothing but what lies between.
+  return splits.map((split) => (all.length < 2 || (isPower(split) && Math.round(Math.log10(split)) % each === 0) ? split : null));
+}
+
+const isPower = (value: number): boolean => Math.abs(Math.log10(value) - Math.round(Math.log10(value))) < 1e-9;
+
+function clock(seconds: number, step: number): string {
+  const at = new Date(1000 * seconds);
+  const text = at.toLocaleTimeString('en-GB', { hour12: false });
+  if (step >= 86400) return at.toLocaleDateString('en-GB', { day: 'numeric', month: 'short' });
+  return step < 1 ? `${text.slice(3)}.${String(at.getMilliseconds()).padStart(3, '0')}` : step < 60 ? text : text.slice(0, 5);
 }
 
 // A constant has a range too.

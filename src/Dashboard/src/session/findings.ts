@@ -49,7 +49,7 @@ function tilesOf(diagnosis: Diagnosis): HTMLElement[] {
       gap ? `Mean: ${gap.mean ? `channel ${gap.mean.channel}` : 'no channel varies'}. Variance: ${gap.var ? `${percent(gap.var.value)} in channel ${gap.var.channel}` : '–'}. Against all ${gap.batches} batches taken together.` : 'Known after the first batch.'));
   }
   if (noise) tiles.push(tile('Noise of a batch', percent(noise.relative_sd_of_var), `Relative standard deviation of the variance of ${noise.count} values per channel.`, noise.relative_sd_of_var));
-  if (drift.skew) tiles.push(tile('Training against serving', `${short(drift.skew.kl_difference, 3)} nats`, drift.skew.largest ? `Serving drifts more than training by so much; most in channel ${drift.skew.largest.channel}.` : 'Difference of the two drifts.'));
+  if (drift.skew) tiles.push(tile('Training against serving', `${short(drift.skew.kl_difference, 3)} nats`, `Serving drifts ${drift.skew.kl_difference > 0 ? 'more' : 'less'} than training by so much${drift.skew.largest ? `; it exceeds it most in channel ${drift.skew.largest.channel}` : ''}.`));
   return tiles;
 }
 

@@ -1,6 +1,8 @@
 import { call, type Diagnosis, type History, type InferenceStep, type Session, type Snapshot, type Stats, type Step } from '../api/client';
 
 const mostSteps = 1024;
+// What has come since the last look is told by events: only the channel that is followed is not.
+const newestSteps = 100;
 
 /** What the page knows of a session; kept together so that all of it is of about the same moment. */
 export interface Seen {
@@ -22,8 +24,8 @@ export class SessionModel {
     private readonly signal: AbortSignal,
   ) {}
 
-  /** Reads everything. */
-  async read(): Promise<void> {
+  /** Reads everything; of the steps only the newest where the others have been read. */
+  async read(isFirst: boolean): Promise<void> {
     const path = { session: this.name };
     const { signal } = this;
     const [session, stats, diagnosis, snapshots, history] = await Promise.all([
@@ -31,7 +33,7 @@ export class SessionModel {
       call('get', '/v1/sessions/{session}/stats', { path, query: { include: 'num_batches_tracked,running_mean,running_var,gamma,beta,last_batch' }, signal }),
       call('get', '/v1/sessions/{session}/diagnostics', { path, signal }),
       call('get', '/v1/sessions/{session}/snapshots', { path, signal }),
-      this.askHistory(),
+      this.askHistory(isFirst ? mostSteps : newestSteps),
     ]);
     this.seen = { session, stats, diagnosis, snapshots: snapshots.snapshots };
     this.remember(history.steps, history.inferences);
@@ -40,7 +42,7 @@ export class SessionModel {
   /** Follows another channel. */
   async follow(channel: number): Promise<void> {
     this.channel = channel;
-    const history = await this.askHistory();
+    const history = await this.askHistory(mostSteps);
     if (channel === this.channel) this.remember(history.steps, history.inferences);
   }
 
@@ -54,8 +56,8 @@ export class SessionModel {
     this.remember([], [inference]);
   }
 
-  private askHistory(): Promise<History> {
-    const query = { limit: String(mostSteps), channel: String(this.channel) };
+  private askHistory(limit: number): Promise<History> {
+    const query = { limit: String(limit), channel: String(this.channel) };
     return call('get', '/v1/sessions/{session}/history', { path: { session: this.name }, query, signal: this.signal });
   }
 

@@ -62,9 +62,9 @@ export function sessionPage(root: HTMLElement, name: string, signal: AbortSignal
     }
     setTimeout(() => !signal.aborted && void read(), 2000);
   }
-  async function read(): Promise<void> {
+  async function read(isFirst = model.seen === null): Promise<void> {
     try {
-      await model.read();
+      await model.read(isFirst);
       if (signal.aborted) return;
       problem.hidden = true;
       show();
@@ -97,7 +97,7 @@ export function sessionPage(root: HTMLElement, name: string, signal: AbortSignal
       moved();
     },
     state: connection.show,
-    resumed: moved,
+    resumed: () => void read(true),
     ended: failed,
   }, signal));
 }

@@ -74,7 +74,7 @@ export function snapshots(model: SessionModel, changed: () => Promise<void>): { 
       last = text;
       fill(list, all.length === 0
         ? h('p', { class: 'note' }, 'None yet. A snapshot freezes the state under its version; inference can go on with it while training changes the session.')
-        : h('div', { class: 'scrolls', tabindex: 0, role: 'region', 'aria-label': 'Snapshots' }, h('table', {}, h('thead', {}, h('tr', {}, ...['Snapshot', 'Description', 'Steps', 'Taken', 'What to do'].map((name) => h('th', { scope: 'col' }, name)))), h('tbody', {}, ...all.map(row)))));
+        : h('div', { class: 'scrolls', tabindex: 0, role: 'region', 'aria-label': 'List of snapshots' }, h('table', {}, h('thead', {}, h('tr', {}, ...['Snapshot', 'Description', 'Steps', 'Taken', 'What to do'].map((name) => h('th', { scope: 'col' }, name)))), h('tbody', {}, ...all.map(row)))));
     },
   };
 }
