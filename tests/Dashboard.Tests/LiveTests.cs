@@ -25,7 +25,7 @@ public sealed class LiveTests(Browser browser)
         }
         await window.SeesAsync("8 steps).");
         await session.ServeAsync(1);
-        await window.SeesAsync("1 batches).");
+        await window.SeesAsync("1 batch).");
         await window.Page.EvaluateAsync("window.isTheSamePage = true");
 
         first.Kill();

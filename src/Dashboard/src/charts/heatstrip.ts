@@ -10,6 +10,8 @@ export interface StripOptions {
   log?: boolean;
   /** What is said of a channel where the pointer or the keyboard is. */
   describe(channel: number): string;
+  /** The pointer or the keyboard is at a channel. */
+  point(channel: number): void;
   /** A channel has been chosen by a click, by Enter or by the space bar. */
   choose(channel: number): void;
 }
@@ -19,6 +21,8 @@ export interface Strip {
   update(values: number[]): void;
   /** Marks a channel. */
   mark(channel: number): void;
+  /** Says the numbers of a channel. */
+  show(channel: number): void;
 }
 
 const smallest = 8;
@@ -112,12 +116,17 @@ export function heatStrip(options: StripOptions, signal: AbortSignal): Strip {
     box.setAttribute('aria-valuetext', text);
   };
 
+  const point = (channel: number): void => {
+    show(channel);
+    options.point(at);
+  };
+
   box.addEventListener('keydown', (event) => {
     const steps: Record<string, number> = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns, PageUp: -10 * columns, PageDown: 10 * columns };
     const step = steps[event.key];
-    if (step !== undefined) show(at + step);
-    else if (event.key === 'Home') show(0);
-    else if (event.key === 'End') show(values.length - 1);
+    if (step !== undefined) point(at + step);
+    else if (event.key === 'Home') point(0);
+    else if (event.key === 'End') point(values.length - 1);
     else if (event.key === 'Enter' || event.key === ' ') options.choose(at);
     else return;
     event.preventDefault();
@@ -131,12 +140,12 @@ export function heatStrip(options: StripOptions, signal: AbortSignal): Strip {
   };
   canvas.addEventListener('pointermove', (event) => {
     const channel = under(event);
-    if (channel >= 0 && channel < values.length) show(channel);
+    if (channel >= 0 && channel < values.length) point(channel);
   });
   canvas.addEventListener('click', (event) => {
     const channel = under(event);
     if (channel < 0 || channel >= values.length) return;
-    show(channel);
+    point(channel);
     options.choose(channel);
   });
   box.addEventListener('focus', draw);
@@ -147,6 +156,7 @@ export function heatStrip(options: StripOptions, signal: AbortSignal): Strip {
   onScheme(draw, signal);
   return {
     element,
+    show,
     update(next) {
       values = next;
       element.hidden = values.length === 0;

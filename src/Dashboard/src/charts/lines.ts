@@ -33,6 +33,7 @@ export interface Chart {
 }
 
 const height = 190;
+const nouns = { step: ['step', 'steps'], time: ['batch', 'batches'] } as const;
 
 /** Lines over steps or time, drawn anew when the window or the colour scheme changes. */
 export function lineChart(options: ChartOptions, signal: AbortSignal): Chart {
@@ -55,7 +56,7 @@ export function lineChart(options: ChartOptions, signal: AbortSignal): Chart {
       return last === undefined || last === null || line.dashed ? null : `${line.label} ${short(last, 3)}`;
     });
     const said = parts.filter((part) => part !== null);
-    summary.textContent = data[0].length === 0 ? options.empty : `Now: ${said.join(', ')} (${data[0].length} ${options.x === 'step' ? 'steps' : 'batches'}).`;
+    summary.textContent = data[0].length === 0 ? options.empty : `Now: ${said.join(', ')} (${data[0].length} ${nouns[options.x][data[0].length === 1 ? 0 : 1]}).`;
   };
 
   const sizes = new ResizeObserver(() => {

@@ -8,7 +8,7 @@ import type { Session } from '../api/client';
 export const columns = ['Session', 'Health', 'Drift', 'Kind', 'Features', 'Steps', 'Last activity'] as const;
 
 /** Heights of rows as the style sheet has them, so that a hundred thousand of them need not be there to be scrolled through. */
-export const rowHeight = (): number => (matchMedia('(max-width: 45rem)').matches ? 132 : 76);
+export const rowHeight = (): number => (matchMedia('(max-width: 45rem)').matches ? 186 : 92);
 
 function rowOf(session: Session, index: number): HTMLElement {
   const steps = count(session.num_batches_tracked);

@@ -22,12 +22,19 @@ const shown: Shown[] = [
 export function channels(model: SessionModel, follow: (channel: number) => void, signal: AbortSignal): { element: HTMLElement; update(): void } {
   let values: number[][] = shown.map(() => []);
   let batch: { mean: number[]; variance: number[] } = { mean: [], variance: [] };
-  const describe = (channel: number): string => {
-    const parts = shown.map(({ what }, i) => (values[i]!.length > channel ? `${what} ${short(values[i]![channel]!)}` : null));
-    if (batch.mean.length > channel) parts.push(`last batch: mean ${short(batch.mean[channel]!)}, variance ${short(batch.variance[channel]!)}`);
-    return `channel ${channel}: ${parts.filter((part) => part !== null).join(', ')}`;
+  // The same channel in all strips: whoever looks at one number of it sees the others.
+  const describe = (i: number, channel: number): string => {
+    const { what } = shown[i]!;
+    const last = [batch.mean, batch.variance][i]?.[channel];
+    return `channel ${channel}: ${what} ${short(values[i]![channel] ?? NaN)}${last === undefined ? '' : `, in the last batch ${short(last)}`}`;
   };
-  const strips: Strip[] = shown.map((one) => heatStrip({ ...one, describe, choose: follow }, signal));
+  const strips: Strip[] = shown.map((one, i) =>
+    heatStrip({
+      ...one,
+      describe: (channel) => describe(i, channel),
+      point: (channel) => strips.forEach((strip, other) => other !== i && strip.show(channel)),
+      choose: follow,
+    }, signal));
   const note = h('p', { class: 'note' });
   const element = h('section', { 'aria-labelledby': 'channels' }, h('h2', { id: 'channels' }, 'Channels'), note, ...strips.map((strip) => strip.element));
   return {
