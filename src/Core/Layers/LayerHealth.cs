@@ -6,13 +6,13 @@ public enum Health
     /// <summary>Nothing speaks against serving from it.</summary>
     Healthy,
 
-    /// <summary>Its running statistics still hold something of where they started.</summary>
+    /// <summary>Its running statistics still hold something of where they started, or are not yet what all batches together say.</summary>
     Settling,
 
     /// <summary>Its batches are so small that their statistics, or the average of them, scatter.</summary>
     SmallBatches,
 
-    /// <summary>What passes through it, or what it has settled on, is not what its running statistics say.</summary>
+    /// <summary>What passes through it is not what its running statistics say.</summary>
     Drifting,
 
     /// <summary>Some of its channels pass on nothing of their input, or nothing that is a number.</summary>
@@ -28,9 +28,9 @@ public sealed record LayerHealth(Health Mark, string Reason)
     private static readonly (Health Mark, string[] Codes)[] BySeverity =
     [
         (Health.DeadChannels, ["non-finite-statistics", "dead-channels", "zero-running-variance", "constant-channels"]),
-        (Health.Drifting, ["train-serve-skew", "inference-drift", "drift", "frozen-mean-mismatch", "estimate-gap"]),
+        (Health.Drifting, ["train-serve-skew", "inference-drift", "drift", "frozen-mean-mismatch"]),
         (Health.SmallBatches, ["small-batch", "noisy-running-mean"]),
-        (Health.Settling, ["not-settled"]),
+        (Health.Settling, ["not-settled", "estimate-gap"]),
     ];
 
     /// <summary>The health of a layer by what was diagnosed.</summary>

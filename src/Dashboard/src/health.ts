@@ -19,9 +19,9 @@ export function healthMark(health: Schemas['HealthReport']): HTMLElement {
 // As LayerHealth has them in the service: what a page of the list says of a session, its own page says too.
 const bySeverity: [Health, string[]][] = [
   ['dead_channels', ['non-finite-statistics', 'dead-channels', 'zero-running-variance', 'constant-channels']],
-  ['drifting', ['train-serve-skew', 'inference-drift', 'drift', 'frozen-mean-mismatch', 'estimate-gap']],
+  ['drifting', ['train-serve-skew', 'inference-drift', 'drift', 'frozen-mean-mismatch']],
   ['small_batches', ['small-batch', 'noisy-running-mean']],
-  ['settling', ['not-settled']],
+  ['settling', ['not-settled', 'estimate-gap']],
 ];
 
 /** The health of a session by what was diagnosed. */

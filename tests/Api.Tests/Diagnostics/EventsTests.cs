@@ -125,7 +125,7 @@ public sealed class EventsTests
                 var line = await reader.ReadLineAsync().WaitAsync(Patience);
                 Assert.NotNull(line);
                 if (line.Length > 0 && line.Split(": ", 2) is [var name, var value]) fields[name] = value;
-                if (line.Length == 0 && fields.ContainsKey("data")) return (fields["event"], fields.GetValueOrDefault("id"), JsonDocument.Parse(fields["data"]).RootElement);
+                if (line.Length == 0 && fields.TryGetValue("data", out var data)) return (fields["event"], fields.GetValueOrDefault("id"), JsonDocument.Parse(data).RootElement);
             }
         }
 

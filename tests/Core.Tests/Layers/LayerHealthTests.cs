@@ -18,7 +18,7 @@ public sealed class LayerHealthTests
     [InlineData(Health.Drifting, "inference-drift")]
     [InlineData(Health.Drifting, "train-serve-skew")]
     [InlineData(Health.Drifting, "frozen-mean-mismatch")]
-    [InlineData(Health.Drifting, "estimate-gap")]
+    [InlineData(Health.Settling, "estimate-gap")]
     [InlineData(Health.DeadChannels, "dead-channels", "drift")]
     [InlineData(Health.DeadChannels, "constant-channels", "not-settled")]
     [InlineData(Health.DeadChannels, "zero-running-variance")]

@@ -42,7 +42,7 @@ public sealed class Sessions : IDisposable
 }
 
 /// <summary>Programs that somebody runs beside the page.</summary>
-public static class Program
+public static class Shell
 {
     /// <summary>Runs a program in a folder, and returns what it has written where it has ended well.</summary>
     public static async Task<string> RunAsync(string program, string folder, params string[] arguments)

@@ -40,7 +40,7 @@ export function firstVisit(signal: AbortSignal): HTMLElement {
       step('Look at it here', 'Open the session to see whether it has settled, whether training and serving agree, and what to do if not.')),
     h('div', { class: 'sample' },
       h('h3', {}, 'Or look at one that is there already'),
-      h('p', {}, '178 wines with 13 measurements each, in 45 train-steps. It takes a moment, and can be deleted like any other session.'),
+      h('p', {}, '178 wines with 13 measurements each, in 80 train-steps. It takes a moment, and can be deleted like any other session.'),
       button, progress, problem),
   );
 }

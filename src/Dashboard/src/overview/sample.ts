@@ -3,15 +3,21 @@ import wines from '../../../../samples/data/wine.csv?url';
 
 const features = 13;
 const batchSize = 30;
-const epochs = 9;
+const epochs = 16;
 
 // The same order for everybody, so that the sample looks the same everywhere.
 function shuffled<T>(rows: readonly T[], seed: number): T[] {
   const result = [...rows];
   let state = seed;
+  // Mulberry32.
+  const random = (): number => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296;
+  };
   for (let i = result.length - 1; i > 0; i--) {
-    state = (state * 1103515245 + 12345) % 2147483648;
-    const j = state % (i + 1);
+    const j = Math.floor(random() * (i + 1));
     [result[i], result[j]] = [result[j]!, result[i]!];
   }
   return result;

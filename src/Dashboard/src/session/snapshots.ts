@@ -37,6 +37,8 @@ export function snapshots(model: SessionModel, changed: () => Promise<void>): { 
   } }, h('label', { for: 'snapshot-description' }, 'Description'), description, take);
 
   const compare = (snapshot: Snapshot): Promise<void> => run('Comparison shown', async () => {
+    // What is now is not what was when the page was last drawn.
+    await changed();
     const details = await call('get', '/v1/sessions/{session}/snapshots/{version}', { path: { ...path, version: String(snapshot.version) } });
     fill(comparison, ...differences(snapshot, details.state, model.seen!.stats as Parts, model.seen!.session.version));
   });
