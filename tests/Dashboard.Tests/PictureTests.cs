@@ -32,25 +32,27 @@ public sealed class PictureTests(Browser browser)
             await window.SeesAsync("live");
             await window.RequireSoundAsync();
             await TakeAsync(window, "overview");
-            foreach (var name in (string[])["wine", "resnet-bn1", "wide"])
-            {
-                await OpenSessionAsync(window, name);
-                await window.RequireSoundAsync();
-                await TakeAsync(window, $"session-{name}", fullPage: true);
-            }
+        }
+        await using (var window = await browser.OpenAsync(service.Address, 1180, 1240))
+        {
+            await OpenSessionAsync(window, "resnet-bn1");
+            await window.RequireSoundAsync();
+            await TakeAsync(window, "session");
+            await OpenSessionAsync(window, "wide");
+            await window.RequireSoundAsync();
+            await TakeAsync(window, "channels", "section:has(#channels)");
             await TryAsync(window);
             await window.RequireSoundAsync();
-            await TakeAsync(window, "try-it", fullPage: true);
+            await TakeAsync(window, "try-it");
         }
-        await using (var dark = await browser.OpenAsync(service.Address, 1180, 620, dark: true))
+        await using (var dark = await browser.OpenAsync(service.Address, 1180, 1240, dark: true))
         {
             await dark.GoAsync();
             await dark.SeesAsync("resnet-bn1");
             await dark.RequireSoundAsync();
-            await TakeAsync(dark, "overview-dark");
             await OpenSessionAsync(dark, "wine");
             await dark.RequireSoundAsync();
-            await TakeAsync(dark, "session-dark", fullPage: true);
+            await TakeAsync(dark, "session-dark");
             await TryAsync(dark);
             await dark.RequireSoundAsync();
         }
@@ -61,17 +63,16 @@ public sealed class PictureTests(Browser browser)
         await TakeAsync(phone, "phone");
         await OpenSessionAsync(phone, "wide");
         await phone.RequireSoundAsync();
-        await TakeAsync(phone, "phone-session", fullPage: true);
         await TryAsync(phone);
         await phone.RequireSoundAsync();
-        await TakeAsync(phone, "phone-try", fullPage: true);
     }
 
     private static async Task FillAsync(ServiceClient client)
     {
         await client.TrainWinesAsync("fresh", 3);
         await client.TrainWinesAsync("tiny-batches", 60, size: 3);
-        await client.TrainWinesAsync("resnet-bn1", 80, change: x => (x * 1.8f) + 4, changedFrom: 79);
+        var drifting = await client.TrainWinesAsync("resnet-bn1", 80, change: x => (x * 1.3f) + 1, changedFrom: 79);
+        for (var i = 0; i < 12; i++) await drifting.ServeAsync(i);
         var wine = await client.TrainWinesAsync("wine", 60);
         await client.TrainWinesAsync("pruned", 60, options: ",\"gamma_init\":0");
         for (var i = 0; i < 12; i++) await wine.ServeAsync(i);
@@ -109,6 +110,11 @@ public sealed class PictureTests(Browser browser)
         await window.SeesAsync("The same call");
     }
 
-    private static async Task TakeAsync(Window window, string name, bool fullPage = false) =>
-        await window.Page.ScreenshotAsync(new() { Path = Path.Combine(Folder, $"{name}.png"), FullPage = fullPage });
+    private static Task TakeAsync(Window window, string name, string? part = null)
+    {
+        var path = Path.Combine(Folder, $"{name}.png");
+        return part is null
+            ? window.Page.ScreenshotAsync(new() { Path = path })
+            : window.Page.Locator(part).ScreenshotAsync(new() { Path = path });
+    }
 }

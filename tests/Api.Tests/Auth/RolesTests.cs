@@ -99,7 +99,7 @@ public sealed class RolesTests
     [InlineData("/openapi/v1.json", 200)]
     [InlineData("/problems", 200)]
     [InlineData("/health/ready", 200)]
-    [InlineData("/", 404)]
+    [InlineData("/", 200)]
     public async Task Pages_and_probes_are_open(string path, int status)
     {
         using var keyed = await KeyedService.StartAsync();
