@@ -3,10 +3,22 @@
 #   docker run --rm -v bnservice-data:/data bnservice keys create --name first --role admin
 #   docker run --rm -p 8080:8080 -v bnservice-data:/data bnservice
 # The first run prints the key that calls need; without one the second refuses to start, unless it has -e Auth__Mode=none.
-# Without access to an image registry: docker/base-images.sh makes local stand-ins for the two base images.
+# Without access to an image registry: docker/base-images.sh makes local stand-ins for the base images.
 
 # One tag for both, so that what is published runs on the runtime it was built for.
 ARG DOTNET_TAG=10.0
+ARG NODE_IMAGE=docker.io/library/node:22-bookworm-slim
+
+# The page is built by itself: a change of the service does not build it again, and the service's SDK needs no Node.js.
+FROM ${NODE_IMAGE} AS dashboard
+WORKDIR /source/src/Dashboard
+COPY src/Dashboard/package.json src/Dashboard/package-lock.json src/Dashboard/.npmrc ./
+RUN npm ci --ignore-scripts --no-audit --no-fund
+COPY docs/openapi.json /source/docs/
+COPY samples/data/wine.csv /source/samples/data/
+COPY src/Dashboard ./
+RUN npm run --silent build
+
 
 FROM mcr.microsoft.com/dotnet/sdk:${DOTNET_TAG} AS build
 WORKDIR /source
@@ -18,8 +30,10 @@ COPY src/Api/BnService.Api.csproj src/Api/
 RUN dotnet restore src/Api --disable-build-servers
 
 # No apphost: the entry point is `dotnet BnService.Api.dll`, so the published files hold no native launcher.
-COPY src src
-RUN dotnet publish src/Api -c Release --no-restore --disable-build-servers -o /app -p:UseAppHost=false -p:ContinuousIntegrationBuild=true
+COPY src/Core src/Core
+COPY src/Api src/Api
+COPY --from=dashboard /source/src/Api/wwwroot src/Api/wwwroot
+RUN dotnet publish src/Api -c Release --no-restore --disable-build-servers -o /app -p:UseAppHost=false -p:BuildDashboard=false -p:ContinuousIntegrationBuild=true
 RUN mkdir /data
 
 

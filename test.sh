@@ -4,7 +4,7 @@
 # Needs the .NET SDK. Installs what else the tests need where it is missing and it can (Debian's packages, as root); elsewhere it
 # leaves out the parts that need it and names them at the end. With CI=true a part that is left out counts as failed.
 #
-# Usage: ./test.sh [--soak] [PART...]    parts: core core-avx2 core-128 api endtoend openinference metrics openapi readme container; without any,
+# Usage: ./test.sh [--soak] [PART...]    parts: core core-avx2 core-128 api endtoend openinference metrics openapi dashboard readme container; without any,
 # all of them. --soak runs the long form of the tests that have one: 200,000 and more made-up inputs for each reader instead of some
 # thousands, 200 kills, 10,000 steps on nodes that come and go, 100,000 sessions.
 set -uo pipefail
@@ -16,7 +16,7 @@ export BN_FIGURES=$log/figures # what tests have counted: rounds, steps, losses
 trap 'rm -rf "$log"' EXIT
 
 if [ "${1:-}" = --soak ]; then export BN_SOAK=1; shift; fi
-parts=${*:-core core-avx2 core-128 api endtoend openinference metrics openapi readme container}
+parts=${*:-core core-avx2 core-128 api endtoend openinference metrics openapi dashboard readme container}
 wanted() { [[ " $parts " == *" $1 "* ]]; }
 
 # have COMMAND PACKAGE...: whether the command is there, once the packages that bring it have been installed if they can be
@@ -57,6 +57,8 @@ heading() { printf '\n== %s\n' "$1"; }
 
 heading "build"
 if ! command -v dotnet >/dev/null; then echo "the .NET SDK is missing (dotnet)"; exit 1; fi
+# The build makes the dashboard where it can.
+have npm nodejs npm || leave_out "dashboard (needs Node.js)"
 if ! dotnet build BnService.sln -c Release --nologo; then printf '\n0 passed, 1 failed\n'; exit 1; fi
 
 if wanted core; then heading "core"; xunit tests/Core.Tests core; fi
@@ -102,6 +104,15 @@ fi
 if wanted openapi; then
     heading "the OpenAPI document under Spectral's spectral:oas"
     if have npm nodejs npm; then step "openapi" tests/OpenApi/lint.sh; else leave_out "openapi (needs Node.js)"; fi
+fi
+if wanted dashboard; then
+    heading "the dashboard in a browser"
+    # What the tests open is what the build has made; without it there is nothing to open.
+    if command -v npm >/dev/null && have chromium chromium && have python3 python3 && have curl curl; then
+        xunit tests/Dashboard.Tests dashboard
+    else
+        leave_out "dashboard (needs Node.js, Chromium, python3 and curl)"
+    fi
 fi
 if wanted readme; then
     heading "the commands of the README"

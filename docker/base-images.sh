@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Makes local stand-ins for the base images of the Dockerfile, for machines that cannot reach an image registry. They
-# consist of Debian packages and of the .NET SDK installed on this machine, and lie in buildah's local storage under the
+# consist of Debian packages, and of the .NET SDK and the Node.js installed on this machine, and lie in buildah's local storage under the
 # names that the Dockerfile asks for. An image that is there already, pulled or made, is left alone.
 #
 # Usage: docker/base-images.sh [TAG]    make what is missing (TAG: the default of DOTNET_TAG in the Dockerfile); needs root
 #        docker/base-images.sh --list   print the names of the base images and stop
 #
-# The SDK stand-in carries this user's NuGet.Config, which may hold credentials: keep it on this machine.
+# The stand-ins of the SDK and of Node.js carry this user's NuGet.Config and .npmrc, which may hold credentials: keep them on this machine.
 set -euo pipefail
 
 # No namespaces, and plain directories where buildah heeds the variable: it then also works inside another container.
@@ -17,9 +17,10 @@ list=false
 [[ ${1:-} != --list ]] || { list=true; shift; }
 tag=${1:-$(sed -n 's/^ARG DOTNET_TAG=//p' "$dockerfile")}
 sdk_image=$(sed -nE 's|^FROM ([^ ]+/sdk):.*|\1|p' "$dockerfile"):$tag
+node_image=$(sed -n 's/^ARG NODE_IMAGE=//p' "$dockerfile")
 runtime_image=$(sed -nE 's|^FROM ([^ ]+/aspnet):.*|\1|p' "$dockerfile"):$tag
 if $list; then
-    printf '%s\n' "$sdk_image" "$runtime_image"
+    printf '%s\n' "$sdk_image" "$runtime_image" "$node_image"
     exit
 fi
 
@@ -38,7 +39,7 @@ if ! command -v buildah >/dev/null || ! command -v debootstrap >/dev/null; then
     apt-get update -qq
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq buildah debootstrap >"$scratch/apt.log" 2>&1 || { cat "$scratch/apt.log" >&2; exit 1; }
 fi
-if exists "$runtime_image" && exists "$sdk_image"; then exit; fi
+if exists "$runtime_image" && exists "$sdk_image" && exists "$node_image"; then exit; fi
 
 dotnet=$(command -v dotnet) || die 'no .NET SDK on this machine to take the files from'
 dotnet_root=$(dirname "$(readlink -f "$dotnet")")
@@ -90,4 +91,26 @@ if ! exists "$sdk_image"; then
     buildah config --env SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt --env NUGET_CERT_REVOCATION_MODE=offline \
         --env DOTNET_CLI_TELEMETRY_OPTOUT=1 --env DOTNET_NOLOGO=1 "$container"
     finish "$sdk_image"
+fi
+
+if ! exists "$node_image"; then
+    begin "$runtime_image"
+    node=$(readlink -f "$(command -v node || true)")
+    modules=${node%/bin/node}/lib/node_modules
+    if [[ -n $node && -d $modules/npm ]]; then
+        # As nodejs.org and NodeSource pack it: one program, and npm beside it.
+        cp -a "$node" "$root/usr/bin/node"
+        mkdir -p "$root/usr/lib/node_modules"
+        cp -a "$modules/npm" "$root/usr/lib/node_modules/"
+        ln -sf ../lib/node_modules/npm/bin/npm-cli.js "$root/usr/bin/npm"
+    else
+        cp -a --remove-destination /etc/resolv.conf "$root/etc/resolv.conf"
+        { chroot "$root" apt-get update -qq && DEBIAN_FRONTEND=noninteractive chroot "$root" apt-get install -y -qq --no-install-recommends nodejs npm; } >"$scratch/apt.log" 2>&1 || { tail "$scratch/apt.log" >&2; exit 1; }
+    fi
+    # Where this machine finds packages, as above.
+    for settings in ~/.npmrc /usr/etc/npmrc; do
+        if [[ -f $settings ]]; then install -D -m 600 "$settings" "$root${settings/#$HOME//root}"; fi
+    done
+    buildah config --env SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt --env NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt "$container"
+    finish "$node_image"
 fi

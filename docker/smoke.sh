@@ -294,6 +294,12 @@ key=$first
 call 200 GET /v1/keys
 ok 'calls need the key'
 
+page=$(curl -sS -m 30 "http://127.0.0.1:$port/")
+script=$(sed -n 's|.*src="\(/assets/[^"]*\.js\)".*|\1|p' <<<"$page")
+[[ -n $script ]] || fail "the page at / names no script: ${page:0:500}"
+[[ $(curl -sS -m 30 -o /dev/null -w '%{http_code}' "http://127.0.0.1:$port$script") == 200 ]] || fail "the page's script $script is not there"
+ok 'the dashboard is there, without a key'
+
 x='{"shape":[4,2],"data":[1,10,2,20,3,30,4,40]}'
 session=/v1/sessions/smoke
 call 201 POST /v1/sessions '{"name":"smoke","kind":"batch_norm","num_features":2}'

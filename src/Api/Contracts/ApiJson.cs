@@ -17,7 +17,7 @@ namespace BnService.Api.Contracts;
     RespectNullableAnnotations = true,
     Converters = [typeof(SnakeCaseEnum<NormalizerKind>), typeof(SnakeCaseEnum<Granularity>), typeof(SnakeCaseEnum<NormalizationMode>),
         typeof(SnakeCaseEnum<Activation>), typeof(SnakeCaseEnum<NonFinitePolicy>), typeof(SnakeCaseEnum<BackwardMode>),
-        typeof(SnakeCaseEnum<Framework>), typeof(SnakeCaseEnum<FoldableLayer>), typeof(SnakeCaseEnum<FoldPosition>), typeof(SnakeCaseEnum<Role>), typeof(OptimizerName)])]
+        typeof(SnakeCaseEnum<Framework>), typeof(SnakeCaseEnum<FoldableLayer>), typeof(SnakeCaseEnum<FoldPosition>), typeof(SnakeCaseEnum<Role>), typeof(SnakeCaseEnum<Health>), typeof(OptimizerName)])]
 [JsonSerializable(typeof(CreateSessionRequest))]
 [JsonSerializable(typeof(PatchSessionRequest))]
 [JsonSerializable(typeof(ResetRequest))]
@@ -41,6 +41,8 @@ namespace BnService.Api.Contracts;
 [JsonSerializable(typeof(PopulationResponse))]
 [JsonSerializable(typeof(DiagnosticsResponse))]
 [JsonSerializable(typeof(HistoryResponse))]
+[JsonSerializable(typeof(StateEvent))]
+[JsonSerializable(typeof(ActivityEvent))]
 [JsonSerializable(typeof(FoldRequest))]
 [JsonSerializable(typeof(FoldResponse))]
 [JsonSerializable(typeof(PutStateRequest))]

@@ -140,35 +140,3 @@ public sealed class BatchNoiseReport
     /// <summary>Standard deviation of the batch mean, sigma/sqrt(m), where it is largest; sigma is the running one, or the batch's where none is tracked.</summary>
     public required LargestReport? SdOfMean { get; init; }
 }
-
-/// <summary>The last train-steps, newest first.</summary>
-public sealed class HistoryResponse
-{
-    /// <summary>A line per train-step that this node has answered since it started, at most the last 1024.</summary>
-    public required IReadOnlyList<HistoryLine> Steps { get; init; }
-
-    /// <summary>Version of the state.</summary>
-    public required long Version { get; init; }
-}
-
-/// <summary>One train-step.</summary>
-public sealed class HistoryLine
-{
-    /// <summary>Version of the state after the step.</summary>
-    public required long Version { get; init; }
-
-    /// <summary>Number of batches that had moved the running statistics after the step.</summary>
-    public required long NumBatchesTracked { get; init; }
-
-    /// <summary>When the step was answered.</summary>
-    public required DateTimeOffset At { get; init; }
-
-    /// <summary>Number of values per statistic.</summary>
-    public required long Count { get; init; }
-
-    /// <summary>Drift of the batch against the running statistics after the step; null where none are tracked, or the batch's moments were not taken (mode frozen).</summary>
-    public required DriftReport? Drift { get; init; }
-
-    /// <summary>Codes of the warnings that the step was answered with.</summary>
-    public required IReadOnlyList<string> Warnings { get; init; }
-}

@@ -1,5 +1,6 @@
 using System.ComponentModel.DataAnnotations;
 using System.Text.Json.Serialization;
+using BnService.Core.Layers;
 using BnService.Core.Normalizers;
 
 namespace BnService.Api.Contracts;
@@ -148,6 +149,24 @@ public sealed class SessionResource
 
     /// <summary>When its state last changed.</summary>
     public required DateTimeOffset UpdatedAt { get; init; }
+
+    /// <summary>How it is, in a list with include=health; absent elsewhere.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public HealthReport? Health { get; init; }
+
+    /// <summary>Divergence of the batches of the last 32 train-steps of this node, in nats and oldest first, in a list with include=drift; absent elsewhere.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public IReadOnlyList<double>? Drift { get; init; }
+}
+
+/// <summary>How a session is, in one word.</summary>
+public sealed class HealthReport
+{
+    /// <summary>The word: the worst that was found.</summary>
+    public required Health Mark { get; init; }
+
+    /// <summary>What was seen.</summary>
+    public required string Reason { get; init; }
 }
 
 /// <summary>A page of sessions, newest first.</summary>
@@ -158,4 +177,8 @@ public sealed class SessionList
 
     /// <summary>Send it as cursor for the next page; null on the last one.</summary>
     public required string? NextCursor { get; init; }
+
+    /// <summary>Number of sessions on all pages, whatever their health, with include=total; absent elsewhere.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public long? Total { get; init; }
 }

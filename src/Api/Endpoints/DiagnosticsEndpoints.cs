@@ -20,7 +20,7 @@ internal static class DiagnosticsEndpoints
         group.MapGet("/diagnostics", Diagnose).Needs(Role.Reader).Answers<DiagnosticsResponse>().FindsSession()
             .Describe("GetDiagnostics", "Diagnose a session", "Whether the running estimate has settled and how noisy it is, how far training and serving drift from it and from each other, how much a batch scatters by chance, and findings with remedies. Inference traffic is looked at in passing: batches of at least 8 values per statistic; of those up to 65,536 elements each one, as long as they are not more than 50 a second, and of larger ones (where they are streamed, the first samples) one a second. The last of them is kept in memory on this node and lost at a restart; in mode frozen the batches of train-steps are looked at in the same way.");
         group.MapGet("/history", History).Needs(Role.Reader).Answers<HistoryResponse>().FindsSession().Fails(ProblemCode.InvalidOption)
-            .Describe("GetHistory", "The last train-steps", "A line per train-step, newest first: the last 1,024 that this node has answered, kept in its memory (about 64 kB per session at most) and lost at a restart. Drift is that of the step's batch against the running statistics after it.");
+            .Describe("GetHistory", "The last train-steps", "A line per train-step, newest first: the last 1,024 that this node has answered, kept in its memory (about 256 kB per session at most) and lost at a restart; and one per inference batch that was looked at, the last 256. Drift is that of the batch against the running statistics, of a step's after it. With `channel` a step says what it was there, as far back as 64 kB for all channels of the session reach: 1,024 steps of 4 channels, 16 of 256, none of more than 4,096.");
     }
 
     private static async Task<IResult> Diagnose(string session, SessionScope scope, SessionCatalog catalog, CancellationToken cancellationToken)
@@ -31,12 +31,18 @@ internal static class DiagnosticsEndpoints
         return new Answer<DiagnosticsResponse>(Response(layer, diagnosis, inference), layer.Version);
     }
 
-    private static async Task<IResult> History(string session, string? limit, SessionScope scope, SessionCatalog catalog, CancellationToken cancellationToken)
+    private static async Task<IResult> History(string session, string? limit, string? channel, SessionScope scope, SessionCatalog catalog, CancellationToken cancellationToken)
     {
         var size = (int)(QueryNumber.Parse(limit, "limit", 1, SessionTraffic.MostSteps) ?? DefaultSteps);
         var found = await catalog.GetAsync(scope, session, cancellationToken);
-        var version = found.Current.Layer.Version;
-        return new Answer<HistoryResponse>(new HistoryResponse { Steps = [.. found.Traffic.Newest(size).Select(Line)], Version = version }, version);
+        var layer = found.Current.Layer;
+        var index = (int?)QueryNumber.Parse(channel, "channel", 0, Math.Max(layer.Features, 1) - 1);
+        return new Answer<HistoryResponse>(new HistoryResponse
+        {
+            Steps = [.. found.Traffic.Newest(size).Select(step => Line(step, index))],
+            Inferences = [.. found.Traffic.NewestInferences(size).Select(Line)],
+            Version = layer.Version,
+        }, layer.Version);
     }
 
     /// <summary>A finding in the contract's terms.</summary>
@@ -85,7 +91,8 @@ internal static class DiagnosticsEndpoints
     private static LargestReport? Report(Largest? largest) =>
         largest is null ? null : new LargestReport { Channel = largest.Channel, Value = largest.Value };
 
-    private static HistoryLine Line(StepLine step) => new()
+    /// <summary>A step in the contract's terms.</summary>
+    internal static HistoryLine Line(StepLine step, int? channel) => new()
     {
         Version = step.Version,
         NumBatchesTracked = step.BatchesTracked,
@@ -93,5 +100,13 @@ internal static class DiagnosticsEndpoints
         Count = step.Count,
         Drift = Report(step.Drift),
         Warnings = step.Warnings,
+        Shift = step.Shift is { } shift ? new BatchShiftReport { Rms = shift.Rms, Largest = Report(shift.Largest)!, VarRatio = shift.VarianceRatio } : null,
+        Milliseconds = step.Elapsed?.TotalMilliseconds,
+        Channel = channel is { } index && step.Trace?.Channel(index) is { } trace
+            ? new ChannelStepReport { BatchMean = trace.BatchMean, BatchVar = trace.BatchVariance, RunningMean = trace.RunningMean, RunningVar = trace.RunningVariance }
+            : null,
     };
+
+    /// <summary>An inference batch in the contract's terms.</summary>
+    internal static InferenceHistoryLine Line(InferenceLine inference) => new() { At = inference.At, Count = inference.Count, Drift = Report(inference.Drift) };
 }

@@ -17,10 +17,12 @@ internal static class Routes
         api.MapCalibration();
         api.MapSync();
         api.MapDiagnostics();
+        api.MapEvents();
         api.MapKeys();
         routes.MapOpenInference();
         routes.MapHealth();
         routes.MapMetrics();
         routes.MapProblems();
+        routes.MapDashboard();
     }
 }

@@ -1,21 +1,15 @@
-using System.Buffers.Text;
-using System.Globalization;
-using System.Text;
 using System.Text.RegularExpressions;
 using BnService.Api.Contracts;
 using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
-using BnService.Api.Storage;
-using BnService.Core.Normalizers;
 
 namespace BnService.Api.Endpoints;
 
 /// <summary>Creating, finding, changing and deleting sessions.</summary>
 internal static partial class SessionEndpoints
 {
-    private const int DefaultPage = 50, LargestPage = 1000;
     private const int MaxLabels = 64, MaxLabelKey = 64, MaxLabelValue = 256;
 
     /// <summary>Maps the calls.</summary>
@@ -25,8 +19,7 @@ internal static partial class SessionEndpoints
         group.MapPost("", Create).Needs(Role.Trainer).Reads<CreateSessionRequest>().Answers<SessionResource>(201)
             .Fails(ProblemCode.InvalidOption, ProblemCode.SessionExists, ProblemCode.LimitReached)
             .Describe("CreateSession", "Create a session", "Creates a normalization layer. Only `num_features` (`normalized_shape` for layer_norm and rms_norm, and `num_groups` for group_norm) has no default; the other defaults are PyTorch's, or those of the framework that `convention` names. Options that do not belong to the kind are refused.");
-        group.MapGet("", List).Needs(Role.Reader).Answers<SessionList>().Fails(ProblemCode.InvalidOption)
-            .Describe("ListSessions", "List sessions", "Pages through the sessions, newest first.");
+        group.MapSessionList();
         group.MapGet("/{session}", Get).Needs(Role.Reader).Answers<SessionResource>().FindsSession()
             .Describe("GetSession", "Get a session", "The session's options, version, counters and timestamps.");
         group.MapPatch("/{session}", Patch).Needs(Role.Trainer).Reads<PatchSessionRequest>().Answers<SessionResource>().FindsSession().ChangesState()
@@ -56,19 +49,6 @@ internal static partial class SessionEndpoints
         if (KeyText.Mask(name) != name) throw Invalid($"{field} must not be an API key");
         if (SessionName.IsMatch(name)) return;
         throw Invalid($"{field} must be 1 to 128 letters, digits, '.', '_' or '-', the first a letter or digit, got '{Excerpt.Of(name, 128)}'");
-    }
-
-    private static async Task<IResult> List(
-        SessionScope scope, SessionCatalog catalog, string? prefix, string? kind, string? limit, string? cursor, CancellationToken cancellationToken)
-    {
-        var kinds = Enum.GetValues<NormalizerKind>().Select(known => known.WireName).ToArray();
-        if (kind is not null && !kinds.Contains(kind))
-            throw Invalid($"kind must be one of {string.Join(", ", kinds)}, got '{Excerpt.Of(kind)}'");
-        var size = (int)(QueryNumber.Parse(limit, "limit", 1, LargestPage) ?? DefaultPage);
-        // One more than asked for tells whether there is another page.
-        var page = await catalog.ListAsync(scope, new SessionQuery(prefix, kind, size + 1, cursor is null ? null : Position(cursor)), cancellationToken);
-        var next = page.Count > size ? Cursor(page[size - 1]) : null;
-        return new Answer<SessionList>(new SessionList { Sessions = [.. page.Take(size).Select(Resource)], NextCursor = next });
     }
 
     private static async Task<IResult> Get(string session, SessionScope scope, SessionCatalog catalog, CancellationToken cancellationToken) =>
@@ -107,7 +87,11 @@ internal static partial class SessionEndpoints
 
     private static Answer<SessionResource> AnswerWith(SessionRecord session) => new(Resource(session.Summary), session.Layer.Version);
 
-    private static SessionResource Resource(SessionSummary session)
+    /// <summary>A session in the contract's terms.</summary>
+    /// <param name="session">The session.</param>
+    /// <param name="health">How it is, where that was asked for.</param>
+    /// <param name="drift">Its last divergences, where they were asked for.</param>
+    internal static SessionResource Resource(SessionSummary session, HealthReport? health = null, IReadOnlyList<double>? drift = null)
     {
         var options = session.Options;
         return new SessionResource
@@ -140,6 +124,8 @@ internal static partial class SessionEndpoints
             Version = session.Version,
             CreatedAt = session.CreatedAt,
             UpdatedAt = session.UpdatedAt,
+            Health = health,
+            Drift = drift,
         };
     }
 
@@ -158,21 +144,6 @@ internal static partial class SessionEndpoints
 
     private static bool SameLabels(Dictionary<string, string> a, IReadOnlyDictionary<string, string> b) =>
         a.Count == b.Count && a.All(label => b.GetValueOrDefault(label.Key) == label.Value);
-
-    private static string Cursor(SessionSummary last) =>
-        Base64Url.EncodeToString(Encoding.UTF8.GetBytes(string.Create(CultureInfo.InvariantCulture, $"{last.CreatedAt.UtcTicks}.{last.Id}")));
-
-    private static SessionPosition Position(string cursor)
-    {
-        if (Base64Url.IsValid(cursor)
-            && Encoding.UTF8.GetString(Base64Url.DecodeFromChars(cursor)).Split('.') is [var ticks, var id]
-            && long.TryParse(ticks, NumberStyles.None, CultureInfo.InvariantCulture, out var value)
-            && value <= DateTimeOffset.MaxValue.UtcTicks)
-        {
-            return new SessionPosition(new DateTimeOffset(value, TimeSpan.Zero), id);
-        }
-        throw Invalid("cursor must be a next_cursor of an earlier page");
-    }
 
     private static ProblemException Invalid(string detail) => new(ProblemCode.InvalidOption, detail);
 

@@ -37,7 +37,9 @@ internal static partial class ServiceComposition
         services.AddSingleton<MemoryAdmission>();
         services.AddHostedService<IdleMemory>();
         services.AddSingleton<RetainedSteps>();
+        services.AddSingleton<SessionActivity>();
         services.AddSingleton<SessionCatalog>();
+        services.AddSingleton<SessionOverview>();
         services.AddSingleton<TrainStep>();
         services.AddSingleton<Inference>();
         services.AddSingleton<OneShot>();
@@ -49,6 +51,7 @@ internal static partial class ServiceComposition
         services.AddSingleton<SyncBackward>();
         services.AddSingleton<TrafficObserver>();
         services.AddSingleton<Readiness>();
+        services.AddSingleton<DashboardFiles>();
         services.AddTelemetry();
         services.AddExceptionHandler<ProblemAnswers>();
         services.ConfigureHttpJsonOptions(json => Adopt(ContractJson.Context.Options, json.SerializerOptions));

@@ -14,7 +14,7 @@ namespace BnService.Api.Sessions;
 /// <summary>Finds, creates, changes and deletes sessions: between the calls, which see states, and the store, which sees bytes and versions.</summary>
 internal sealed class SessionCatalog(
     ISessionStore store, ResidentSessions resident, NewestStates newest, RetainedSteps retained, SessionCount count, IOptions<LimitOptions> limits,
-    CommitMeter meter, TimeProvider time)
+    CommitMeter meter, SessionActivity activity, TimeProvider time)
     : ICommits
 {
     /// <summary>What an answer takes beside its tensors: chunks of text, and copies of small arrays.</summary>
@@ -48,6 +48,7 @@ internal sealed class SessionCatalog(
         if (!await store.TryInsertAsync(SessionEncoding.Encode(record), cancellationToken))
             throw new ProblemException(ProblemCode.SessionExists, $"name '{record.Name}' is taken; choose another");
         place.Keep();
+        activity.Touch(record);
         return record;
     }
 
@@ -102,6 +103,17 @@ internal sealed class SessionCatalog(
         return [.. (await store.ListAsync(query, cancellationToken)).Select(SessionEncoding.Decode)];
     }
 
+    /// <summary>Number of sessions that a caller sees on all pages of a list.</summary>
+    public async Task<long> CountAsync(SessionScope scope, SessionQuery query, CancellationToken cancellationToken)
+    {
+        if (scope.Prefix is not null)
+        {
+            if (scope.Within(query.Prefix ?? "") is not { } prefix) return 0;
+            query = query with { Prefix = prefix };
+        }
+        return await store.CountListedAsync(query, cancellationToken);
+    }
+
     /// <summary>Every session that a caller sees in pages, newest first.</summary>
     public async IAsyncEnumerable<IReadOnlyList<SessionSummary>> AllAsync(SessionScope scope, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
@@ -117,6 +129,18 @@ internal sealed class SessionCatalog(
 
     /// <summary>What has passed through a session on this node; null where nothing has.</summary>
     public SessionTraffic? TrafficOf(SessionSummary session) => resident.Peek(session.Id)?.Traffic;
+
+    /// <summary>How a session's layer is: by its stored state, and where batches have passed through it on this node by those as well.</summary>
+    public async ValueTask<LayerHealth> HealthOfAsync(SessionSummary session, CancellationToken cancellationToken)
+    {
+        if (resident.Peek(session.Id) is { } here && here.Traffic is { } traffic && (traffic.Inference ?? traffic.Frozen) is not null)
+            return LayerHealth.Of(Diagnosis.Of(here.Current.Layer, traffic.Inference?.Statistics, traffic.Frozen?.Statistics));
+        if (session.Health is not null) return session.Health;
+        // Stored by a service that did not say it yet, and perhaps deleted meanwhile.
+        return await store.FindAsync(session.Id, cancellationToken) is { } stored && stored.Id == session.Id
+            ? LayerHealth.Of(Diagnosis.Of(SessionEncoding.Decode(stored).Layer, null, null))
+            : new LayerHealth(Health.Settling, "the session is gone");
+    }
 
     /// <summary>Changes a session's state; see <see cref="CommitQueue.AddAsync"/>.</summary>
     /// <param name="session">The session.</param>
@@ -182,6 +206,7 @@ internal sealed class SessionCatalog(
     {
         var stored = SessionEncoding.Encode(next);
         if (!await store.TryUpdateAsync(stored, current.Layer.Version, [.. answers.Select(answer => answer.Encode())], CancellationToken.None)) return false;
+        activity.Touch(next);
         if (resident.Peek(next.Id) is { } session)
         {
             // Another one than the caller's where that has left memory since: nobody else would tell it.
@@ -213,6 +238,7 @@ internal sealed class SessionCatalog(
             place.Keep();
             newest.Forget(session);
             retained.Drop(session.Id);
+            activity.Touch(session.Current);
             return;
         }
     }

@@ -41,7 +41,10 @@ internal static class SessionEncoding
     {
         var header = Parse(stored.Header);
         return new SessionSummary(
-            stored.Id, stored.Name, header.Labels, stored.CreatedAt, header.UpdatedAt, header.Options, header.Convention, stored.Version, header.BatchesTracked ?? 0);
+            stored.Id, stored.Name, header.Labels, stored.CreatedAt, header.UpdatedAt, header.Options, header.Convention, stored.Version, header.BatchesTracked ?? 0)
+        {
+            Health = header.Health,
+        };
     }
 
     /// <summary>Decodes what a list says of a snapshot.</summary>
@@ -70,6 +73,8 @@ internal static class SessionEncoding
                 PopulationBatches = layer.Population?.Batches ?? 0,
                 Convention = session.Convention,
                 Snapshot = snapshot,
+                // A list says it of a hundred thousand sessions, whose arrays nobody could read for that.
+                Health = snapshot is null ? LayerHealth.Of(Diagnosis.Of(layer, null, null)) : null,
             },
             StateJson.Default.StateHeader);
     }
@@ -165,6 +170,9 @@ internal sealed record StateHeader(
 
     /// <summary>What is said of a state that has been frozen; null for a session's own.</summary>
     public SnapshotHeader? Snapshot { get; init; }
+
+    /// <summary>How the layer is, as far as its state alone tells; null for a snapshot, and where an earlier service has stored the session.</summary>
+    public LayerHealth? Health { get; init; }
 }
 
 /// <summary>What is said of a snapshot beside its state.</summary>

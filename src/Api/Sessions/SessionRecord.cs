@@ -64,4 +64,8 @@ public sealed record SessionSummary(
     NormalizerOptions Options,
     AppliedConvention? Convention,
     long Version,
-    long BatchesTracked);
+    long BatchesTracked)
+{
+    /// <summary>How the layer is, as far as its stored state tells; null where that is not known.</summary>
+    public LayerHealth? Health { get; init; }
+}

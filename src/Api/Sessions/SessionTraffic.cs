@@ -16,7 +16,23 @@ internal sealed record ObservedBatch(LastBatch Statistics, DateTimeOffset At);
 /// <param name="Count">Number of values per statistic.</param>
 /// <param name="Drift">Drift of its batch, or null.</param>
 /// <param name="Warnings">Codes of its warnings.</param>
-internal readonly record struct StepLine(long Version, long BatchesTracked, DateTimeOffset At, long Count, Drift? Drift, string[] Warnings);
+internal readonly record struct StepLine(long Version, long BatchesTracked, DateTimeOffset At, long Count, Drift? Drift, string[] Warnings)
+{
+    /// <summary>Where its batch lies against the running statistics, or null.</summary>
+    public BatchShift? Shift { get; init; }
+
+    /// <summary>From the batch's arrival until the step was stored; null where it waited for other ranks.</summary>
+    public TimeSpan? Elapsed { get; init; }
+
+    /// <summary>What it was in each channel, or null.</summary>
+    public ChannelTrace? Trace { get; init; }
+}
+
+/// <summary>One inference batch that was looked at, as the history keeps it.</summary>
+/// <param name="At">When it passed.</param>
+/// <param name="Count">Number of values per statistic.</param>
+/// <param name="Drift">Its drift against the running statistics of then, or null.</param>
+internal readonly record struct InferenceLine(DateTimeOffset At, long Count, Drift? Drift);
 
 /// <summary>
 /// What has passed through a session on this node, for diagnostics. Kept in memory alone: a restart loses it, which costs nobody a result.
@@ -26,17 +42,22 @@ internal sealed class SessionTraffic
     /// <summary>The most steps that are remembered.</summary>
     public const int MostSteps = 1024;
 
+    /// <summary>The most inference batches that are remembered.</summary>
+    public const int MostInferences = 256;
+
     private const int FewSteps = 16;
-    private const long BytesOfStep = 64;
+    private const long BytesOfStep = 192;
 
     private readonly InferenceTally _ofLive = new();
     private readonly ConcurrentDictionary<string, InferenceTally> _ofSnapshots = new();
     private readonly Lock _lock = new();
+    private readonly Queue<InferenceLine> _inferences = new();
     private StepLine[] _steps = [];
-    private long _stepsTaken;
+    private long _stepsTaken, _inferencesSeen, _bytesOfTraces;
+    private TaskCompletionSource _next = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     /// <summary>Memory that the steps take, roughly.</summary>
-    public long Bytes => _steps.Length * BytesOfStep;
+    public long Bytes => (_steps.Length * BytesOfStep) + Interlocked.Read(ref _bytesOfTraces);
 
     /// <summary>Number of train-steps that have passed.</summary>
     public long StepsTaken => Interlocked.Read(ref _stepsTaken);
@@ -82,6 +103,43 @@ internal sealed class SessionTraffic
             // Most sessions have few steps or many: the ring grows to its size and stays there.
             if (_stepsTaken == _steps.Length && _steps.Length < MostSteps) Array.Resize(ref _steps, Math.Max(FewSteps, 2 * _steps.Length));
             _steps[_stepsTaken++ % _steps.Length] = step;
+            ForgetTraces(step.Trace);
+            Tell();
+        }
+    }
+
+    /// <summary>Remembers an inference batch that was looked at.</summary>
+    public void Add(InferenceLine inference)
+    {
+        lock (_lock)
+        {
+            if (_inferences.Count == MostInferences) _inferences.Dequeue();
+            _inferences.Enqueue(inference);
+            _inferencesSeen++;
+            Tell();
+        }
+    }
+
+    /// <summary>The last inference batches that were looked at, newest first.</summary>
+    public IReadOnlyList<InferenceLine> NewestInferences(int limit)
+    {
+        lock (_lock) return [.. _inferences.Reverse().Take(limit)];
+    }
+
+    /// <summary>The divergences of the last steps, oldest first.</summary>
+    public IReadOnlyList<double> RecentDrift(int limit) =>
+        [.. Newest(limit).Reverse().Select(step => step.Drift?.Divergence).OfType<double>()];
+
+    /// <summary>What has passed since a place in the traffic: what was forgotten meanwhile is left out.</summary>
+    /// <param name="place">The place; the start of all for what is remembered.</param>
+    public TrafficNews Since(TrafficPlace place)
+    {
+        lock (_lock)
+        {
+            var steps = new List<StepLine>();
+            for (var i = Math.Max(place.Steps, _stepsTaken - _steps.Length); i < _stepsTaken; i++) steps.Add(_steps[i % _steps.Length]);
+            var inferences = _inferences.Skip((int)Math.Max(0, _inferences.Count - (_inferencesSeen - place.Inferences))).ToList();
+            return new TrafficNews(steps, inferences, new TrafficPlace(_stepsTaken, _inferencesSeen), _next.Task);
         }
     }
 
@@ -96,4 +154,44 @@ internal sealed class SessionTraffic
         // Steps at the same time are answered in any order; those in mode frozen share a version and keep theirs.
         return [.. steps.OrderByDescending(step => step.Version).Take(limit)];
     }
+
+    // Channels are many and the room for them is not: of the older steps only the rest is kept. Called under the lock.
+    private void ForgetTraces(ChannelTrace? newest)
+    {
+        if (newest is null) return;
+        var kept = ChannelTrace.MostBytes / newest.Bytes;
+        var (first, bytes) = (Math.Max(0, _stepsTaken - _steps.Length), 0L);
+        for (var i = _stepsTaken - 1; i >= first; i--)
+        {
+            ref var step = ref _steps[i % _steps.Length];
+            if (step.Trace is null) continue;
+            if (kept-- > 0) bytes += step.Trace.Bytes;
+            else
+            {
+                step = step with { Trace = null };
+                // What is older has been forgotten before.
+                break;
+            }
+        }
+        Interlocked.Exchange(ref _bytesOfTraces, bytes);
+    }
+
+    private void Tell()
+    {
+        var told = _next;
+        _next = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        told.SetResult();
+    }
 }
+
+/// <summary>A place in what passes through a session on this node.</summary>
+/// <param name="Steps">Number of train-steps before it.</param>
+/// <param name="Inferences">Number of inference batches before it that were looked at.</param>
+internal readonly record struct TrafficPlace(long Steps, long Inferences);
+
+/// <summary>What has passed through a session since a place.</summary>
+/// <param name="Steps">The train-steps, oldest first.</param>
+/// <param name="Inferences">The inference batches that were looked at, oldest first.</param>
+/// <param name="Place">Where that ends.</param>
+/// <param name="Next">Is done when more has passed.</param>
+internal sealed record TrafficNews(IReadOnlyList<StepLine> Steps, IReadOnlyList<InferenceLine> Inferences, TrafficPlace Place, Task Next);

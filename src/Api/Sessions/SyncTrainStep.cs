@@ -151,7 +151,7 @@ internal sealed class SyncTrainStep(
                 return step.Answer(after.Layer) with { Count = joint.Count, Arrays = normalizing.Arrays };
             })
         {
-            Made = after => observer.Stepped(session, after.Layer, step),
+            Made = after => observer.Stepped(session, after.Layer, step, null),
         };
     }
 }

@@ -12,7 +12,7 @@ namespace BnService.Api.Sessions;
 /// Moments of a small batch cost as much as its inference, so that of many small ones only some are looked at; of a large one its first
 /// samples are, once a second at most.
 /// </summary>
-internal sealed class TrafficObserver(SessionCatalog catalog, PassMeter passes, ComputeSettings compute, TimeProvider time)
+internal sealed class TrafficObserver(SessionCatalog catalog, PassMeter passes, ComputeSettings compute, SessionActivity activity, TimeProvider time)
 {
     // Batches of more elements are large.
     private const int SmallSample = 1 << 16;
@@ -35,19 +35,31 @@ internal sealed class TrafficObserver(SessionCatalog catalog, PassMeter passes, 
     /// <summary>Remembers an inference batch.</summary>
     public void Inferred(LayerSession session, LastBatch? sample)
     {
-        if (sample is not null) session.Traffic.Inference = new ObservedBatch(sample, time.GetUtcNow());
+        if (sample is null) return;
+        var (now, running) = (time.GetUtcNow(), session.Current.Layer.Running);
+        session.Traffic.Inference = new ObservedBatch(sample, now);
+        session.Traffic.Add(new InferenceLine(now, sample.Count, running is null ? null : Diagnosis.DriftOf(sample, running)));
+        activity.Touch(session.Current);
     }
 
     /// <summary>Remembers a train-step.</summary>
     /// <param name="session">The session.</param>
     /// <param name="layer">The layer after the step.</param>
     /// <param name="step">The step.</param>
-    public void Stepped(LayerSession session, LayerState layer, PreparedStep step)
+    /// <param name="elapsed">From the batch's arrival until the step was stored; null where it waited for other ranks.</param>
+    public void Stepped(LayerSession session, LayerState layer, PreparedStep step, TimeSpan? elapsed)
     {
         var (batch, now) = (step.BatchFor(layer), time.GetUtcNow());
+        var compared = layer.Running is { } running && batch is { Count: > 0 } && batch.Mean.Length == running.Mean.Length ? batch : null;
         if (step.Frozen is { } frozen) session.Traffic.Frozen = new ObservedBatch(frozen, now);
         session.Traffic.Add(new StepLine(layer.Version, layer.Running?.BatchesTracked ?? 0, now, step.Count,
-            layer.Running is null ? null : Diagnosis.DriftOf(batch, layer.Running), [.. step.Answer(layer).Warnings.Select(finding => finding.Code)]));
+            layer.Running is null ? null : Diagnosis.DriftOf(batch, layer.Running), [.. step.Answer(layer).Warnings.Select(finding => finding.Code)])
+        {
+            Elapsed = elapsed,
+            Shift = compared is { } against ? BatchShift.Of(against.Mean, against.Variance, layer.Running!) : null,
+            Trace = compared is null ? null : ChannelTrace.Of(compared, layer.Running!),
+        });
+        activity.Touch(session.Current);
     }
 
     private bool TakesSample(LayerSession session, Shape shape) =>

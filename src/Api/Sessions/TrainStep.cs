@@ -60,7 +60,7 @@ internal sealed record TrainStepResult(
 /// A train-step: the batch's moments depend on x alone and are gathered while it arrives; the commit is O(features); the beginning of y is
 /// computed while the store makes it durable, and the rest while it is sent, which begins when the commit is durable.
 /// </summary>
-internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, TrafficObserver observer, PassMeter passes, ComputeGate gate, ComputeSettings compute)
+internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, TrafficObserver observer, PassMeter passes, ComputeGate gate, ComputeSettings compute, TimeProvider time)
 {
     /// <summary>Normalizes a batch and moves the session's statistics.</summary>
     /// <param name="session">The session.</param>
@@ -72,6 +72,7 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
     public async Task<TrainStepResult> RunAsync(
         LayerSession session, BatchInput input, ArrivingBatch? gathered, bool retain, ChangeTerms terms, CancellationToken cancellationToken)
     {
+        var begun = time.GetTimestamp();
         input.RequireFit();
         var (plan, layer) = catalog.PlanFor(input.X.Shape, session.Current.Layer);
         var bytes = retain ? RetainedStep.BytesOf(input, plan, layer.Options.GhostBatchSize) : 0;
@@ -118,7 +119,7 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
                 return Result(step, y, earlier) with { IsReplayed = true };
             }
             if (step.MovedTo(committed.Before.Layer) is { } moved) (step, y) = (moved, Replaced(y, moved, input));
-            observer.Stepped(session, committed.State.Layer, step);
+            observer.Stepped(session, committed.State.Layer, step, time.GetElapsedTime(begun));
             var result = Result(step, y, step.Answer(committed.State.Layer));
             if (step.Id is null) return result;
             var kept = new RetainedStep(step.Id, session.Id, input, step.Layer, step.Statistics, bytes);

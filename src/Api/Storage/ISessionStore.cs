@@ -45,6 +45,9 @@ public interface ISessionStore
     /// <summary>Number of sessions: of an owner, or with null of all.</summary>
     ValueTask<long> CountAsync(string? owner, CancellationToken cancellationToken);
 
+    /// <summary>Number of sessions that a list has on all its pages.</summary>
+    ValueTask<long> CountListedAsync(SessionQuery query, CancellationToken cancellationToken);
+
     /// <summary>What is remembered of an answer; null if that is nothing.</summary>
     ValueTask<StoredAnswer?> FindAnswerAsync(string sessionId, string topic, string key, CancellationToken cancellationToken);
 

@@ -47,7 +47,11 @@ public sealed record StoredAnswer(string Topic, string Key, ReadOnlyMemory<byte>
 /// <param name="Kind">Their kind, or null.</param>
 /// <param name="Limit">The most to return.</param>
 /// <param name="After">The last session of the page before, or null for the first page.</param>
-public sealed record SessionQuery(string? Prefix, string? Kind, int Limit, SessionPosition? After);
+public sealed record SessionQuery(string? Prefix, string? Kind, int Limit, SessionPosition? After)
+{
+    /// <summary>Part of their names, in small or capital letters, or null.</summary>
+    public string? Search { get; init; }
+}
 
 /// <summary>A place in the order of creation.</summary>
 /// <param name="CreatedAt">When the session there was created.</param>

@@ -18,11 +18,17 @@ public static class MediaTypes
     /// <summary>Bytes that another header explains: JSON and tensors of the Open Inference Protocol.</summary>
     public const string OctetStream = "application/octet-stream";
 
+    /// <summary>Server-sent events.</summary>
+    public const string EventStream = "text/event-stream";
+
     /// <summary>Problem answers (RFC 9457).</summary>
     public const string ProblemJson = "application/problem+json";
 
     /// <summary>Calls without tensors.</summary>
     public static IReadOnlyList<string> JsonAlone { get; } = [Json];
+
+    /// <summary>Calls that answer with events.</summary>
+    public static IReadOnlyList<string> Events { get; } = [EventStream];
 
     /// <summary>Calls with named tensors or arrays.</summary>
     public static IReadOnlyList<string> Named { get; } = [Json, Safetensors];

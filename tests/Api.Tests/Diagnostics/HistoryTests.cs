@@ -58,6 +58,49 @@ public sealed class HistoryTests(Service service) : IClassFixture<Service>
     }
 
     [Fact]
+    public async Task A_step_says_where_its_batch_lies_how_long_it_took_and_what_it_was_in_a_channel()
+    {
+        var session = await service.CreateAsync("""{"num_features":3}""");
+        var step = (await session.TrainAsync(Batch.Random(3, 9, 3))).Expect(200);
+        var stats = (await session.StatsAsync()).Expect(200);
+        var line = (await session.HistoryAsync("?channel=2")).Expect(200)["steps"][0];
+        var shifts = Enumerable.Range(0, 3).Select(c => (At(step, "batch_mean", c) - At(stats, "running_mean", c)) / Math.Sqrt(At(stats, "running_var", c))).ToList();
+        Assert.Equal(Math.Sqrt(shifts.Average(shift => shift * shift)), line.GetProperty("shift").GetProperty("rms").GetDouble(), 1e-9);
+        Assert.Equal(shifts.Max(Math.Abs), line.GetProperty("shift").GetProperty("largest").GetProperty("value").GetDouble(), 1e-9);
+        Assert.Equal(Enumerable.Range(0, 3).Average(c => At(step, "batch_var", c) / At(stats, "running_var", c)), line.GetProperty("shift").GetProperty("var_ratio").GetDouble(), 1e-9);
+        Assert.True(line.GetProperty("milliseconds").GetDouble() >= 0);
+        var channel = line.GetProperty("channel");
+        Assert.Equal([(float)At(step, "batch_mean", 2), (float)At(step, "batch_var", 2), (float)At(stats, "running_mean", 2), (float)At(stats, "running_var", 2)],
+            ((string[])["batch_mean", "batch_var", "running_mean", "running_var"]).Select(name => channel.GetProperty(name).GetSingle()));
+        Assert.False((await session.HistoryAsync())["steps"][0].TryGetProperty("channel", out _));
+        (await session.HistoryAsync("?channel=3")).ExpectProblem("invalid-option", "channel must be a whole number from 0 to 2, got '3'");
+    }
+
+    [Fact]
+    public async Task Of_many_channels_only_the_newest_steps_are_kept()
+    {
+        var session = await service.CreateAsync("""{"num_features":256}""");
+        for (var i = 0; i < 20; i++) (await session.TrainAsync(Batch.Random(i, 2, 256))).Expect(200);
+        var lines = (await session.HistoryAsync("?channel=255")).Expect(200)["steps"].EnumerateArray().ToList();
+        Assert.Equal([.. Enumerable.Repeat(true, 16), .. Enumerable.Repeat(false, 4)], lines.Select(line => line.TryGetProperty("channel", out _)));
+    }
+
+    [Fact]
+    public async Task Inference_batches_that_were_looked_at_are_lines_of_their_own()
+    {
+        var session = await service.CreateAsync("""{"num_features":2}""");
+        (await session.TrainAsync(Batch.Random(1, 9, 2))).Expect(200);
+        (await session.InferAsync(Batch.Random(2, 16, 2))).Expect(200);
+        (await session.InferAsync(Batch.Random(3, 32, 2))).Expect(200);
+        var lines = (await session.HistoryAsync()).Expect(200)["inferences"].EnumerateArray().ToList();
+        Assert.Equal([32, 16], Numbers(lines, "count"));
+        Assert.True(JsonElement.DeepEquals((await session.DiagnosticsAsync())["drift"].GetProperty("inference"), lines[0].GetProperty("drift")));
+        Assert.Equal(32, Assert.Single((await session.HistoryAsync("?limit=1"))["inferences"].EnumerateArray()).GetProperty("count").GetInt32());
+    }
+
+    private static double At(Answer answer, string field, int channel) => answer[field][channel].GetDouble();
+
+    [Fact]
     public async Task A_deleted_session_takes_its_history_along()
     {
         var session = await service.CreateAsync("""{"name":"history-deleted","num_features":1}""");

@@ -98,6 +98,8 @@ public sealed class WatchedStore : ISessionStore
         return await Present().CountAsync(owner, cancellationToken);
     }
 
+    public ValueTask<long> CountListedAsync(SessionQuery query, CancellationToken cancellationToken) => Present().CountListedAsync(query, cancellationToken);
+
     public ValueTask<long?> FindVersionAsync(string id, CancellationToken cancellationToken) => Present().FindVersionAsync(id, cancellationToken);
 
     public ValueTask<StoredAnswer?> FindAnswerAsync(string sessionId, string topic, string key, CancellationToken cancellationToken) =>

@@ -11,7 +11,8 @@ public sealed class ExamplesTests(Service service) : IClassFixture<Service>
     public async Task All_examples_work_when_they_are_sent_in_the_order_of_the_document()
     {
         // Deleting is tried last, as one would, and the session after its parts: after it there is nothing to try anything with.
-        var operations = ApiDocument.CheckedIn.Operations
+        // Events do not end, so that an answer could be looked at; they have tests of their own.
+        var operations = ApiDocument.CheckedIn.Operations.Where(operation => operation.Id is not ("GetEvents" or "GetActivity"))
             .OrderBy(operation => operation.Method == "DELETE" ? 1000 - operation.Template.Length : 0).ToList();
         Assert.NotEmpty(operations);
         // From the first key on each call needs one.

@@ -105,7 +105,26 @@ public abstract class SessionStoreContract
                 after = new SessionPosition(page[^1].CreatedAt, page[^1].Id);
             }
             Assert.Equal(expected.Select(session => session.Id), listed.Select(session => session.Id));
+            Assert.Equal(listed.Count, await Store.CountListedAsync(new SessionQuery(prefix, kind, 4, null), default));
         }
+    }
+
+    [Theory]
+    [InlineData("alpha", "id2", "id0")]
+    [InlineData("_1", "id1", "id0")]
+    [InlineData("%")]
+    [InlineData("a_pha")]
+    [InlineData("\\")]
+    [InlineData("'")]
+    [InlineData("é")]
+    public async Task A_part_of_a_name_is_looked_for_as_it_stands_but_for_capital_letters(string search, params string[] found)
+    {
+        string[] names = ["team.Alpha_1", "team.beta_10", "ALPHA", "other"];
+        for (var i = 0; i < names.Length; i++) await Store.TryInsertAsync(New($"id{i}", names[i], 1) with { CreatedAt = Start.AddSeconds(i) }, default);
+        var query = new SessionQuery(null, null, 10, null) { Search = search };
+        Assert.Equal(found, (await Store.ListAsync(query, default)).Select(session => session.Id));
+        Assert.Equal(found.Length, await Store.CountListedAsync(query, default));
+        Assert.Empty(await Store.ListAsync(query with { Kind = "nosuch" }, default));
     }
 
     [Fact]

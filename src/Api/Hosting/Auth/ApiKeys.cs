@@ -38,7 +38,7 @@ internal static class ApiKeys
         if (isMetricsOpen && path.StartsWithSegments("/metrics")) return new Access(Least: null);
         if (endpoint?.Metadata.GetMetadata<Access>() is { } access) return access;
         // Pages that no route table has: whoever looks at them cannot send a key.
-        if (path == "/" || path.StartsWithSegments("/swagger")) return new Access(Least: null);
+        if (path.StartsWithSegments("/swagger")) return new Access(Least: null);
         // What is not there is not there for anybody with a key; what says nothing of itself is not for everybody.
         return endpoint is RouteEndpoint ? Access.Default : new Access(Role.Reader);
     }

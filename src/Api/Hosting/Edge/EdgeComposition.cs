@@ -45,7 +45,8 @@ internal static class EdgeComposition
                 var response = (HttpResponse)state;
                 response.Headers.XContentTypeOptions = "nosniff";
                 if (response.ContentType?.StartsWith("text/html", StringComparison.Ordinal) != true) return Task.CompletedTask;
-                response.Headers.ContentSecurityPolicy = ContentPolicy;
+                // A page that can do with less says so itself.
+                if (response.Headers.ContentSecurityPolicy.Count == 0) response.Headers.ContentSecurityPolicy = ContentPolicy;
                 response.Headers["Referrer-Policy"] = "no-referrer";
                 response.Headers.XFrameOptions = "DENY";
                 return Task.CompletedTask;

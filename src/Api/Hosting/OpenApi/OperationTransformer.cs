@@ -28,6 +28,10 @@ internal sealed class OperationTransformer : IOpenApiOperationTransformer
         ["rank"] = ("This rank, from 0.", "0"),
         ["world_size"] = ("Number of ranks, the same for all.", "1"),
         ["id"] = ("Id of the key: the part of it between the two first underscores.", "3f9ac02e51b7d846"),
+        ["search"] = ("Part of the names to list, in small or capital letters.", "resnet"),
+        ["health"] = ("How the sessions to list are: healthy, settling, small_batches, drifting or dead_channels.", "drifting"),
+        ["channel"] = ("Index of a statistic, of which each step says what it was there.", "0"),
+        ["ListSessions.include"] = ("What to add, separated by commas: health, drift (the last ones of each session), total (of all pages).", "health,drift,total"),
         ["include"] = ("Names of the fields to answer with, separated by commas; all where absent.", "running_mean,running_var"),
     };
 
@@ -76,7 +80,7 @@ internal sealed class OperationTransformer : IOpenApiOperationTransformer
         {
             content[form] = form == MediaTypes.Json ? json : new OpenApiMediaType
             {
-                Schema = new OpenApiSchema
+                Schema = form == MediaTypes.EventStream ? EventsSchema : new OpenApiSchema
                 {
                     Type = JsonSchemaType.String,
                     Format = "binary",
@@ -87,6 +91,8 @@ internal sealed class OperationTransformer : IOpenApiOperationTransformer
             };
         }
     }
+
+    private static OpenApiSchema EventsSchema => new() { Type = JsonSchemaType.String, Description = "Server-sent events, the data of each in JSON." };
 
     private static async Task<IOpenApiSchema> ProblemSchemaAsync(OpenApiOperationTransformerContext context, CancellationToken cancellationToken)
     {
@@ -119,7 +125,7 @@ internal sealed class OperationTransformer : IOpenApiOperationTransformer
         {
             if (!status.StartsWith('2') || response is not OpenApiResponse success) continue;
             success.Description = status switch { "201" => "Created.", "204" => "Done.", _ => "The answer." };
-            if (operation.Tags?.Any(tag => tag.Name == "Health") == true || operation.OperationId is "ListSessions" or "Normalize" || operation.Tags?.Any(tag => tag.Name == "Keys") == true || status == "204") continue;
+            if (operation.Tags?.Any(tag => tag.Name == "Health") == true || operation.OperationId is "ListSessions" or "Normalize" or "GetActivity" or "GetEvents" || operation.Tags?.Any(tag => tag.Name == "Keys") == true || status == "204") continue;
             success.Headers = new Dictionary<string, IOpenApiHeader> { ["ETag"] = StringHeader("Version of the session's state, in quotes.", isRequired: true) };
             if (isRemembered) success.Headers.Add(IdempotencyKey.ReplayedHeader, StringHeader("true where the request was answered before and has changed nothing now.", isRequired: false));
             if (status == "201") success.Headers.Add("Location", StringHeader("Path of what was created.", isRequired: true));

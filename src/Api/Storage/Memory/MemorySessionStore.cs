@@ -86,13 +86,14 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
             var older = query.After is { } after && _order.Count > 0 && _order.Min.CompareTo(after) <= 0
                 ? _order.GetViewBetween(_order.Min, after).Reverse().SkipWhile(position => position == after)
                 : query.After is null ? _order.Reverse() : [];
-            return new(older
-                .Select(position => _byId[position.Id].Session)
-                .Where(session => query.Prefix is null || session.Name.StartsWith(query.Prefix, StringComparison.Ordinal))
-                .Where(session => query.Kind is null || session.Kind == query.Kind)
-                .Take(query.Limit)
-                .ToList());
+            return new(older.Select(position => _byId[position.Id].Session).Where(session => IsListed(session, query)).Take(query.Limit).ToList());
         }
+    }
+
+    /// <inheritdoc/>
+    public ValueTask<long> CountListedAsync(SessionQuery query, CancellationToken cancellationToken)
+    {
+        lock (_lock) return new(_byId.Values.LongCount(entry => IsListed(entry.Session, query)));
     }
 
     /// <inheritdoc/>
@@ -172,6 +173,11 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
         }
         _bytes += bytes;
     }
+
+    private static bool IsListed(StoredSession session, SessionQuery query) =>
+        (query.Prefix is null || session.Name.StartsWith(query.Prefix, StringComparison.Ordinal))
+        && (query.Kind is null || session.Kind == query.Kind)
+        && (query.Search is null || session.Name.Contains(query.Search, StringComparison.OrdinalIgnoreCase));
 
     private static long Size(StoredSession session) => BytesOfEntry + session.Header.Length + session.State.Length;
 

@@ -79,15 +79,12 @@ internal sealed partial class PostgresSessionStore : ISessionStore, IContributio
     /// <inheritdoc/>
     public ValueTask<IReadOnlyList<StoredHeader>> ListAsync(SessionQuery query, CancellationToken cancellationToken)
     {
-        // Prefixes and ids are compared as ordinals are, whatever the collation of the database.
-        PostgresStatement? prefix = null, kind = null, after = null;
-        if (query.Prefix is not null) prefix = $" AND substr(s.name, 1, length({query.Prefix})) = {query.Prefix}";
-        if (query.Kind is not null) kind = $" AND s.kind = {query.Kind}";
+        PostgresStatement? after = null;
         if (query.After is { CreatedAt.UtcTicks: var at, Id: var id })
             after = $""" AND s.created_at <= {at} AND (s.created_at < {at} OR s.id COLLATE "C" < {id} COLLATE "C")""";
         return FindAllAsync(
             $"""
-            SELECT {HeaderColumns} FROM bn_sessions AS s WHERE true{prefix}{kind}{after}
+            SELECT {HeaderColumns} FROM bn_sessions AS s WHERE true{Listed(query)}{after}
             ORDER BY s.created_at DESC, s.id COLLATE "C" DESC LIMIT {query.Limit}
             """,
             row => new StoredHeader(row.GetString(0), row.GetString(1), row.GetString(2), row.GetInt64(3), Time(row.GetInt64(4)), Bytes(row, 5)),
@@ -103,11 +100,25 @@ internal sealed partial class PostgresSessionStore : ISessionStore, IContributio
     }
 
     /// <inheritdoc/>
+    public async ValueTask<long> CountListedAsync(SessionQuery query, CancellationToken cancellationToken) =>
+        await FindAllAsync($"SELECT count(*) FROM bn_sessions AS s WHERE true{Listed(query)}", row => row.GetInt64(0), cancellationToken) is [var number] ? number : 0;
+
+    /// <inheritdoc/>
     public async ValueTask DisposeAsync()
     {
         await _writer.DisposeAsync();
         await _notifications.DisposeAsync();
         await _database.DisposeAsync();
+    }
+
+    // Prefixes and ids are compared as ordinals are, whatever the collation of the database.
+    private static PostgresStatement Listed(SessionQuery query)
+    {
+        PostgresStatement? prefix = null, kind = null, search = null;
+        if (query.Prefix is not null) prefix = $" AND substr(s.name, 1, length({query.Prefix})) = {query.Prefix}";
+        if (query.Kind is not null) kind = $" AND s.kind = {query.Kind}";
+        if (query.Search is not null) search = $" AND position(lower({query.Search}) IN lower(s.name)) > 0";
+        return $"{prefix}{kind}{search}";
     }
 
     private async Task<bool> CanRelaxAsync(NpgsqlConnection connection, CancellationToken cancellationToken)

@@ -61,6 +61,11 @@ internal sealed class SqliteFile : IDisposable
         ALTER TABLE sessions ADD COLUMN owner TEXT;
         CREATE INDEX sessions_by_owner ON sessions (owner) WHERE owner IS NOT NULL;
         """,
+        // What a list looks for is found without a look at the rows, which the states make long.
+        """
+        DROP INDEX IF EXISTS sessions_by_age;
+        CREATE INDEX IF NOT EXISTS sessions_listed ON sessions (created_at, id, name, kind);
+        """,
     ];
 
     private readonly string _path;

@@ -8,6 +8,10 @@ namespace BnService.Api.Storage.Sqlite;
 internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposable
 {
     private const string HeaderColumns = "id, name, kind, version, created_at, header", Columns = $"{HeaderColumns}, state, owner";
+
+    // Prefixes are compared as the names are, byte by byte; parts of names without regard to capital letters.
+    private const string Listed = "($prefix IS NULL OR substr(name, 1, length($prefix)) = $prefix) AND ($kind IS NULL OR kind = $kind) "
+        + "AND ($search IS NULL OR instr(lower(name), lower($search)) > 0)";
     private static readonly TimeSpan BetweenAttempts = TimeSpan.FromSeconds(1);
 
     private readonly StorageOptions _options;
@@ -87,17 +91,21 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
 
     /// <inheritdoc/>
     public ValueTask<IReadOnlyList<StoredHeader>> ListAsync(SessionQuery query, CancellationToken cancellationToken) => FindAllAsync(
-        // Prefixes are compared as the names are, byte by byte.
         $"""
         SELECT {HeaderColumns} FROM sessions
-        WHERE ($prefix IS NULL OR substr(name, 1, length($prefix)) = $prefix) AND ($kind IS NULL OR kind = $kind)
-            AND ($after_at IS NULL OR (created_at, id) < ($after_at, $after_id))
+        WHERE {Listed} AND ($after_at IS NULL OR (created_at, id) < ($after_at, $after_id))
         ORDER BY created_at DESC, id DESC LIMIT $limit
         """,
         reader => new StoredHeader(
             reader.GetString(0), reader.GetString(1), reader.GetString(2), reader.GetInt64(3), Time(reader.GetInt64(4)), (byte[])reader[5]),
-        cancellationToken, ("$prefix", query.Prefix), ("$kind", query.Kind), ("$limit", query.Limit),
-        ("$after_at", query.After?.CreatedAt.UtcTicks), ("$after_id", query.After?.Id));
+        cancellationToken, [.. Listing(query), ("$limit", query.Limit), ("$after_at", query.After?.CreatedAt.UtcTicks), ("$after_id", query.After?.Id)]);
+
+    /// <inheritdoc/>
+    public ValueTask<long> CountListedAsync(SessionQuery query, CancellationToken cancellationToken) => ReadAsync(connection =>
+    {
+        using var command = Command(connection, $"SELECT count(*) FROM sessions WHERE {Listed}", Listing(query));
+        return (long)command.ExecuteScalar()!;
+    }, cancellationToken);
 
     /// <inheritdoc/>
     public ValueTask<long> CountAsync(string? owner, CancellationToken cancellationToken) => ReadAsync(connection =>
@@ -148,6 +156,8 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
             while (reader.Read()) rows.Add(row(reader));
             return (IReadOnlyList<T>)rows;
         }, cancellationToken);
+
+    private static (string Name, object? Value)[] Listing(SessionQuery query) => [("$prefix", query.Prefix), ("$kind", query.Kind), ("$search", query.Search)];
 
     private static long? VersionOf(SqliteConnection connection, string id)
     {

@@ -1,0 +1,71 @@
+using System.Buffers.Text;
+using System.Globalization;
+using System.Text;
+using System.Text.Json;
+using BnService.Api.Contracts;
+using BnService.Api.Hosting.Auth;
+using BnService.Api.Hosting.OpenApi;
+using BnService.Api.Hosting.Problems;
+using BnService.Api.Sessions;
+using BnService.Api.Storage;
+using BnService.Core.Layers;
+using BnService.Core.Normalizers;
+
+namespace BnService.Api.Endpoints;
+
+/// <summary>Pages of sessions: by name, kind and health, as a program or a page shows them.</summary>
+internal static class SessionListEndpoint
+{
+    private const int DefaultPage = 50, LargestPage = 1000, LongestSearch = 128, DriftShown = 32;
+
+    private static readonly string[] Extras = ["health", "drift", "total"];
+    private static readonly Dictionary<string, Health> Marks = Enum.GetValues<Health>().ToDictionary(mark => JsonNamingPolicy.SnakeCaseLower.ConvertName($"{mark}"));
+
+    /// <summary>Maps the call.</summary>
+    public static void MapSessionList(this RouteGroupBuilder sessions) =>
+        sessions.MapGet("", List).Needs(Role.Reader).Answers<SessionList>().Fails(ProblemCode.InvalidOption)
+            .Describe("ListSessions", "List sessions", $"Pages through the sessions, newest first. With `health` a call looks at {SessionOverview.MostLookedAt} sessions at most: a page may then hold fewer than there is room for, or none, and still have a next one.");
+
+    // What a caller can ask for is the contract's: the parameters are many because that is.
+    private static async Task<IResult> List(
+        SessionScope scope, SessionCatalog catalog, SessionOverview overview, string? prefix, string? kind, string? search, string? health, string? include, string? limit,
+        string? cursor, CancellationToken cancellationToken)
+    {
+        var kinds = Enum.GetValues<NormalizerKind>().Select(known => known.WireName).ToArray();
+        if (kind is not null && !kinds.Contains(kind))
+            throw Invalid($"kind must be one of {string.Join(", ", kinds)}, got '{Excerpt.Of(kind)}'");
+        if (search?.Length > LongestSearch) throw Invalid($"search has at most {LongestSearch} characters, got {search.Length}");
+        if (health is not null && !Marks.ContainsKey(health)) throw Invalid($"health must be one of {string.Join(", ", Marks.Keys)}, got '{Excerpt.Of(health)}'");
+        var extras = include?.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries) ?? [];
+        if (extras.FirstOrDefault(extra => !Extras.Contains(extra)) is { } unknown)
+            throw Invalid($"include must be some of {string.Join(",", Extras)}, got '{Excerpt.Of(unknown)}'");
+        var size = (int)(QueryNumber.Parse(limit, "limit", 1, LargestPage) ?? DefaultPage);
+        var query = new SessionQuery(prefix, kind, size, cursor is null ? null : Position(cursor)) { Search = string.IsNullOrEmpty(search) ? null : search };
+        var page = await overview.ListAsync(scope, query, health is null ? null : Marks[health], withHealth: extras.Contains("health"), cancellationToken);
+        return new Answer<SessionList>(new SessionList
+        {
+            Sessions = [.. page.Sessions.Select(found => SessionEndpoints.Resource(found.Session,
+                extras.Contains("health") ? new HealthReport { Mark = found.Health!.Mark, Reason = found.Health.Reason } : null,
+                extras.Contains("drift") ? catalog.TrafficOf(found.Session)?.RecentDrift(DriftShown) ?? [] : null))],
+            NextCursor = page.Next is { } next ? Cursor(next) : null,
+            Total = extras.Contains("total") ? await catalog.CountAsync(scope, query, cancellationToken) : null,
+        });
+    }
+
+    private static string Cursor(SessionPosition last) =>
+        Base64Url.EncodeToString(Encoding.UTF8.GetBytes(string.Create(CultureInfo.InvariantCulture, $"{last.CreatedAt.UtcTicks}.{last.Id}")));
+
+    private static SessionPosition Position(string cursor)
+    {
+        if (Base64Url.IsValid(cursor)
+            && Encoding.UTF8.GetString(Base64Url.DecodeFromChars(cursor)).Split('.') is [var ticks, var id]
+            && long.TryParse(ticks, NumberStyles.None, CultureInfo.InvariantCulture, out var value)
+            && value <= DateTimeOffset.MaxValue.UtcTicks)
+        {
+            return new SessionPosition(new DateTimeOffset(value, TimeSpan.Zero), id);
+        }
+        throw Invalid("cursor must be a next_cursor of an earlier page");
+    }
+
+    private static ProblemException Invalid(string detail) => new(ProblemCode.InvalidOption, detail);
+}

@@ -1,0 +1,48 @@
+using BnService.Api.Storage;
+using BnService.Core.Layers;
+
+namespace BnService.Api.Sessions;
+
+/// <summary>A session with how it is.</summary>
+/// <param name="Session">The session.</param>
+/// <param name="Health">How its layer is; null where that was not asked for.</param>
+internal sealed record SessionWithHealth(SessionSummary Session, LayerHealth? Health);
+
+/// <summary>A page of sessions with how they are.</summary>
+/// <param name="Sessions">The sessions, newest first.</param>
+/// <param name="Next">Where the next page begins; null on the last one.</param>
+internal sealed record OverviewPage(IReadOnlyList<SessionWithHealth> Sessions, SessionPosition? Next);
+
+/// <summary>Pages of sessions with how they are, and of those alone that are so.</summary>
+internal sealed class SessionOverview(SessionCatalog catalog)
+{
+    /// <summary>The most sessions that one call looks at: whatever is looked for, it is answered soon, and the next call goes on from there.</summary>
+    public const int MostLookedAt = 5000;
+
+    private const int AtOnce = 1000;
+
+    /// <summary>A page of the sessions that a caller sees.</summary>
+    /// <param name="scope">The sessions that the caller sees.</param>
+    /// <param name="query">Which ones, and how many at most.</param>
+    /// <param name="health">Only those that are so; null for all.</param>
+    /// <param name="withHealth">Whether to say how they are.</param>
+    /// <param name="cancellationToken">Ends waiting for the store.</param>
+    public async Task<OverviewPage> ListAsync(SessionScope scope, SessionQuery query, Health? health, bool withHealth, CancellationToken cancellationToken)
+    {
+        var (found, lookedAt, after) = (new List<SessionWithHealth>(), 0, query.After);
+        while (true)
+        {
+            // One more than needed tells whether there is another page.
+            var most = health is null ? query.Limit + 1 : AtOnce;
+            var page = await catalog.ListAsync(scope, query with { After = after, Limit = most }, cancellationToken);
+            foreach (var session in page)
+            {
+                if (found.Count == query.Limit || lookedAt == MostLookedAt) return new OverviewPage(found, after);
+                var mark = withHealth || health is not null ? await catalog.HealthOfAsync(session, cancellationToken) : null;
+                if (health is null || mark!.Mark == health) found.Add(new SessionWithHealth(session, mark));
+                (after, lookedAt) = (new SessionPosition(session.CreatedAt, session.Id), lookedAt + 1);
+            }
+            if (page.Count < most) return new OverviewPage(found, null);
+        }
+    }
+}

@@ -1,0 +1,56 @@
+using System.Diagnostics;
+using System.Net;
+using System.Net.Sockets;
+using BnService.Api.Tests.Harness;
+using Microsoft.Data.Sqlite;
+
+namespace BnService.Dashboard.Tests.Harness;
+
+/// <summary>A file of sessions that outlives the services that have it, one after the other, on one port.</summary>
+public sealed class Sessions : IDisposable
+{
+    private readonly string _folder = Directory.CreateTempSubdirectory("bn-dashboard").FullName;
+    private readonly int _port = FreePort();
+
+    private string File => Path.Combine(_folder, "bn.db");
+
+    public Task<ServiceProcess> StartAsync() => ServiceProcess.StartAsync(("Storage__Path", File), ("ASPNETCORE_HTTP_PORTS", $"{_port}"));
+
+    /// <summary>Makes copies of the newest session, each a millisecond older than the one before, named many-1 (the oldest) and so on.</summary>
+    public void Multiply(int copies)
+    {
+        using var connection = new SqliteConnection(new SqliteConnectionStringBuilder { DataSource = File, Pooling = false }.ConnectionString);
+        connection.Open();
+        using var command = connection.CreateCommand();
+        command.CommandText = """
+            WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < $copies)
+            INSERT INTO sessions (id, name, kind, version, created_at, header, state)
+            SELECT printf('%032x', n), 'many-' || n, kind, version, created_at - ($copies + 1 - n) * 10000, header, state FROM numbers, (SELECT * FROM sessions ORDER BY created_at DESC LIMIT 1)
+            """;
+        command.Parameters.AddWithValue("$copies", copies);
+        Assert.Equal(copies, command.ExecuteNonQuery());
+    }
+
+    public void Dispose() => Directory.Delete(_folder, recursive: true);
+
+    private static int FreePort()
+    {
+        using var listener = new TcpListener(IPAddress.Loopback, 0);
+        listener.Start();
+        return ((IPEndPoint)listener.LocalEndpoint).Port;
+    }
+}
+
+/// <summary>Programs that somebody runs beside the page.</summary>
+public static class Shell
+{
+    /// <summary>Runs a program in a folder, and returns what it has written where it has ended well.</summary>
+    public static async Task<string> RunAsync(string program, string folder, params string[] arguments)
+    {
+        using var process = Process.Start(new ProcessStartInfo(program, arguments) { WorkingDirectory = folder, RedirectStandardOutput = true, RedirectStandardError = true })!;
+        var (output, errors) = (process.StandardOutput.ReadToEndAsync(), process.StandardError.ReadToEndAsync());
+        await process.WaitForExitAsync();
+        Assert.True(process.ExitCode == 0, $"{program} {string.Join(' ', arguments)}: {await errors}{await output}");
+        return await output;
+    }
+}
