@@ -101,6 +101,7 @@ internal static partial class ServiceComposition
     {
         ReportStorage(app);
         // What waits for its next use lies beside the budget.
+        NativeBuffer.MapLongBuffers();
         NativeBuffer.MostIdleBytes = Math.Min(NativeBuffer.MostIdleBytes, app.Services.GetRequiredService<MemoryBudget>().Limit / 4);
         app.UseRequestLogging();
         app.UseEdge();

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using BnService.Core.Tensors;
 
 namespace BnService.Core.Tests.Tensors;
@@ -21,6 +22,35 @@ public sealed unsafe class NativeBufferTests
             using var buffer = NativeBuffer.Rent(length);
             Assert.True(buffer.Length >= length, $"asked for {length}, got {buffer.Length}");
             if (length >= 256) Assert.True(4 * buffer.Length <= 5 * length, $"asked for {length}, got {buffer.Length}");
+        }
+    }
+
+    [Fact]
+    public void Long_buffers_go_back_to_the_operating_system_whatever_lies_between_them()
+    {
+        NativeBuffer.MapLongBuffers();
+        var most = NativeBuffer.MostIdleBytes;
+        var between = new List<nint>();
+        NativeBuffer.MostIdleBytes = 0;
+        try
+        {
+            // From here on glibc would take the next ones from its heaps.
+            NativeBuffer.Rent(8 << 20).Dispose();
+            var before = Environment.WorkingSet;
+            var buffers = new List<NativeBuffer>();
+            for (var i = 0; i < 40; i++)
+            {
+                buffers.Add(NativeBuffer.Rent(3 << 20));
+                buffers[^1].Span<byte>(3 << 20).Fill(1);
+                between.Add((nint)NativeMemory.Alloc(1000));
+            }
+            foreach (var buffer in buffers) buffer.Dispose();
+            Assert.True(Environment.WorkingSet < before + (40 << 20), $"{(Environment.WorkingSet - before) >> 20} of 120 MiB are still there");
+        }
+        finally
+        {
+            NativeBuffer.MostIdleBytes = most;
+            foreach (var block in between) NativeMemory.Free((void*)block);
         }
     }
 
