@@ -2,7 +2,7 @@
 // contract, checks, bundles, and puts a compressed form beside each file, which the service sends as it is. One process at a time does it,
 // and what is there stays as it is until all of the new page is.
 //
-// Ends with 2 where the packages cannot be installed.
+// Ends with 75 where the packages cannot be installed, and with 1 where the page does not build.
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -23,9 +23,9 @@ function run(command, ...args) {
 
 // npm takes longer with each folder that it looks into for a program: they are asked for by their names.
 function program(path, ...args) {
-  const status = run(process.execPath, join('node_modules', path), ...args);
-  if (status !== 0) process.exitCode = status;
-  return status === 0;
+  if (run(process.execPath, join('node_modules', path), ...args) === 0) return true;
+  process.exitCode = 1;
+  return false;
 }
 
 function isAlive(process_) {
@@ -60,7 +60,7 @@ function install() {
   if (changedAt('node_modules/.package-lock.json') >= Math.max(changedAt('package-lock.json'), changedAt('package.json'))) return true;
   // No package needs its scripts.
   if (run('npm', 'ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error') === 0) return true;
-  process.exitCode = 2;
+  process.exitCode = 75;
   return false;
 }
 

@@ -12,7 +12,7 @@ export function place(): Place {
   const [view, session = ''] = path.split('/');
   const parsed = new URLSearchParams(query);
   if (view === 'sessions' && session !== '') return { view: 'session', session: decode(session), query: parsed };
-  if (view === 'try') return { view: 'try', session: decode(session), query: parsed };
+  if (view === 'try' && session !== '') return { view: 'try', session: decode(session), query: parsed };
   return { view: 'overview', session: '', query: parsed };
 }
 

@@ -71,16 +71,16 @@ internal sealed class OperationTransformer : IOpenApiOperationTransformer
         DescribeSuccess(operation, metadata.OfType<RemembersAnswerMetadata>().Any());
     }
 
-    // The schema is that of the JSON form, whatever media type it was found under; the binary forms have none.
+    // The schema is that of the JSON form, whatever media type it was found under, and of the data of events; the binary forms have none.
     private static void DescribeForms(IDictionary<string, OpenApiMediaType> content, IReadOnlyList<string> forms)
     {
         var json = content.Values.Single();
         content.Clear();
         foreach (var form in forms)
         {
-            content[form] = form == MediaTypes.Json ? json : new OpenApiMediaType
+            content[form] = form is MediaTypes.Json or MediaTypes.EventStream ? json : new OpenApiMediaType
             {
-                Schema = form == MediaTypes.EventStream ? EventsSchema : new OpenApiSchema
+                Schema = new OpenApiSchema
                 {
                     Type = JsonSchemaType.String,
                     Format = "binary",
@@ -91,8 +91,6 @@ internal sealed class OperationTransformer : IOpenApiOperationTransformer
             };
         }
     }
-
-    private static OpenApiSchema EventsSchema => new() { Type = JsonSchemaType.String, Description = "Server-sent events, the data of each in JSON." };
 
     private static async Task<IOpenApiSchema> ProblemSchemaAsync(OpenApiOperationTransformerContext context, CancellationToken cancellationToken)
     {

@@ -3,9 +3,11 @@ import { explain } from '../api/client';
 import { toSession } from '../router';
 import { createSample } from './sample';
 
-const create = `curl ${location.origin}/v1/sessions -H 'Content-Type: application/json' \\
-  -d '{"name":"demo","kind":"batch_norm","num_features":3}'`;
-const train = `curl ${location.origin}/v1/sessions/demo/train-step -H 'Content-Type: application/json' \\
+const create = `curl ${location.origin}/v1/sessions \\
+  -H 'Content-Type: application/json' \\
+  -d '{"name":"demo","num_features":3}'`;
+const train = `curl ${location.origin}/v1/sessions/demo/train-step \\
+  -H 'Content-Type: application/json' \\
   -d '{"x":[[1,10,100],[2,20,200],[3,30,300],[4,40,400]]}'`;
 
 /** What to do on an empty service, in three steps, and a sample for who would rather look. */
@@ -40,7 +42,7 @@ export function firstVisit(signal: AbortSignal): HTMLElement {
       step('Look at it here', 'Open the session to see whether it has settled, whether training and serving agree, and what to do if not.')),
     h('div', { class: 'sample' },
       h('h3', {}, 'Or look at one that is there already'),
-      h('p', {}, '178 wines with 13 measurements each, in 80 train-steps. It takes a moment, and can be deleted like any other session.'),
+      h('p', {}, '178 wines with 13 measurements each, in 80 train-steps. It takes a moment.'),
       button, progress, problem),
   );
 }

@@ -29,8 +29,8 @@ export function spread(session: Session, shape: readonly number[], before: Array
   let first = 0;
   const grid = h('div', { class: 'spread' });
   const label = h('p', { role: 'status' });
-  const back = h('button', { type: 'button', onclick: () => turn(first - perPage) }, 'Channels before');
-  const next = h('button', { type: 'button', onclick: () => turn(first + perPage) }, 'Channels after');
+  const back = h('button', { type: 'button', onclick: () => turn(first - perPage) }, 'Previous channels');
+  const next = h('button', { type: 'button', onclick: () => turn(first + perPage) }, 'Next channels');
   const element = h('div', {}, h('div', { class: 'buttons' }, back, label, next), grid);
   // One pass over the tensor for the channels that are shown.
   const collect = (values: ArrayLike<number>, last: number): number[][] => {
