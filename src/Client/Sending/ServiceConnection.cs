@@ -56,6 +56,7 @@ internal sealed class ServiceConnection
                 Logger.CallAnswered(call.Name, call.Session, attempt);
                 return result!;
             }
+            cancellationToken.ThrowIfCancellationRequested();
             mayHaveHappened |= failure.MayHaveHappened;
             var delay = DelayAfter(attempt, failure);
             var isOver = !failure.IsTransient || (mayHaveHappened && !call.IsRepeatable && failure.Status is null) || attempt > _options.MaxRetries
