@@ -108,7 +108,7 @@ public sealed partial class LayerSession
         options ??= FoldOptions.Default;
         var message = new SafetensorsMessage().Add("weight", weight, LayerCalls.Checked(weight, shape, "weight")).Add("layer", ClientJson.Name(layer))
             .Add("groups", Text(options.Groups)).Add("position", ClientJson.Name(options.Position));
-        if (options.Bias is { } bias) message.Add("bias", bias.ToArray().AsSpan());
+        if (options.Bias is { } bias) message.Add("bias", bias);
         if (options.Padding is { } padding) message.Add("padding", $"[{string.Join(',', padding.Select(number => Text(number)))}]");
         if (options.Version is { } version) message.Add("version", Text(version));
         return _connection.SendAsync(Call("fold", HttpMethod.Post, "/fold").With(message), async (content, token) =>

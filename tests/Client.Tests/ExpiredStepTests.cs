@@ -52,7 +52,7 @@ public sealed class ExpiredStepTests : IDisposable
         using var step = await layer.TrainStepAsync(_x.Data, _x.Shape);
         _client.Faults.AfterLoss = ExpireAsync;
         _client.Faults.Next(fault);
-        using var gradients = await layer.BackwardAsync(step, _dy.Data, Update);
+        using var gradients = await layer.BackwardAsync(step, _dy.Data, Update with { IfMatch = 2 });
         Assert.True(gradients.FollowUpdate);
         Assert.Equal(expected.Gamma, gradients.Gamma);
         Assert.Equal(expected.Beta, gradients.Beta);

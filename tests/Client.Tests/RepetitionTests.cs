@@ -189,4 +189,48 @@ public sealed class RepetitionTests
         await layer.DeleteAsync();
         Assert.Equal(ProblemCodes.SessionNotFound, (await Assert.ThrowsAsync<BnServiceException>(() => layer.DeleteAsync())).Code);
     }
+
+    [Fact]
+    public async Task A_session_without_a_name_is_asked_for_again_only_where_it_cannot_have_been_made()
+    {
+        using var client = new ClientOfService(Fault.Refused, Fault.TooMany, Fault.Unavailable);
+        await client.Client.CreateSessionAsync(null, new BatchNormOptions { NumFeatures = 3 });
+        client.Faults.Next(Fault.BadGateway);
+        var lost = await Assert.ThrowsAsync<BnServiceException>(() => client.Client.CreateSessionAsync(null, new BatchNormOptions { NumFeatures = 3 }));
+        Assert.Equal((ProblemCodes.ConnectionLost, 1, true), (lost.Code, lost.Attempts, lost.MayHaveHappened));
+    }
+
+    [Fact]
+    public async Task The_version_that_a_lost_attempt_has_moved_itself_is_no_conflict()
+    {
+        using var client = new ClientOfService();
+        var layer = await client.BatchNormAsync("a", 3);
+        client.Faults.Next(Fault.LostAfter);
+        using var step = await layer.TrainStepAsync(_x.Data, _x.Shape, new TrainStepOptions { IfMatch = 1 });
+        client.Faults.Next(Fault.LostAfter);
+        using var gradients = await layer.BackwardAsync(step, _x.Data, new BackwardOptions { Update = ParameterUpdate.Sgd(0.1), IfMatch = 2 });
+        Assert.Equal((2, 3), (step.Version, gradients.Version));
+    }
+
+    [Fact]
+    public async Task An_attempt_that_takes_too_long_is_given_up_and_made_again()
+    {
+        using var client = new ClientOfService(new Service(), new FaultHandler(Fault.None, Fault.Hung),
+            options => (options.Time, options.AttemptTimeout) = (TimeProvider.System, TimeSpan.FromSeconds(2)));
+        var layer = await client.BatchNormAsync("a", 3);
+        using var step = await layer.TrainStepAsync(_x.Data, _x.Shape);
+        Assert.Equal(1, step.NumBatchesTracked);
+        Assert.Equal(3, client.Faults.Requests.Count);
+    }
+
+    [Fact]
+    public async Task A_body_that_is_too_large_is_refused_before_it_is_sent_and_not_taken_for_a_lost_connection()
+    {
+        using var service = Service.OnKestrel(("Limits:MaxBodyBytes", "1000000"));
+        var layer = await new BnClient(service.Address).CreateSessionAsync("a", new BatchNormOptions { NumFeatures = 64 });
+        var refused = await Assert.ThrowsAsync<BnServiceException>(() => layer.TrainStepAsync(new float[16_000_000], [250_000, 64]));
+        Assert.Equal((ProblemCodes.PayloadTooLarge, 1), (refused.Code, refused.Attempts));
+        using var step = await layer.TrainStepAsync(_x.As(8, 6).Data.Concat(new float[80]).ToArray(), [2, 64]);
+        Assert.Equal(1, step.NumBatchesTracked);
+    }
 }

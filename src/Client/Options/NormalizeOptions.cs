@@ -33,7 +33,7 @@ public sealed record NormalizeOptions
     {
         foreach (var (name, values) in new[] { ("gamma", Gamma), ("beta", Beta), ("running_mean", RunningMean), ("running_var", RunningVar) })
         {
-            if (values is not null) message.Add(name, values.ToArray().AsSpan());
+            if (values is not null) message.Add(name, values);
         }
         if (!Mask.IsEmpty) message.Add("mask", Mask.Span);
         if (!Residual.IsEmpty) message.Add("residual", Residual, shape);

@@ -11,8 +11,11 @@ internal static partial class ClientLog
     [LoggerMessage(2, LogLevel.Warning, "{Call} of session {Session} is sent again in {Delay}: {Code} at attempt {Attempt}")]
     public static partial void CallRepeated(this ILogger logger, string call, string? session, string code, int attempt, TimeSpan delay);
 
-    [LoggerMessage(3, LogLevel.Error, "{Call} of session {Session} failed at attempt {Attempt}: {Code}, trace {Trace}")]
-    public static partial void CallFailed(this ILogger logger, string call, string? session, int attempt, string code, string? trace);
+    [LoggerMessage(3, LogLevel.Error, "{Call} of session {Session} is given up after attempt {Attempt}: {Code}")]
+    public static partial void CallGivenUp(this ILogger logger, string call, string? session, int attempt, string code);
+
+    [LoggerMessage(6, LogLevel.Information, "{Call} of session {Session} is refused: {Code}, trace {Trace}")]
+    public static partial void CallRefused(this ILogger logger, string call, string? session, string code, string? trace);
 
     [LoggerMessage(4, LogLevel.Information, "Step {Step} of session {Session} has expired; its x is sent again")]
     public static partial void StepExpired(this ILogger logger, string session, string? step);

@@ -24,8 +24,11 @@ internal sealed record Failure(string Code, string Detail)
     /// <summary>Whether the same may go well a moment later.</summary>
     public bool IsTransient { get; init; }
 
-    /// <summary>Whether the call may have been made all the same.</summary>
-    public bool MayHaveHappened { get; init; }
+    /// <summary>Whether the answer, if there was one, was lost: nobody knows whether the call was made.</summary>
+    public bool IsLost { get; init; }
+
+    /// <summary>Whether the call may have been made all the same: a store that went away in the moment of a commit is 503 as well.</summary>
+    public bool MayHaveHappened => IsLost || Status == HttpStatusCode.ServiceUnavailable;
 
     /// <summary>What was thrown where no answer came.</summary>
     public Exception? Cause { get; init; }
@@ -33,30 +36,31 @@ internal sealed record Failure(string Code, string Detail)
     /// <summary>The failure that an exception stands for; null where it is not one of the connection.</summary>
     public static Failure? Of(Exception exception, bool isTimedOut) => exception switch
     {
-        OperationCanceledException when isTimedOut => new(ProblemCodes.AttemptTimeout, "the attempt took longer than AttemptTimeout")
+        OperationCanceledException when isTimedOut => new(ProblemCodes.AttemptTimeout, "the attempt took longer than BnClientOptions.AttemptTimeout")
         {
             IsTransient = true,
-            MayHaveHappened = true,
+            IsLost = true,
             Cause = exception,
         },
-        // HttpClient's own timeout, where somebody has set one that is shorter.
-        OperationCanceledException { InnerException: TimeoutException } => new(ProblemCodes.AttemptTimeout, "the attempt took longer than HttpClient.Timeout")
+        // The HttpClient's own limits, where they are shorter.
+        OperationCanceledException { InnerException: TimeoutException } => new(ProblemCodes.AttemptTimeout, exception.Message)
         {
             IsTransient = true,
-            MayHaveHappened = true,
+            IsLost = true,
             Cause = exception,
         },
         HttpRequestException http => new(ProblemCodes.ConnectionLost, http.Message)
         {
             IsTransient = http.HttpRequestError is not (HttpRequestError.VersionNegotiationError or HttpRequestError.UserAuthenticationError
                 or HttpRequestError.ExtendedConnectNotSupported or HttpRequestError.ConfigurationLimitExceeded) && http.InnerException is not AuthenticationException,
-            MayHaveHappened = http.HttpRequestError is not (HttpRequestError.ConnectionError or HttpRequestError.NameResolutionError
+            IsLost = http.HttpRequestError is not (HttpRequestError.ConnectionError or HttpRequestError.NameResolutionError
                 or HttpRequestError.SecureConnectionError or HttpRequestError.ProxyTunnelError),
             Cause = exception,
         },
-        IOException => new(ProblemCodes.ConnectionLost, exception.Message) { IsTransient = true, MayHaveHappened = true, Cause = exception },
+        IOException => new(ProblemCodes.ConnectionLost, exception.Message) { IsTransient = true, IsLost = true, Cause = exception },
+        ObjectDisposedException => null,
         InvalidDataException or JsonException or KeyNotFoundException or FormatException or InvalidOperationException =>
-            new(ProblemCodes.UnexpectedAnswer, $"the answer cannot be read: {exception.Message}") { MayHaveHappened = true, Cause = exception },
+            new(ProblemCodes.UnexpectedAnswer, $"the answer cannot be read: {exception.Message}") { IsLost = true, Cause = exception },
         _ => null,
     };
 
@@ -78,8 +82,7 @@ internal sealed record Failure(string Code, string Detail)
             TraceId = problem?.TraceId,
             RetryAfter = wait?.Delta ?? (wait?.Date is { } date ? Positive(date - time.GetUtcNow()) : null),
             IsTransient = isLost || status is HttpStatusCode.TooManyRequests or HttpStatusCode.ServiceUnavailable,
-            // A store that went away in the moment of a commit is 503 as well.
-            MayHaveHappened = isLost || status == HttpStatusCode.ServiceUnavailable,
+            IsLost = isLost,
         };
     }
 

@@ -12,6 +12,9 @@ namespace BnService.Client.Sending;
 /// <param name="Path">Path and query below the address of the service.</param>
 internal sealed record ServiceCall(string Name, HttpMethod Method, string Path)
 {
+    // Beyond it, a body is worth asking first whether it is wanted: one that is too large or comes to nobody is not sent at all.
+    private const long LargeBody = 1 << 20;
+
     /// <summary>Media type of JSON.</summary>
     public const string Json = "application/json";
 
@@ -66,6 +69,7 @@ internal sealed record ServiceCall(string Name, HttpMethod Method, string Path)
             VersionPolicy = http.DefaultVersionPolicy,
         };
         request.Headers.Accept.ParseAdd(Accept);
+        if (request.Content?.Headers.ContentLength > LargeBody) request.Headers.ExpectContinue = true;
         if (apiKey is not null) request.Headers.Authorization = new AuthenticationHeaderValue("Bearer", apiKey);
         if (Key is not null) request.Headers.Add("Idempotency-Key", Key);
         if (IfMatch is { } version) request.Headers.IfMatch.Add(new EntityTagHeaderValue(string.Create(CultureInfo.InvariantCulture, $"\"{version}\"")));

@@ -59,11 +59,12 @@ internal sealed class ServiceConnection
             cancellationToken.ThrowIfCancellationRequested();
             mayHaveHappened |= failure.MayHaveHappened;
             var delay = DelayAfter(attempt, failure);
-            var isOver = !failure.IsTransient || (mayHaveHappened && !call.IsRepeatable && failure.Status is null) || attempt > _options.MaxRetries
+            var isOver = !failure.IsTransient || (failure.IsLost && !call.IsRepeatable) || attempt > _options.MaxRetries
                 || _options.Time.GetElapsedTime(begin) + delay > _options.RetryTime;
             if (isOver)
             {
-                Logger.CallFailed(call.Name, call.Session, attempt, failure.Code, failure.TraceId);
+                if (failure.IsTransient || failure.IsLost) Logger.CallGivenUp(call.Name, call.Session, attempt, failure.Code);
+                else Logger.CallRefused(call.Name, call.Session, failure.Code, failure.TraceId);
                 activity?.SetStatus(ActivityStatusCode.Error, failure.Code).SetTag("error.type", failure.Code);
                 throw failure.ToException(attempt, mayHaveHappened);
             }
@@ -98,7 +99,7 @@ internal sealed class ServiceConnection
         {
             return (Failure.Of(exception, timeout.IsCancellationRequested), default);
         }
-        catch (Exception exception) when (cancellationToken.IsCancellationRequested && exception is not OperationCanceledException)
+        catch (Exception exception) when (cancellationToken.IsCancellationRequested)
         {
             // A connection that is given up fails in its own way.
             throw new OperationCanceledException("the call was cancelled", exception, cancellationToken);

@@ -1,6 +1,5 @@
 using System.Buffers.Binary;
 using System.Globalization;
-using System.Runtime.InteropServices;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 
@@ -48,16 +47,16 @@ internal sealed class SafetensorsAnswer
             {
                 if (type == "F64")
                 {
-                    var values = new byte[bytes];
-                    await stream.ReadExactlyAsync(values, cancellationToken).ConfigureAwait(false);
-                    answer._arrays.Add(name, MemoryMarshal.Cast<byte, double>(values).ToArray());
+                    var values = new double[bytes / sizeof(double)];
+                    foreach (var piece in ElementBytes<double>.Of(values.AsMemory())) await stream.ReadExactlyAsync(piece, cancellationToken).ConfigureAwait(false);
+                    answer._arrays.Add(name, values);
                     continue;
                 }
                 if (type != "F32" || bytes != (long)count * sizeof(float))
                     throw new InvalidDataException($"{name} as {bytes} bytes of {type}, expected {count} elements of F32");
                 var memory = name == target ? TensorMemory.Of(destination[..count], shape) : TensorMemory.Rent(count, shape);
                 // What a failed read has filled is left to the collector: nobody else may be given memory that a late byte comes into.
-                foreach (var piece in FloatBytes.Of(memory.Writable)) await stream.ReadExactlyAsync(piece, cancellationToken).ConfigureAwait(false);
+                foreach (var piece in ElementBytes<float>.Of(memory.Writable)) await stream.ReadExactlyAsync(piece, cancellationToken).ConfigureAwait(false);
                 answer._tensors.Add(name, memory);
             }
             // The answer is whole when its end has come: only then can the connection serve the next call.

@@ -2,7 +2,6 @@ using System.Buffers;
 using System.Buffers.Binary;
 using System.Net;
 using System.Net.Http.Headers;
-using System.Runtime.InteropServices;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 
@@ -24,14 +23,15 @@ internal sealed class SafetensorsMessage
     /// <summary>Adds a tensor of float32.</summary>
     public SafetensorsMessage Add(string name, ReadOnlyMemory<float> values, IReadOnlyList<int> shape)
     {
-        _tensors.Add((name, "F32", [.. shape], (long)values.Length * sizeof(float), [.. FloatBytes.Of(values)]));
+        _tensors.Add((name, "F32", [.. shape], (long)values.Length * sizeof(float), [.. ElementBytes<float>.Of(values)]));
         return this;
     }
 
-    /// <summary>Adds an array of float64; nothing where it is null.</summary>
-    public SafetensorsMessage Add(string name, ReadOnlySpan<double> values)
+    /// <summary>Adds an array of float64.</summary>
+    public SafetensorsMessage Add(string name, IReadOnlyList<double> values)
     {
-        _tensors.Add((name, "F64", [values.Length], (long)values.Length * sizeof(double), [MemoryMarshal.AsBytes(values).ToArray()]));
+        double[] array = [.. values];
+        _tensors.Add((name, "F64", [array.Length], (long)array.Length * sizeof(double), [.. ElementBytes<double>.Of((ReadOnlyMemory<double>)array)]));
         return this;
     }
 

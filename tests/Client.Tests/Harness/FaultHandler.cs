@@ -20,6 +20,9 @@ public enum Fault
     /// <summary>The connection is lost in the midst of the answer.</summary>
     Truncated,
 
+    /// <summary>No answer comes.</summary>
+    Hung,
+
     /// <summary>429 without asking the service.</summary>
     TooMany,
 
@@ -63,6 +66,9 @@ public sealed class FaultHandler(params Fault[] faults) : DelegatingHandler
         {
             case Fault.Refused: throw new HttpRequestException(HttpRequestError.ConnectionError, "refused");
             case Fault.LostBefore: throw new HttpRequestException(HttpRequestError.ResponseEnded, "lost");
+            case Fault.Hung:
+                await Task.Delay(Timeout.Infinite, cancellationToken);
+                break;
             case Fault.TooMany: return Refusal(HttpStatusCode.TooManyRequests, "too-many-requests");
             case Fault.Unavailable: return Refusal(HttpStatusCode.ServiceUnavailable, "overloaded");
         }

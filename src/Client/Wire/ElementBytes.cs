@@ -3,21 +3,22 @@ using System.Runtime.InteropServices;
 
 namespace BnService.Client.Wire;
 
-/// <summary>The bytes of float32 values where they lie, so that a tensor is sent and received without a copy. Little-endian machines only.</summary>
-internal sealed class FloatBytes(Memory<float> values) : MemoryManager<byte>
+/// <summary>The bytes of numbers where they lie, so that a tensor is sent and received without a copy. Little-endian machines only.</summary>
+internal sealed class ElementBytes<T>(Memory<T> values) : MemoryManager<byte>
+    where T : unmanaged
 {
     // A span of bytes has at most 2 GiB.
-    private const int MostValues = 1 << 28;
+    private const int MostValues = 1 << 27;
 
     /// <summary>The bytes of values, in pieces that a span can hold.</summary>
-    public static IEnumerable<ReadOnlyMemory<byte>> Of(ReadOnlyMemory<float> values) =>
+    public static IEnumerable<ReadOnlyMemory<byte>> Of(ReadOnlyMemory<T> values) =>
         Of(MemoryMarshal.AsMemory(values)).Select(bytes => (ReadOnlyMemory<byte>)bytes);
 
     /// <summary>The bytes of values, in pieces that a span can hold.</summary>
-    public static IEnumerable<Memory<byte>> Of(Memory<float> values)
+    public static IEnumerable<Memory<byte>> Of(Memory<T> values)
     {
         for (; values.Length > 0; values = values[Math.Min(MostValues, values.Length)..])
-            yield return new FloatBytes(values[..Math.Min(MostValues, values.Length)]).Memory;
+            yield return new ElementBytes<T>(values[..Math.Min(MostValues, values.Length)]).Memory;
     }
 
     /// <inheritdoc/>
