@@ -44,7 +44,8 @@ public sealed partial class BnClient
     public BnClient(HttpClient http, BnClientOptions? options = null, ILogger<BnClient>? logger = null)
     {
         ArgumentNullException.ThrowIfNull(http);
-        if (!BitConverter.IsLittleEndian) throw new PlatformNotSupportedException("tensors travel as little-endian bytes, as they lie in memory: big-endian machines are not supported");
+        // Tensors are sent as they lie in memory, and the wire is little-endian.
+        if (!BitConverter.IsLittleEndian) throw new PlatformNotSupportedException("big-endian machines are not supported");
         _connection = new ServiceConnection(http, (options ?? new BnClientOptions()).Checked(), logger ?? NullLogger<BnClient>.Instance);
     }
 
@@ -98,15 +99,19 @@ public sealed partial class BnClient
         string? cursor = null;
         do
         {
-            var path = $"v1/sessions?limit={pageSize}{Query("prefix", prefix)}{Query("kind", kind is { } asked ? ClientJson.Name(asked) : null)}{Query("cursor", cursor)}";
-            var page = await _connection.SendAsync(new ServiceCall("list sessions", HttpMethod.Get, path), ClientJson.Default.SessionPage, cancellationToken).ConfigureAwait(false);
+            var query = Query("prefix", prefix) + Query("kind", kind is { } asked ? ClientJson.Name(asked) : null) + Query("cursor", cursor);
+            var call = new ServiceCall("list sessions", HttpMethod.Get, $"v1/sessions?limit={pageSize}{query}");
+            var page = await _connection.SendAsync(call, ClientJson.Default.SessionPage, cancellationToken).ConfigureAwait(false);
             foreach (var session in page.Sessions) yield return session;
             cursor = page.NextCursor;
         }
         while (cursor is not null);
     }
 
-    /// <summary>Puts a whole state, as <see cref="LayerSession.ExportStateAsync"/> or <c>safetensors.torch.save_file</c> has written it: creates the session where there is none.</summary>
+    /// <summary>
+    /// Puts a whole state, as <see cref="LayerSession.ExportStateAsync"/> or <c>safetensors.torch.save_file</c> has written it: creates the
+    /// session where there is none.
+    /// </summary>
     /// <param name="name">Name of the session.</param>
     /// <param name="safetensors">The file.</param>
     /// <param name="layer">Options of the layer where the file names none, as PyTorch's do; null for batch normalization with its defaults.</param>
@@ -145,13 +150,19 @@ public sealed partial class BnClient
         _connection.SendAsync(new ServiceCall("ready", HttpMethod.Get, "health/ready"), cancellationToken);
 
     /// <summary>Connections that are renewed now and then, so that a new address behind the service's name is found.</summary>
-    internal static SocketsHttpHandler NewHandler() => new() { PooledConnectionLifetime = TimeSpan.FromMinutes(5), ConnectTimeout = TimeSpan.FromSeconds(10) };
+    internal static SocketsHttpHandler NewHandler() => new()
+    {
+        PooledConnectionLifetime = TimeSpan.FromMinutes(5),
+        ConnectTimeout = TimeSpan.FromSeconds(10),
+        // How long a large body waits for the service to want it; a busy one is given its time.
+        Expect100ContinueTimeout = TimeSpan.FromSeconds(5),
+    };
 
     // What was sent is what is there, and nothing has happened to it since.
     private async Task<bool> IsWhatWasAskedForAsync(string name, JsonObject sent, CancellationToken cancellationToken)
     {
-        var path = $"v1/sessions/{name}";
-        var there = await _connection.SendAsync(new ServiceCall("get session", HttpMethod.Get, path) { Session = name }, ClientJson.Default.JsonObject, cancellationToken).ConfigureAwait(false);
+        var call = new ServiceCall("get session", HttpMethod.Get, $"v1/sessions/{name}") { Session = name };
+        var there = await _connection.SendAsync(call, ClientJson.Default.JsonObject, cancellationToken).ConfigureAwait(false);
         if (there["version"]?.GetValue<long>() != 1) return false;
         var convention = sent["convention"];
         foreach (var (field, value) in sent)

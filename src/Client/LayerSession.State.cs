@@ -1,3 +1,4 @@
+using System.Text.Json.Serialization.Metadata;
 using BnService.Client.Sending;
 using BnService.Client.Wire;
 
@@ -22,8 +23,7 @@ public sealed partial class LayerSession
     /// <param name="ifMatch">The version that the session must have; null for any.</param>
     /// <param name="cancellationToken">Ends the call.</param>
     public Task<SessionInfo> ChangeAsync(SessionChanges changes, long? ifMatch = null, CancellationToken cancellationToken = default) =>
-        _connection.SendAsync(Call("change session", HttpMethod.Patch, "") with { Body = ServiceCall.JsonBody(changes, ClientJson.Default.SessionChanges), IfMatch = ifMatch },
-            ClientJson.Default.SessionInfo, cancellationToken);
+        SendAsync("change session", HttpMethod.Patch, "", changes, ClientJson.Default.SessionChanges, ifMatch, ClientJson.Default.SessionInfo, cancellationToken);
 
     /// <summary>Deletes the session.</summary>
     /// <param name="ifMatch">The version that it must have; null for any.</param>
@@ -36,8 +36,7 @@ public sealed partial class LayerSession
     /// <param name="ifMatch">The version that the session must have; null for any.</param>
     /// <param name="cancellationToken">Ends the call.</param>
     public Task<SessionInfo> ResetAsync(bool parameters = false, long? ifMatch = null, CancellationToken cancellationToken = default) =>
-        _connection.SendAsync(
-            Call("reset session", HttpMethod.Post, "/reset") with { Body = ServiceCall.JsonBody(new ResetRequest(parameters), ClientJson.Default.ResetRequest), IfMatch = ifMatch },
+        SendAsync("reset session", HttpMethod.Post, "/reset", new ResetRequest(parameters), ClientJson.Default.ResetRequest, ifMatch,
             ClientJson.Default.SessionInfo, cancellationToken);
 
     /// <summary>Running statistics, parameters, the last batch and diagnostics.</summary>
@@ -75,8 +74,7 @@ public sealed partial class LayerSession
     /// <param name="cancellationToken">Ends the call.</param>
     public Task<Parameters> PutParametersAsync(
         IReadOnlyList<double>? gamma, IReadOnlyList<double>? beta = null, long? ifMatch = null, CancellationToken cancellationToken = default) =>
-        _connection.SendAsync(
-            Call("put parameters", HttpMethod.Put, "/parameters") with { Body = ServiceCall.JsonBody(new NewParameters(gamma, beta), ClientJson.Default.NewParameters), IfMatch = ifMatch },
+        SendAsync("put parameters", HttpMethod.Put, "/parameters", new NewParameters(gamma, beta), ClientJson.Default.NewParameters, ifMatch,
             ClientJson.Default.Parameters, cancellationToken);
 
     /// <summary>Sets running statistics; what is null stays.</summary>
@@ -86,12 +84,9 @@ public sealed partial class LayerSession
     /// <param name="ifMatch">The version that the session must have; null for any.</param>
     /// <param name="cancellationToken">Ends the call.</param>
     public Task<RunningStatistics> PutRunningStatisticsAsync(IReadOnlyList<double>? mean, IReadOnlyList<double>? variance, long? numBatchesTracked = null,
-        long? ifMatch = null, CancellationToken cancellationToken = default)
-    {
-        var body = ServiceCall.JsonBody(new NewRunningStatistics(mean, variance, numBatchesTracked), ClientJson.Default.NewRunningStatistics);
-        return _connection.SendAsync(Call("put running statistics", HttpMethod.Put, "/running-stats") with { Body = body, IfMatch = ifMatch },
-            ClientJson.Default.RunningStatistics, cancellationToken);
-    }
+        long? ifMatch = null, CancellationToken cancellationToken = default) =>
+        SendAsync("put running statistics", HttpMethod.Put, "/running-stats", new NewRunningStatistics(mean, variance, numBatchesTracked),
+            ClientJson.Default.NewRunningStatistics, ifMatch, ClientJson.Default.RunningStatistics, cancellationToken);
 
     /// <summary>Parameters and running statistics.</summary>
     /// <param name="version">Version of a snapshot; null for the newest state.</param>
@@ -104,7 +99,8 @@ public sealed partial class LayerSession
     /// <param name="cancellationToken">Ends the call.</param>
     /// <returns>The file's bytes.</returns>
     public Task<byte[]> ExportStateAsync(long? version = null, CancellationToken cancellationToken = default) =>
-        _connection.SendAsync(Call("export state", HttpMethod.Get, StatePath(version)) with { Accept = SafetensorsMessage.MediaType }, ServiceConnection.ReadWholeAsync, cancellationToken);
+        _connection.SendAsync(Call("export state", HttpMethod.Get, StatePath(version)) with { Accept = SafetensorsMessage.MediaType },
+            ServiceConnection.ReadWholeAsync, cancellationToken);
 
     /// <summary>Replaces the state, or creates the session where there is none.</summary>
     /// <param name="safetensors">A file that export, or <c>safetensors.torch.save_file</c>, has written.</param>
@@ -136,6 +132,10 @@ public sealed partial class LayerSession
             // As it was to be.
         }
     }
+
+    private Task<TAnswer> SendAsync<TBody, TAnswer>(string name, HttpMethod method, string path, TBody body, JsonTypeInfo<TBody> bodyContract, long? ifMatch,
+        JsonTypeInfo<TAnswer> contract, CancellationToken cancellationToken) =>
+        _connection.SendAsync(Call(name, method, path) with { Body = ServiceCall.JsonBody(body, bodyContract), IfMatch = ifMatch }, contract, cancellationToken);
 
     private static string StatePath(long? version) => version is { } frozen ? $"/state?version={Text(frozen)}" : "/state";
 }

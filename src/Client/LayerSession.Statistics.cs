@@ -11,14 +11,14 @@ public sealed partial class LayerSession
     /// <param name="ifMatch">The version that the session must have; null for any.</param>
     /// <param name="cancellationToken">Ends the call.</param>
     public Task<Snapshot> CreateSnapshotAsync(string? description = null, long? ifMatch = null, CancellationToken cancellationToken = default) =>
-        _connection.SendAsync(
-            Call("create snapshot", HttpMethod.Post, "/snapshots") with { Body = ServiceCall.JsonBody(new NewSnapshot(description), ClientJson.Default.NewSnapshot), IfMatch = ifMatch },
+        SendAsync("create snapshot", HttpMethod.Post, "/snapshots", new NewSnapshot(description), ClientJson.Default.NewSnapshot, ifMatch,
             ClientJson.Default.Snapshot, cancellationToken);
 
     /// <summary>The snapshots, newest first.</summary>
     /// <param name="cancellationToken">Ends the call.</param>
     public async Task<IReadOnlyList<Snapshot>> ListSnapshotsAsync(CancellationToken cancellationToken = default) =>
-        (await _connection.SendAsync(Call("list snapshots", HttpMethod.Get, "/snapshots"), ClientJson.Default.SnapshotList, cancellationToken).ConfigureAwait(false)).Snapshots;
+        (await _connection.SendAsync(Call("list snapshots", HttpMethod.Get, "/snapshots"), ClientJson.Default.SnapshotList, cancellationToken)
+            .ConfigureAwait(false)).Snapshots;
 
     /// <summary>A snapshot with its numbers.</summary>
     /// <param name="version">Its version.</param>
@@ -40,7 +40,10 @@ public sealed partial class LayerSession
         _connection.SendAsync(Call("restore snapshot", HttpMethod.Post, $"/snapshots/{Text(version)}/restore") with { IfMatch = ifMatch },
             ClientJson.Default.LayerState, cancellationToken);
 
-    /// <summary>Adds a batch to the exact statistics of a data set; the running ones stay until <see cref="CommitCalibrationAsync"/>. Counts once, however often it has to be sent.</summary>
+    /// <summary>
+    /// Adds a batch to the exact statistics of a data set; the running ones stay until <see cref="CommitCalibrationAsync"/>. Counts once,
+    /// however often it has to be sent.
+    /// </summary>
     /// <param name="x">The batch.</param>
     /// <param name="shape">Its dimensions.</param>
     /// <param name="ifMatch">The version that the session must have; null for any.</param>
@@ -70,10 +73,11 @@ public sealed partial class LayerSession
     /// <param name="sessions">Other sessions by name or id; null for none.</param>
     /// <param name="ifMatch">The version that the session must have; null for any.</param>
     /// <param name="cancellationToken">Ends the call.</param>
-    public Task<PopulationStatistics> MergeAsync(IReadOnlyList<Moments>? moments, IReadOnlyList<string>? sessions = null, long? ifMatch = null, CancellationToken cancellationToken = default)
+    public Task<PopulationStatistics> MergeAsync(
+        IReadOnlyList<Moments>? moments, IReadOnlyList<string>? sessions = null, long? ifMatch = null, CancellationToken cancellationToken = default)
     {
-        var call = Keyed("merge", HttpMethod.Post, "/merge", ifMatch) with { Body = ServiceCall.JsonBody(new MergeRequest(moments, sessions), ClientJson.Default.MergeRequest) };
-        return _connection.SendAsync(call, ClientJson.Default.PopulationStatistics, cancellationToken);
+        var body = ServiceCall.JsonBody(new MergeRequest(moments, sessions), ClientJson.Default.MergeRequest);
+        return _connection.SendAsync(Keyed("merge", HttpMethod.Post, "/merge", ifMatch) with { Body = body }, ClientJson.Default.PopulationStatistics, cancellationToken);
     }
 
     private ServiceCall Keyed(string name, HttpMethod method, string path, long? ifMatch) =>

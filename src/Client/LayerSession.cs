@@ -123,7 +123,8 @@ public sealed partial class LayerSession
         LayerCalls.RequireOutput(y, x.Length, "y", x, options.Residual);
         var message = new SafetensorsMessage().Add("x", x, dimensions);
         if (!options.Residual.IsEmpty) message.Add("residual", options.Residual, LayerCalls.Checked(options.Residual, dimensions, "residual"));
-        var call = Call("inference", HttpMethod.Post, $"/inference{(options.Version is { } version ? $"?version={Text(version)}" : "")}") with { MinVersion = options.MinVersion };
+        var query = options.Version is { } version ? $"?version={Text(version)}" : "";
+        var call = Call("inference", HttpMethod.Post, $"/inference{query}") with { MinVersion = options.MinVersion };
         return _connection.SendAsync(call.With(message), async (content, token) =>
             new InferredBatch(await SafetensorsAnswer.ReadAsync(content, x.Length, y is null ? null : "y", y ?? default, token).ConfigureAwait(false)), cancellationToken);
     }

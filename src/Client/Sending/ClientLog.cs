@@ -20,6 +20,6 @@ internal static partial class ClientLog
     [LoggerMessage(4, LogLevel.Information, "Step {Step} of session {Session} has expired; its x is sent again")]
     public static partial void StepExpired(this ILogger logger, string session, string? step);
 
-    [LoggerMessage(5, LogLevel.Warning, "The update of backward of session {Session} had been made when its answer was lost; its gradients are computed anew, with the parameters after it")]
+    [LoggerMessage(5, LogLevel.Warning, "The update of session {Session} had been made when its answer was lost; its gradients are taken anew")]
     public static partial void UpdateWasMade(this ILogger logger, string session);
 }

@@ -123,7 +123,12 @@ internal sealed class LayerCalls(ServiceConnection connection, string session, s
         SafetensorsMessage message, BackwardOptions options, string? key, int count, Memory<float>? dx, CancellationToken cancellationToken)
     {
         if (options.Update is { } update) message.Add("update", ClientJson.Fields(update, ClientJson.Default.ParameterUpdate).ToJsonString());
-        var call = new ServiceCall($"{_prefix}backward", HttpMethod.Post, $"{path}/backward{query}") { Session = session, Key = key, IfMatch = options.IfMatch }.With(message);
+        var call = new ServiceCall($"{_prefix}backward", HttpMethod.Post, $"{path}/backward{query}")
+        {
+            Session = session,
+            Key = key,
+            IfMatch = options.IfMatch,
+        }.With(message);
         return connection.SendAsync(call, async (content, token) =>
             new Gradients(await SafetensorsAnswer.ReadAsync(content, count, dx is null ? null : "dx", dx ?? default, token).ConfigureAwait(false)), cancellationToken);
     }

@@ -20,7 +20,8 @@ internal sealed class ServiceConnection
     public ServiceConnection(HttpClient http, BnClientOptions options, ILogger logger)
     {
         (_http, _options, Logger) = (http, options, logger);
-        var address = options.Address ?? http.BaseAddress ?? throw new ArgumentException("neither BnClientOptions.Address nor HttpClient.BaseAddress says where the service is");
+        var address = options.Address ?? http.BaseAddress
+            ?? throw new ArgumentException("neither BnClientOptions.Address nor HttpClient.BaseAddress says where the service is");
         // Without the slash a relative path would take the place of the last part.
         _address = address.AbsolutePath.EndsWith('/') ? address : new UriBuilder(address) { Path = $"{address.AbsolutePath}/" }.Uri;
     }
