@@ -4,8 +4,8 @@
 # Needs the .NET SDK. Installs what else the tests need where it is missing and it can (Debian's packages, as root); elsewhere it
 # leaves out the parts that need it and names them at the end. With CI=true a part that is left out counts as failed.
 #
-# Usage: ./test.sh [--soak] [PART...]    parts: core core-avx2 core-128 api endtoend openinference metrics openapi dashboard readme container; without any,
-# all of them. --soak runs the long form of the tests that have one: 200,000 and more made-up inputs for each reader instead of some
+# Usage: ./test.sh [--soak] [PART...]    parts: core core-avx2 core-128 api client endtoend openinference python metrics openapi dashboard readme container;
+# without any, all of them. --soak runs the long form of the tests that have one: 200,000 and more made-up inputs for each reader instead of some
 # thousands, 150,000 requests generated from the OpenAPI document, 200 kills, 10,000 steps on nodes that come and go, 100,000 sessions, and ten
 # minutes of everything at once.
 set -uo pipefail
@@ -17,7 +17,7 @@ export BN_FIGURES=$log/figures # what tests have counted: rounds, steps, losses
 trap 'rm -rf "$log"' EXIT
 
 if [ "${1:-}" = --soak ]; then export BN_SOAK=1; shift; fi
-parts=${*:-core core-avx2 core-128 api endtoend openinference metrics openapi dashboard readme container}
+parts=${*:-core core-avx2 core-128 api client endtoend openinference python metrics openapi dashboard readme container}
 wanted() { [[ " $parts " == *" $1 "* ]]; }
 
 # have COMMAND PACKAGE...: whether the command is there, once the packages that bring it have been installed if they can be
@@ -67,6 +67,11 @@ if wanted core; then heading "core"; xunit tests/Core.Tests core; fi
 if wanted core-avx2; then heading "core without AVX-512"; DOTNET_EnableAVX512=0 xunit tests/Core.Tests core-avx2; fi
 if wanted core-128; then heading "core without AVX2"; DOTNET_EnableAVX2=0 xunit tests/Core.Tests core-128; fi
 if wanted api; then heading "api"; xunit tests/Api.Tests api; fi
+if wanted client; then
+    heading "the C# client, and its package"
+    xunit tests/Client.Tests client
+    if have python3 python3; then step "package" tests/with-service.sh tests/package.sh; else leave_out "client: its package (needs python3)"; fi
+fi
 
 if wanted endtoend; then
     heading "real processes: PostgreSQL, nodes, a load balancer, faults"
@@ -88,7 +93,17 @@ fi
 
 if wanted openinference; then
     heading "clients of the Open Inference Protocol"
-    if have python3 python3; then step "openinference" tests/OpenInference/run.sh; else leave_out "openinference (needs python3)"; fi
+    if have python3 python3; then step "openinference" tests/with-service.sh python3 tests/OpenInference/client.py; else leave_out "openinference (needs python3)"; fi
+fi
+if wanted python; then
+    heading "the sample in Python"
+    # Debian's package is for Debian's Python, which need not be the first one in PATH.
+    numpy() { /usr/bin/python3 -c 'import numpy' 2>/dev/null; }
+    if numpy || have /usr/bin/f2py3 python3-numpy || numpy; then
+        step "python" tests/with-service.sh /usr/bin/python3 samples/python/main.py
+    else
+        leave_out "python (needs python3-numpy)"
+    fi
 fi
 if wanted metrics; then
     heading "/metrics under promtool"

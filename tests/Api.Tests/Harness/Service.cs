@@ -136,6 +136,9 @@ public sealed class Service : IDisposable
         return http.GetStringAsync(new Uri("/openapi/v1.json", UriKind.Relative)).GetAwaiter().GetResult();
     }
 
+    /// <summary>A client of HTTP with handlers of the test's before the service; without a check of the answers.</summary>
+    public HttpClient NewHttp(params DelegatingHandler[] handlers) => _application.CreateDefaultClient(handlers);
+
     public Task<SessionClient> CreateAsync(string options) => Client.CreateAsync(options);
 
     /// <summary>A connection on which a test writes what it likes; needs Kestrel.</summary>

@@ -1,0 +1,43 @@
+using BnService.Client.Wire;
+
+namespace BnService.Client;
+
+/// <summary>What a one-shot normalization is asked for beside its input.</summary>
+public sealed record NormalizeOptions
+{
+    /// <summary>gamma, one value per parameter; null for the layer's initial one.</summary>
+    public IReadOnlyList<double>? Gamma { get; init; }
+
+    /// <summary>beta, one value per parameter; null for the layer's initial one.</summary>
+    public IReadOnlyList<double>? Beta { get; init; }
+
+    /// <summary>One value per sample: samples with false are left out of the statistics. Empty for all.</summary>
+    public ReadOnlyMemory<bool> Mask { get; init; }
+
+    /// <summary>Added to the normalized values before the activation, in the shape of x. Empty for nothing.</summary>
+    public ReadOnlyMemory<float> Residual { get; init; }
+
+    /// <summary>Gradient by y, in the shape of x, for which the gradients are answered. Empty for none.</summary>
+    public ReadOnlyMemory<float> Dy { get; init; }
+
+    /// <summary>Batch renormalization: the running mean to correct towards; null for 0.</summary>
+    public IReadOnlyList<double>? RunningMean { get; init; }
+
+    /// <summary>Batch renormalization: the running variance to correct towards; null for 1.</summary>
+    public IReadOnlyList<double>? RunningVar { get; init; }
+
+    /// <summary>Batch renormalization: number of steps before this one, for the schedule of its limits; null for 0.</summary>
+    public long? NumBatchesTracked { get; init; }
+
+    internal void AddTo(SafetensorsMessage message, int[] shape)
+    {
+        foreach (var (name, values) in new[] { ("gamma", Gamma), ("beta", Beta), ("running_mean", RunningMean), ("running_var", RunningVar) })
+        {
+            if (values is not null) message.Add(name, values);
+        }
+        if (!Mask.IsEmpty) message.Add("mask", Mask.Span);
+        if (!Residual.IsEmpty) message.Add("residual", Residual, shape);
+        if (!Dy.IsEmpty) message.Add("backward.dy", Dy, shape);
+        if (NumBatchesTracked is { } steps) message.Add("num_batches_tracked", steps.ToString(System.Globalization.CultureInfo.InvariantCulture));
+    }
+}
