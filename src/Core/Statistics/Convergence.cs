@@ -2,7 +2,7 @@ namespace BnService.Core.Statistics;
 
 /// <summary>Whether the running statistics have forgotten where they started.</summary>
 /// <param name="InitialWeight">What is left of the initial values in the moving average: (1 − α)^t.</param>
-/// <param name="EffectiveBatches">How many batches the average rests on once settled, (2 − α)/α; for the cumulative average, all so far.</param>
+/// <param name="EffectiveBatches">How many batches the average rests on once settled, (2 − α)/α, at most the largest finite number; for the cumulative average, all so far.</param>
 public sealed record Convergence(double InitialWeight, double EffectiveBatches)
 {
     /// <summary>Below this weight the initial values no longer show in what is served.</summary>
@@ -40,6 +40,6 @@ public sealed record Convergence(double InitialWeight, double EffectiveBatches)
     /// <param name="momentum">α, the weight of a new batch; null for the cumulative average.</param>
     /// <param name="batchesTracked">t, the number of batches.</param>
     public static Convergence Of(double? momentum, long batchesTracked) => momentum is { } alpha
-        ? new(Math.Pow(1 - alpha, batchesTracked), alpha > 0 ? (2 - alpha) / alpha : 0)
+        ? new(Math.Pow(1 - alpha, batchesTracked), alpha > 0 ? Math.Min((2 - alpha) / alpha, double.MaxValue) : 0)
         : new(batchesTracked > 0 ? 0 : 1, batchesTracked);
 }

@@ -124,5 +124,7 @@ public sealed class RunningStatisticsTests
         Assert.Equal(new Convergence(1, 0), Convergence.Of(null, 0));
         Assert.Equal(new Convergence(0, 6), Convergence.Of(null, 6));
         Assert.Equal(new Convergence(1, 0), Convergence.Of(0, 6));
+        // The smallest weight of all still has a number of batches.
+        Assert.Equal(new Convergence(1, double.MaxValue), Convergence.Of(double.Epsilon, 6));
     }
 }
