@@ -67,8 +67,11 @@ public sealed class ServerTests(Service service) : IClassFixture<Service>
     [Fact]
     public async Task A_defect_has_the_form_of_the_protocol()
     {
-        using var broken = Service.Replacing(services => services.AddSingleton<TimeProvider>(new Broken()));
-        var answer = await broken.Unchecked.PostAsync($"/v2/models/{await NameAsync(broken)}/infer", "{}");
+        var time = new BreakingTime();
+        using var broken = Service.Replacing(services => services.AddSingleton<TimeProvider>(time));
+        var name = await NameAsync(broken);
+        time.IsBroken = true;
+        var answer = await broken.Unchecked.PostAsync($"/v2/models/{name}/infer", "{}");
         Assert.Equal(500, answer.Status);
         Assert.Equal("application/json", answer.Headers["Content-Type"]);
         Assert.Equal(["error"], answer.Json.EnumerateObject().Select(member => member.Name));
@@ -127,9 +130,11 @@ public sealed class ServerTests(Service service) : IClassFixture<Service>
     private static async Task<string> NameAsync(Service service) =>
         (await service.Unchecked.PostAsync("/v1/sessions", """{"num_features":2}""")).Expect(201).Name;
 
-    private sealed class Broken : TimeProvider
+    private sealed class BreakingTime : TimeProvider
     {
-        public override long GetTimestamp() => throw new InvalidOperationException("secret");
+        public bool IsBroken { get; set; }
+
+        public override long GetTimestamp() => IsBroken ? throw new InvalidOperationException("secret") : base.GetTimestamp();
     }
 
     private sealed class Stopping : IHostApplicationLifetime

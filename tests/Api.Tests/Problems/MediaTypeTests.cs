@@ -122,7 +122,6 @@ public sealed class MediaTypeTests(Service service) : IClassFixture<Service>
     }
 
     [Theory]
-    [InlineData("/")]
     [InlineData("/v1")]
     [InlineData("/v1/nosuch")]
     [InlineData("/v1/sessions/a/nosuch")]
