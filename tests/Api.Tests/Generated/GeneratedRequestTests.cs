@@ -42,7 +42,8 @@ public sealed class GeneratedRequestTests
             Assert.InRange(keyed.Service.PeakMemory, 1, EnoughBytes);
         }
         await Eventually.EqualAsync(before, () => Service.RentedBytes);
-        CheckCoverage();
+        // One round alone, which is repeated to look at it, need not reach everything.
+        if (Rounds.Length > 1) CheckCoverage();
     }
 
     private async Task SendRoundAsync(ServiceClient client, Surroundings surroundings, int round)
