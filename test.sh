@@ -4,10 +4,10 @@
 # Needs the .NET SDK. Installs what else the tests need where it is missing and it can (Debian's packages, as root); elsewhere it
 # leaves out the parts that need it and names them at the end. With CI=true a part that is left out counts as failed.
 #
-# Usage: ./test.sh [--soak] [PART...]    parts: core core-avx2 core-128 api client endtoend openinference python metrics openapi dashboard readme container;
-# without any, all of them. --soak runs the long form of the tests that have one: 200,000 and more made-up inputs for each reader instead of some
-# thousands, 150,000 requests generated from the OpenAPI document, 200 kills, 10,000 steps on nodes that come and go, 100,000 sessions, and ten
-# minutes of everything at once.
+# Usage: ./test.sh [--soak] [PART...]    parts: core core-avx2 core-128 api client experiments endtoend openinference python metrics openapi dashboard
+# readme container; without any, all of them. --soak runs the long form of the tests that have one: 200,000 and more made-up inputs for each reader
+# instead of some thousands, 150,000 requests generated from the OpenAPI document, 200 kills, 10,000 steps on nodes that come and go, 100,000
+# sessions, ten minutes of everything at once, the experiments whole and with what must hold of them.
 set -uo pipefail
 cd "$(dirname "$0")"
 export DOTNET_CLI_TELEMETRY_OPTOUT=1 DOTNET_NOLOGO=1
@@ -17,7 +17,7 @@ export BN_FIGURES=$log/figures # what tests have counted: rounds, steps, losses
 trap 'rm -rf "$log"' EXIT
 
 if [ "${1:-}" = --soak ]; then export BN_SOAK=1; shift; fi
-parts=${*:-core core-avx2 core-128 api client endtoend openinference python metrics openapi dashboard readme container}
+parts=${*:-core core-avx2 core-128 api client experiments endtoend openinference python metrics openapi dashboard readme container}
 wanted() { [[ " $parts " == *" $1 "* ]]; }
 
 # have COMMAND PACKAGE...: whether the command is there, once the packages that bring it have been installed if they can be
@@ -72,6 +72,7 @@ if wanted client; then
     xunit tests/Client.Tests client
     if have python3 python3; then step "package" tests/with-service.sh tests/package.sh; else leave_out "client: its package (needs python3)"; fi
 fi
+if wanted experiments; then heading "the experiments of the sample"; xunit tests/Experiments.Tests experiments; fi
 
 if wanted endtoend; then
     heading "real processes: PostgreSQL, nodes, a load balancer, faults"

@@ -1,0 +1,1 @@
+return await BnService.Experiments.ExperimentsCommand.RunAsync(args);
