@@ -102,18 +102,20 @@ internal static partial class ServiceComposition
         ReportStorage(app);
         // What waits for its next use lies beside the budget.
         NativeBuffer.MapLongBuffers();
-        NativeBuffer.MostIdleBytes = Math.Min(NativeBuffer.MostIdleBytes, app.Services.GetRequiredService<MemoryBudget>().Limit / 4);
+        var services = app.Services;
+        var (limits, time, admission) = (services.GetRequiredService<IOptions<LimitOptions>>().Value, services.GetRequiredService<TimeProvider>(), services.GetRequiredService<MemoryAdmission>());
+        NativeBuffer.MostIdleBytes = Math.Min(NativeBuffer.MostIdleBytes, admission.Budget.Limit / 4);
         app.UseRequestLogging();
         app.UseEdge();
         app.UseExceptionHandler(_ => { });
         app.UseStatusCodePages(ProblemAnswers.WriteStatusAsync);
-        app.Use(app.Services.GetRequiredService<ConcurrentRequests>().ServeAsync);
-        app.Use(RequestDeadline.ServeAsync);
-        app.Use(RequestMemory.CountAsync);
+        app.Use(services.GetRequiredService<ConcurrentRequests>().ServeAsync);
+        app.Use((context, next) => RequestDeadline.ServeAsync(context, next, limits.RequestTime, time));
+        app.Use((context, next) => RequestMemory.CountAsync(context, next, admission));
         app.UseRouting();
         app.UseRouteMetering();
         app.UseApiKeys();
-        app.UseRateLimiter();
+        if (limits.RequestsPerSecond > 0) app.UseRateLimiter();
         app.UseRequestDecoding();
         app.UseAnswerCompression();
         app.Use(Negotiation.DecideAsync);

@@ -1,5 +1,4 @@
 using BnService.Api.Hosting.Problems;
-using Microsoft.Extensions.Options;
 
 namespace BnService.Api.Hosting.Limits;
 
@@ -34,11 +33,14 @@ internal sealed class RequestDeadline : IDisposable
     }
 
     /// <summary>Serves a request within the time.</summary>
-    public static async Task ServeAsync(HttpContext context, RequestDelegate next)
+    /// <param name="context">The request.</param>
+    /// <param name="next">Answers it.</param>
+    /// <param name="most">The time.</param>
+    /// <param name="time">What it is measured with.</param>
+    public static async Task ServeAsync(HttpContext context, RequestDelegate next, TimeSpan most, TimeProvider time)
     {
-        var most = context.RequestServices.GetRequiredService<IOptions<LimitOptions>>().Value.RequestTime;
         var aborted = context.RequestAborted;
-        using var deadline = new RequestDeadline(most, context.RequestServices.GetRequiredService<TimeProvider>(), aborted);
+        using var deadline = new RequestDeadline(most, time, aborted);
         (Current.Value, context.RequestAborted) = (deadline, deadline._either.Token);
         try
         {

@@ -7,7 +7,10 @@ using Microsoft.Extensions.Options;
 
 namespace BnService.Api.Hosting.Limits;
 
-/// <summary>Requests per second of one caller (Limits:RequestsPerSecond), with bursts; the others of them are answered 429.</summary>
+/// <summary>
+/// Requests per second of one caller (Limits:RequestsPerSecond), with bursts; the others of them are answered 429. Where any number is
+/// allowed, no request passes here.
+/// </summary>
 internal static class RequestRate
 {
     // A bucket is filled so often, or once for each request where they are fewer.
@@ -20,7 +23,7 @@ internal static class RequestRate
         services.AddOptions<RateLimiterOptions>().Configure<IOptions<LimitOptions>>((limiter, options) =>
         {
             var limits = options.Value;
-            limiter.GlobalLimiter = PartitionedRateLimiter.Create<HttpContext, string>(context => limits.RequestsPerSecond == 0 || IsHealth(context.Request.Path)
+            limiter.GlobalLimiter = PartitionedRateLimiter.Create<HttpContext, string>(context => IsHealth(context.Request.Path)
                 ? RateLimitPartition.GetNoLimiter("")
                 : RateLimitPartition.GetTokenBucketLimiter(CallerOf(context), _ => Bucket(limits)));
             limiter.OnRejected = (rejected, _) => RefuseAsync(rejected, limits);

@@ -23,9 +23,11 @@ internal sealed class RequestMemory(MemoryAccount account, MemoryAdmission admis
     public void SettleFor(Func<long, long> needed) => account.Settle(needed(account.Rented));
 
     /// <summary>Gives each request an account, which its buffers are charged to.</summary>
-    public static async Task CountAsync(HttpContext context, RequestDelegate next)
+    /// <param name="context">The request.</param>
+    /// <param name="next">Answers it.</param>
+    /// <param name="admission">Lets it in.</param>
+    public static async Task CountAsync(HttpContext context, RequestDelegate next, MemoryAdmission admission)
     {
-        var admission = context.RequestServices.GetRequiredService<MemoryAdmission>();
         using (var account = new MemoryAccount(admission.Budget))
         {
             MemoryAccount.Current = account;
