@@ -42,6 +42,19 @@ public sealed class KeysTests(Browser browser)
     }
 
     [Fact]
+    public async Task An_open_page_says_that_the_first_key_has_been_created()
+    {
+        using var service = await ServiceProcess.StartAsync();
+        await service.Client.TrainWinesAsync("wine", 3);
+        await using var window = await browser.OpenAsync(service.Address);
+        await window.GoAsync();
+        await window.SeesAsync("1 session, newest first");
+        await KeyedService.CreateAsync(service.Client, "admin", null, null);
+        await window.Page.GetByRole(AriaRole.Link, new() { Name = "wine" }).ClickAsync();
+        await window.SeesAsync("The first key of this service has been created: from now on every call needs a key");
+    }
+
+    [Fact]
     public async Task A_reader_is_told_what_his_key_may_not_do_and_sees_what_it_may()
     {
         using var service = await ServiceProcess.StartAsync();

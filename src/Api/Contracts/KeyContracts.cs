@@ -16,6 +16,12 @@ public sealed class CreateKeyRequest
 
     /// <summary>Beginning of the names of the sessions that its holder sees, 1 to 96 characters; all where absent. Not for the role admin.</summary>
     public string? Prefix { get; set; }
+
+    /// <summary>
+    /// Must be true for the first key and says nothing for others: with the first key the service begins to ask every call for one, and whoever
+    /// does not keep this answer is locked out.
+    /// </summary>
+    public bool? IWillKeepTheKey { get; set; }
 }
 
 /// <summary>A key, without its secret.</summary>
@@ -42,6 +48,9 @@ public sealed class CreatedKey : KeyResource
 {
     /// <summary>The key itself. It is shown this once: the service keeps a hash of it.</summary>
     public required string Key { get; init; }
+
+    /// <summary>What has changed by this call, and what to do now, for people.</summary>
+    public required string Notice { get; init; }
 }
 
 /// <summary>All keys.</summary>

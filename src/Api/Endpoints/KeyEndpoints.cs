@@ -14,7 +14,7 @@ internal static partial class KeyEndpoints
     {
         var group = routes.MapGroup("/keys").WithTags("Keys");
         group.MapPost("", Create).Needs(Role.Admin).Reads<CreateKeyRequest>().Answers<CreatedKey>(201).Fails(ProblemCode.InvalidOption, ProblemCode.LimitReached)
-            .Describe("CreateKey", "Create a key", "Creates a key and answers with it, once. As long as there is none, whoever reaches the service, which listens on loopback only, may make this call as any other; the first key must be an admin's, and from it on every call needs one.");
+            .Describe("CreateKey", "Create a key", "Creates a key and answers with it, once. As long as there is none, whoever reaches the service, which listens on loopback only, may make this call as any other; the first key must be an admin's and needs `i_will_keep_the_key`: from it on every call needs a key, and nobody gets in without it. `notice` says what has changed.");
         group.MapGet("", List).Needs(Role.Admin).Answers<KeyList>()
             .Describe("ListKeys", "List keys", "All keys without their secrets, oldest first.");
         group.MapPost("/{id}/rotate", Rotate).Needs(Role.Admin).Answers<CreatedKey>().Fails(ProblemCode.KeyNotFound)
@@ -28,8 +28,9 @@ internal static partial class KeyEndpoints
         var request = body.Value;
         SessionEndpoints.RequireName(request.Name);
         if (request.Prefix is not null) RequirePrefix(request.Prefix);
-        var (key, text) = await keys.CreateAsync(request.Name, request.Role!.Value, request.Prefix, cancellationToken);
-        return AnswerOnce(key, text, 201, response);
+        var (key, text, isFirst) = await keys.CreateAsync(
+            request.Name, request.Role!.Value, request.Prefix, request.IWillKeepTheKey is true, cancellationToken);
+        return AnswerOnce(key, text, KeyNotice.OfCreated(isFirst), 201, response);
     }
 
     /// <summary>Refuses what no name could begin with.</summary>
@@ -45,7 +46,7 @@ internal static partial class KeyEndpoints
     private static async Task<IResult> Rotate(string id, KeyRing keys, HttpResponse response, CancellationToken cancellationToken)
     {
         var (key, text) = await keys.RotateAsync(id, cancellationToken);
-        return AnswerOnce(key, text, 200, response);
+        return AnswerOnce(key, text, KeyNotice.OfRotated, 200, response);
     }
 
     private static async Task<IResult> Revoke(string id, KeyRing keys, CancellationToken cancellationToken)
@@ -54,7 +55,7 @@ internal static partial class KeyEndpoints
         return TypedResults.NoContent();
     }
 
-    private static Answer<CreatedKey> AnswerOnce(AccessKey key, string text, int status, HttpResponse response)
+    private static Answer<CreatedKey> AnswerOnce(AccessKey key, string text, string notice, int status, HttpResponse response)
     {
         // Nothing between here and the caller is to keep it.
         response.Headers.CacheControl = "no-store";
@@ -66,6 +67,7 @@ internal static partial class KeyEndpoints
             Prefix = key.Scope.Prefix,
             CreatedAt = key.CreatedAt,
             Key = text,
+            Notice = notice,
         })
         { Status = status };
     }

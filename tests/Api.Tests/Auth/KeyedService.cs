@@ -25,7 +25,7 @@ public sealed class KeyedService : IDisposable
 
     public static async Task<string> CreateAsync(ServiceClient client, string role, string? prefix, string? by)
     {
-        var body = $$"""{"name":"of-tests","role":"{{role}}"{{(prefix is null ? "" : $",\"prefix\":\"{prefix}\"")}}}""";
+        var body = $$"""{"name":"of-tests","role":"{{role}}"{{(prefix is null ? "" : $",\"prefix\":\"{prefix}\"")}}{{(by is null ? ",\"i_will_keep_the_key\":true" : "")}}}""";
         return (await client.PostAsync("/v1/keys", body, by is null ? [] : [Bearer(by)])).Expect(201)["key"].GetString()!;
     }
 

@@ -21,6 +21,38 @@ public sealed partial class KeysTests
         (await service.Client.GetAsync("/v1/sessions", KeyedService.Bearer(key))).Expect(200);
     }
 
+    /// <summary>One click on an example, as Swagger sends it, must lock nobody out.</summary>
+    [Fact]
+    public async Task The_first_key_is_refused_without_a_word_that_it_will_be_kept()
+    {
+        using var service = Service.With();
+        var example = ApiDocument.CheckedIn.Operations.Single(operation => operation.Id == "CreateKey").Element
+            .GetProperty("requestBody").GetProperty("content").GetProperty("application/json").GetProperty("example").GetRawText();
+        foreach (var body in (string[])[example, """{"name":"a","role":"admin","i_will_keep_the_key":false}""", """{"name":"a","role":"admin","i_will_keep_the_key":null}"""])
+            (await service.Client.PostAsync("/v1/keys", body)).ExpectProblem("invalid-option", "i_will_keep_the_key", "every call", "keys create");
+        Assert.Empty((await service.Client.GetAsync("/v1/keys")).Expect(200)["keys"].EnumerateArray());
+        // Keeping it makes no admin of anybody.
+        (await service.Client.PostAsync("/v1/keys", """{"name":"a","role":"reader","i_will_keep_the_key":true}""")).ExpectProblem("invalid-option", "must be admin");
+        var first = (await service.Client.PostAsync("/v1/keys", """{"name":"a","role":"admin","i_will_keep_the_key":true}""")).Expect(201);
+        Assert.Contains("From now on every call needs a key", first["notice"].GetString(), StringComparison.Ordinal);
+        var admin = KeyedService.Bearer(first["key"].GetString()!);
+        var second = (await service.Client.PostAsync("/v1/keys", example, admin)).Expect(201);
+        Assert.DoesNotContain("every call", second["notice"].GetString(), StringComparison.Ordinal);
+        var rotated = (await service.Client.PostAsync($"/v1/keys/{second["id"].GetString()}/rotate", null, admin)).Expect(200);
+        Assert.Contains("old secret is refused", rotated["notice"].GetString(), StringComparison.Ordinal);
+    }
+
+    /// <summary>There is nobody to lock out where an admin's key is configured, or keys are asked of nobody.</summary>
+    [Theory]
+    [InlineData("Auth:Mode", "none", null)]
+    [InlineData("Auth:AdminKey", "bn_0123456789abcdef_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "bn_0123456789abcdef_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")]
+    public async Task A_first_key_that_locks_nobody_out_needs_no_word(string setting, string value, string? key)
+    {
+        using var service = Service.With((setting, value));
+        var created = (await service.Client.PostAsync("/v1/keys", """{"name":"a","role":"admin"}""", key is null ? [] : [KeyedService.Bearer(key)])).Expect(201);
+        Assert.DoesNotContain("every call", created["notice"].GetString(), StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task A_key_is_shown_once_with_what_it_is()
     {
@@ -29,7 +61,7 @@ public sealed partial class KeysTests
         var key = created["key"].GetString()!;
         Assert.Matches(Form(), key);
         Assert.Equal("no-store", created.Headers["Cache-Control"]);
-        Assert.Equal(["id", "name", "role", "prefix", "created_at", "key"], created.Json.EnumerateObject().Select(field => field.Name).Order(Comparer<string>.Create(
+        Assert.Equal(["id", "name", "role", "prefix", "created_at", "key", "notice"], created.Json.EnumerateObject().Select(field => field.Name).Order(Comparer<string>.Create(
             (a, b) => Array.IndexOf(Fields, a) - Array.IndexOf(Fields, b))));
         var listed = (await keyed.Client.GetAsync("/v1/keys", KeyedService.Bearer(keyed.Admin))).Expect(200);
         var entries = listed["keys"].EnumerateArray().ToList();
@@ -119,7 +151,7 @@ public sealed partial class KeysTests
         foreach (var key in keys) (await keyed.Client.GetAsync("/v1/sessions", KeyedService.Bearer(key))).Expect(200);
     }
 
-    private static readonly string[] Fields = ["id", "name", "role", "prefix", "created_at", "key"];
+    private static readonly string[] Fields = ["id", "name", "role", "prefix", "created_at", "key", "notice"];
 
     [GeneratedRegex(@"\Abn_[0-9a-f]{16}_[A-Za-z0-9_-]{43}\z")]
     private static partial Regex Form();

@@ -12,6 +12,10 @@ namespace BnService.Api.Hosting.Auth;
 internal sealed partial class KeyRing(IKeyStore store, IOptions<AuthOptions> options, TimeProvider time, ILogger<KeyRing> logger)
     : IDisposable
 {
+    private const string FirstKey =
+        "this would be the first key: from then on every call, of the pages too, needs a key, this one is shown once, and without it nobody gets "
+        + "in any more. Send \"i_will_keep_the_key\": true with it, or create it with the program: keys create --name first --role admin";
+
     // One change at a time, so that what was read before a change does not come behind it.
     private readonly SemaphoreSlim _changing = new(1);
 
@@ -58,15 +62,19 @@ internal sealed partial class KeyRing(IKeyStore store, IOptions<AuthOptions> opt
     /// <param name="name">What it is called.</param>
     /// <param name="role">What its holder may do.</param>
     /// <param name="prefix">Beginning of the names of the sessions that its holder sees; null for all.</param>
+    /// <param name="isKept">Whether the caller has said that the key will be kept, which the first one asks for.</param>
     /// <param name="cancellationToken">Ends waiting for the store.</param>
-    /// <returns>The key, and its text, which is nowhere else.</returns>
+    /// <returns>The key, its text, which is nowhere else, and whether the service asks for keys from now on and has not before.</returns>
     /// <exception cref="ProblemException">There may be no such key.</exception>
-    public Task<(AccessKey Key, string Text)> CreateAsync(string name, Role role, string? prefix, CancellationToken cancellationToken) => AloneAsync(async keys =>
+    public Task<(AccessKey Key, string Text, bool IsFirst)> CreateAsync(
+        string name, Role role, string? prefix, bool isKept, CancellationToken cancellationToken) => AloneAsync(async keys =>
     {
         if (role == Role.Admin && prefix is not null)
             throw Invalid("an admin sees all sessions: send no prefix with role admin, or another role");
         // From the first key on nobody else gets in, so that it must be one that can make the others.
-        if (keys.Count == 0 && role != Role.Admin && _configured is null) throw Invalid($"role of the first key must be admin, got {role.WireName}: nobody could create another one");
+        var isFirst = keys.Count == 0 && _configured is null;
+        if (isFirst && role != Role.Admin) throw Invalid($"role of the first key must be admin, got {role.WireName}: nobody could create another one");
+        if (isFirst && !IsOff && !isKept) throw Invalid(FirstKey);
         if (keys.Count >= options.Value.MaxKeys)
             throw new ProblemException(ProblemCode.LimitReached, $"there are {keys.Count} keys, as many as Auth:MaxKeys allows");
         var id = KeyText.NewId();
@@ -74,7 +82,7 @@ internal sealed partial class KeyRing(IKeyStore store, IOptions<AuthOptions> opt
         if (!await store.TryInsertKeyAsync(key.ToStored(), CancellationToken.None)) throw new InvalidOperationException("a random id was drawn twice");
         keys.Add(key.Id, key);
         LogCreated(logger, key.Id, name, role.WireName, prefix ?? "");
-        return (key, text);
+        return (key, text, isFirst && !IsOff);
     }, cancellationToken);
 
     /// <summary>Gives a key a new secret; the old one is nobody's from now on.</summary>

@@ -61,14 +61,15 @@ internal static class KeysCommand
                 SessionEndpoints.RequireName(name);
                 if (options["prefix"] is { } prefix) KeyEndpoints.RequirePrefix(prefix);
                 var role = Roles.Parse(text) ?? throw new ProblemException(ProblemCode.InvalidOption, $"role must be one of {Roles.Names}, got '{Excerpt.Of(text)}'");
-                var (created, key) = await keys.CreateAsync(name, role, options["prefix"], CancellationToken.None);
-                return await PrintAsync(key, $"key {created.Id} has been created; it is shown this once");
+                // Who types this, and reads what it prints, is not somebody who has clicked on an example.
+                var (created, key, isFirst) = await keys.CreateAsync(name, role, options["prefix"], isKept: true, CancellationToken.None);
+                return await PrintAsync(key, $"key {created.Id} has been created. {KeyNotice.OfCreated(isFirst)}");
             case ["list"]:
                 foreach (var known in await keys.ListAsync(CancellationToken.None))
                     await Console.Out.WriteLineAsync($"{known.Id}\t{known.Name}\t{known.Role.WireName}\t{known.Scope.Prefix ?? "-"}\t{known.CreatedAt.ToString("u", CultureInfo.InvariantCulture)}");
                 return 0;
             case ["rotate", var id]:
-                return await PrintAsync((await keys.RotateAsync(id, CancellationToken.None)).Text, $"key {id} has a new secret; it is shown this once");
+                return await PrintAsync((await keys.RotateAsync(id, CancellationToken.None)).Text, $"key {id} has a new secret. {KeyNotice.OfRotated}");
             case ["revoke", var id]:
                 // Who has the storage may do what nobody could undo over the network.
                 await keys.RevokeAsync(id, isLastAllowed: true, CancellationToken.None);

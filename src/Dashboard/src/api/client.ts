@@ -54,6 +54,9 @@ export function explain(error: unknown): string {
 
 export const sessionPath = (session: string): string => `/v1/sessions/${encodeURIComponent(session)}`;
 
+// Whether the service has answered without a key: then somebody has created the first one since.
+let wasOpen = false;
+
 /** Sends a request with the key, and asks for one where the service does. */
 export async function send(path: string, init: RequestInit = {}): Promise<Response> {
   for (;;) {
@@ -67,7 +70,10 @@ export async function send(path: string, init: RequestInit = {}): Promise<Respon
       if (init.signal?.aborted) throw error;
       throw new Unreachable(String(error));
     }
-    if (response.ok) return response;
+    if (response.ok) {
+      wasOpen = !key;
+      return response;
+    }
     const refusal = await refusalOf(response);
     // A gateway in front of a service that is not there.
     if ([502, 503, 504].includes(response.status) && refusal.code === 'unknown') throw new Unreachable(refusal.message);
@@ -75,7 +81,8 @@ export async function send(path: string, init: RequestInit = {}): Promise<Respon
     // Another call may have been given a key since this one was sent.
     if (key === storedKey()) {
       forgetKey();
-      await askForKey(key ? `The key was not accepted: ${refusal.message}.` : `${refusal.message}.`);
+      const changed = 'The first key of this service has been created: from now on every call needs a key.';
+      await askForKey(key ? `The key was not accepted: ${refusal.message}.` : wasOpen ? changed : `${refusal.message}.`);
     }
   }
 }
