@@ -81,7 +81,7 @@ public sealed class PopulationResponse
     /// <summary>Mean, one value per statistic; null without values.</summary>
     public required double[]? Mean { get; init; }
 
-    /// <summary>Unbiased variance M2/(count-1), one value per statistic; null below 2 values.</summary>
+    /// <summary>Variance as commit would take it over, one value per statistic: M2/(count-1), or M2/count where unbiased_running_var is false; null below 2 values.</summary>
     public required double[]? Var { get; init; }
 
     /// <summary>Version of the state.</summary>

@@ -22,7 +22,7 @@ internal static class CalibrationEndpoints
             .Describe("MergeStatistics", "Merge statistics gathered elsewhere", "Adds `moments` computed elsewhere and what other `sessions` have gathered to what this session gathers, all or none, as if their batches had been calibration batches. A session without a population estimate gives the exact union of all finite batches that have moved its running statistics.");
         group.MapPost("/calibration/commit", Commit).Needs(Role.Trainer).Answers<RunningStatsResponse>(forms: MediaTypes.Named).FindsSession().ChangesState().RemembersAnswer()
             .Fails(ProblemCode.BatchTooSmall, ProblemCode.InvalidOption, ProblemCode.LimitReached, ProblemCode.NoRunningStatistics)
-            .Describe("CommitCalibration", "Take the gathered statistics over", "Replaces the running statistics by what was gathered: the mean, the unbiased variance (whatever `unbiased_running_var` says of single batches) and the number of batches. Gathering then starts anew.");
+            .Describe("CommitCalibration", "Take the gathered statistics over", "Replaces the running statistics by what was gathered: the mean, the variance (M2/(n-1), or M2/n where `unbiased_running_var` is false) and the number of batches. Gathering then starts anew.");
         group.MapDelete("/calibration", Drop).Needs(Role.Trainer).Answers(204).FindsSession().ChangesState().RemembersAnswer()
             .Describe("DropCalibration", "Forget the gathered statistics", "Forgets what was gathered and not committed; the running statistics stay. Nothing changes where nothing was gathered.");
     }

@@ -97,7 +97,7 @@ internal sealed class Calibration(SessionCatalog catalog, PassMeter passes, Comp
 
     private static RememberedAnswer Gathered(LayerState layer) => layer.Population is not { Moments: var moments } population
         ? new(layer.Version, 0)
-        : new(layer.Version, 0) { Batches = population.Batches, Count = moments.Count, Arrays = Arrays(moments.Mean, moments.Count > 1 ? moments.Variance(unbiased: true) : null) };
+        : new(layer.Version, 0) { Batches = population.Batches, Count = moments.Count, Arrays = Arrays(moments.Mean, layer.PopulationVariance) };
 
     private static RememberedAnswer TakenOver(LayerState layer) =>
         new(layer.Version, layer.Running!.BatchesTracked) { Arrays = Arrays(layer.Running.Mean, layer.Running.Variance) };

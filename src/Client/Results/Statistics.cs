@@ -137,7 +137,7 @@ public sealed record Parameters(IReadOnlyList<double>? Gamma, IReadOnlyList<doub
 /// <param name="Batches">Number of batches.</param>
 /// <param name="Count">Number of values per statistic.</param>
 /// <param name="Mean">Mean, one value per statistic; null without values.</param>
-/// <param name="Var">Unbiased variance, one value per statistic; null below 2 values.</param>
+/// <param name="Var">Variance as commit would take it over, unbiased or not as the session's running variance is, one value per statistic; null below 2 values.</param>
 /// <param name="Version">Version of the state.</param>
 public sealed record PopulationStatistics(long Batches, long Count, IReadOnlyList<double>? Mean, IReadOnlyList<double>? Var, long Version);
 

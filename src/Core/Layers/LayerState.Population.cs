@@ -34,25 +34,26 @@ public sealed partial record LayerState
         return moments.Count == 0 ? this : Next() with { Population = PopulationEstimate.Union(Population, gathered) };
     }
 
-    /// <summary>The layer with the population estimate as its running statistics: the mean, and the unbiased variance M2/(n − 1).</summary>
+    /// <summary>
+    /// The variance of the population estimate, of the kind that the layer's running variance is: M2/(n − 1), or M2/n; null below 2 values.
+    /// </summary>
+    public double[]? PopulationVariance => Population is { Moments: { Count: > 1 } moments } ? moments.Variance(Options.UnbiasedRunningVar) : null;
+
+    /// <summary>The layer with the population estimate as its running statistics: the mean and <see cref="PopulationVariance"/>.</summary>
     /// <exception cref="LayerException">Nothing was gathered, or a single value, whose variance is undefined.</exception>
     public LayerState CommitPopulation()
     {
         RequirePopulation();
         if (Population is not { } population)
             throw new LayerException(LayerError.NoRunningStatistics, "nothing has been gathered: send calibration batches, or merge statistics, before commit");
-        if (population.Moments.Count < 2)
+        if (PopulationVariance is not { } variance)
         {
             throw new LayerException(LayerError.BatchTooSmall,
                 $"the variance of {population.Moments.Count} value per channel is undefined: commit needs 2 or more, send more calibration batches");
         }
         return Next() with
         {
-            Running = new RunningStatistics(
-                population.Moments.Mean, population.Moments.Variance(unbiased: true), Math.Max(population.Batches, 1), isInitial: false)
-            {
-                AreGiven = true,
-            },
+            Running = new RunningStatistics(population.Moments.Mean, variance, Math.Max(population.Batches, 1), isInitial: false) { AreGiven = true },
             Population = null,
         };
     }

@@ -39,17 +39,34 @@ public sealed class CalibrationTests(Service service) : IClassFixture<Service>
     }
 
     [Theory]
-    [InlineData("true")]
-    [InlineData("false")]
-    public async Task The_variance_is_unbiased_whatever_single_batches_are(string unbiased)
+    [InlineData("\"unbiased_running_var\":true", 2, 10)]
+    [InlineData("\"unbiased_running_var\":false", 1, 8)]
+    [InlineData("\"convention\":\"pytorch\"", 2, 10)]
+    [InlineData("\"convention\":\"keras\"", 1, 8)]
+    [InlineData("\"convention\":\"flax\"", 1, 8)]
+    [InlineData("\"convention\":\"onnx\"", 1, 8)]
+    public async Task The_variance_is_of_the_kind_that_the_running_one_is(string option, double ofTwo, double ofFive)
     {
-        var session = await service.CreateAsync($$"""{"num_features":2,"unbiased_running_var":{{unbiased}}}""");
+        var session = await service.CreateAsync($$"""{"num_features":2,{{option}}}""");
         var answer = (await session.CalibrateAsync("""{"x":[[1,10],[3,10]]}""")).Expect(200);
         answer.ExpectNumbers("mean", 2, 10);
-        answer.ExpectNumbers("var", 2, 0);
-        (await session.CalibrateAsync("""{"x":[[5,10],[7,10],[9,10]]}""")).Expect(200).ExpectNumbers("var", 10, 0);
+        answer.ExpectNumbers("var", ofTwo, 0);
+        (await session.MergeAsync("""{"moments":[{"count":3,"mean":[7,10],"m2":[8,0]}]}""")).Expect(200).ExpectNumbers("var", ofFive, 0);
         (await session.StatsAsync()).ExpectNumbers("running_var", 1, 1);
-        (await session.CommitAsync()).Expect(200).ExpectNumbers("running_var", 10, 0);
+        (await session.CommitAsync()).Expect(200).ExpectNumbers("running_var", ofFive, 0);
+        var version = (await session.SnapshotAsync()).Expect(201)["version"].GetInt64();
+        Assert.Equal($"[{ofFive},0]", (await session.GetSnapshotAsync(version)).Expect(200)["state"].GetProperty("running_var").GetRawText());
+    }
+
+    [Theory]
+    [InlineData("true", 177)]
+    [InlineData("false", 178)]
+    public async Task The_wines_are_committed_with_the_sessions_own_variance(string unbiased, double divisor)
+    {
+        var session = await service.CreateAsync($$"""{"num_features":13,"unbiased_running_var":{{unbiased}}}""");
+        (await session.CalibrateAsync(Wines)).Expect(200);
+        double[] expected = [.. new ReferenceLayer(13).StatisticsOf(Wines).Variance.Select(variance => variance * 178 / divisor)];
+        Accuracy.Doubles_are(expected, (await session.CommitAsync()).Expect(200).Numbers("running_var"), "variance");
     }
 
     [Fact]

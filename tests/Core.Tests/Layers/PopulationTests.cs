@@ -12,15 +12,17 @@ public sealed class PopulationTests
     // 1, 3 and 5, 7, 9: mean 5, squared deviations 16 + 4 + 0 + 4 + 16.
     private static readonly Moments Low = new(2, [2], [0], [2]), High = new(3, [7], [0], [8]);
 
-    [Fact]
-    public void A_commit_replaces_the_running_statistics_by_the_mean_and_the_unbiased_variance_of_the_union()
+    [Theory]
+    [InlineData(true, 10)]
+    [InlineData(false, 8)]
+    public void A_commit_replaces_the_running_statistics_by_the_mean_and_the_variance_of_the_union(bool isUnbiased, double variance)
     {
-        var gathered = LayerState.Create(Options with { UnbiasedRunningVar = false }).Accumulate(new(Low, 1)).Accumulate(new(High, 2));
+        var gathered = LayerState.Create(Options with { UnbiasedRunningVar = isUnbiased }).Accumulate(new(Low, 1)).Accumulate(new(High, 2));
         Assert.Equal((3, 3), (gathered.Version, gathered.Population!.Batches));
         Assert.True(gathered.Running!.IsInitial);
         var committed = gathered.CommitPopulation();
         Assert.Equal([5], committed.Running!.Mean);
-        Assert.Equal([10], committed.Running.Variance); // 40/4
+        Assert.Equal([variance], committed.Running.Variance); // 40/4, 40/5
         Assert.Equal((4, 3, false, true), (committed.Version, committed.Running.BatchesTracked, committed.Running.IsInitial, committed.Running.AreGiven));
         Assert.Null(committed.Population);
         Assert.Null(committed.Seen);
