@@ -1,6 +1,7 @@
 using BnService.Api.Hosting;
 using BnService.Api.Storage;
 using BnService.Api.Storage.Sqlite;
+using Microsoft.Data.Sqlite;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Options;
 
@@ -66,6 +67,18 @@ public sealed class SqliteSessionStoreTests : SessionStoreContract, IAsyncLifeti
         var made = await Task.WhenAll(Enumerable.Range(0, 500).Select(i => Store.TryInsertAsync(New($"id{i % 400}", $"name{i % 400}", 1), default).AsTask()));
         Assert.Equal(400, made.Count(isMade => isMade));
         Assert.Equal(400, await Store.CountAsync(null, default));
+    }
+
+    /// <summary>3.50.2 is the first without CVE-2025-6965.</summary>
+    [Fact]
+    public async Task The_library_has_no_fault_that_is_known_to_be_mended()
+    {
+        await using var connection = new SqliteConnection("Data Source=:memory:");
+        await connection.OpenAsync();
+        await using var command = connection.CreateCommand();
+        command.CommandText = "SELECT sqlite_version()";
+        var version = Version.Parse((string)(await command.ExecuteScalarAsync())!);
+        Assert.True(version >= new Version(3, 50, 2), $"SQLite is {version}");
     }
 
     private SqliteSessionStore Open() => new(Options.Create(new StorageOptions { Path = File }), NullLogger<SqliteSessionStore>.Instance, TimeProvider.System);

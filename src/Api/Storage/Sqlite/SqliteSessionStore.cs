@@ -28,8 +28,6 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
     /// <inheritdoc/>
     public event Action<string, long>? Changed { add { } remove { } }
 
-    static SqliteSessionStore() => SQLitePCL.Batteries_V2.Init();
-
     /// <summary>Opens the file. Where it cannot be written now, as on a full or read-only disk, that is tried again when something is to be stored.</summary>
     /// <exception cref="StorageUnusableException">The file cannot be used at all.</exception>
     public SqliteSessionStore(IOptions<StorageOptions> options, ILogger<SqliteSessionStore> logger, TimeProvider time)
