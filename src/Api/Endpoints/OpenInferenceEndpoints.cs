@@ -93,7 +93,7 @@ internal static class OpenInferenceEndpoints
             timing.Arrived();
             timing.Read();
             var output = new StreamedOutput(bytes, x, arriving, observer.SampleArriving(model.Session, shape));
-            await output.SendAsync(context, answer.Begin(context.Response), request.Header.Datatype, () => timing.Answered(shape[0]));
+            await output.SendAsync(context, answer.Begin(context.Response), request.Header.OutputDatatype, () => timing.Answered(shape[0]));
             return;
         }
         if (memory is not null && request.Incoming is { } incoming) await memory.ReserveAsync(MemoryNeed.OfParts<InferenceRequest>([incoming], null));

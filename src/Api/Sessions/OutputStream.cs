@@ -12,7 +12,7 @@ namespace BnService.Api.Sessions;
 /// <param name="answerType">Type of the output's elements.</param>
 /// <param name="sample">Receives the first elements, for whoever looks at them; or null.</param>
 internal sealed class OutputStream(IncomingTensor input, LayerOutput output, OverflowingWriter answer, ElementType answerType, Tensor? sample)
-    : ElementConsumer(input.Type), IDisposable
+    : ElementConsumer(input.Type, input.IsBigEndian), IDisposable
 {
     // What is computed at once where elements have to be put together first: whole samples, about a part of the second-level cache.
     private const int GatheredElements = 1 << 14;

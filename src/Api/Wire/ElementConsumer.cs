@@ -1,11 +1,16 @@
+using System.Buffers.Binary;
+using System.Runtime.InteropServices;
 using BnService.Core.Tensors;
 
 namespace BnService.Api.Wire;
 
 /// <summary>Takes the elements of a tensor as they arrive; one that was cut in two on the road is put together again.</summary>
 /// <param name="type">Their type.</param>
-internal abstract class ElementConsumer(ElementType type) : IByteConsumer
+/// <param name="isBigEndian">Whether their first byte is the most significant one.</param>
+internal abstract class ElementConsumer(ElementType type, bool isBigEndian) : IByteConsumer
 {
+    private const int SwappedBytes = 4096;
+
     private readonly int _size = type.Size();
     private readonly byte[] _cut = new byte[sizeof(double)];
     private int _cutLength;
@@ -23,11 +28,11 @@ internal abstract class ElementConsumer(ElementType type) : IByteConsumer
             _cutLength += rest;
             bytes = bytes[rest..];
             if (_cutLength < _size) return;
-            TakeWhole(_cut.AsSpan(0, _size));
+            TakeInOrder(_cut.AsSpan(0, _size));
             _cutLength = 0;
         }
         var whole = bytes.Length - (bytes.Length % _size);
-        if (whole > 0) TakeWhole(bytes[..whole]);
+        if (whole > 0) TakeInOrder(bytes[..whole]);
         bytes[whole..].CopyTo(_cut);
         _cutLength = bytes.Length - whole;
     }
@@ -38,8 +43,41 @@ internal abstract class ElementConsumer(ElementType type) : IByteConsumer
     /// <inheritdoc/>
     public virtual ValueTask WaitingAsync(Task arrival, CancellationToken cancellationToken) => ValueTask.CompletedTask;
 
-    /// <summary>Takes whole elements, which lie at any address.</summary>
+    /// <summary>Takes whole elements, little-endian, which lie at any address.</summary>
     protected abstract void TakeWhole(ReadOnlySpan<byte> elements);
+
+    private void TakeInOrder(ReadOnlySpan<byte> elements)
+    {
+        if (!isBigEndian || _size == 1)
+        {
+            TakeWhole(elements);
+            return;
+        }
+        Span<byte> swapped = stackalloc byte[SwappedBytes];
+        while (!elements.IsEmpty)
+        {
+            var count = Math.Min(elements.Length, SwappedBytes);
+            Swap(elements[..count], swapped);
+            TakeWhole(swapped[..count]);
+            elements = elements[count..];
+        }
+    }
+
+    private void Swap(ReadOnlySpan<byte> from, Span<byte> to)
+    {
+        switch (_size)
+        {
+            case sizeof(ulong):
+                BinaryPrimitives.ReverseEndianness(MemoryMarshal.Cast<byte, ulong>(from), MemoryMarshal.Cast<byte, ulong>(to));
+                break;
+            case sizeof(uint):
+                BinaryPrimitives.ReverseEndianness(MemoryMarshal.Cast<byte, uint>(from), MemoryMarshal.Cast<byte, uint>(to));
+                break;
+            default:
+                BinaryPrimitives.ReverseEndianness(MemoryMarshal.Cast<byte, ushort>(from), MemoryMarshal.Cast<byte, ushort>(to));
+                break;
+        }
+    }
 }
 
 /// <summary>Puts elements into a tensor, as float32.</summary>
@@ -47,7 +85,9 @@ internal abstract class ElementConsumer(ElementType type) : IByteConsumer
 /// <param name="tensor">The tensor, which stays the caller's.</param>
 /// <param name="field">Its name in the message.</param>
 /// <param name="arrivals">Told what has arrived, or null.</param>
-internal sealed class TensorFill(ElementType type, Tensor tensor, string field, IArrivals? arrivals) : ElementConsumer(type)
+/// <param name="isBigEndian">Whether the first byte of an element is the most significant one.</param>
+internal sealed class TensorFill(ElementType type, Tensor tensor, string field, IArrivals? arrivals, bool isBigEndian = false)
+    : ElementConsumer(type, isBigEndian)
 {
     private int _count;
 

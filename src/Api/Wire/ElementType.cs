@@ -1,9 +1,10 @@
+using System.Numerics;
 using System.Numerics.Tensors;
 using System.Runtime.InteropServices;
 
 namespace BnService.Api.Wire;
 
-/// <summary>How an element of a tensor is written in a binary format, little-endian.</summary>
+/// <summary>How an element of a tensor is written in a binary format, little-endian; the names are those of safetensors.</summary>
 public enum ElementType
 {
     /// <summary>IEEE 754 binary32: what tensors consist of on the inside.</summary>
@@ -17,21 +18,52 @@ public enum ElementType
 
     /// <summary>The upper half of a binary32 (bfloat16).</summary>
     BF16,
+
+    /// <summary>A whole number of 64 bits, in two's complement.</summary>
+    I64,
+
+    /// <summary>A whole number of 32 bits, in two's complement.</summary>
+    I32,
+
+    /// <summary>A whole number of 16 bits, in two's complement.</summary>
+    I16,
+
+    /// <summary>A whole number of 8 bits, in two's complement.</summary>
+    I8,
+
+    /// <summary>A whole number of 64 bits, 0 or more.</summary>
+    U64,
+
+    /// <summary>A whole number of 32 bits, 0 or more.</summary>
+    U32,
+
+    /// <summary>A whole number of 16 bits, 0 or more.</summary>
+    U16,
+
+    /// <summary>A whole number of 8 bits, 0 or more.</summary>
+    U8,
+
+    /// <summary>A byte: 0 is false, anything else true, which counts as 1.</summary>
+    BOOL,
 }
 
 /// <summary>
 /// Elements of every type as float32 and back, rounded to the nearest (ties to even); NaN stays NaN, and what is beyond the narrower
-/// type becomes an infinity, as in every framework.
+/// type becomes an infinity, as in every framework. Whole numbers are only read.
 /// </summary>
 internal static class ElementTypes
 {
     /// <summary>Bytes of one element.</summary>
     public static int Size(this ElementType type) => type switch
     {
-        ElementType.F64 => sizeof(double),
-        ElementType.F32 => sizeof(float),
-        _ => sizeof(ushort),
+        ElementType.F64 or ElementType.I64 or ElementType.U64 => sizeof(double),
+        ElementType.F32 or ElementType.I32 or ElementType.U32 => sizeof(float),
+        ElementType.F16 or ElementType.BF16 or ElementType.I16 or ElementType.U16 => sizeof(ushort),
+        _ => sizeof(byte),
     };
+
+    /// <summary>Whether elements are floating-point numbers, in which answers can be written as well.</summary>
+    public static bool IsFloat(this ElementType type) => type <= ElementType.BF16;
 
     /// <summary>Elements as float32.</summary>
     /// <param name="type">The type of the elements.</param>
@@ -50,15 +82,26 @@ internal static class ElementTypes
             case ElementType.F16:
                 TensorPrimitives.ConvertToSingle(MemoryMarshal.Cast<byte, Half>(bytes), values);
                 break;
-            default:
+            case ElementType.BF16:
                 var halves = MemoryMarshal.Cast<byte, ushort>(bytes);
                 for (var i = 0; i < halves.Length; i++) values[i] = BitConverter.UInt32BitsToSingle((uint)halves[i] << 16);
+                break;
+            case ElementType.I64: Convert<long>(bytes, values); break;
+            case ElementType.I32: Convert<int>(bytes, values); break;
+            case ElementType.I16: Convert<short>(bytes, values); break;
+            case ElementType.I8: Convert<sbyte>(bytes, values); break;
+            case ElementType.U64: Convert<ulong>(bytes, values); break;
+            case ElementType.U32: Convert<uint>(bytes, values); break;
+            case ElementType.U16: Convert<ushort>(bytes, values); break;
+            case ElementType.U8: Convert<byte>(bytes, values); break;
+            case ElementType.BOOL:
+                for (var i = 0; i < bytes.Length; i++) values[i] = bytes[i] == 0 ? 0 : 1;
                 break;
         }
     }
 
     /// <summary>float32 values as elements.</summary>
-    /// <param name="type">The type of the elements.</param>
+    /// <param name="type">The type of the elements, a floating-point one.</param>
     /// <param name="values">The values.</param>
     /// <param name="bytes">Receives as many elements.</param>
     public static void FromSingles(this ElementType type, ReadOnlySpan<float> values, Span<byte> bytes)
@@ -80,6 +123,10 @@ internal static class ElementTypes
                 break;
         }
     }
+
+    // Rounded once, to the nearest, as numpy's astype does it.
+    private static void Convert<T>(ReadOnlySpan<byte> bytes, Span<float> values)
+        where T : unmanaged, INumberBase<T> => TensorPrimitives.ConvertTruncating<T, float>(MemoryMarshal.Cast<byte, T>(bytes), values);
 
     // Half of the last place is added, less one where the tie would not go to even. A NaN keeps its sign and is quiet.
     private static ushort ToBFloat16(float value)

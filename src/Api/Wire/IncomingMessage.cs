@@ -17,7 +17,8 @@ internal abstract record IncomingPart(string Path, long Bytes);
 /// <param name="Shape">Its shape.</param>
 /// <param name="Type">Type of its elements.</param>
 /// <param name="IsColumnMajor">Whether its first dimension is the innermost one on the wire.</param>
-internal sealed record IncomingTensor(string Path, Shape Shape, ElementType Type, bool IsColumnMajor = false)
+/// <param name="IsBigEndian">Whether the first byte of an element is the most significant one on the wire.</param>
+internal sealed record IncomingTensor(string Path, Shape Shape, ElementType Type, bool IsColumnMajor = false, bool IsBigEndian = false)
     : IncomingPart(Path, (long)Shape.Count * Type.Size())
 {
     /// <summary>The shape of dimensions as they were sent.</summary>
@@ -160,7 +161,7 @@ internal sealed class IncomingMessage<T>
         // What arrives in another order is known only when all of it is there.
         if (part.IsColumnMajor) arrivals = null;
         arrivals?.Begin(part.Path, tensor);
-        await Bytes!.ReadAsync(part.Bytes, new TensorFill(part.Type, tensor, part.Path, arrivals), part.Path);
+        await Bytes!.ReadAsync(part.Bytes, new TensorFill(part.Type, tensor, part.Path, arrivals, part.IsBigEndian), part.Path);
         if (!part.IsColumnMajor) return;
         var rowMajor = Tensor.Rent(part.Shape);
         tensors[^1] = (part.Path, rowMajor);

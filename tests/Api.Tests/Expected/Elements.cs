@@ -6,9 +6,9 @@ public static class Elements
     /// <summary>Bytes of one element of a safetensors type.</summary>
     public static int Size(string type) => type switch
     {
-        "F64" or "I64" => 8,
-        "F32" or "I32" => 4,
-        "F16" or "BF16" or "I16" => 2,
+        "F64" or "I64" or "U64" => 8,
+        "F32" or "I32" or "U32" => 4,
+        "F16" or "BF16" or "I16" or "U16" => 2,
         "I8" or "U8" or "BOOL" => 1,
         _ => throw new ArgumentException($"no type {type}", nameof(type)),
     };

@@ -85,8 +85,10 @@ internal sealed class OperationTransformer : IOpenApiOperationTransformer
                     Type = JsonSchemaType.String,
                     Format = "binary",
                     Description = form == MediaTypes.Npy
-                        ? "One array as numpy.save writes it, versions 1.0 to 3.0: '<f4', '<f8' or '<f2', in C or Fortran order. Other fields are query parameters of the same names, and headers of the answer."
-                        : "Named tensors (safetensors): F32, F64, F16, BF16, under the names of the fields. Other fields are texts under __metadata__, objects as JSON.",
+                        ? "One array as numpy.save writes it, versions 1.0 to 3.0: floats (f2, f4, f8), whole numbers (i1 to i8, u1 to u8) or b1, " +
+                          "little- or big-endian, in C or Fortran order. Other fields are query parameters of the same names, and headers of the answer."
+                        : "Named tensors (safetensors) under the names of the fields: F32, F64, F16, BF16, I8 to I64, U8 to U64 or BOOL. " +
+                          "Other fields are texts under __metadata__, objects as JSON.",
                 },
             };
         }

@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Text;
 using System.Text.Json;
 
@@ -8,6 +9,8 @@ internal static class JsonToken
 {
     private const int Longest = 40;
 
+    private static readonly SearchValues<byte> Delimiters = SearchValues.Create(" \t\r\n,:[]{}\""u8);
+
     /// <summary>The token that the reader stands on.</summary>
     public static string Describe(ref Utf8JsonReader reader) => reader.TokenType switch
     {
@@ -17,7 +20,27 @@ internal static class JsonToken
         _ => Cut(reader.ValueSpan),
     };
 
+    /// <summary>What a text begins with, up to its end and no further: a value, or what stands in its place.</summary>
+    public static string At(ReadOnlySpan<byte> text)
+    {
+        if (text.IsEmpty) return "the end";
+        if (text[0] is (byte)'{' or (byte)'[') return text[0] == '{' ? "an object" : "an array";
+        if (text[0] == '"')
+        {
+            var end = 1;
+            while (end < text.Length && text[end] != '"' && text[end] >= ' ') end += text[end] == '\\' && end + 1 < text.Length ? 2 : 1;
+            return end < text.Length && text[end] == '"' ? $"\"{Cut(text[1..end])}\"" : $"\"{Cut(text[1..end])}";
+        }
+        var length = text.IndexOfAny(Delimiters);
+        return length == 0 ? $"'{(char)text[0]}'" : Cut(length < 0 ? text : text[..length]);
+    }
+
     /// <summary>The beginning of a text.</summary>
-    public static string Cut(ReadOnlySpan<byte> text) =>
-        text.Length <= Longest ? Encoding.UTF8.GetString(text) : Encoding.UTF8.GetString(text[..Longest]) + "…";
+    public static string Cut(ReadOnlySpan<byte> text)
+    {
+        if (text.Length <= Longest) return Encoding.UTF8.GetString(text);
+        var length = Longest;
+        while (length > Longest - 4 && (text[length] & 0xC0) == 0x80) length--; // no character is cut in two
+        return Encoding.UTF8.GetString(text[..length]) + "…";
+    }
 }

@@ -11,8 +11,9 @@ namespace BnService.Api.Wire.Npy;
 /// <summary>The header of an array as numpy.save writes it (NEP 1; numpy.lib.format, versions 1.0 to 3.0).</summary>
 /// <param name="Type">Type of its elements.</param>
 /// <param name="IsColumnMajor">Whether the first dimension is the innermost one (fortran_order).</param>
+/// <param name="IsBigEndian">Whether the first byte of an element is the most significant one.</param>
 /// <param name="Dimensions">Its dimensions, outermost first.</param>
-internal sealed record NpyHeader(ElementType Type, bool IsColumnMajor, IReadOnlyList<long> Dimensions)
+internal sealed record NpyHeader(ElementType Type, bool IsColumnMajor, bool IsBigEndian, IReadOnlyList<long> Dimensions)
 {
     /// <summary>Bytes before the length of the text.</summary>
     public const int PrefixLength = 8;
@@ -22,7 +23,15 @@ internal sealed record NpyHeader(ElementType Type, bool IsColumnMajor, IReadOnly
 
     private const int Alignment = 64;
 
-    private static readonly (string Descr, ElementType Type)[] Types = [("<f4", ElementType.F32), ("<f8", ElementType.F64), ("<f2", ElementType.F16)];
+    private const string Orders = "<>=|";
+
+    // Without the byte order, which stands in front.
+    private static readonly (string Descr, ElementType Type)[] Types =
+    [
+        ("f4", ElementType.F32), ("f8", ElementType.F64), ("f2", ElementType.F16), ("i1", ElementType.I8), ("i2", ElementType.I16),
+        ("i4", ElementType.I32), ("i8", ElementType.I64), ("u1", ElementType.U8), ("u2", ElementType.U16), ("u4", ElementType.U32),
+        ("u8", ElementType.U64), ("b1", ElementType.BOOL),
+    ];
 
     /// <summary>Bytes of the length that follows the prefix.</summary>
     /// <param name="prefix">The first <see cref="PrefixLength"/> bytes.</param>
@@ -69,7 +78,7 @@ internal sealed record NpyHeader(ElementType Type, bool IsColumnMajor, IReadOnly
                 _ => throw Malformed($"the header has the keys descr, fortran_order and shape, got '{Excerpt.Of(key)}'"),
             };
             if (!isNew) throw Malformed($"the header names '{key}' twice");
-            if (key == "descr") descr = literal.Text();
+            if (key == "descr") descr = literal.Descr();
             else if (key == "shape") shape = literal.Numbers();
             else isColumnMajor = literal.Truth();
             if (literal.Takes(',')) continue;
@@ -79,11 +88,12 @@ internal sealed record NpyHeader(ElementType Type, bool IsColumnMajor, IReadOnly
         literal.ExpectEnd();
         if (descr is null || isColumnMajor is null || shape is null)
             throw Malformed($"the header lacks '{(descr is null ? "descr" : isColumnMajor is null ? "fortran_order" : "shape")}'");
+        var order = descr.Length > 0 && Orders.Contains(descr[0], StringComparison.Ordinal) ? 1 : 0;
         foreach (var (name, type) in Types)
         {
-            if (name == descr) return new(type, isColumnMajor.Value, shape);
+            if (descr.AsSpan(order).SequenceEqual(name)) return new(type, isColumnMajor.Value, descr[0] == '>', shape);
         }
-        throw Malformed($"descr must be one of {string.Join(", ", Types.Select(type => $"'{type.Descr}'"))}, got '{Excerpt.Of(descr)}'");
+        throw Malformed($"{Allowed}, got '{Excerpt.Of(descr)}'");
     }
 
     /// <summary>The header of an array of float32 in row-major order, version 1.0.</summary>
@@ -102,6 +112,9 @@ internal sealed record NpyHeader(ElementType Type, bool IsColumnMajor, IReadOnly
         header[^1] = (byte)'\n';
         return header;
     }
+
+    private static string Allowed =>
+        $"descr must be one of {string.Join(", ", Types.Select(type => $"'{type.Descr}'"))}, with '<', '>', '=', '|' or nothing in front";
 
     private static ProblemException Malformed(string detail) => new(ProblemCode.MalformedBody, $"npy: {detail}");
 
@@ -129,9 +142,20 @@ internal sealed record NpyHeader(ElementType Type, bool IsColumnMajor, IReadOnly
             if (_at < text.Length) throw Malformed($"the header goes on behind its dictionary with {Rest()}");
         }
 
+        // An array of records has a list of them.
+        public string Descr()
+        {
+            Skip();
+            if (_at < text.Length && text[_at] is '[' or '(' or '{')
+                throw Malformed($"{Allowed}, got a structured type, {Rest()}: send one of its fields as an array of numbers");
+            return Text();
+        }
+
+        // Python 2 marks texts of its unicode type with a u.
         public string Text()
         {
             Skip();
+            if (_at + 1 < text.Length && text[_at] == 'u' && text[_at + 1] is '\'' or '"') _at++;
             var quote = _at < text.Length ? text[_at] : ' ';
             var end = quote is '\'' or '"' ? text.IndexOf(quote, _at + 1) : -1;
             if (end < 0) throw Malformed($"expected a text at byte {_at} of the header, got {Rest()}");
@@ -164,7 +188,8 @@ internal sealed record NpyHeader(ElementType Type, bool IsColumnMajor, IReadOnly
                 if (!long.TryParse(text.AsSpan(_at, end - _at), NumberStyles.None, CultureInfo.InvariantCulture, out var number))
                     throw Malformed($"shape must be a tuple of whole numbers of 0 or more, got {Rest()}");
                 numbers.Add(number);
-                _at = end;
+                // Python 2 writes 2L for 2, where 2 is a long.
+                _at = end < text.Length && text[end] == 'L' ? end + 1 : end;
                 if (Takes(',')) continue;
                 // A tuple of one number has a comma behind it: in parentheses alone it is just a number.
                 if (numbers.Count == 1) throw Malformed($"shape must be a tuple, got ({numbers[0]})");

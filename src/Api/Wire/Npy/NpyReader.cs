@@ -15,7 +15,8 @@ internal static class NpyReader
         where T : class
     {
         var header = await ReadHeaderAsync(bytes);
-        var tensor = new IncomingTensor(FieldOf(contract), IncomingTensor.ShapeOf("shape", header.Dimensions), header.Type, header.IsColumnMajor);
+        var tensor = new IncomingTensor(FieldOf(contract), IncomingTensor.ShapeOf("shape", header.Dimensions), header.Type,
+            header.IsColumnMajor, header.IsBigEndian);
         bytes.RequireAllowedBehind(tensor.Bytes);
         if (bytes.Length is { } whole && tensor.Bytes != whole - bytes.Position)
         {

@@ -58,11 +58,11 @@ internal sealed class InferAnswer(string model, string version, InferHeader head
         return start.ToArray();
     }
 
-    private long OutputBytes => (long)header.Shape.Count * header.Datatype.Size();
+    private long OutputBytes => (long)header.Shape.Count * header.OutputDatatype.Size();
 
     private async ValueTask WriteElementsAsync(HttpResponse response, TensorSource y, CancellationToken cancellationToken)
     {
-        if (header.Datatype == ElementType.F32)
+        if (header.OutputDatatype == ElementType.F32)
         {
             await TensorWriter.WriteAsync(response.BodyWriter, y, cancellationToken);
             return;
@@ -72,8 +72,8 @@ internal sealed class InferAnswer(string model, string version, InferHeader head
         {
             var count = Math.Min(ChunkElements, y.Shape.Count - done);
             y.CopyTo(done, chunk.Span<float>(count));
-            var bytes = count * header.Datatype.Size();
-            header.Datatype.FromSingles(chunk.Span<float>(count), response.BodyWriter.GetSpan(bytes)[..bytes]);
+            var bytes = count * header.OutputDatatype.Size();
+            header.OutputDatatype.FromSingles(chunk.Span<float>(count), response.BodyWriter.GetSpan(bytes)[..bytes]);
             response.BodyWriter.Advance(bytes);
             await TensorWriter.FlushAsync(response.BodyWriter, cancellationToken);
         }
@@ -86,7 +86,7 @@ internal sealed class InferAnswer(string model, string version, InferHeader head
         source.CopyTo(0, y.Data);
         RequireFinite(y.Data);
         response.ContentType = MediaTypes.Json;
-        using var wide = NativeBuffer.Rent(header.Datatype == ElementType.F64 ? ChunkElements * sizeof(double) : 0);
+        using var wide = NativeBuffer.Rent(header.OutputDatatype == ElementType.F64 ? ChunkElements * sizeof(double) : 0);
         await using var json = new Utf8JsonWriter(response.BodyWriter, JsonOptions);
         WriteStart(json);
         json.WriteStartArray("data"u8);
@@ -103,7 +103,7 @@ internal sealed class InferAnswer(string model, string version, InferHeader head
     // A float64 has the digits that it needs to be the float32 again bit by bit, and more.
     private void WriteChunk(HttpResponse response, ReadOnlySpan<float> elements, NativeBuffer wide, bool isFirst)
     {
-        if (header.Datatype != ElementType.F64)
+        if (header.OutputDatatype != ElementType.F64)
         {
             JsonElements.Write(response.BodyWriter, elements, isFirst);
             return;
@@ -126,7 +126,7 @@ internal sealed class InferAnswer(string model, string version, InferHeader head
         json.WriteStartArray("shape"u8);
         foreach (var dimension in header.Shape.Dimensions) json.WriteNumberValue(dimension);
         json.WriteEndArray();
-        json.WriteString("datatype"u8, header.Datatype.Name());
+        json.WriteString("datatype"u8, header.OutputDatatype.Name());
     }
 
     private static void WriteEnd(Utf8JsonWriter json)

@@ -1,4 +1,5 @@
 using System.Buffers.Text;
+using System.Globalization;
 using BnService.Api.Wire.Json;
 using BnService.Core.Tensors;
 
@@ -6,12 +7,13 @@ namespace BnService.Api.Wire.OpenInference;
 
 /// <summary>
 /// The elements of a JSON array, flat or nested, in pooled memory. Beside JSON's numbers it takes <c>NaN</c>, <c>Infinity</c> and
-/// <c>-Infinity</c>, bare as Python's json writes them, or as strings.
+/// <c>-Infinity</c>, bare as Python's json writes them, or as strings; and true and false, which are 1 and 0, for BOOL.
 /// </summary>
 internal sealed class InferData : IDisposable
 {
     private NativeBuffer? _elements;
     private int _count;
+    private int _firstTruth = -1;
     private int[] _dimensions = [];
 
     private InferData()
@@ -40,8 +42,10 @@ internal sealed class InferData : IDisposable
     /// <summary>Hands the elements over as a tensor.</summary>
     /// <param name="input">Name of the tensor, for messages.</param>
     /// <param name="shape">Its shape, of which nested arrays must be.</param>
-    public Tensor ToTensor(string input, Shape shape)
+    /// <param name="datatype">What its elements must be.</param>
+    public Tensor ToTensor(string input, Shape shape, ElementType datatype)
     {
+        Require(datatype, input);
         var isFit = _count == shape.Count && (_dimensions.Length == 1 || shape.Count == 0 || _dimensions.AsSpan().SequenceEqual(shape.Dimensions.AsSpan()));
         if (!isFit)
         {
@@ -56,6 +60,24 @@ internal sealed class InferData : IDisposable
 
     /// <inheritdoc/>
     public void Dispose() => _elements?.Dispose();
+
+    private void Require(ElementType datatype, string input)
+    {
+        if (_firstTruth >= 0 && datatype != ElementType.BOOL)
+        {
+            var truth = _elements!.Span<float>(_count)[_firstTruth] == 0 ? "false" : "true";
+            throw InferText.Refused($"element {_firstTruth} of data must be a number, NaN, Infinity or -Infinity, got {truth}, which only BOOL has");
+        }
+        if (Datatypes.RangeOf(datatype) is not var (least, most) || _count == 0) return;
+        foreach (ref readonly var element in _elements!.Span<float>(_count))
+        {
+            if (element >= least && element <= most && float.IsInteger(element)) continue;
+            var allowed = datatype == ElementType.BOOL ? "true, false, 1 or 0" : $"a whole number from {least} to {most}";
+            var index = _elements.Span<float>(_count).IndexOf(element);
+            throw InferText.Refused($"element {index} of data of input '{input}' must be {allowed} ({datatype.Name()}), " +
+                $"got {element.ToString(CultureInfo.InvariantCulture)}");
+        }
+    }
 
     // Room for one more element at least.
     private Span<float> Free()
@@ -137,6 +159,7 @@ internal sealed class InferData : IDisposable
         private float Element()
         {
             var text = _json[_position..];
+            if (text.StartsWith("true"u8) || text.StartsWith("false"u8)) return Truth(text[0] == 't');
             if (text[0] is (byte)'N' or (byte)'I' or (byte)'"' || text is [(byte)'-', (byte)'I', ..]) return NonFinite(text);
             var length = JsonNumber.LengthOf(text);
             if (length == 0 || !Utf8Parser.TryParse(text[..length], out float element, out _)) throw Unexpected("a number, NaN, Infinity or -Infinity");
@@ -144,6 +167,13 @@ internal sealed class InferData : IDisposable
                 throw InferText.Refused($"element {elements._count} of data is {JsonToken.Cut(text[..length])}, beyond float32 (±{float.MaxValue:R})");
             _position += length;
             return element;
+        }
+
+        private float Truth(bool isTrue)
+        {
+            if (elements._firstTruth < 0) elements._firstTruth = elements._count;
+            _position += isTrue ? 4 : 5;
+            return isTrue ? 1 : 0;
         }
 
         private float NonFinite(ReadOnlySpan<byte> text)
@@ -161,8 +191,7 @@ internal sealed class InferData : IDisposable
 
         private readonly Exception Unexpected(string expected)
         {
-            var text = _json[_position..];
-            return InferText.Refused($"element {elements._count} of data must be {expected}, got {JsonToken.Cut(text[..Math.Min(text.Length, 16)])}");
+            return InferText.Refused($"element {elements._count} of data must be {expected}, got {JsonToken.At(_json[_position..])}");
         }
 
         private static Exception Ragged() => InferText.Refused("data is ragged: its arrays of one depth differ in length or depth");

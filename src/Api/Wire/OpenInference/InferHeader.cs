@@ -14,8 +14,11 @@ internal sealed class InferHeader : IDisposable
     /// <summary>Shape of the input.</summary>
     public required Shape Shape { get; init; }
 
-    /// <summary>Type of the input's elements, which is the output's.</summary>
+    /// <summary>Type of the input's elements.</summary>
     public required ElementType Datatype { get; init; }
+
+    /// <summary>Type of the output's elements: the input's, or FP32 where those are whole numbers or truth values.</summary>
+    public ElementType OutputDatatype => Datatype.IsFloat() ? Datatype : ElementType.F32;
 
     /// <summary>The input's elements where the JSON holds them; null where they follow it.</summary>
     public InferData? Data { get; init; }

@@ -46,7 +46,7 @@ internal sealed class InferRequest : IDisposable
         if (Header.Data is { } data)
         {
             await _bytes.RequireEndAsync();
-            return _x = data.ToTensor(InferText.Input, Header.Shape);
+            return _x = data.ToTensor(InferText.Input, Header.Shape, Header.Datatype);
         }
         _bytes.RequireAllowedBehind(Header.TensorBytes);
         _x = Tensor.Rent(Header.Shape);

@@ -13,7 +13,7 @@ namespace BnService.Api.Wire.Safetensors;
 /// <param name="Dimensions">Its dimensions.</param>
 /// <param name="Bytes">Its elements' bytes; empty where they come from <paramref name="Source"/>.</param>
 /// <param name="Source">Where float32 elements come from; null where they are bytes.</param>
-internal sealed record SafetensorsTensor(string Name, SafetensorsType Type, int[] Dimensions, ReadOnlyMemory<byte> Bytes, TensorSource? Source)
+internal sealed record SafetensorsTensor(string Name, ElementType Type, int[] Dimensions, ReadOnlyMemory<byte> Bytes, TensorSource? Source)
 {
     /// <summary>Number of bytes of the elements.</summary>
     public long Length => Source is null ? Bytes.Length : (long)Source.Shape.Count * sizeof(float);
@@ -30,22 +30,22 @@ internal sealed class SafetensorsFile
 
     /// <summary>The tensors in the order of their elements: wide types first, so that each begins at a multiple of its size; then by name.</summary>
     public IEnumerable<SafetensorsTensor> Tensors =>
-        _tensors.OrderByDescending(tensor => SafetensorsHeader.Size(tensor.Type)).ThenBy(tensor => tensor.Name, StringComparer.Ordinal);
+        _tensors.OrderByDescending(tensor => tensor.Type.Size()).ThenBy(tensor => tensor.Name, StringComparer.Ordinal);
 
     /// <summary>Bytes of all elements.</summary>
     public long DataLength => _tensors.Sum(tensor => tensor.Length);
 
     /// <summary>Adds a tensor.</summary>
-    public void Add(string name, TensorSource source) => _tensors.Add(new(name, SafetensorsType.F32, [.. source.Shape.Dimensions], default, source));
+    public void Add(string name, TensorSource source) => _tensors.Add(new(name, ElementType.F32, [.. source.Shape.Dimensions], default, source));
 
     /// <summary>Adds an array of float32.</summary>
-    public void Add(string name, float[] values) => _tensors.Add(new(name, SafetensorsType.F32, [values.Length], Copy<float>(values), null));
+    public void Add(string name, float[] values) => _tensors.Add(new(name, ElementType.F32, [values.Length], Copy<float>(values), null));
 
     /// <summary>Adds an array of float64.</summary>
-    public void Add(string name, double[] values) => _tensors.Add(new(name, SafetensorsType.F64, [values.Length], Copy<double>(values), null));
+    public void Add(string name, double[] values) => _tensors.Add(new(name, ElementType.F64, [values.Length], Copy<double>(values), null));
 
     /// <summary>Adds a whole number, as a tensor without dimensions.</summary>
-    public void Add(string name, long value) => _tensors.Add(new(name, SafetensorsType.I64, [], Copy<long>([value]), null));
+    public void Add(string name, long value) => _tensors.Add(new(name, ElementType.I64, [], Copy<long>([value]), null));
 
     /// <summary>Adds a text.</summary>
     public void AddText(string name, string text) => _texts.Add(name, text);

@@ -6,16 +6,17 @@ namespace BnService.Api.Wire.Safetensors;
 
 /// <summary>A tensor of a safetensors file, as its header describes it.</summary>
 /// <param name="Name">Its name.</param>
-/// <param name="Type">Type of its elements.</param>
+/// <param name="Type">Type of its elements; null for one that is not read.</param>
+/// <param name="Dtype">The name of that type.</param>
 /// <param name="Dimensions">Its dimensions, outermost first.</param>
 /// <param name="Begin">First byte of its elements, counted from the end of the header.</param>
 /// <param name="End">The byte behind the last one.</param>
-internal sealed record SafetensorsEntry(string Name, SafetensorsType Type, IReadOnlyList<long> Dimensions, long Begin, long End);
-
-/// <summary>The types of elements that are read.</summary>
-internal enum SafetensorsType
+internal sealed record SafetensorsEntry(string Name, ElementType? Type, string Dtype, IReadOnlyList<long> Dimensions, long Begin, long End)
 {
-    F32, F64, F16, BF16, I64, I32, I16, I8, U8, BOOL,
+    /// <summary>The type, which must be one that is read.</summary>
+    /// <exception cref="ProblemException">It is none of them.</exception>
+    public ElementType KnownType => Type ?? throw new ProblemException(ProblemCode.MalformedBody,
+        $"safetensors: '{Excerpt.Of(Name)}'.dtype must be one of {string.Join(", ", Enum.GetNames<ElementType>())}, got \"{Excerpt.Of(Dtype)}\"");
 }
 
 // u64 N, little-endian | N bytes of JSON | the tensors' elements, little-endian, row-major, one behind the other
@@ -79,15 +80,6 @@ internal sealed record SafetensorsHeader(IReadOnlyList<SafetensorsEntry> Entries
         return new(entries, metadata ?? []);
     }
 
-    /// <summary>Bytes of one element.</summary>
-    public static int Size(SafetensorsType type) => type switch
-    {
-        SafetensorsType.F64 or SafetensorsType.I64 => 8,
-        SafetensorsType.F32 or SafetensorsType.I32 => 4,
-        SafetensorsType.F16 or SafetensorsType.BF16 or SafetensorsType.I16 => 2,
-        _ => 1,
-    };
-
     private static Dictionary<string, string> ReadMetadata(ref Utf8JsonReader reader)
     {
         if (reader.TokenType != JsonTokenType.StartObject) throw Malformed($"{MetadataName} must be an object of texts, got {JsonToken.Describe(ref reader)}");
@@ -105,7 +97,7 @@ internal sealed record SafetensorsHeader(IReadOnlyList<SafetensorsEntry> Entries
     private static SafetensorsEntry ReadEntry(ref Utf8JsonReader reader, string name)
     {
         if (reader.TokenType != JsonTokenType.StartObject) throw Malformed($"'{Excerpt.Of(name)}' must be an object, got {JsonToken.Describe(ref reader)}");
-        SafetensorsType? type = null;
+        string? type = null;
         List<long>? shape = null, offsets = null;
         while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
         {
@@ -126,25 +118,18 @@ internal sealed record SafetensorsHeader(IReadOnlyList<SafetensorsEntry> Entries
         if (type is null || shape is null || offsets is null)
             throw Malformed($"'{Excerpt.Of(name)}' lacks '{(type is null ? "dtype" : shape is null ? "shape" : "data_offsets")}'");
         if (offsets is not [var begin, var end] || end < begin) throw Malformed($"'{Excerpt.Of(name)}'.data_offsets must be two numbers, the second not below the first");
-        if (Bytes(shape, Size(type.Value)) is not { } bytes || bytes != end - begin)
+        ElementType? known = Enum.TryParse<ElementType>(type, out var parsed) && parsed.ToString() == type ? parsed : null;
+        if (known is { } elements && Bytes(shape, elements.Size()) != end - begin)
         {
             throw Malformed($"'{Excerpt.Of(name)}' has {end - begin} bytes by its data_offsets, but {type} of shape [{string.Join(", ", shape.Take(9))}] " +
                 "takes another number");
         }
-        return new(name, type.Value, shape, begin, end);
+        return new(name, known, type, shape, begin, end);
     }
 
-    private static SafetensorsType ReadType(ref Utf8JsonReader reader, string name)
-    {
-        if (reader.TokenType == JsonTokenType.String)
-        {
-            foreach (var type in Enum.GetValues<SafetensorsType>())
-            {
-                if (reader.ValueTextEquals(type.ToString())) return type;
-            }
-        }
-        throw Malformed($"'{Excerpt.Of(name)}'.dtype must be one of {string.Join(", ", Enum.GetNames<SafetensorsType>())}, got {JsonToken.Describe(ref reader)}");
-    }
+    private static string ReadType(ref Utf8JsonReader reader, string name) => reader.TokenType == JsonTokenType.String
+        ? reader.GetString()!
+        : throw Malformed($"'{Excerpt.Of(name)}'.dtype must be one of {string.Join(", ", Enum.GetNames<ElementType>())}, got {JsonToken.Describe(ref reader)}");
 
     private static List<long> ReadNumbers(ref Utf8JsonReader reader, string what)
     {

@@ -60,34 +60,34 @@ internal static class SafetensorsReader
     {
         if (type != typeof(Tensor))
         {
-            var count = (entry.End - entry.Begin) / SafetensorsHeader.Size(entry.Type);
+            var elements = entry.KnownType;
+            var count = (entry.End - entry.Begin) / elements.Size();
             if (count <= IncomingValues.MostCount)
-                return new IncomingValues(entry.Name, (int)count, entry.End - entry.Begin, (bytes, json) => Write(entry.Type, bytes, json));
+                return new IncomingValues(entry.Name, (int)count, entry.End - entry.Begin, (bytes, json) => Write(elements, bytes, json));
             throw new ProblemException(ProblemCode.ShapeMismatch, $"{entry.Name} has at most {IncomingValues.MostCount} values, got {count}");
         }
-        if (!Enum.TryParse<ElementType>(entry.Type.ToString(), out var elements))
-        {
-            throw new ProblemException(ProblemCode.InvalidOption,
-                $"{entry.Name} must be a tensor of {string.Join(", ", Enum.GetNames<ElementType>())}, got {entry.Type}");
-        }
-        return new IncomingTensor(entry.Name, IncomingTensor.ShapeOf(entry.Name, entry.Dimensions), elements);
+        return new IncomingTensor(entry.Name, IncomingTensor.ShapeOf(entry.Name, entry.Dimensions), entry.KnownType);
     }
 
     // Whole numbers as they are: not all of them are doubles.
-    private static void Write(SafetensorsType type, ReadOnlySpan<byte> bytes, Utf8JsonWriter json)
+    private static void Write(ElementType type, ReadOnlySpan<byte> bytes, Utf8JsonWriter json)
     {
-        for (var size = SafetensorsHeader.Size(type); !bytes.IsEmpty; bytes = bytes[size..])
+        for (var size = type.Size(); !bytes.IsEmpty; bytes = bytes[size..])
         {
             switch (type)
             {
-                case SafetensorsType.F64: Write(BinaryPrimitives.ReadDoubleLittleEndian(bytes), json); break;
-                case SafetensorsType.F32: Write(BinaryPrimitives.ReadSingleLittleEndian(bytes), json); break;
-                case SafetensorsType.F16: Write((double)BinaryPrimitives.ReadHalfLittleEndian(bytes), json); break;
-                case SafetensorsType.BF16: Write(BitConverter.UInt32BitsToSingle((uint)BinaryPrimitives.ReadUInt16LittleEndian(bytes) << 16), json); break;
-                case SafetensorsType.I64: json.WriteNumberValue(BinaryPrimitives.ReadInt64LittleEndian(bytes)); break;
-                case SafetensorsType.I32: json.WriteNumberValue(BinaryPrimitives.ReadInt32LittleEndian(bytes)); break;
-                case SafetensorsType.I16: json.WriteNumberValue(BinaryPrimitives.ReadInt16LittleEndian(bytes)); break;
-                case SafetensorsType.I8: json.WriteNumberValue((sbyte)bytes[0]); break;
+                case ElementType.F64: Write(BinaryPrimitives.ReadDoubleLittleEndian(bytes), json); break;
+                case ElementType.F32: Write(BinaryPrimitives.ReadSingleLittleEndian(bytes), json); break;
+                case ElementType.F16: Write((double)BinaryPrimitives.ReadHalfLittleEndian(bytes), json); break;
+                case ElementType.BF16: Write(BitConverter.UInt32BitsToSingle((uint)BinaryPrimitives.ReadUInt16LittleEndian(bytes) << 16), json); break;
+                case ElementType.I64: json.WriteNumberValue(BinaryPrimitives.ReadInt64LittleEndian(bytes)); break;
+                case ElementType.I32: json.WriteNumberValue(BinaryPrimitives.ReadInt32LittleEndian(bytes)); break;
+                case ElementType.I16: json.WriteNumberValue(BinaryPrimitives.ReadInt16LittleEndian(bytes)); break;
+                case ElementType.I8: json.WriteNumberValue((sbyte)bytes[0]); break;
+                case ElementType.U64: json.WriteNumberValue(BinaryPrimitives.ReadUInt64LittleEndian(bytes)); break;
+                case ElementType.U32: json.WriteNumberValue(BinaryPrimitives.ReadUInt32LittleEndian(bytes)); break;
+                case ElementType.U16: json.WriteNumberValue(BinaryPrimitives.ReadUInt16LittleEndian(bytes)); break;
+                case ElementType.BOOL: json.WriteNumberValue(bytes[0] == 0 ? 0 : 1); break;
                 default: json.WriteNumberValue(bytes[0]); break;
             }
         }
