@@ -98,7 +98,7 @@ public sealed partial class LayerSession
 
     /// <summary>Folds the session into a layer before or after it; changes nothing.</summary>
     /// <param name="layer">What the layer is.</param>
-    /// <param name="weight">Its weight, as PyTorch has it.</param>
+    /// <param name="weight">Its weight, in the layout of the options; by default as PyTorch has it.</param>
     /// <param name="shape">Dimensions of the weight.</param>
     /// <param name="options">What else the layer is; null for nothing.</param>
     /// <param name="cancellationToken">Ends the call.</param>
@@ -107,7 +107,7 @@ public sealed partial class LayerSession
     {
         options ??= FoldOptions.Default;
         var message = new SafetensorsMessage().Add("weight", weight, LayerCalls.Checked(weight, shape, "weight")).Add("layer", ClientJson.Name(layer))
-            .Add("groups", Text(options.Groups)).Add("position", ClientJson.Name(options.Position));
+            .Add("groups", Text(options.Groups)).Add("position", ClientJson.Name(options.Position)).Add("layout", ClientJson.Name(options.Layout));
         if (options.Bias is { } bias) message.Add("bias", bias);
         if (options.Padding is { } padding) message.Add("padding", $"[{string.Join(',', padding.Select(number => Text(number)))}]");
         if (options.Version is { } version) message.Add("version", Text(version));

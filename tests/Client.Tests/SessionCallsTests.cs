@@ -143,6 +143,8 @@ public sealed class SessionCallsTests : IDisposable
         Assert.Equal((Activation.None, 2), (folded.Activation, folded.Version));
         using var conv = await layer.FoldAsync(FoldableLayer.Conv, new float[] { 1, 2 }, [1, 2, 1], new FoldOptions { Position = FoldPosition.Before, Padding = [0] });
         Assert.Equal([0.5, 4], conv.Weight.ToArray().Select(value => Math.Round(value, 5)));
+        using var dense = await layer.FoldAsync(FoldableLayer.Linear, new float[] { 2, 4, 1, 3 }, [2, 2], new FoldOptions { Layout = FoldLayout.Io });
+        Assert.Equal([1, 8, 0.5, 6], dense.Weight.ToArray().Select(value => Math.Round(value, 5)));
     }
 
     [Fact]

@@ -17,7 +17,8 @@ namespace BnService.Api.Contracts;
     RespectNullableAnnotations = true,
     Converters = [typeof(SnakeCaseEnum<NormalizerKind>), typeof(SnakeCaseEnum<Granularity>), typeof(SnakeCaseEnum<NormalizationMode>),
         typeof(SnakeCaseEnum<Activation>), typeof(SnakeCaseEnum<NonFinitePolicy>), typeof(SnakeCaseEnum<BackwardMode>),
-        typeof(SnakeCaseEnum<Framework>), typeof(SnakeCaseEnum<FoldableLayer>), typeof(SnakeCaseEnum<FoldPosition>), typeof(SnakeCaseEnum<Role>), typeof(SnakeCaseEnum<Health>), typeof(OptimizerName)])]
+        typeof(SnakeCaseEnum<Framework>), typeof(SnakeCaseEnum<FoldableLayer>), typeof(SnakeCaseEnum<FoldPosition>), typeof(SnakeCaseEnum<FoldLayout>),
+        typeof(SnakeCaseEnum<Role>), typeof(SnakeCaseEnum<Health>), typeof(OptimizerName)])]
 [JsonSerializable(typeof(CreateSessionRequest))]
 [JsonSerializable(typeof(PatchSessionRequest))]
 [JsonSerializable(typeof(ResetRequest))]

@@ -14,11 +14,19 @@ public sealed class FoldRequest : IDisposable
     public FoldableLayer? Layer { get; set; }
 
     /// <summary>
-    /// Its weight as PyTorch has it: linear [out, in]; conv [out, in/groups, kernel...]; conv_transpose [in, out/groups, kernel...]; one to
-    /// three dimensions of kernel.
+    /// Its weight, in the layout that layout says; by default as PyTorch has it: linear [out, in]; conv [out, in/groups, kernel...];
+    /// conv_transpose [in, out/groups, kernel...]; one to three dimensions of kernel.
     /// </summary>
     [Required, JsonConverter(typeof(TensorPlaceholder))]
     public Tensor Weight { get; set; } = null!;
+
+    /// <summary>
+    /// How weight lies in memory; the answer's weight lies the same way. `oihw` (default) and for linear `oi`: as PyTorch has it. `io`: a dense
+    /// kernel of Keras or flax, [in, out]. `hwio`: a convolution's kernel of Keras, [kernel..., in/groups, out]; for conv_transpose Keras's
+    /// [kernel..., out/groups, in]; a depthwise kernel [kernel..., in, multiplier] with groups = in. It is never guessed, also not from the
+    /// session's convention.
+    /// </summary>
+    public FoldLayout Layout { get; set; }
 
     /// <summary>Its bias, one finite value per output channel; 0 where absent.</summary>
     public double[]? Bias { get; set; }

@@ -91,6 +91,9 @@ public sealed record FoldOptions
     /// <summary>Where the normalization stands.</summary>
     public FoldPosition Position { get; init; }
 
+    /// <summary>How the weight lies in memory.</summary>
+    public FoldLayout Layout { get; init; }
+
     /// <summary>The convolution's padding, where the normalization stands before it; null for none.</summary>
     public IReadOnlyList<int>? Padding { get; init; }
 

@@ -107,6 +107,25 @@ public enum FoldPosition
     Before,
 }
 
+/// <summary>How a weight lies in memory; it is never guessed from its shape.</summary>
+public enum FoldLayout
+{
+    /// <summary>As PyTorch has it; see <see cref="FoldableLayer"/>.</summary>
+    Oihw,
+
+    /// <summary>
+    /// As Keras has it: convolution [kernel…, in_channels/groups, out_channels], transposed [kernel…, out_channels/groups, in_channels],
+    /// depthwise [kernel…, in_channels, multiplier] with as many groups as channels.
+    /// </summary>
+    Hwio,
+
+    /// <summary>A dense kernel of Keras or flax, [in_features, out_features].</summary>
+    Io,
+
+    /// <summary>A linear weight of PyTorch, [out_features, in_features].</summary>
+    Oi,
+}
+
 /// <summary>Through which statistics a gradient flows.</summary>
 public enum BackwardMode
 {

@@ -26,6 +26,25 @@ public enum FoldPosition
     Before,
 }
 
+/// <summary>How a weight lies in memory. A layout is what was said, never what a shape suggests: a square weight fits all of them.</summary>
+public enum FoldLayout
+{
+    /// <summary>PyTorch's weight of each layer, as <see cref="FoldableLayer"/> has it.</summary>
+    Oihw,
+
+    /// <summary>
+    /// Keras's kernel of a convolution, [kernel…, in_channels/groups, out_channels], of a transposed one, [kernel…, out_channels/groups,
+    /// in_channels], and of a depthwise one, [kernel…, in_channels, multiplier], where there are as many groups as channels.
+    /// </summary>
+    Hwio,
+
+    /// <summary>Keras's kernel of a linear layer, [in_features, out_features].</summary>
+    Io,
+
+    /// <summary>PyTorch's weight of a linear layer, [out_features, in_features].</summary>
+    Oi,
+}
+
 /// <summary>A layer that normalization is to be folded into.</summary>
 /// <param name="Kind">What it is.</param>
 /// <param name="Weight">Its weight.</param>
@@ -33,7 +52,9 @@ public enum FoldPosition
 /// <param name="Groups">Number of groups that its channels fall into.</param>
 /// <param name="Position">Where the normalization stands.</param>
 /// <param name="Padding">Its padding; null for none. It matters only where the normalization stands before it.</param>
-public sealed record LayerToFold(FoldableLayer Kind, Tensor Weight, double[]? Bias, int Groups, FoldPosition Position, int[]? Padding);
+/// <param name="Layout">How its weight lies in memory; the folded one lies the same way.</param>
+public sealed record LayerToFold(
+    FoldableLayer Kind, Tensor Weight, double[]? Bias, int Groups, FoldPosition Position, int[]? Padding, FoldLayout Layout = FoldLayout.Oihw);
 
 /// <summary>The layer that does the work of both.</summary>
 /// <param name="Weight">Its weight, in the shape of the layer's; the caller's to dispose.</param>
@@ -86,7 +107,7 @@ public static class Folding
             for (var column = 0; column < view.Columns; column++)
             {
                 var (from, channel, sum) = (view.Offset(row, column), view.Channel(row, column), 0.0);
-                for (var k = from; k < from + view.Kernel; k++)
+                for (var (k, left) = (from, view.Kernel); left > 0; k += view.KernelStride, left--)
                 {
                     scaled[k] = (float)(weight[k] * channels.Scale[channel]);
                     if (!float.IsFinite(scaled[k])) throw TooLarge($"weight element {k}", weight[k] * channels.Scale[channel], channel, channels);

@@ -57,7 +57,8 @@ internal sealed class FoldingProbe(
             for (var column = 0; column < view.Columns; column++)
             {
                 var from = view.Offset(row, column);
-                for (var k = from; k < from + view.Kernel; k++) squares[view.Output(row, column)] += (double)data[k] * data[k];
+                var output = view.Output(row, column);
+                for (var (k, left) = (from, view.Kernel); left > 0; k += view.KernelStride, left--) squares[output] += (double)data[k] * data[k];
             }
         }
         var (center, spread, deviation) = (new double[view.Outputs], new double[view.Outputs], new double[view.Outputs]);
@@ -81,7 +82,7 @@ internal sealed class FoldingProbe(
             {
                 var (from, c) = (view.Offset(row, column), view.Channel(row, column));
                 var scale = channels.Scale[c] * Smallest(channels.Deviation[c], Math.Abs(channels.Mean[c]));
-                for (var k = from; k < from + view.Kernel; k++) squares[row] += data[k] * scale * (data[k] * scale);
+                for (var (k, left) = (from, view.Kernel); left > 0; k += view.KernelStride, left--) squares[row] += data[k] * scale * (data[k] * scale);
             }
         }
         return (channels.Mean, channels.Deviation, Array.ConvertAll(squares, Math.Sqrt));
@@ -97,9 +98,11 @@ internal sealed class FoldingProbe(
             for (var column = 0; column < view.Columns; column++)
             {
                 var (from, c, o) = (view.Offset(row, column), view.Channel(row, column), view.Output(row, column));
-                for (var k = from; k < from + view.Kernel; k++)
+                // The same inputs in every layout, so that the difference is the same.
+                var place = ((row * view.Columns) + column) * view.Kernel;
+                for (var (k, left) = (from, view.Kernel); left > 0; k += view.KernelStride, left--)
                 {
-                    var u = direction == 0 ? 0 : Uniform(k, direction);
+                    var u = direction == 0 ? 0 : Uniform(place++, direction);
                     var x = (view.IsAfter ? center[c] * plain[k] : center[c]) + (spread[c] * u);
                     unfolded[o] += plain[k] * (view.IsAfter ? x : ((x - channels.Mean[c]) * channels.Scale[c]) + channels.Beta[c]);
                     folded[o] += scaled[k] * x;

@@ -32,6 +32,36 @@ public sealed class FoldTests(Service service) : IClassFixture<Service>
         Assert.Equal(before, await session.StateAsync());
     }
 
+    /// <summary>scale 1 and ½, mean and beta 0: columns are outputs in io and hwio, rows in oi.</summary>
+    [Theory]
+    [InlineData("linear", new[] { 2, 2 }, "io", "after", new float[] { 1, 1, 3, 2 })]
+    [InlineData("linear", new[] { 2, 2 }, "io", "before", new[] { 1, 2, 1.5f, 2 })]
+    [InlineData("linear", new[] { 2, 2 }, "oi", "after", new[] { 1, 2, 1.5f, 2 })]
+    [InlineData("linear", new[] { 2, 2 }, "oihw", "after", new[] { 1, 2, 1.5f, 2 })]
+    [InlineData("linear", new[] { 2, 2 }, "", "after", new[] { 1, 2, 1.5f, 2 })] // not guessed from the convention
+    [InlineData("conv", new[] { 1, 1, 2, 2 }, "hwio", "after", new float[] { 1, 1, 3, 2 })]
+    [InlineData("conv_transpose", new[] { 1, 1, 2, 2 }, "hwio", "after", new[] { 1, 2, 1.5f, 2 })]
+    public async Task A_kernel_is_folded_in_the_layout_that_is_given_and_answered_in_it(string layer, int[] shape, string layout, string position, float[] weight)
+    {
+        var session = await WithStateAsync("""{"options":{"eps":0},"gamma":[1,0.5],"running_mean":[0,0],"running_var":[1,1],"convention":"keras"}""");
+        var message = new Message().With("layer", layer).With("position", position).With("weight", new Batch(shape, [1, 2, 3, 4]));
+        if (layout.Length > 0) message.With("layout", layout);
+        var answer = (await session.PostAsync("fold", message, Forms.Json)).Expect(200);
+        Assert.Equal(weight, answer.Tensor("weight").Data);
+        Assert.Equal(shape, answer.Tensor("weight").Shape);
+        Assert.InRange(answer["max_relative_difference"].GetDouble(), 0, 1e-14);
+        Assert.Equal(weight, (await session.PostAsync("fold", message, Forms.Safetensors)).Expect(200).Tensors["weight"].Batch.Data);
+    }
+
+    [Fact]
+    public async Task A_layout_of_another_rank_is_refused_and_names_layout()
+    {
+        var session = await service.CreateAsync("""{"num_features":2}""");
+        (await session.RefusedAsync(s => FoldAsync(s, """{"layer":"linear","weight":[[1,2],[3,4]],"layout":"hwio"}"""))).ExpectProblem("invalid-option", "layout must be oi");
+        (await session.RefusedAsync(s => FoldAsync(s, """{"layer":"conv","weight":[[1,2],[3,4]],"layout":"hwio"}"""))).ExpectProblem("shape-mismatch", "layout hwio");
+        (await session.RefusedAsync(s => FoldAsync(s, """{"layer":"linear","weight":[[1,2],[3,4]],"layout":"keras"}"""))).ExpectProblem("invalid-option", "layout must be one of", "hwio");
+    }
+
     [Fact]
     public async Task The_folded_layer_infers_what_the_session_does()
     {
