@@ -6,13 +6,9 @@ using BnService.Api.Hosting.Telemetry;
 using Microsoft.AspNetCore.Http.Features;
 using Serilog;
 using Serilog.Events;
-using Serilog.Settings.Configuration;
-using Serilog.Formatting;
 using Serilog.Formatting.Json;
 
 namespace BnService.Api.Hosting;
-
-// Serilog.AspNetCore composes these parts; where that package can be had, this file is the one to change.
 
 /// <summary>Structured logging: one event per request, readable on a terminal, JSON in a container.</summary>
 internal static partial class RequestLogging
@@ -20,16 +16,20 @@ internal static partial class RequestLogging
     /// <summary>Makes Serilog the only logger, configured from the section <c>Serilog</c> and <c>Telemetry:LogFormat</c>.</summary>
     public static void AddStructuredLogging(this WebApplicationBuilder builder)
     {
-        ITextFormatter formatter = WritesJson(builder.Configuration) ? new JsonFormatter(renderMessage: true) : new TextEvents();
-        var logger = new LoggerConfiguration().ReadFrom.Configuration(builder.Configuration, new ConfigurationReaderOptions(typeof(Log).Assembly)).Enrich.FromLogContext()
-            // What the host says of each request has its query in it; a request's own event has what may be told.
-            .MinimumLevel.Override("Microsoft.AspNetCore.Hosting.Diagnostics", LogEventLevel.Warning)
-            .Enrich.With(new SessionOfRequest())
-            .WriteTo.Sink(new BackgroundSink(formatter, Console.OpenStandardOutput()));
-        builder.Logging.ClearProviders().AddSerilog(logger.CreateLogger(), dispose: true);
+        // A process may have several services, as tests have them: none takes the static logger.
+        builder.Services.AddSerilog(static (services, logger) =>
+        {
+            var configuration = services.GetRequiredService<IConfiguration>();
+            logger.ReadFrom.Configuration(configuration).Enrich.FromLogContext()
+                // What the host says of each request has its query in it; a request's own event has what may be told.
+                .MinimumLevel.Override("Microsoft.AspNetCore.Hosting.Diagnostics", LogEventLevel.Warning)
+                .Enrich.With(new SessionOfRequest())
+                .WriteTo.Sink(new ConsoleBatches(WritesJson(configuration) ? new JsonFormatter(renderMessage: true) : new TextEvents()), ConsoleBatches.Options);
+        }, preserveStaticLogger: true);
     }
 
     /// <summary>Logs one event per request when its answer has been sent.</summary>
+    /// <remarks>UseSerilogRequestLogging logs as Serilog.AspNetCore alone, which the level that is set for BnService.Request would not reach.</remarks>
     public static void UseRequestLogging(this IApplicationBuilder app)
     {
         var logger = app.ApplicationServices.GetRequiredService<ILoggerFactory>().CreateLogger("BnService.Request");

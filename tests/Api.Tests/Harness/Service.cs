@@ -10,7 +10,6 @@ using Microsoft.AspNetCore.Routing;
 using Microsoft.AspNetCore.TestHost;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
-using Microsoft.Extensions.Logging;
 
 namespace BnService.Api.Tests.Harness;
 
@@ -159,10 +158,10 @@ public sealed class Service : IDisposable
             builder.UseUrls("http://127.0.0.1:0");
             // Each test has sessions of its own, and thousands of them no file.
             builder.ConfigureAppConfiguration(configuration => configuration
-                .AddInMemoryCollection([KeyValuePair.Create("Storage:Engine", (string?)"memory")])
+                // Of thousands of requests only what went wrong is worth reading.
+                .AddInMemoryCollection([KeyValuePair.Create("Storage:Engine", (string?)"memory"),
+                    KeyValuePair.Create("Serilog:MinimumLevel:Default", (string?)"Error"), KeyValuePair.Create("Serilog:MinimumLevel:Override:Microsoft.AspNetCore", (string?)"Error")])
                 .AddInMemoryCollection(settings.Select(setting => KeyValuePair.Create(setting.Key, (string?)setting.Value))));
-            // Of thousands of requests only what went wrong is worth reading.
-            builder.ConfigureLogging(logging => logging.ClearProviders().AddConsole().SetMinimumLevel(LogLevel.Error));
             if (replace is not null) builder.ConfigureTestServices(replace);
         }
     }

@@ -114,6 +114,24 @@ public sealed partial class LoggingTests
         Assert.All(service.Output, line => Assert.Equal(isJson, IsEvent(line)));
     }
 
+    [Fact]
+    public async Task The_section_Serilog_adds_sinks_as_everywhere_and_the_end_waits_for_what_was_logged()
+    {
+        var folder = Directory.CreateTempSubdirectory("bn-log").FullName;
+        var file = Path.Combine(folder, "events.log");
+        using (var service = await ServiceProcess.StartAsync(("Serilog__WriteTo__0__Name", "File"), ("Serilog__WriteTo__0__Args__path", file)))
+        {
+            (await service.Client.GetAsync("/health/live")).Expect(200);
+            service.Terminate();
+            Assert.Equal(0, await service.ExitAsync());
+            Assert.Single(service.Output, IsOfLive);
+        }
+        Assert.Single(await File.ReadAllLinesAsync(file), IsOfLive);
+        Directory.Delete(folder, recursive: true);
+
+        static bool IsOfLive(string line) => line.Contains("GET /health/live session", StringComparison.Ordinal);
+    }
+
     private static List<JsonElement> Requests(ServiceProcess service)
     {
         var requests = new List<JsonElement>();
