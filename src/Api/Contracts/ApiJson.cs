@@ -18,7 +18,7 @@ namespace BnService.Api.Contracts;
     Converters = [typeof(SnakeCaseEnum<NormalizerKind>), typeof(SnakeCaseEnum<Granularity>), typeof(SnakeCaseEnum<NormalizationMode>),
         typeof(SnakeCaseEnum<Activation>), typeof(SnakeCaseEnum<NonFinitePolicy>), typeof(SnakeCaseEnum<BackwardMode>),
         typeof(SnakeCaseEnum<Framework>), typeof(SnakeCaseEnum<FoldableLayer>), typeof(SnakeCaseEnum<FoldPosition>), typeof(SnakeCaseEnum<FoldLayout>),
-        typeof(SnakeCaseEnum<Role>), typeof(SnakeCaseEnum<Health>), typeof(OptimizerName)])]
+        typeof(SnakeCaseEnum<Role>), typeof(SnakeCaseEnum<Health>), typeof(OptimizerName), typeof(MaskConverter)])]
 [JsonSerializable(typeof(CreateSessionRequest))]
 [JsonSerializable(typeof(PatchSessionRequest))]
 [JsonSerializable(typeof(ResetRequest))]

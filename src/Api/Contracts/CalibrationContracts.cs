@@ -14,6 +14,12 @@ public sealed class CalibrationBatchRequest : IDisposable
     [Required, JsonConverter(typeof(TensorPlaceholder))]
     public Tensor X { get; set; } = null!;
 
+    /// <summary>
+    /// What counts in the statistics: one value (1 or 0, true or false) per sample, or one per position in the shape of x without its
+    /// channel axis.
+    /// </summary>
+    public BatchMask? Mask { get; set; }
+
     /// <inheritdoc/>
     public void Dispose() => X?.Dispose();
 }

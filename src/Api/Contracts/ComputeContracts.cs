@@ -16,10 +16,11 @@ public sealed class TrainStepRequest : IDisposable
     public bool Retain { get; set; } = true;
 
     /// <summary>
-    /// One value per sample, 1 or 0: samples with 0 are left out of the statistics, and are still normalized into y. batch_norm and
+    /// What counts in the statistics: one value per sample, or one per position in the shape of x without its channel axis; 1 and 0, or
+    /// true and false, also as nested arrays or as {"shape","data"}. What is left out is still normalized into y. batch_norm and
     /// batch_renorm only.
     /// </summary>
-    public int[]? Mask { get; set; }
+    public BatchMask? Mask { get; set; }
 
     /// <summary>Added to the normalized values before the activation, in the shape of x.</summary>
     [JsonConverter(typeof(TensorPlaceholder))]
@@ -133,7 +134,7 @@ public sealed class BackwardRequest : IDisposable
     public BackwardMode? Mode { get; set; }
 
     /// <summary>With x: the mask of the forward pass. With step_id the step knows.</summary>
-    public int[]? Mask { get; set; }
+    public BatchMask? Mask { get; set; }
 
     /// <summary>With x: the residual of the forward pass. With step_id the step knows.</summary>
     [JsonConverter(typeof(TensorPlaceholder))]

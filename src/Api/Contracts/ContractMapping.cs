@@ -48,15 +48,6 @@ internal static class ContractMapping
         }).Validated();
     }
 
-    /// <summary>Which samples are valid; null for all.</summary>
-    /// <exception cref="Core.LayerException">A value that is neither 1 nor 0.</exception>
-    public static bool[]? ToMask(this int[]? mask)
-    {
-        if (mask is not null && Array.FindIndex(mask, value => value is not (0 or 1)) is var index and >= 0)
-            throw Invalid($"mask[{index}] must be 1 (the sample counts) or 0, got {mask[index]}");
-        return mask is null ? null : Array.ConvertAll(mask, value => value == 1);
-    }
-
     private static void Refuse(bool given, string option, string optimizers)
     {
         if (given) throw Invalid($"update.{option} belongs to {optimizers}");

@@ -1,5 +1,6 @@
 using System.ComponentModel.DataAnnotations;
 using System.Text.Json.Serialization;
+using BnService.Core.Layers;
 using BnService.Core.Tensors;
 
 namespace BnService.Api.Contracts;
@@ -21,8 +22,11 @@ public sealed class NormalizeRequest : LayerOptionsRequest, IDisposable
     [JsonConverter(typeof(TensorPlaceholder))]
     public Tensor? Residual { get; set; }
 
-    /// <summary>batch_norm, batch_renorm: one value per sample, 1 or 0; samples with 0 are left out of the statistics.</summary>
-    public int[]? Mask { get; set; }
+    /// <summary>
+    /// batch_norm, batch_renorm: what counts in the statistics, one value (1 or 0, true or false) per sample, or one per position in the
+    /// shape of x without its channel axis.
+    /// </summary>
+    public BatchMask? Mask { get; set; }
 
     /// <summary>batch_renorm: the running mean to correct towards; 0 where absent.</summary>
     public double[]? RunningMean { get; set; }

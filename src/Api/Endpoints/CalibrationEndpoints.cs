@@ -32,7 +32,7 @@ internal static class CalibrationEndpoints
         CancellationToken cancellationToken)
     {
         var found = await catalog.GetAsync(scope, session, cancellationToken);
-        return AnswerWith(await calibration.AddAsync(found, body.Value.X, headers.Terms, cancellationToken));
+        return AnswerWith(await calibration.AddAsync(found, body.Value.X, body.Value.Mask, headers.Terms, cancellationToken));
     }
 
     private static async Task<IResult> Merge(

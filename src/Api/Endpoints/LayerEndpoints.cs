@@ -39,7 +39,7 @@ internal static class LayerEndpoints
         var found = await catalog.GetAsync(scope, session, cancellationToken);
         using var gathered = new ArrivingBatch(catalog, found, passes, compute);
         var request = await body.ReadAsync(gathered, WholeOutputs(found.Current.Layer));
-        var input = new BatchInput(request.X, request.Residual, request.Mask.ToMask());
+        var input = new BatchInput(request.X, request.Residual, request.Mask);
         var step = await training.RunAsync(found, input, gathered, request.Retain, headers.Terms, cancellationToken);
         if (step.HasTakenInput) (request.X, request.Residual) = (null!, null); // retained: no longer this request's to give back
         return new Answer<TrainStepResponse>(Response(step), step.Version) { IsReplayed = step.IsReplayed };
@@ -73,7 +73,7 @@ internal static class LayerEndpoints
         var found = await catalog.GetAsync(scope, session, cancellationToken);
         var result = request.StepId is { } stepId
             ? await backward.ThroughStepAsync(found, stepId, request.Dy, update, headers.Terms, cancellationToken)
-            : await backward.ThroughInputAsync(found, new(request.X!, request.Residual, request.Mask.ToMask()), request.Dy, request.Mode != BackwardMode.Inference, update, headers.Terms, cancellationToken);
+            : await backward.ThroughInputAsync(found, new(request.X!, request.Residual, request.Mask), request.Dy, request.Mode != BackwardMode.Inference, update, headers.Terms, cancellationToken);
         return new Answer<BackwardResponse>(Response(result, found.Current.Layer), result.Answer.Version) { IsReplayed = result.IsReplayed };
     }
 

@@ -41,7 +41,7 @@ internal static class NormalizeEndpoints
         var request = body.Value;
         var layer = LayerState.Create(Options(request));
         var result = await oneShot.RunAsync(layer, sized => WithParameters(request, sized),
-            new BatchInput(request.X, request.Residual, request.Mask.ToMask()), request.Backward?.Dy, cancellationToken);
+            new BatchInput(request.X, request.Residual, request.Mask), request.Backward?.Dy, cancellationToken);
         return new Answer<NormalizeResponse>(Response(result, layer));
     }
 

@@ -2,7 +2,6 @@ using BnService.Api.Hosting.Problems;
 using BnService.Api.Hosting.Telemetry;
 using BnService.Core;
 using BnService.Core.Layers;
-using BnService.Core.Normalizers;
 using BnService.Core.Statistics;
 using BnService.Core.Tensors;
 
@@ -29,15 +28,18 @@ internal sealed class Calibration(SessionCatalog catalog, PassMeter passes, Comp
     /// <summary>Adds a batch; an empty one moves nothing.</summary>
     /// <param name="session">The session.</param>
     /// <param name="x">The batch.</param>
+    /// <param name="mask">What of it counts; null for all.</param>
     /// <param name="terms">The terms.</param>
     /// <param name="cancellationToken">Ends waiting for the store.</param>
-    public async Task<PopulationResult> AddAsync(LayerSession session, Tensor x, ChangeTerms terms, CancellationToken cancellationToken)
+    public async Task<PopulationResult> AddAsync(LayerSession session, Tensor x, BatchMask? mask, ChangeTerms terms, CancellationToken cancellationToken)
     {
         session.Current.Layer.RequirePopulation();
-        var (plan, _) = catalog.PlanFor(x.Shape, session.Current.Layer);
+        var (plan, layer) = catalog.PlanFor(x.Shape, session.Current.Layer);
+        var pass = new LayerPass(layer, x.Shape, compute);
+        pass.RequireMask(mask);
         Moments batch;
         using (await gate.EnterAsync(x.Shape, cancellationToken))
-        using (passes.Begin(PassKind.Moments, x.Shape)) batch = Forward.BatchMoments(plan, x.Data, compute);
+        using (passes.Begin(PassKind.Moments, x.Shape)) batch = pass.MomentsOf(x.Data, mask);
         if (!batch.IsFinite) throw NonFinite(x.Data);
         return await ChangeAsync(session, layer => layer.SizedFor(plan).Accumulate(new PopulationEstimate(batch, 1)), Gathered, terms, cancellationToken);
     }

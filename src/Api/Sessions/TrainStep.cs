@@ -10,8 +10,8 @@ namespace BnService.Api.Sessions;
 /// <summary>The tensors of a batch; whoever holds it disposes it.</summary>
 /// <param name="X">The batch.</param>
 /// <param name="Residual">Added to y before the activation, in the shape of x; null for nothing.</param>
-/// <param name="Mask">Which samples count in the statistics; null for all.</param>
-internal sealed record BatchInput(Tensor X, Tensor? Residual, bool[]? Mask) : IDisposable
+/// <param name="Mask">What counts in the statistics; null for all.</param>
+internal sealed record BatchInput(Tensor X, Tensor? Residual, BatchMask? Mask) : IDisposable
 {
     /// <summary>Refuses a residual of another shape.</summary>
     public void RequireFit()

@@ -5,6 +5,7 @@ using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Wire.Json;
+using BnService.Core.Layers;
 
 namespace BnService.Api.Wire;
 
@@ -33,7 +34,7 @@ internal sealed class FieldDocument(JsonTypeInfo contract)
         if (type == typeof(string) || type.IsEnum) Put(path, JsonSerializer.SerializeToUtf8Bytes(text, TextJson.Default.String));
         // Python writes True and False.
         else if (type == typeof(bool) && bool.TryParse(text, out var truth)) Put(path, truth ? "true"u8.ToArray() : "false"u8.ToArray());
-        else Put(path, Checked(path, text));
+        else Put(path, Checked(path, type == typeof(BatchMask) ? text.Replace("True", "true", StringComparison.Ordinal).Replace("False", "false", StringComparison.Ordinal) : text));
     }
 
     /// <summary>Adds numbers.</summary>
@@ -42,14 +43,24 @@ internal sealed class FieldDocument(JsonTypeInfo contract)
     /// <exception cref="ProblemException">There is no such field, or it was there already.</exception>
     public void Add(IncomingValues values, ReadOnlySpan<byte> bytes)
     {
-        var isArray = TypeOf(values.Path).IsArray;
+        var hasShape = TypeOf(values.Path) == typeof(BatchMask);
+        var isArray = hasShape || TypeOf(values.Path).IsArray;
         if (!isArray && values.Count != 1) throw Invalid($"{values.Path} must be a single number, got {values.Count} values");
         var json = new ArrayBufferWriter<byte>();
         using (var writer = new Utf8JsonWriter(json, new JsonWriterOptions { SkipValidation = true }))
         {
+            if (hasShape)
+            {
+                writer.WriteStartObject();
+                writer.WriteStartArray("shape");
+                foreach (var dimension in values.Dimensions) writer.WriteNumberValue(dimension);
+                writer.WriteEndArray();
+                writer.WritePropertyName("data");
+            }
             if (isArray) writer.WriteStartArray();
             values.Write(bytes, writer);
             if (isArray) writer.WriteEndArray();
+            if (hasShape) writer.WriteEndObject();
         }
         Put(values.Path, json.WrittenSpan.ToArray());
     }

@@ -51,6 +51,9 @@ internal sealed record IncomingValues(string Path, int Count, long Bytes, Incomi
     /// <summary>The most values of one field: more than any layer has statistics, and as text still less than an array can hold.</summary>
     public const int MostCount = 1 << 26;
 
+    /// <summary>Their dimensions, for fields that have a shape.</summary>
+    public IReadOnlyList<long> Dimensions { get; init; } = [];
+
     /// <summary>Writes bytes as JSON numbers, one behind the other.</summary>
     public delegate void NumberWriter(ReadOnlySpan<byte> bytes, Utf8JsonWriter json);
 }

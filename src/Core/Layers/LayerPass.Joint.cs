@@ -16,46 +16,54 @@ public sealed partial class LayerPass
     /// not finite has moments that are not.
     /// </remarks>
     /// <param name="x">The part; may be empty.</param>
-    /// <param name="mask">Which of its samples are valid; null for all.</param>
+    /// <param name="mask">What of it counts; null for all.</param>
     /// <param name="gathered">The moments of the part where they are known already; see <see cref="GathersWhole"/>.</param>
     /// <exception cref="LayerException">
     /// <see cref="LayerError.InvalidOption"/> where the statistics are not those of one batch, or a mask that does not fit.
     /// </exception>
-    public Moments OwnMoments(ReadOnlySpan<float> x, bool[]? mask, Moments? gathered = null)
+    public Moments OwnMoments(ReadOnlySpan<float> x, BatchMask? mask, Moments? gathered = null)
     {
         RequireOneBatch();
+        if (gathered is null) return MomentsOf(x, mask);
         RequireMask(mask);
-        if (gathered is not null) return gathered;
+        return gathered;
+    }
+
+    /// <summary>The moments of all that counts in a batch, however few values that are. For kinds over the batch.</summary>
+    /// <param name="x">The batch.</param>
+    /// <param name="mask">What of it counts; null for all.</param>
+    /// <exception cref="LayerException">A mask that does not fit.</exception>
+    public Moments MomentsOf(ReadOnlySpan<float> x, BatchMask? mask)
+    {
         var plan = NormalizationPlan.ForBatch(shape, _options);
-        var valid = mask is null ? shape[0] : mask.AsSpan().Count(true);
-        return valid == shape[0]
-            ? Forward.BatchMoments(plan, x, compute)
-            : MaskedMoments(plan.ForSamples(shape[0], valid), x, mask, plan.Elements / shape[0]);
+        return Positions(plan, mask) is { } positions ? MaskedMoments(plan, x, positions) : Forward.BatchMoments(plan, x, compute);
     }
 
     /// <summary>The statistics of this rank's part: the moments of all parts together. The layer advances by them once for all ranks.</summary>
     /// <param name="joint">The moments of all ranks' parts, merged in their order.</param>
-    /// <param name="mask">Which samples of this part are valid; null for all.</param>
+    /// <param name="mask">What of this part counts; null for all.</param>
     /// <exception cref="LayerException">
     /// <see cref="LayerError.BatchTooSmall"/> where all parts together have too few values; <see cref="LayerError.ShapeMismatch"/> where they
     /// have another number of statistics than this one; otherwise as <see cref="OwnMoments"/>.
     /// </exception>
-    public StepStatistics JointStatistics(Moments joint, bool[]? mask)
+    public StepStatistics JointStatistics(Moments joint, BatchMask? mask)
     {
         ArgumentNullException.ThrowIfNull(joint);
         RequireOneBatch();
-        RequireMask(mask);
         var plan = NormalizationPlan.ForBatch(shape, _options);
+        var positions = Positions(plan, mask);
         if (joint.Channels != plan.Statistics)
         {
             throw new LayerException(LayerError.ShapeMismatch,
                 $"the parts of a batch must have the same number of statistics, got {joint.Channels} and {plan.Statistics} for a part of shape {shape}");
         }
+        if (joint.Count < 2 && (positions is not null || (joint.Count == 0 && plan.Elements > 0)))
+        {
+            throw new LayerException(LayerError.BatchTooSmall,
+                $"mask leaves {joint.Count} of the values per channel in the parts of all ranks together: a variance needs 2 or more");
+        }
         plan.RequireVariance(shape, joint.Count);
-        if (joint.Count == 0 && plan.Elements > 0)
-            throw new LayerException(LayerError.BatchTooSmall, "mask must leave a sample of the batch, got none in the parts of all ranks");
-        var isMasked = mask is not null && mask.AsSpan().Contains(false);
-        return new([new(plan, 0, 0, shape[0], joint, isMasked, Correction(joint))], isMasked ? mask : null) { AreJoint = true };
+        return new([new(plan, 0, 0, shape[0], joint, positions is not null, Correction(joint))], positions) { AreJoint = true };
     }
 
     /// <summary>

@@ -14,10 +14,10 @@ public sealed partial class LayerPass(LayerState layer, Shape shape, ComputeSett
 
     /// <summary>The statistics of a batch.</summary>
     /// <param name="x">The batch.</param>
-    /// <param name="mask">Which samples are valid; null for all. For kinds over the batch.</param>
+    /// <param name="mask">What of it counts; null for all. For kinds over the batch.</param>
     /// <param name="gathered">The moments of the whole batch where they are known already; see <see cref="GathersWhole"/>.</param>
     /// <exception cref="LayerException"><see cref="LayerError.BatchTooSmall"/>, or a mask that does not fit.</exception>
-    public StepStatistics Statistics(ReadOnlySpan<float> x, bool[]? mask, Moments? gathered = null)
+    public StepStatistics Statistics(ReadOnlySpan<float> x, BatchMask? mask, Moments? gathered = null)
     {
         var plan = NormalizationPlan.ForBatch(shape, _options);
         if (gathered is not null)
@@ -25,15 +25,16 @@ public sealed partial class LayerPass(LayerState layer, Shape shape, ComputeSett
             plan.RequireVariance(shape);
             return new([new(plan, 0, 0, shape[0], gathered, false, Correction(gathered))], null);
         }
-        RequireMask(mask);
         if (!_options.Kind.IsOverBatch)
         {
+            RequireMask(mask);
             plan.RequireVariance(shape);
             return AsOnePart(plan, Forward.BatchMoments(plan, x, compute));
         }
         var parts = new List<BatchPart>();
-        foreach (var (first, samples) in GhostBatches()) parts.Add(Part(plan, x, first, samples, mask));
-        return new(parts, mask is not null && Array.TrueForAll(mask, isValid => isValid) ? null : mask);
+        var positions = Positions(plan, mask);
+        foreach (var (first, samples) in GhostBatches()) parts.Add(Part(plan, x, first, samples, positions));
+        return new(parts, positions);
     }
 
     /// <summary>Whether one set of moments over the whole batch, without a mask, is all that its statistics are.</summary>
@@ -129,7 +130,7 @@ public sealed partial class LayerPass(LayerState layer, Shape shape, ComputeSett
         ReadOnlySpan<float> x, ReadOnlySpan<float> dy, StepStatistics? statistics, ReadOnlySpan<float> residual, Span<float> dx, Span<float> dresidual)
     {
         if (statistics is { AreJoint: true }) throw new ArgumentException("joint statistics need the sums of all ranks", nameof(statistics));
-        // dx may hold the gated gradient until it is overwritten, unless masked samples still need that afterwards.
+        // dx may hold the gated gradient until it is overwritten, unless masked values still need that afterwards.
         using var scratch = _options.Activation == Activation.Relu && residual.IsEmpty && statistics?.Mask is not null
             ? NativeBuffer.Rent((long)dy.Length * sizeof(float))
             : null;
@@ -161,17 +162,18 @@ public sealed partial class LayerPass(LayerState layer, Shape shape, ComputeSett
         return part.Correction?.Gradients(gradients) ?? gradients;
     }
 
-    // dx of the samples that are not valid, in place of what it would be if they were.
+    // dx of the values that do not count, in place of what it would be if they did.
     private void DifferentiateMasked(BatchPart part, bool[]? mask, ReadOnlySpan<float> dy, Span<float> dx)
     {
         if (!part.IsMasked) return;
-        var (gamma, one) = (Parameters(part).Gamma, part.Plan.ForSamples(part.Samples, 1));
-        for (var sample = 0; sample < part.Samples; sample++)
-        {
-            if (mask![part.FirstSample + sample]) continue;
-            var at = part.Start + (sample * one.Elements);
-            Backward.PastStatistics(one, dy.Slice(at, one.Elements), part.Moments, gamma, _options.Eps, dx.Slice(at, one.Elements), compute);
-        }
+        var positions = Of(mask, part.FirstSample, part.Samples);
+        var plan = part.Plan.ForPositions(positions.Count(false));
+        var runs = new MaskedRuns(part.Plan.View, positions, kept: false);
+        using var memory = NativeBuffer.Rent((long)plan.Elements * sizeof(float));
+        var gradient = memory.Span<float>(plan.Elements);
+        runs.Gather(dy.Slice(part.Start, part.Plan.Elements), gradient);
+        Backward.PastStatistics(plan, gradient, part.Moments, Parameters(part).Gamma, _options.Eps, gradient, compute);
+        runs.Scatter(gradient, dx.Slice(part.Start, part.Plan.Elements));
     }
 
     private void Gate(ReadOnlySpan<float> x, ReadOnlySpan<float> dy, StepStatistics? statistics, ReadOnlySpan<float> residual, Span<float> gated)
@@ -203,32 +205,45 @@ public sealed partial class LayerPass(LayerState layer, Shape shape, ComputeSett
         var plan = samples == shape[0] ? whole : whole.ForSamples(shape[0], samples);
         var sample = plan.Elements / Math.Max(samples, 1);
         var part = x.Slice(first * sample, plan.Elements);
-        var valid = mask is null ? samples : mask.AsSpan(first, samples).Count(true);
-        var isMasked = valid < samples;
-        if (isMasked && valid == 0)
-            throw new LayerException(LayerError.BatchTooSmall, $"mask must leave a sample of each batch, got none of samples {first} to {first + samples - 1}");
-        var statistics = isMasked ? whole.ForSamples(shape[0], valid) : plan;
-        statistics.RequireVariance(shape);
-        var moments = isMasked ? MaskedMoments(statistics, part, mask.AsSpan(first, samples), sample) : Forward.BatchMoments(plan, part, compute);
+        var positions = Of(mask, first, samples);
+        var isMasked = positions.Contains(false);
+        if (isMasked) RequireVariance(positions.Count(true), positions.Length, samples == shape[0] ? "" : $" in the ghost batch of samples {first} to {first + samples - 1}");
+        else plan.RequireVariance(shape);
+        var moments = isMasked ? MaskedMoments(plan, part, positions) : Forward.BatchMoments(plan, part, compute);
         return new(plan, first * sample, first, samples, moments, isMasked, Correction(moments));
     }
 
     private Renormalization? Correction(Moments moments) =>
         _options.Kind == NormalizerKind.BatchRenorm ? Renormalization.Of(moments, layer.Running!, _options) : null;
 
-    // Valid samples side by side: their statistics are those of a smaller batch.
-    private Moments MaskedMoments(NormalizationPlan plan, ReadOnlySpan<float> x, ReadOnlySpan<bool> mask, int sample)
+    // What counts, side by side: its statistics are those of a smaller batch.
+    private Moments MaskedMoments(NormalizationPlan plan, ReadOnlySpan<float> x, ReadOnlySpan<bool> positions)
     {
-        using var memory = NativeBuffer.Rent((long)plan.Elements * sizeof(float));
-        var valid = memory.Span<float>(plan.Elements);
-        var rest = valid;
-        for (var i = 0; i < mask.Length; i++)
-        {
-            if (!mask[i]) continue;
-            x.Slice(i * sample, sample).CopyTo(rest);
-            rest = rest[sample..];
-        }
-        return Forward.BatchMoments(plan, valid, compute);
+        var valid = plan.ForPositions(positions.Count(true));
+        using var memory = NativeBuffer.Rent((long)valid.Elements * sizeof(float));
+        var values = memory.Span<float>(valid.Elements);
+        new MaskedRuns(plan.View, positions, kept: true).Gather(x, values);
+        return Forward.BatchMoments(valid, values, compute);
+    }
+
+    // A value for each value of a statistic; null where all of them count.
+    private bool[]? Positions(NormalizationPlan plan, BatchMask? mask)
+    {
+        RequireMask(mask);
+        var positions = mask?.Expanded((int)plan.View.CountPerChannel);
+        return positions.AsSpan().Contains(false) ? positions : null;
+    }
+
+    // Those of some samples.
+    private ReadOnlySpan<bool> Of(bool[]? positions, int first, int samples) =>
+        positions is null ? [] : positions.AsSpan(first * (positions.Length / shape[0]), samples * (positions.Length / shape[0]));
+
+    private void RequireVariance(long valid, long of, string where)
+    {
+        if (valid > 1) return;
+        var each = _options.Granularity == Granularity.PerActivation ? "activation" : "channel";
+        throw new LayerException(LayerError.BatchTooSmall,
+            $"mask leaves {valid} of {of} values per {each}{where} in x of shape {shape}: a variance needs 2 or more");
     }
 
     // A sample that would be left alone joins the ghost batch before it.
@@ -246,17 +261,7 @@ public sealed partial class LayerPass(LayerState layer, Shape shape, ComputeSett
     }
 
     /// <summary>Refuses a mask that does not fit the batch or the kind.</summary>
-    /// <param name="mask">Which samples are valid; null for all.</param>
+    /// <param name="mask">What of it counts; null for all.</param>
     /// <exception cref="LayerException">It does not fit.</exception>
-    public void RequireMask(bool[]? mask)
-    {
-        if (mask is null) return;
-        if (!_options.Kind.IsOverBatch)
-        {
-            throw new LayerException(LayerError.InvalidOption,
-                $"mask belongs to batch_norm and batch_renorm; {_options.Kind.WireName} normalizes each sample by itself");
-        }
-        if (mask.Length != shape[0])
-            throw new LayerException(LayerError.ShapeMismatch, $"mask must have one value per sample, {shape[0]}, got {mask.Length}");
-    }
+    public void RequireMask(BatchMask? mask) => mask?.RequireFit(shape, _options);
 }

@@ -8,15 +8,15 @@ namespace BnService.Core.Layers;
 /// <param name="Start">Its first element in the batch.</param>
 /// <param name="FirstSample">Its first sample in the batch.</param>
 /// <param name="Samples">Number of its samples.</param>
-/// <param name="Moments">Its statistics; with a mask those of its valid samples.</param>
-/// <param name="IsMasked">Whether the mask leaves some of its samples out.</param>
+/// <param name="Moments">Its statistics; with a mask those of what counts.</param>
+/// <param name="IsMasked">Whether the mask leaves some of it out.</param>
 /// <param name="Correction">r and d of batch renormalization; null for other kinds.</param>
 public sealed record BatchPart(
     NormalizationPlan Plan, int Start, int FirstSample, int Samples, Moments Moments, bool IsMasked, Renormalization? Correction);
 
 /// <summary>The statistics of one batch, of its own values: what a train-step normalizes with and what its backward needs.</summary>
 /// <param name="Parts">The parts, one behind the other; they are the whole batch.</param>
-/// <param name="Mask">Which samples are valid; null for all.</param>
+/// <param name="Mask">Which of the values of a statistic count, in their order; null for all.</param>
 public sealed record StepStatistics(IReadOnlyList<BatchPart> Parts, bool[]? Mask)
 {
     /// <summary>

@@ -100,6 +100,10 @@ public sealed record NormalizationPlan
         return ForChannels(view);
     }
 
+    /// <summary>The plan of some of the positions, side by side, for plans over channels: all values of a channel, then those of the next.</summary>
+    /// <param name="count">Number of values per channel.</param>
+    public NormalizationPlan ForPositions(int count) => ForChannels(View.IsColumns ? View with { Outer = count } : new(1, View.Channels, count));
+
     /// <summary>The elements of a slice.</summary>
     public (int Start, ChannelView View) Slice(int index)
     {

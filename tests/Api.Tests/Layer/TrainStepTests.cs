@@ -101,10 +101,10 @@ public sealed class TrainStepTests(Service service) : IClassFixture<Service>
     }
 
     [Theory]
-    [InlineData("""{"x":[[1,2],[3,4]],"mask":[1]}""", "shape-mismatch", "mask must have one value per sample, 2, got 1")]
-    [InlineData("""{"x":[[1,2],[3,4]],"mask":[1,2]}""", "invalid-option", "mask[1] must be 1 (the sample counts) or 0, got 2")]
-    [InlineData("""{"x":[[1,2],[3,4]],"mask":[0,0]}""", "batch-too-small", "mask must leave a sample of each batch")]
-    [InlineData("""{"x":[[1,2],[3,4]],"mask":[1,0]}""", "batch-too-small", "expected more than 1 value per channel")]
+    [InlineData("""{"x":[[1,2],[3,4]],"mask":[1]}""", "shape-mismatch", "mask must have the shape [2], one value per sample; got [1]")]
+    [InlineData("""{"x":[[1,2],[3,4]],"mask":[1,2]}""", "invalid-option", "mask[1] must be true or 1 (it counts), or false or 0, got 2")]
+    [InlineData("""{"x":[[1,2],[3,4]],"mask":[0,0]}""", "batch-too-small", "mask leaves 0 of 2 values per channel in x of shape [2, 2]: a variance needs 2 or more")]
+    [InlineData("""{"x":[[1,2],[3,4]],"mask":[1,0]}""", "batch-too-small", "mask leaves 1 of 2 values per channel in x of shape [2, 2]: a variance needs 2 or more")]
     [InlineData("""{"x":[[1,2],[3,4]],"residual":[[1,2]]}""", "shape-mismatch", "residual must have the shape of x, [2, 2], got [1, 2]")]
     [InlineData("""{"x":[[1,2],[3,4]],"mean":[1,2]}""", "invalid-option", "'mean' is not a field of this call; allowed: x, retain, mask, residual")]
     public async Task A_mask_or_residual_that_does_not_fit_is_refused(string body, string code, string detail)

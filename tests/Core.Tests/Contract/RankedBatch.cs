@@ -28,7 +28,7 @@ internal sealed class RankedBatch
         var (first, perSample) = (0, batch.X.Length / batch.Layout.Shape[0]);
         _ranks = Array.ConvertAll(samples, count =>
         {
-            var mask = isValid is null ? null : Enumerable.Range(first, count).Select(isValid).ToArray();
+            var mask = isValid is null ? null : BatchMask.OfSamples([.. Enumerable.Range(first, count).Select(isValid)]);
             var pass = new LayerPass(layer, new Shape([count, .. batch.Layout.Shape[1..]]), compute);
             first += count;
             return new Rank(pass, (first - count) * perSample, count * perSample, mask);
@@ -119,7 +119,7 @@ internal sealed class RankedBatch
         return values;
     }
 
-    private sealed record Rank(LayerPass Pass, int Start, int Length, bool[]? Mask)
+    private sealed record Rank(LayerPass Pass, int Start, int Length, BatchMask? Mask)
     {
         public Span<float> Of(float[]? whole) => whole is null ? [] : whole.AsSpan(Start, Length);
     }

@@ -74,11 +74,13 @@ public sealed class JointStatisticsTests
     public void One_value_per_channel_is_too_few_for_all_ranks_and_enough_for_one()
     {
         var own = Pass(1, 2).OwnMoments([1, 2], null);
-        foreach (var (samples, mask) in new (int, bool[]?)[] { (1, null), (0, null), (2, [true, false]) })
+        foreach (var (samples, mask) in new (int, BatchMask?)[] { (1, null), (0, null), (2, BatchMask.OfSamples(true, false)) })
         {
             var refused = Assert.Throws<LayerException>(() => Pass(samples, 2).JointStatistics(own, mask));
             Assert.Equal(LayerError.BatchTooSmall, refused.Error);
-            Assert.Equal($"expected more than 1 value per channel when training, got input size [{samples}, 2]", refused.Message);
+            Assert.Equal(mask is null
+                ? $"expected more than 1 value per channel when training, got input size [{samples}, 2]"
+                : "mask leaves 1 of the values per channel in the parts of all ranks together: a variance needs 2 or more", refused.Message);
         }
         var y = new float[2];
         Pass(1, 2).Normalize([1, 2], Pass(1, 2).JointStatistics(Moments.Merge(own, Pass(1, 2).OwnMoments([3, 2], null)), null), [], y);
@@ -89,12 +91,13 @@ public sealed class JointStatisticsTests
     public void A_mask_may_leave_nothing_of_a_rank_but_not_of_all()
     {
         var pass = Pass(2, 2);
-        var own = pass.OwnMoments([1, 2, 3, 4], [false, false]);
+        var (none, second) = (BatchMask.OfSamples(false, false), BatchMask.OfSamples(false, true));
+        var own = pass.OwnMoments([1, 2, 3, 4], none);
         Assert.Equal((0, 2), (own.Count, own.Channels));
-        var refused = Assert.Throws<LayerException>(() => pass.JointStatistics(own, [false, false]));
-        Assert.Equal((LayerError.BatchTooSmall, "mask must leave a sample of the batch, got none in the parts of all ranks"), (refused.Error, refused.Message));
-        Assert.Equal(1, pass.OwnMoments([1, 2, 3, 4], [false, true]).Count);
-        Assert.Equal([3, 4], pass.OwnMoments([1, 2, 3, 4], [false, true]).Mean);
+        var refused = Assert.Throws<LayerException>(() => pass.JointStatistics(own, none));
+        Assert.Equal((LayerError.BatchTooSmall, "mask leaves 0 of the values per channel in the parts of all ranks together: a variance needs 2 or more"), (refused.Error, refused.Message));
+        Assert.Equal(1, pass.OwnMoments([1, 2, 3, 4], second).Count);
+        Assert.Equal([3, 4], pass.OwnMoments([1, 2, 3, 4], second).Mean);
     }
 
     [Fact]
@@ -142,8 +145,8 @@ public sealed class JointStatisticsTests
     public void What_does_not_fit_is_refused()
     {
         var (pass, moments) = (Pass(3, 2), new Moments(9, [0, 0], [0, 0], [1, 1]));
-        Assert.Equal(LayerError.ShapeMismatch, Assert.Throws<LayerException>(() => pass.OwnMoments(new float[6], [true])).Error);
-        Assert.Equal(LayerError.ShapeMismatch, Assert.Throws<LayerException>(() => pass.JointStatistics(moments, [true])).Error);
+        Assert.Equal(LayerError.ShapeMismatch, Assert.Throws<LayerException>(() => pass.OwnMoments(new float[6], BatchMask.OfSamples(true))).Error);
+        Assert.Equal(LayerError.ShapeMismatch, Assert.Throws<LayerException>(() => pass.JointStatistics(moments, BatchMask.OfSamples(true))).Error);
         var refused = Assert.Throws<LayerException>(() => pass.JointStatistics(Moments.Empty(3), null));
         Assert.Equal((LayerError.ShapeMismatch, "the parts of a batch must have the same number of statistics, got 3 and 2 for a part of shape [3, 2]"),
             (refused.Error, refused.Message));
@@ -157,7 +160,7 @@ public sealed class JointStatisticsTests
         Assert.Throws<ArgumentException>("own", () => pass.DifferentiateJoint(values, values, joint, GradientSums.Empty(3), own, new float[6]));
         Assert.Throws<ArgumentException>("total", () => pass.DifferentiateJoint(values, values, joint, own, GradientSums.Empty(3), new float[6]));
         Assert.Throws<ArgumentException>("dx", () => pass.DifferentiateJoint(values, values, joint, own, own, new float[5]));
-        var masked = pass.JointStatistics(moments, [true, false, true]);
+        var masked = pass.JointStatistics(moments, BatchMask.OfSamples(true, false, true));
         Assert.Throws<ArgumentException>("dx", () => pass.DifferentiateJoint(values, values, masked, own, own, values));
         Assert.Throws<ArgumentException>("sumDyXmu", () => new GradientSums([1], [1, 2]));
         Assert.Throws<ArgumentException>("other", () => GradientSums.Empty(1).Plus(GradientSums.Empty(2)));

@@ -1,6 +1,7 @@
 using System.Text.Json.Nodes;
 using BnService.Api.Contracts;
 using BnService.Api.Hosting.Auth;
+using BnService.Core.Layers;
 using BnService.Core.Tensors;
 using Microsoft.AspNetCore.OpenApi;
 using Microsoft.OpenApi;
@@ -17,13 +18,14 @@ internal static class ServiceDocument
     {
         options.OpenApiVersion = OpenApiSpecVersion.OpenApi3_1;
         // Tensors are one thing to clients, wherever their elements come from.
-        options.CreateSchemaReferenceId = type => type.Type == typeof(TensorSource) ? nameof(Tensor) : OpenApiOptions.CreateDefaultSchemaReferenceId(type);
+        options.CreateSchemaReferenceId = type => type.Type == typeof(TensorSource) ? nameof(Tensor) : type.Type == typeof(BatchMask) ? null : OpenApiOptions.CreateDefaultSchemaReferenceId(type);
         options.AddDocumentTransformer(Introduce);
         options.AddOperationTransformer<OperationTransformer>();
         options.AddSchemaTransformer(DescribeTensors);
         options.AddSchemaTransformer(DescribeNumbers);
         options.AddSchemaTransformer(DescribeAbsence);
         options.AddSchemaTransformer(DescribePadding);
+        options.AddSchemaTransformer(DescribeMask);
     });
 
     /// <summary>Maps <c>/openapi/v1.json</c> and Swagger UI at <c>/swagger</c>.</summary>
@@ -141,6 +143,15 @@ internal static class ServiceDocument
         if (context.JsonTypeInfo.Type != typeof(Padding)) return Task.CompletedTask;
         var number = new OpenApiSchema { Type = JsonSchemaType.Integer, Format = "int32", Minimum = "0" };
         schema.OneOf = [number, new OpenApiSchema { Type = JsonSchemaType.Array, Items = number }];
+        return Task.CompletedTask;
+    }
+
+    // The plain form; the others are told in words.
+    private static Task DescribeMask(OpenApiSchema schema, OpenApiSchemaTransformerContext context, CancellationToken cancellationToken)
+    {
+        if (context.JsonTypeInfo.Type != typeof(BatchMask)) return Task.CompletedTask;
+        schema.Type = JsonSchemaType.Array | JsonSchemaType.Null;
+        schema.Items = new OpenApiSchema { Type = JsonSchemaType.Integer, Format = "int32", Minimum = "0", Maximum = "1" };
         return Task.CompletedTask;
     }
 

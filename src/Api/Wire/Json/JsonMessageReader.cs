@@ -2,6 +2,7 @@ using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 using BnService.Api.Contracts;
 using BnService.Api.Hosting.Problems;
+using BnService.Core.Layers;
 using BnService.Core.Tensors;
 
 namespace BnService.Api.Wire.Json;
@@ -110,6 +111,7 @@ internal static class JsonMessageReader
             : type == typeof(double[]) || type == typeof(int[]) ? "an array of numbers"
             : type == typeof(double[][]) ? "an array of arrays of numbers"
             : type.IsArray ? "an array of objects"
+            : type == typeof(BatchMask) ? MaskConverter.Expectation
             : type == typeof(Padding) ? "a whole number or an array of whole numbers"
             : type == typeof(Dictionary<string, string>) ? "an object of strings"
             : "an object") + orNull;

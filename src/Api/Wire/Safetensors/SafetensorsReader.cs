@@ -63,7 +63,7 @@ internal static class SafetensorsReader
             var elements = entry.KnownType;
             var count = (entry.End - entry.Begin) / elements.Size();
             if (count <= IncomingValues.MostCount)
-                return new IncomingValues(entry.Name, (int)count, entry.End - entry.Begin, (bytes, json) => Write(elements, bytes, json));
+                return new IncomingValues(entry.Name, (int)count, entry.End - entry.Begin, (bytes, json) => Write(elements, bytes, json)) { Dimensions = entry.Dimensions };
             throw new ProblemException(ProblemCode.ShapeMismatch, $"{entry.Name} has at most {IncomingValues.MostCount} values, got {count}");
         }
         return new IncomingTensor(entry.Name, IncomingTensor.ShapeOf(entry.Name, entry.Dimensions), entry.KnownType);
