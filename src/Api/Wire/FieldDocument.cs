@@ -108,16 +108,7 @@ internal sealed class FieldDocument(JsonTypeInfo contract)
     private byte[] Checked(string path, string text)
     {
         var json = Encoding.UTF8.GetBytes(text);
-        try
-        {
-            var reader = new Utf8JsonReader(json);
-            while (reader.Read()) { }
-            if (json.Length > 0) return json;
-        }
-        catch (JsonException)
-        {
-            // Named below.
-        }
+        if (!JsonFlaw.Of(json, JsonCursor.MaxDepth).IsFound) return json;
         throw Invalid($"{path} must be {JsonMessageReader.Expectation(JsonMessageReader.Find(contract, path.Split('.')[0], ""))}, got '{JsonToken.Cut(json)}'");
     }
 

@@ -91,7 +91,49 @@ public sealed class NonFiniteTests(Service service) : IClassFixture<Service>
     [InlineData("NaN")]
     [InlineData("Infinity")]
     [InlineData("-Infinity")]
+    public async Task As_a_bare_word_it_is_what_it_is_as_a_string(string token)
+    {
+        foreach (var text in (string[])[$"[[1,{token}],[3, {token} ]]", $"{{\"shape\":[2,2],\"data\":[1,{token},3,{token}]}}"])
+        {
+            var quoted = text.Replace(token, $"\"{token}\"", StringComparison.Ordinal);
+            var (bare, strings) = (await service.CreateAsync("""{"num_features":2,"non_finite":"propagate"}"""), await service.CreateAsync("""{"num_features":2,"non_finite":"propagate"}"""));
+            foreach (var body in (string[])["{\"x\":§}", "{\"x\":§,\"residual\":§}"])
+            {
+                string With(string tensor) => body.Replace("§", tensor, StringComparison.Ordinal);
+                var expected = (await strings.TrainAsync(With(quoted))).Expect(200).Tensor("y");
+                SameAnswer.Same(expected, (await bare.TrainAsync(With(text))).Expect(200).Tensor("y"));
+                SameAnswer.Same((await strings.InferAsync(With(quoted))).Expect(200).Tensor("y"), (await bare.InferAsync(With(text))).Expect(200).Tensor("y"));
+            }
+            Assert.Equal((await strings.StatsAsync()).Text, (await bare.StatsAsync()).Text);
+            var rejecting = await service.CreateAsync("""{"num_features":2}""");
+            (await rejecting.RefusedAsync(s => s.TrainAsync($"{{\"x\":{text}}}"))).ExpectProblem("non-finite-input");
+        }
+    }
+
+    [Theory]
+    [InlineData("{\"gamma\":[1,NaN]}", "gamma[1] must be a finite number, got NaN")]
+    [InlineData("{\"gamma\":NaN}", "gamma must be an array of numbers")]
+    [InlineData("{\"gamma\":[1,nan]}", "expected a value or ']', got nan; send \"NaN\" (line 1, column 13)")]
+    public async Task As_a_bare_word_it_is_a_number_of_an_array(string body, string detail)
+    {
+        var session = await service.CreateAsync("""{"num_features":2}""");
+        var answer = await session.RefusedAsync(s => s.PutParametersAsync(body));
+        Assert.Contains(detail, answer.Detail, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("{\"num_features\":2,\"eps\":NaN}", "invalid-option", "eps must be a finite number of 0 or more, got NaN")]
+    [InlineData("{\"num_features\":-Infinity}", "invalid-option", "num_features must be a whole number, got -Infinity")]
+    [InlineData("{\"num_features\":2,\"name\":NaN}", "invalid-option", "name must be a string")]
+    [InlineData("{\"num_features\":2,\"labels\":{\"a\":NaN}}", "malformed-body", "NaN is read only where a number of a tensor or an array is expected; send it as a string in double quotes (line 1, column 33)")]
+    public async Task As_a_bare_word_it_is_an_option_s_value_and_nothing_else(string body, string code, string detail) =>
+        (await service.Client.PostAsync("/v1/sessions", body)).ExpectProblem(code, detail);
+
+    [Theory]
     [InlineData("nan")]
+    [InlineData("NaNs")]
+    [InlineData("+Infinity")]
+    [InlineData("Inf")]
     [InlineData("+1")]
     [InlineData("01")]
     [InlineData(".5")]

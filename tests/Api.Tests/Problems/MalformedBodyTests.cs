@@ -89,15 +89,29 @@ public sealed class MalformedBodyTests(Service service) : IClassFixture<Service>
 
     [Theory]
     [MemberData(nameof(AllCalls))]
-    public async Task A_byte_order_mark_or_another_encoding_is_malformed(string call)
+    public async Task A_byte_order_mark_is_passed_over(string call)
+    {
+        var session = await service.CreateAsync("""{"num_features":2,"non_finite":"propagate"}""");
+        var body = Calls[call].Body.Replace("truncated", $"marked-{Guid.NewGuid():N}", StringComparison.Ordinal);
+        Assert.True((await SendAsync(call, session, [.. Encoding.UTF8.GetPreamble(), .. Encoding.UTF8.GetBytes(body)])).Status is 200 or 201);
+        byte[] twice = [.. Encoding.UTF8.GetPreamble(), .. Encoding.UTF8.GetPreamble(), .. Encoding.UTF8.GetBytes(body)];
+        (await session.RefusedAsync(s => SendAsync(call, s, twice))).ExpectProblem("malformed-body");
+    }
+
+    [Theory]
+    [MemberData(nameof(AllCalls))]
+    public async Task Another_encoding_is_malformed(string call)
     {
         var session = await service.CreateAsync("""{"num_features":2}""");
-        foreach (var encoding in (Encoding[])[Encoding.UTF8, Encoding.Unicode, Encoding.BigEndianUnicode, Encoding.UTF32])
+        foreach (var encoding in (Encoding[])[Encoding.Unicode, Encoding.BigEndianUnicode, Encoding.UTF32])
         {
-            byte[] body = [.. encoding.GetPreamble(), .. encoding.GetBytes(Calls[call].Body)];
-            (await session.RefusedAsync(s => SendAsync(call, s, body))).ExpectProblem("malformed-body");
+            foreach (var mark in (byte[][])[encoding.GetPreamble(), []])
+            {
+                byte[] body = [.. mark, .. encoding.GetBytes(Calls[call].Body)];
+                (await session.RefusedAsync(s => SendAsync(call, s, body))).ExpectProblem("malformed-body",
+                    "the body is not JSON in UTF-8: it is UTF-16 or UTF-32; encode it as UTF-8");
+            }
         }
-        (await session.RefusedAsync(s => SendAsync(call, s, Encoding.Unicode.GetBytes(Calls[call].Body)))).ExpectProblem("malformed-body");
     }
 
     [Theory]

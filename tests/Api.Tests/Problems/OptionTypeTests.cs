@@ -86,8 +86,8 @@ public sealed class OptionTypeTests(Service service) : IClassFixture<Service>
     [InlineData("activation", "\"gelu\"", "activation must be one of \"none\", \"relu\", got \"gelu\"")]
     [InlineData("non_finite", "\"ignore\"", "non_finite must be one of \"reject\", \"propagate\", got \"ignore\"")]
     [InlineData("labels", """{"a":null}""", "labels.a must be a string of at most 256 characters, got null")]
-    [InlineData("labels", """{"a":1}""", "labels must be an object of strings, or null, got something else at labels.a")]
-    [InlineData("labels", """{"a":{"b":"c"}}""", "labels must be an object of strings, or null, got something else at labels.a")]
+    [InlineData("labels", """{"a":1}""", "labels must be an object of strings, or null, got 1 at labels.a")]
+    [InlineData("labels", """{"a":{"b":"c"}}""", "labels must be an object of strings, or null, got an object at labels.a")]
     public async Task A_value_outside_its_range_is_refused_with_the_range(string option, string value, string detail)
     {
         var rest = option == "num_features" ? "" : "\"num_features\":2,";

@@ -69,7 +69,7 @@ internal sealed partial class ProblemAnswers(CallMeter calls, ILogger<ProblemAns
     private static async Task WriteAsync(HttpContext context, ProblemCode code, string text)
     {
         // Details quote what was sent, and it may be a key in the wrong place.
-        var detail = KeyText.Mask(text);
+        var detail = Excerpt.Printable(KeyText.Mask(text));
         var isOpenInference = context.Request.Path.StartsWithSegments("/v2");
         context.Response.StatusCode = isOpenInference ? OpenInferenceStatus(code.Status) : code.Status;
         if (code.Status == StatusCodes.Status503ServiceUnavailable) context.Response.Headers.RetryAfter = "1";

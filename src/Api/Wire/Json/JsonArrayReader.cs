@@ -8,7 +8,7 @@ namespace BnService.Api.Wire.Json;
 
 /// <summary>
 /// Reads an array of numbers, or nested arrays of them, from JSON into pooled memory. NaN and infinities are the strings
-/// <c>"NaN"</c>, <c>"Infinity"</c> and <c>"-Infinity"</c>.
+/// <c>"NaN"</c>, <c>"Infinity"</c> and <c>"-Infinity"</c>, or these words bare, as Python's json writes them.
 /// </summary>
 /// <typeparam name="T">float or double.</typeparam>
 /// <param name="field">Name of the field, for messages.</param>
@@ -65,7 +65,7 @@ internal ref struct JsonArrayReader<T>(string field, bool isFlat = false)
                 if (rank < 0) rank = depth + 1;
                 if (rank != depth + 1)
                 {
-                    cursor.Value(); // what is not JSON is not ragged
+                    if (!cursor.TryTakeNonFinite(out _)) cursor.Value(); // what is not JSON is not ragged
                     throw Ragged(depth + 1);
                 }
                 counts[depth] += ReadElements(ref cursor);
@@ -110,6 +110,7 @@ internal ref struct JsonArrayReader<T>(string field, bool isFlat = false)
 
     private readonly T ReadElement(ref JsonCursor cursor)
     {
+        if (cursor.TryTakeNonFinite(out var nonFinite)) return T.CreateTruncating(nonFinite);
         var reader = cursor.Value();
         cursor.Advance(reader.BytesConsumed);
         if (reader.TokenType == JsonTokenType.Number)

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Json;
 
 namespace BnService.Api.Wire.Json;
@@ -12,7 +13,8 @@ namespace BnService.Api.Wire.Json;
 /// </remarks>
 internal ref struct JsonCursor(ReadOnlySpan<byte> json)
 {
-    private const int MaxDepth = 64;
+    /// <summary>How deep a text may be nested.</summary>
+    public const int MaxDepth = 64;
 
     private readonly ReadOnlySpan<byte> _json = json;
     private int _position;
@@ -95,6 +97,32 @@ internal ref struct JsonCursor(ReadOnlySpan<byte> json)
         var options = new JsonReaderOptions { MaxDepth = MaxDepth - _depth, AllowMultipleValues = true };
         var reader = new Utf8JsonReader(_json[_position..], options);
         return reader.Read() ? reader : throw new JsonException();
+    }
+
+    /// <summary>Goes behind NaN, Infinity or -Infinity without quotes, as Python's json writes them, if that comes.</summary>
+    public bool TryTakeNonFinite(out double value)
+    {
+        value = 0;
+        if (Peek() is not ((byte)'N' or (byte)'I' or (byte)'-')) return false;
+        var rest = _json[_position..];
+        var length = JsonToken.WordLength(rest);
+        var word = rest[..length];
+        if (word.SequenceEqual("NaN"u8)) value = double.NaN;
+        else if (word.SequenceEqual("Infinity"u8)) value = double.PositiveInfinity;
+        else if (word.SequenceEqual("-Infinity"u8)) value = double.NegativeInfinity;
+        else return false;
+        _position += length;
+        return true;
+    }
+
+    /// <summary>What comes, cut short, for messages.</summary>
+    /// <exception cref="JsonException">No value comes.</exception>
+    public string Describe()
+    {
+        var probe = this;
+        if (probe.TryTakeNonFinite(out var nonFinite)) return nonFinite.ToString(CultureInfo.InvariantCulture);
+        var reader = Value();
+        return JsonToken.Describe(ref reader);
     }
 
     /// <summary>Goes over what a reader of <see cref="Value"/> has consumed.</summary>

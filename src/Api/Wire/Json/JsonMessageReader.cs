@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 using BnService.Api.Contracts;
@@ -42,6 +43,7 @@ internal static class JsonMessageReader
     public static HashSet<string> ReadInto<T>(T message, ReadOnlySpan<byte> body, JsonTypeInfo<T> contract)
         where T : class
     {
+        body = JsonText.WithoutMark(body);
         try
         {
             var cursor = new JsonCursor(body);
@@ -54,7 +56,7 @@ internal static class JsonMessageReader
         catch (Exception exception) when (exception is JsonException or InvalidOperationException { Source: "System.Text.Json.Rethrowable" })
         {
             // The reader finds an escape of an unpaired surrogate only when the text is compared with another.
-            throw new ProblemException(ProblemCode.MalformedBody, $"the body is not well-formed JSON: {Explain(body, exception)}");
+            throw new ProblemException(ProblemCode.MalformedBody, JsonFlaw.Of(body, JsonCursor.MaxDepth).Explain("the body"));
         }
     }
 
@@ -102,7 +104,7 @@ internal static class JsonMessageReader
                 .Select(value => JsonSerializer.Serialize(Enum.ToObject(type, value), property.Options.GetTypeInfo(type)));
             return $"one of {string.Join(", ", names)}{orNull}";
         }
-        return (type == typeof(Tensor) ? "a tensor"
+        return (type == typeof(Tensor) ? "a tensor ({\"shape\":[..],\"data\":[..]} or nested arrays)"
             : type == typeof(int) || type == typeof(long) ? "a whole number"
             : type == typeof(double) ? "a number"
             : type == typeof(bool) ? "true or false"
@@ -115,22 +117,6 @@ internal static class JsonMessageReader
             : type == typeof(Padding) ? "a whole number or an array of whole numbers"
             : type == typeof(Dictionary<string, string>) ? "an object of strings"
             : "an object") + orNull;
-    }
-
-    // Where in the body the flaw is, and what it is, only a reader of the whole body knows.
-    private static string Explain(ReadOnlySpan<byte> body, Exception flaw)
-    {
-        if (flaw is not JsonException) return flaw.Message;
-        try
-        {
-            var reader = new Utf8JsonReader(body);
-            while (reader.Read()) { }
-            return flaw.Message;
-        }
-        catch (JsonException explained)
-        {
-            return explained.Message;
-        }
     }
 
     // Fills an object of the contract from the JSON object that comes; path is where it lies, with a dot behind.
@@ -152,6 +138,7 @@ internal static class JsonMessageReader
     private static object? ReadValue(ref JsonCursor cursor, ContractField field, string path)
     {
         var property = field.Property;
+        if (cursor.TryTakeNonFinite(out var nonFinite)) return NonFinite(nonFinite, field, path);
         var reader = cursor.Value();
         if (reader.TokenType == JsonTokenType.Null && field.AcceptsNull)
         {
@@ -162,6 +149,11 @@ internal static class JsonMessageReader
         if (reader.TokenType == JsonTokenType.Null && property.PropertyType != typeof(Tensor))
             throw new ProblemException(ProblemCode.InvalidOption, $"{path} must be {Expectation(field)}, got null");
         if (property.PropertyType == typeof(Tensor)) return new JsonTensorReader(path).Read(ref cursor);
+        if (reader.TokenType == JsonTokenType.StartArray)
+        {
+            if (property.PropertyType == typeof(double[])) return JsonNumberArrays.Read(ref cursor, path);
+            if (property.PropertyType == typeof(double[][])) return JsonNumberArrays.ReadMany(ref cursor, path);
+        }
         var type = property.Options.GetTypeInfo(property.PropertyType);
         if (type.Kind == JsonTypeInfoKind.Object && reader.TokenType == JsonTokenType.StartObject) return ReadObject(ref cursor, type, $"{path}.");
         if (type.ElementType is { } element && property.Options.GetTypeInfo(element) is { Kind: JsonTypeInfoKind.Object } item
@@ -171,6 +163,7 @@ internal static class JsonMessageReader
         }
         var sent = JsonToken.Describe(ref reader);
         // A first pass over the value finds what is not JSON; what then fails is JSON of the wrong type or range.
+        var inner = reader;
         var probe = reader;
         probe.Skip();
         cursor.Advance(probe.BytesConsumed);
@@ -190,8 +183,34 @@ internal static class JsonMessageReader
             // The serializer's path starts with $ and, inside arrays and dictionaries, says where.
             var inside = exception.Path is { Length: > 1 } where ? where[1..] : "";
             throw new ProblemException(ProblemCode.InvalidOption,
-                $"{path} must be {Expectation(field)}, got {(inside.Length == 0 ? sent : $"something else at {path}{inside}")}");
+                $"{path} must be {Expectation(field)}, got {(inside.Length == 0 ? sent : $"{DescribeItem(ref inner, inside)} at {path}{inside}")}");
         }
+    }
+
+    // What stands at [2] of an array, or at .name of an object.
+    private static string DescribeItem(ref Utf8JsonReader reader, string inside)
+    {
+        var depth = reader.CurrentDepth;
+        for (var index = 0; reader.Read() && reader.CurrentDepth > depth; index++)
+        {
+            var isIt = inside == $"[{index}]";
+            if (reader.TokenType == JsonTokenType.PropertyName)
+            {
+                var name = reader.GetString()!;
+                isIt = inside == $".{name}" || inside == $"['{name}']";
+                reader.Read();
+            }
+            if (isIt) return JsonToken.Describe(ref reader);
+            reader.Skip();
+        }
+        return "something else";
+    }
+
+    private static object NonFinite(double value, ContractField field, string path)
+    {
+        if ((Nullable.GetUnderlyingType(field.Property.PropertyType) ?? field.Property.PropertyType) == typeof(double)) return value;
+        throw new ProblemException(field.IsTensor ? ProblemCode.MalformedBody : ProblemCode.InvalidOption,
+            string.Create(CultureInfo.InvariantCulture, $"{path} must be {Expectation(field)}, got {value}"));
     }
 
     private static object ReadObject(ref JsonCursor cursor, JsonTypeInfo type, string path)

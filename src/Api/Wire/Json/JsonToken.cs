@@ -31,8 +31,15 @@ internal static class JsonToken
             while (end < text.Length && text[end] != '"' && text[end] >= ' ') end += text[end] == '\\' && end + 1 < text.Length ? 2 : 1;
             return end < text.Length && text[end] == '"' ? $"\"{Cut(text[1..end])}\"" : $"\"{Cut(text[1..end])}";
         }
+        var length = WordLength(text);
+        return length == 0 ? $"'{(char)text[0]}'" : Cut(text[..length]);
+    }
+
+    /// <summary>Number of bytes up to the next space, bracket, quote or separator.</summary>
+    public static int WordLength(ReadOnlySpan<byte> text)
+    {
         var length = text.IndexOfAny(Delimiters);
-        return length == 0 ? $"'{(char)text[0]}'" : Cut(length < 0 ? text : text[..length]);
+        return length < 0 ? text.Length : length;
     }
 
     /// <summary>The beginning of a text.</summary>

@@ -9,6 +9,7 @@ internal static class IndexRequest
     /// <summary>Refuses what is no such request; members that are not known are passed over.</summary>
     public static void Check(ReadOnlySpan<byte> body)
     {
+        body = JsonText.WithoutMark(body);
         if (body.IsEmpty) return;
         var reader = new Utf8JsonReader(body, new JsonReaderOptions { MaxDepth = InferHeaderReader.MaxDepth });
         try
@@ -20,13 +21,13 @@ internal static class IndexRequest
                 var isReady = reader.ValueTextEquals("ready"u8);
                 reader.Skip();
                 if (isReady && reader.TokenType is not (JsonTokenType.True or JsonTokenType.False or JsonTokenType.Null))
-                    throw InferText.Refused("ready must be true or false");
+                    throw InferText.Refused($"ready must be true or false, got {JsonToken.Describe(ref reader)}");
             }
             reader.Read();
         }
         catch (Exception exception) when (InferText.IsMalformedJson(exception))
         {
-            throw InferText.Refused($"the JSON of the request cannot be read: {exception.Message}");
+            throw InferText.Refused(JsonFlaw.Of(body, InferHeaderReader.MaxDepth).Explain("the body"));
         }
     }
 }

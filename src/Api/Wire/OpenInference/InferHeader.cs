@@ -29,13 +29,14 @@ internal sealed class InferHeader : IDisposable
     /// <summary>Bytes of the tensor that follows the JSON.</summary>
     public long TensorBytes => Data is null ? (long)Shape.Count * Datatype.Size() : 0;
 
-    /// <summary>Reads the JSON in front of <paramref name="tensorBytes"/> bytes.</summary>
+    /// <summary>Reads a request's JSON.</summary>
     /// <param name="json">The JSON.</param>
+    /// <param name="hasLength">Whether a header says how long it is, because tensors may follow it; else it is the whole body.</param>
     /// <param name="tensorBytes">Number of bytes behind it; null where the request does not say.</param>
     /// <exception cref="Hosting.Problems.ProblemException">It is not what the protocol asks for, or the bytes are not what it announces.</exception>
-    public static InferHeader Read(ReadOnlySpan<byte> json, long? tensorBytes)
+    public static InferHeader Read(ReadOnlySpan<byte> json, bool hasLength, long? tensorBytes)
     {
-        var header = InferHeaderReader.Read(json);
+        var header = InferHeaderReader.Read(json, hasLength);
         if (tensorBytes is null || header.TensorBytes == tensorBytes) return header;
         header.Dispose();
         throw InferText.Refused($"{tensorBytes} bytes follow the JSON ({InferText.LengthHeader}), its inputs announce {header.TensorBytes}");

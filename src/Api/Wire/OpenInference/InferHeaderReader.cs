@@ -18,6 +18,7 @@ internal ref struct InferHeaderReader
 
     private readonly ReadOnlySpan<byte> _json;
     private Utf8JsonReader _reader;
+    private readonly int? _length; // of the JSON, where a header says it
     private int _start; // where in the JSON the reader's text begins
     private string? _id, _inputName;
     private bool _hasInput, _hasOutput;
@@ -27,16 +28,19 @@ internal ref struct InferHeaderReader
     private ElementType? _datatype;
     private InferData? _data;
 
-    private InferHeaderReader(ReadOnlySpan<byte> json)
+    private InferHeaderReader(ReadOnlySpan<byte> json, int? length)
     {
-        _json = json;
-        _reader = new Utf8JsonReader(json, new JsonReaderOptions { MaxDepth = MaxDepth });
+        _json = JsonText.WithoutMark(json);
+        _length = length;
+        _reader = new Utf8JsonReader(_json, new JsonReaderOptions { MaxDepth = MaxDepth });
     }
 
     /// <summary>Reads the whole text.</summary>
-    public static InferHeader Read(ReadOnlySpan<byte> json)
+    /// <param name="json">The text.</param>
+    /// <param name="hasLength">Whether a header says how long it is; else it is the whole body.</param>
+    public static InferHeader Read(ReadOnlySpan<byte> json, bool hasLength)
     {
-        var reader = new InferHeaderReader(json);
+        var reader = new InferHeaderReader(json, hasLength ? json.Length : null);
         try
         {
             reader.ReadRequest();
@@ -46,9 +50,21 @@ internal ref struct InferHeaderReader
         {
             reader._data?.Dispose();
             if (!InferText.IsMalformedJson(exception)) throw;
-            var reason = exception.Message.Split(" LineNumber:")[0].TrimEnd('.');
-            throw InferText.Refused($"the JSON of the request cannot be read at byte {reader._start + reader._reader.BytesConsumed}: {reason}");
+            throw InferText.Refused(reader.Explain(json.Length - reader._json.Length));
         }
+    }
+
+    // Bytes that follow the JSON, or a part of it that is missing, come mostly of a header that is not there or not right.
+    private readonly string Explain(int markLength)
+    {
+        var flaw = JsonFlaw.Of(_json, MaxDepth);
+        var end = flaw.ValueLength + markLength;
+        if (_length is { } length)
+        {
+            return flaw.Explain($"the JSON of the body, its first {length} bytes by {InferText.LengthHeader},") +
+                (flaw.ValueLength > 0 ? $"; the JSON takes {end} bytes" : "");
+        }
+        return flaw.Explain("the body") + (flaw.ValueLength > 0 ? $"; if that is a tensor, send the header {InferText.LengthHeader}: {end}" : "");
     }
 
     private void ReadRequest()
@@ -63,7 +79,7 @@ internal ref struct InferHeaderReader
             else if (Take("outputs"u8)) ReadOutputs();
             else Pass();
         }
-        if (_reader.Read()) throw InferText.Refused("the request goes on behind its JSON object");
+        if (_reader.Read()) throw new JsonException();
     }
 
     private void ReadInputs()
@@ -165,11 +181,17 @@ internal ref struct InferHeaderReader
         if (_data is null == _binarySize is null)
         {
             throw InferText.Refused($"input '{InferText.Input}' must have either data or the parameter binary_data_size, " +
-                $"with {InferText.LengthHeader} and the bytes behind the JSON; got {(_data is null ? "neither" : "both")}");
+                $"with the header {InferText.LengthHeader} and the bytes after the JSON; got {(_data is null ? "neither" : "both")}");
         }
-        if (_data is not null && !datatype.HasJson()) throw BinaryOnly($"input '{InferText.Input}'", datatype, "binary_data_size");
+        if (_data is not null && !datatype.HasJson())
+            throw BinaryOnly($"input '{InferText.Input}'", datatype, "send its bytes after the JSON, with the parameter binary_data_size");
         var isOutputBinary = _binaryOutput ?? _binaryOutputs ?? false;
-        if (!isOutputBinary && !datatype.HasJson()) throw BinaryOnly($"output '{InferText.Output}'", datatype, "binary_data");
+        if (!isOutputBinary && !datatype.HasJson()) throw BinaryOnly($"output '{InferText.Output}'", datatype, "ask for it with the parameter binary_data");
+        if (_binarySize > 0 && _length is null)
+        {
+            throw InferText.Refused($"input '{InferText.Input}' has binary_data_size {_binarySize}, but the request has no header " +
+                $"{InferText.LengthHeader}, which says how many bytes of the body are the JSON");
+        }
         if (_binarySize is { } size && size != (long)shape.Count * datatype.Size())
         {
             throw InferText.Refused($"binary_data_size of input '{InferText.Input}' must be {(long)shape.Count * datatype.Size()} " +
@@ -231,8 +253,8 @@ internal ref struct InferHeaderReader
 
     private static Exception Missing(string member) => InferText.Refused($"{member} of input '{InferText.Input}' is missing");
 
-    private static Exception BinaryOnly(string tensor, ElementType datatype, string parameter) => InferText.Refused(
-        $"{tensor} is {datatype.Name()}, which travels in binary only: ask for it with the parameter {parameter}");
+    private static Exception BinaryOnly(string tensor, ElementType datatype, string advice) =>
+        InferText.Refused($"{tensor} is {datatype.Name()}, which travels in binary only: {advice}");
 
     private static string Quoted(string? name) => name is null ? "none" : $"'{Excerpt.Of(name)}'";
 }

@@ -31,12 +31,12 @@ internal sealed class InferRequest : IDisposable
         if (lengthHeader.Count == 0)
         {
             using var whole = await bytes.ReadBufferAsync(null, "it");
-            return new InferRequest(InferHeader.Read(whole.Bytes, 0), bytes);
+            return new InferRequest(InferHeader.Read(whole.Bytes, false, 0), bytes);
         }
         var length = JsonLength(lengthHeader, bytes.MostLeft);
         if (length == 0) return await OpenRawAsync(bytes, row);
         using var json = await bytes.ReadBufferAsync(length, $"the JSON ({InferText.LengthHeader})");
-        return new InferRequest(InferHeader.Read(json.Bytes, bytes.Length - length), bytes);
+        return new InferRequest(InferHeader.Read(json.Bytes, true, bytes.Length - length), bytes);
     }
 
     /// <summary>The input, once it is there; this request's to give back.</summary>

@@ -32,6 +32,8 @@ internal sealed record SafetensorsHeader(IReadOnlyList<SafetensorsEntry> Entries
     /// <summary>The longest header, as in the reference implementation.</summary>
     public const int MaxLength = 100_000_000;
 
+    private const int MaxDepth = 8;
+
     // As many dimensions as any library has; a list of millions would take many times the memory of its text.
     private const int MostNumbers = 64;
 
@@ -52,7 +54,7 @@ internal sealed record SafetensorsHeader(IReadOnlyList<SafetensorsEntry> Entries
         try
         {
             var names = new HashSet<string>();
-            var reader = new Utf8JsonReader(json, new JsonReaderOptions { MaxDepth = 8 });
+            var reader = new Utf8JsonReader(json, new JsonReaderOptions { MaxDepth = MaxDepth });
             reader.Read();
             while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
             {
@@ -67,7 +69,7 @@ internal sealed record SafetensorsHeader(IReadOnlyList<SafetensorsEntry> Entries
         catch (Exception exception) when (exception is JsonException or InvalidOperationException)
         {
             // Escapes of unpaired surrogates are found when the text is asked for.
-            throw Malformed($"the header is not well-formed JSON: {exception.Message}");
+            throw Malformed(JsonFlaw.Of(json, MaxDepth).Explain("the header"));
         }
         entries.Sort((a, b) => (a.Begin, a.End).CompareTo((b.Begin, b.End)));
         long end = 0;

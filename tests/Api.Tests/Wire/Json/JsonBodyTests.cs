@@ -1,6 +1,7 @@
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
+using System.Text.RegularExpressions;
 using BnService.Api.Contracts;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Wire.Json;
@@ -36,14 +37,14 @@ public sealed class JsonBodyTests
     {
         foreach (var (body, read) in Calls)
         {
-            for (var length = 0; length < body.Length; length++)
+            for (var length = 1; length < body.Length; length++)
             {
                 foreach (var behind in (string[])["", new(' ', 100), "\n"])
                 {
                     var refusal = Assert.Throws<ProblemException>(() => read(Encoding.UTF8.GetBytes(body[..length] + behind)));
                     Assert.Equal(ProblemCode.MalformedBody, refusal.Code);
                     Assert.StartsWith(NotJson, refusal.Message, StringComparison.Ordinal);
-                    Assert.Contains("LineNumber: ", refusal.Message, StringComparison.Ordinal);
+                    Assert.Matches(@"\(line [12], column \d+\)$", refusal.Message);
                 }
             }
             (read(Encoding.UTF8.GetBytes(body)) as IDisposable)?.Dispose();
@@ -64,7 +65,7 @@ public sealed class JsonBodyTests
     public void The_place_of_a_flaw_is_that_in_the_whole_body()
     {
         var refusal = Assert.Throws<ProblemException>(() => Read<TrainStepRequest>("{\"retain\":true,\n\"x\":[[1,2],\n[3,01]]}"u8.ToArray()));
-        Assert.Contains("LineNumber: 2 | BytePositionInLine: 4", refusal.Message, StringComparison.Ordinal);
+        Assert.Contains("expected a value or ']', got 01, which is not how JSON writes a number (line 3, column 4)", refusal.Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -72,10 +73,10 @@ public sealed class JsonBodyTests
     {
         static string Labels(int levels) => $$"""{"num_features":2,"labels":{{new string('[', levels)}}{{new string(']', levels)}}}""";
         Assert.Contains("labels must be an object of strings", Refusal<CreateSessionRequest>(Labels(63)), StringComparison.Ordinal);
-        Assert.Contains("maximum configured depth of 64", Refusal<CreateSessionRequest>(Labels(64)), StringComparison.Ordinal);
+        Assert.Contains("nested deeper than 64 levels", Refusal<CreateSessionRequest>(Labels(64)), StringComparison.Ordinal);
         static string Inner(int levels) => $$$"""{"dy":[1],"update":{"optimizer":{{{new string('[', levels)}}}{{{new string(']', levels)}}} }}""";
         Assert.Contains("update.optimizer must be one of", Refusal<BackwardRequest>(Inner(62)), StringComparison.Ordinal);
-        Assert.Contains("maximum configured depth of 64", Refusal<BackwardRequest>(Inner(63)), StringComparison.Ordinal);
+        Assert.Contains("nested deeper than 64 levels", Refusal<BackwardRequest>(Inner(63)), StringComparison.Ordinal);
     }
 
     [Fact]
@@ -94,7 +95,7 @@ public sealed class JsonBodyTests
             refusal = problem;
         }
         var isJson = IsJson(bytes);
-        if (!isJson && refusal is null) Assert.Fail($"accepted, and no JSON: {text}");
+        if (!isJson && !IsJson(Quoted(bytes)) && refusal is null) Assert.Fail($"accepted, and no JSON: {text}");
         // Escapes of half a character are JSON by its grammar, and no text.
         if (isJson && refusal is not null && refusal.Message.StartsWith(NotJson, StringComparison.Ordinal) && !text.Contains("\\u", StringComparison.Ordinal)
             && bytes.All(b => b < 0x80)) Assert.Fail($"refused ({refusal.Message}), and JSON: {text}");
@@ -109,7 +110,7 @@ public sealed class JsonBodyTests
         var bytes = Damaged(random, $$"""{"x":[{{array}}]}{{new string(' ', random.Next(2) * 80)}}""");
         var text = Encoding.Latin1.GetString(bytes);
         if (!text.StartsWith("{\"x\":[", StringComparison.Ordinal)) return;
-        var expected = IsJson(bytes) ? Elements(bytes) : null;
+        var expected = IsJson(Quoted(bytes)) ? Elements(Quoted(bytes)) : null;
         Tensor? read = null;
         try
         {
@@ -187,6 +188,10 @@ public sealed class JsonBodyTests
         }
         return [.. bytes];
     }
+
+    // NaN and infinities are read without quotes as well.
+    private static byte[] Quoted(byte[] text) =>
+        Encoding.Latin1.GetBytes(Regex.Replace(Encoding.Latin1.GetString(text), "(?<=[\\[,:]\\s*)(NaN|-?Infinity)(?=\\s*[\\],}])", "\"$1\""));
 
     private static bool IsJson(byte[] text)
     {

@@ -20,7 +20,7 @@ public sealed class JsonNumbersTests
     {
         "01", "-01", "00", "00.5", "-00", "+1", ".5", "-.5", "1.", "-1.", "1.e5", "0.", "1e", "1E", "1e+", "1e-", "1.5e", "1e1.5", "1e5e5",
         "--1", "-", "+", "1-", "1+1", "- 1", "1 2", "1.2.3", "1..2", "0x10", "1f", "1d", "1_000", "1,", ",1", ",", "1,,2", "1;2", "1\t2",
-        "NaN", "nan", "Infinity", "-Infinity", "inf", "1e5 x", "١", "½", "1\u00a02", "1\f", "\v1", "1\0", "\u20281", "1/", "1//2", "1/**/", "tru",
+        "NaNs", "nan", "Infinity.", "--Infinity", "-infinity", "Infinity0", "inf", "1e5 x", "١", "½", "1\u00a02", "1\f", "\v1", "1\0", "\u20281", "1/", "1//2", "1/**/", "tru",
         "00000000000000000000000000001", "1.0000000000000000000000000000000000000000000000000x", "12345678901234567890a", "1e99999x", "\"NaN", "\"Na\nN\"",
     };
 
@@ -32,6 +32,7 @@ public sealed class JsonNumbersTests
     public static TheoryData<string, float> OtherForms => new()
     {
         { "\"NaN\"", float.NaN }, { "\"Infinity\"", float.PositiveInfinity }, { "\"-Infinity\"", float.NegativeInfinity },
+        { "NaN", float.NaN }, { "Infinity", float.PositiveInfinity }, { "-Infinity", float.NegativeInfinity },
         { "\"\\u004eaN\"", float.NaN }, { "\"\\u002dInfinity\"", float.NegativeInfinity }, { "-0", -0.0f }, { "0", 0 }, { "-0.0e-5", -0.0f },
         { "1e5", 1e5f }, { "1E+5", 1e5f }, { "1e-5", 1e-5f }, { "1e0000000000000000005", 1e5f }, { "0e99999999999999999999", 0 }, { "-1e-99999999999999999999", -0.0f },
         { "3.4028235677973362e38", float.MaxValue }, { "-3.4028234663852886e38", float.MinValue }, { "1e-45", float.Epsilon }, { "7e-46", 0 },
