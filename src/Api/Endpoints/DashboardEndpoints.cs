@@ -7,6 +7,7 @@ using Microsoft.Net.Http.Headers;
 namespace BnService.Api.Endpoints;
 
 /// <summary>The page at the root and what belongs to it. They need no key: the calls that the page makes do.</summary>
+/// <remarks>MapStaticAssets serves files of a web root, which may be missing beside the program, and none that are part of the assembly.</remarks>
 internal static class DashboardEndpoints
 {
     // Nothing inline and nothing of anybody else, which keeps what is drawn from being run.

@@ -7,6 +7,7 @@ using System.Text.Json.Serialization.Metadata;
 namespace BnService.Api.Endpoints;
 
 /// <summary>Writes server-sent events.</summary>
+/// <remarks>TypedResults.ServerSentEvents has no comments, which beat without being an event, and sends the head with the first event alone.</remarks>
 /// <param name="body">Where to.</param>
 internal sealed class EventStream(PipeWriter body)
 {

@@ -39,6 +39,11 @@ public sealed partial class SwaggerTests(Service service) : IClassFixture<Servic
         Assert.Contains("/openapi/v1.json", script.Text, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData("/swagger/v1/swagger.json")]
+    [InlineData("/swagger/v1/swagger.yaml")]
+    public async Task There_is_no_second_document(string path) => (await service.Client.GetAsync(path)).ExpectProblem("not-found");
+
     [GeneratedRegex("(?:src|href)=[\"']([^\"']+)[\"']")]
     private static partial Regex Asset();
 }
