@@ -43,6 +43,11 @@ public sealed class SessionCallsTests : IDisposable
         Assert.Equal(0.01, converted.Momentum!.Value, 1e-12);
         Assert.Equal(Convention.Keras, converted.Convention!.Name);
         Assert.Contains(converted.Convention.Converted, option => option.Option == "momentum");
+        Assert.Equal(-1, converted.ChannelAxis);
+        var beta = await (await Client.CreateSessionAsync("beta", new BatchNormOptions { NumFeatures = 2, Scale = false, ZeroDebias = true })).GetAsync();
+        Assert.Equal((false, true, 0), (beta.Scale, beta.ZeroDebias, beta.GammaOffset));
+        var gemma = await (await Client.CreateSessionAsync("gemma", new RmsNormOptions { NormalizedShape = [2], GammaOffset = 1 })).GetAsync();
+        Assert.Equal((true, 1, 0), (gemma.Scale, gemma.GammaOffset, gemma.GammaInit));
     }
 
     [Fact]
@@ -179,5 +184,8 @@ public sealed class SessionCallsTests : IDisposable
         Assert.Equal(step.Y.ToArray(), batch.Y.ToArray());
         Assert.Equal(gradients.Dx.ToArray(), batch.Dx!.Value.ToArray());
         Assert.Equal(gradients.Dgamma, batch.Dgamma);
+        using var small = await Client.NormalizeAsync(new[] { 0.001f, 0.002f }, [1, 2], new RmsNormOptions { NormalizedShape = [2] },
+            new NormalizeOptions { Convention = Convention.Keras });
+        Assert.Equal(0.5345225, small.Y.Span[0], 1e-6); // eps 1e-6
     }
 }

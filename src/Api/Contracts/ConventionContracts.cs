@@ -37,10 +37,14 @@ internal static class ConventionMapping
         Framework = named,
         IsOverBatch = request.Kind.IsOverBatch,
         CanTrack = request.Kind.CanTrack,
+        Kind = request.Kind,
         SendsMomentum = request.SendsMomentum,
         Momentum = request.Momentum,
         Eps = request.Eps,
         UnbiasedRunningVar = request.UnbiasedRunningVar,
+        ChannelAxis = request.ChannelAxis,
+        Affine = request.Affine ?? (request.Bias == true || request.Scale == true ? true : null),
+        ZeroDebias = request.ZeroDebias,
     };
 
     /// <summary>What a convention has done, for the session's resource.</summary>

@@ -86,6 +86,19 @@ public class LayerOptionsRequest
     [DefaultValue(true), NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public bool? Bias { get; set; }
 
+    /// <summary>
+    /// Whether gamma exists; false leaves beta alone (Keras's and flax's scale=False). Not for rms_norm, whose only parameter it is.
+    /// </summary>
+    [DefaultValue(true), NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public bool? Scale { get; set; }
+
+    /// <summary>
+    /// What is added to gamma: 1 where it is kept as its difference from 1 (Gemma's RMSNorm, NeMo's layernorm1p), so that y is
+    /// (gamma + 1) times the normalized x. gamma is then what is kept, in every call.
+    /// </summary>
+    [AllowedValues(null, 0.0, 1.0), DefaultValue(0.0), NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public double? GammaOffset { get; set; }
+
     /// <summary>Whether running statistics are kept: true where absent, false for instance_norm. Without them inference normalizes with the batch's own.</summary>
     [NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public bool? TrackRunningStats { get; set; }
@@ -93,6 +106,13 @@ public class LayerOptionsRequest
     /// <summary>Whether the running variance takes M2/(m-1), as PyTorch and the paper do, or M2/m, as Keras does.</summary>
     [DefaultValue(true), NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public bool? UnbiasedRunningVar { get; set; }
+
+    /// <summary>
+    /// Whether the moving average is divided by the weight of the batches in it, so that nothing of the initial 0 and 1 is left
+    /// (zero_debias of TensorFlow and Haiku; Caffe always does it). Nothing changes where momentum is null.
+    /// </summary>
+    [DefaultValue(false), NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public bool? ZeroDebias { get; set; }
 
     /// <summary>Axis of the channels: 1, or -1 for channels last.</summary>
     [AllowedValues(null, 1, -1), DefaultValue(1), NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
@@ -110,7 +130,9 @@ public class LayerOptionsRequest
     [NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public Activation? Activation { get; set; }
 
-    /// <summary>Initial value of gamma; 0 makes a residual block begin as the identity.</summary>
+    /// <summary>
+    /// Initial value of gamma; with gamma_offset 1 it is 0 by default. 0 without an offset makes a residual block begin as the identity.
+    /// </summary>
     [DefaultValue(1.0), NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public double? GammaInit { get; set; }
 

@@ -1,6 +1,7 @@
 using System.ComponentModel.DataAnnotations;
 using System.Text.Json.Serialization;
 using BnService.Core.Layers;
+using BnService.Core.Normalizers;
 using BnService.Core.Tensors;
 
 namespace BnService.Api.Contracts;
@@ -8,6 +9,12 @@ namespace BnService.Api.Contracts;
 /// <summary>A tensor to normalize once, with the options of a layer and without a session.</summary>
 public sealed class NormalizeRequest : LayerOptionsRequest, IDisposable
 {
+    /// <summary>
+    /// Whose convention the options are meant in, as in the create call: it sets the framework's defaults for the kind (eps, channel_axis,
+    /// affine).
+    /// </summary>
+    public Framework? Convention { get; set; }
+
     /// <summary>The input. num_features may be absent: the channels of x are then taken.</summary>
     [Required, JsonConverter(typeof(TensorPlaceholder))]
     public Tensor X { get; set; } = null!;
@@ -96,6 +103,10 @@ public sealed class NormalizeResponse : IDisposable
     /// <summary>Gradient by beta; absent without backward and where there is none.</summary>
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public double[]? Dbeta { get; init; }
+
+    /// <summary>The convention that the options were sent in, and what was converted; absent where none was named.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public ConventionReport? Convention { get; init; }
 
     /// <inheritdoc/>
     public void Dispose()

@@ -16,8 +16,9 @@ public sealed class CreateSessionRequest : LayerOptionsRequest
     public Dictionary<string, string>? Labels { get; set; }
 
     /// <summary>
-    /// Whose convention the options are meant in: it sets the defaults of momentum, eps and unbiased_running_var and says whether momentum
-    /// weighs the new batch or the old statistics (keras, flax, onnx, caffe). The session's own options are always in this service's terms.
+    /// Whose convention the options are meant in: it sets the framework's defaults for the kind (momentum, eps, unbiased_running_var,
+    /// channel_axis, affine, zero_debias) and says whether momentum weighs the new batch or the old statistics (keras, flax, onnx,
+    /// caffe). The session's own options are always in this service's terms; the answer lists what was converted.
     /// </summary>
     public Framework? Convention { get; set; }
 }
@@ -95,11 +96,20 @@ public sealed class SessionResource
     /// <summary>Whether beta exists, where gamma does.</summary>
     public required bool Bias { get; init; }
 
+    /// <summary>Whether gamma exists, where parameters do.</summary>
+    public required bool Scale { get; init; }
+
+    /// <summary>What is added to gamma: 1 where it is kept as its difference from 1.</summary>
+    public required double GammaOffset { get; init; }
+
     /// <summary>Whether running statistics are kept.</summary>
     public required bool TrackRunningStats { get; init; }
 
     /// <summary>Whether the running variance takes M2/(m-1) or M2/m.</summary>
     public required bool UnbiasedRunningVar { get; init; }
+
+    /// <summary>Whether the moving average is divided by the weight of the batches in it.</summary>
+    public required bool ZeroDebias { get; init; }
 
     /// <summary>Axis of the channels: 1, or -1 for channels last.</summary>
     public required int ChannelAxis { get; init; }

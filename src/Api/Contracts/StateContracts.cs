@@ -46,6 +46,12 @@ public sealed class StateResponse
     /// <summary>Whether the running statistics were set as a whole and stand for themselves, whatever num_batches_tracked says; null where none are tracked.</summary>
     public required bool? StatisticsAreGiven { get; init; }
 
+    /// <summary>
+    /// zero_debias: the weight of the batches in the moving average, by which the running statistics have been divided, 0 before the first;
+    /// null without it.
+    /// </summary>
+    public required double? StatisticsWeight { get; init; }
+
     /// <summary>The exact union of all batches that moved the running statistics; null before the first.</summary>
     public required UnionState? Seen { get; init; }
 
@@ -120,6 +126,12 @@ public sealed class PutStateRequest
     /// <summary>Whether the statistics stand for themselves, whatever num_batches_tracked says; where absent, if both come without num_batches_tracked.</summary>
     public bool? StatisticsAreGiven { get; set; }
 
+    /// <summary>
+    /// zero_debias: the weight of the batches in the moving average, 0 or more. Where absent it is Caffe's factor times the momentum, or what
+    /// num_batches_tracked makes of it, 1-(1-momentum)^num_batches_tracked, or 1.
+    /// </summary>
+    public double? StatisticsWeight { get; set; }
+
     /// <summary>The exact union of all batches seen; where absent it is dropped with the statistics that it belonged to.</summary>
     public UnionState? Seen { get; set; }
 
@@ -174,8 +186,7 @@ public sealed class OptimizerState
     [Required]
     public long Step { get; set; }
 
-    /// <summary>The buffers of gamma.</summary>
-    [Required]
+    /// <summary>The buffers of gamma; null where the session has none.</summary>
     public OptimizerBufferState? Gamma { get; set; }
 
     /// <summary>The buffers of beta; null where the session has none.</summary>

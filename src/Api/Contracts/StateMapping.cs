@@ -20,10 +20,11 @@ internal static class StateMapping
         StatisticsAreInitial = layer.Running?.IsInitial,
         FeaturesAreFixed = layer.FeaturesAreFixed,
         Optimizer = layer.Optimizer is { } optimizer
-            ? new() { Name = optimizer.Optimizer, Step = optimizer.Step, Gamma = Buffers(optimizer.Gamma), Beta = optimizer.Beta is { } beta ? Buffers(beta) : null }
+            ? new() { Name = optimizer.Optimizer, Step = optimizer.Step, Gamma = Buffers(optimizer.Gamma), Beta = Buffers(optimizer.Beta) }
             : null,
         LastBatch = layer.LastBatch is { } last ? new() { Mean = last.Mean, Var = last.Variance, Count = last.Count } : null,
         StatisticsAreGiven = layer.Running?.AreGiven,
+        StatisticsWeight = layer.Running?.Weight,
         Seen = layer.Seen is null ? null : Union(new(layer.Seen, layer.SeenBatches)),
         Population = layer.Population is null ? null : Union(layer.Population),
         Version = layer.Version,
@@ -46,13 +47,14 @@ internal static class StateMapping
             BatchesTracked = request.NumBatchesTracked,
             StatisticsAreInitial = import.StatisticsAreInitial || request.StatisticsAreInitial == true,
             StatisticsAreGiven = request.StatisticsAreGiven,
+            Weight = request.StatisticsWeight,
             Seen = request.Seen is null ? null : Union(request.Seen, "seen"),
             Population = request.Population is null ? null : Union(request.Population, "population"),
             FeaturesAreFixed = request.FeaturesAreFixed != false,
             SetsOptimizer = request.SendsOptimizer,
             Optimizer = request.Optimizer is { } optimizer
                 ? new(optimizer.Name ?? throw Missing("optimizer.name"), optimizer.Step,
-                    Restored(optimizer.Gamma, "optimizer.gamma"), optimizer.Beta is { } beta ? Restored(beta, "optimizer.beta") : null)
+                    Restored(optimizer.Gamma, "optimizer.gamma"), Restored(optimizer.Beta, "optimizer.beta"))
                 : null,
             SetsLastBatch = request.SendsLastBatch,
             LastBatch = request.LastBatch is { } last
@@ -64,7 +66,7 @@ internal static class StateMapping
     /// <summary>Whether a request says anything.</summary>
     public static bool IsEmpty(this PutStateRequest request, LayerImport import) =>
         import is { Length: null, BatchesTracked: null, SetsOptimizer: false, SetsLastBatch: false, StatisticsAreInitial: false, FeaturesAreFixed: true }
-        && import is { Seen: null, Population: null, StatisticsAreGiven: null }
+        && import is { Seen: null, Population: null, StatisticsAreGiven: null, Weight: null }
         && request is { Options: null, Convention: null };
 
     /// <summary>The options of a new session and the convention they were sent in; what decides the size may come from the arrays.</summary>
@@ -75,18 +77,39 @@ internal static class StateMapping
         if (options.Kind.IsOverRows) options.NormalizedShape ??= import.Length is { } length ? [length] : null;
         else if (options.Granularity != Granularity.PerActivation) options.NumFeatures ??= import.Length;
         var convention = options.MeantIn(request.Convention);
+        if (import.Length is not null && options.Affine is null) convention = TakeParameters(options, import, convention);
         return (options.ToOptions(convention), convention);
     }
 
+    // What the arrays do not have the layer does not have either, unless its options say so: a gamma of 1 that nobody has sent would be moved
+    // by the first update. Of a framework's own file that holds for beta, and for both, as well.
+    private static AppliedConvention? TakeParameters(LayerOptionsRequest options, LayerImport import, AppliedConvention? convention)
+    {
+        var (hasGamma, hasBeta) = (import.Gamma is not null, import.Beta is not null);
+        if (options.Kind != NormalizerKind.RmsNorm && hasBeta && !hasGamma) options.Scale ??= false;
+        if (convention is null) return null;
+        if (options.Kind != NormalizerKind.RmsNorm && hasGamma && !hasBeta) options.Bias ??= false;
+        options.Affine = hasGamma || hasBeta || convention.Affine == true;
+        return convention with { Affine = options.Affine };
+    }
+
     /// <summary>The options of an existing session after a state has been put, and the convention they were sent in.</summary>
+    /// <param name="request">The request.</param>
+    /// <param name="import">What it sets.</param>
+    /// <param name="current">The session's options.</param>
     /// <exception cref="LayerException">An option is outside its range, not of this kind, or would change the shape.</exception>
-    public static (NormalizerOptions Options, AppliedConvention? Convention) OptionsOver(this PutStateRequest request, NormalizerOptions current)
+    public static (NormalizerOptions Options, AppliedConvention? Convention) OptionsOver(
+        this PutStateRequest request, LayerImport import, NormalizerOptions current)
     {
         var sent = request.Options ?? new LayerOptionsRequest();
         if (sent.SendsKind) RequireSame("kind", sent.Kind.WireName, current.Kind.WireName);
         sent.Kind = current.Kind;
         var convention = sent.MeantIn(request.Convention) is { } meant ? meant with { SetsDefaults = false } : null;
         var options = sent.Over(current).ToOptions(convention);
+        var bringsStatistics = import is { Mean: not null, Variance: not null };
+        // What kind of an average they are is a fact about them.
+        if (bringsStatistics && sent.ZeroDebias is null && request.Convention == Framework.Caffe) options = options with { ZeroDebias = true };
+        if (!bringsStatistics) RequireSame("zero_debias", options.ZeroDebias, current.ZeroDebias);
         RequireSame("num_features", options.NumFeatures, current.NumFeatures);
         RequireSame("normalized_shape", Text(options.NormalizedShape), Text(current.NormalizedShape));
         RequireSame("num_groups", options.NumGroups, current.NumGroups);
@@ -94,6 +117,8 @@ internal static class StateMapping
         RequireSame("granularity", options.Granularity, current.Granularity);
         RequireSame("affine", options.Affine, current.Affine);
         RequireSame("bias", options.Bias, current.Bias);
+        RequireSame("scale", !options.OmitsGamma, !current.OmitsGamma);
+        RequireSame("gamma_offset", options.GammaOffset, current.GammaOffset);
         RequireSame("track_running_stats", options.TrackRunningStats, current.TrackRunningStats);
         return (options, convention);
     }
@@ -111,8 +136,11 @@ internal static class StateMapping
             Eps = options.Eps,
             Affine = options.Affine,
             Bias = kind == NormalizerKind.RmsNorm ? null : options.Bias,
+            Scale = kind == NormalizerKind.RmsNorm ? null : !options.OmitsGamma,
+            GammaOffset = options.GammaOffset,
             TrackRunningStats = kind.CanTrack ? options.TrackRunningStats : null,
             UnbiasedRunningVar = kind.CanTrack ? options.UnbiasedRunningVar : null,
+            ZeroDebias = kind.CanTrack ? options.ZeroDebias : null,
             ChannelAxis = kind.IsOverRows ? null : options.ChannelAxis,
             Granularity = kind.IsOverBatch ? options.Granularity : null,
             Mode = kind.CanTrack ? options.Mode : null,
@@ -138,8 +166,11 @@ internal static class StateMapping
         over.Eps = sent.Eps ?? over.Eps;
         over.Affine = sent.Affine ?? over.Affine;
         over.Bias = sent.Bias ?? over.Bias;
+        over.Scale = sent.Scale ?? over.Scale;
+        over.GammaOffset = sent.GammaOffset ?? over.GammaOffset;
         over.TrackRunningStats = sent.TrackRunningStats ?? over.TrackRunningStats;
         over.UnbiasedRunningVar = sent.UnbiasedRunningVar ?? over.UnbiasedRunningVar;
+        over.ZeroDebias = sent.ZeroDebias ?? over.ZeroDebias;
         over.ChannelAxis = sent.ChannelAxis ?? over.ChannelAxis;
         over.Granularity = sent.Granularity ?? over.Granularity;
         over.Mode = sent.Mode ?? over.Mode;
@@ -175,10 +206,11 @@ internal static class StateMapping
         return new(new Moments(union.Count, mean, residual, m2), union.Batches);
     }
 
-    private static OptimizerBufferState Buffers(OptimizerMoments moments) => new() { First = moments.First, Second = moments.Second };
+    private static OptimizerBufferState? Buffers(OptimizerMoments? moments) =>
+        moments is null ? null : new() { First = moments.First, Second = moments.Second };
 
-    private static OptimizerMoments Restored(OptimizerBufferState? buffers, string name) =>
-        new(buffers?.First ?? throw Missing($"{name}.first"), buffers.Second ?? throw Missing($"{name}.second"));
+    private static OptimizerMoments? Restored(OptimizerBufferState? buffers, string name) =>
+        buffers is null ? null : new(buffers.First ?? throw Missing($"{name}.first"), buffers.Second ?? throw Missing($"{name}.second"));
 
     private static string Text(IReadOnlyList<int>? dimensions) => $"[{string.Join(", ", dimensions ?? [])}]";
 

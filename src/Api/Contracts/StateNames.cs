@@ -29,6 +29,7 @@ internal static class StateNames
             Mean = Pick(arrays, Mean, "blobs", blobs is null ? null : Array.ConvertAll(blobs[0], value => factor == 0 ? 0 : value / factor), 0),
             Variance = Pick(arrays, Variance, "blobs", blobs is null ? null : Array.ConvertAll(blobs[1], value => factor == 0 ? 1 : value / factor), 1),
             StatisticsAreInitial = factor == 0,
+            Factor = blobs is null ? null : factor,
         };
     }
 

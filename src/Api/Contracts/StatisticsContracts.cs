@@ -60,10 +60,16 @@ public sealed class BatchStatistics
 /// <summary>The state of the running statistics.</summary>
 public sealed class Diagnostics
 {
-    /// <summary>What is left of the initial values in the moving average: (1-momentum)^num_batches_tracked.</summary>
+    /// <summary>
+    /// What is left of the initial values in the moving average: (1-momentum)^num_batches_tracked; with zero_debias 1 before the first batch
+    /// and then 0.
+    /// </summary>
     public required double InitialWeight { get; init; }
 
-    /// <summary>Number of batches that the moving average rests on once settled: (2-momentum)/momentum.</summary>
+    /// <summary>
+    /// Number of batches that the moving average rests on once settled: (2-momentum)/momentum; with zero_debias the number that it rests on
+    /// now.
+    /// </summary>
     public required double EffectiveBatches { get; init; }
 
     /// <summary>Whether less than 1 % of the initial values is left.</summary>

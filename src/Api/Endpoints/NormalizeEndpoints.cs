@@ -18,7 +18,7 @@ internal static class NormalizeEndpoints
             .Fails(ProblemCode.ShapeMismatch, ProblemCode.BatchTooSmall, ProblemCode.NonFiniteInput, ProblemCode.InvalidOption, ProblemCode.LimitReached)
             .Describe("Normalize", "Normalize once", "Any kind of layer, one shot, no session: y with the tensor's own statistics, and with `backward` the gradients as well.");
 
-    private static NormalizeResponse Response(OneShotResult result, LayerState layer)
+    private static NormalizeResponse Response(OneShotResult result, LayerState layer, AppliedConvention? convention)
     {
         var moments = result.Statistics.Moments;
         var variance = moments.Variance(unbiased: false);
@@ -33,23 +33,26 @@ internal static class NormalizeEndpoints
             Dresidual = result.Backward?.Dresidual,
             Dgamma = layer.Gamma is null ? null : result.Backward?.Gradients.DGamma,
             Dbeta = layer.Beta is null ? null : result.Backward?.Gradients.DBeta,
+            Convention = convention?.ToReport(),
         };
     }
 
     private static async Task<IResult> Normalize(Body<NormalizeRequest> body, OneShot oneShot, CancellationToken cancellationToken)
     {
         var request = body.Value;
-        var layer = LayerState.Create(Options(request));
+        var (options, convention) = Options(request);
+        var layer = LayerState.Create(options);
         var result = await oneShot.RunAsync(layer, sized => WithParameters(request, sized),
             new BatchInput(request.X, request.Residual, request.Mask), request.Backward?.Dy, cancellationToken);
-        return new Answer<NormalizeResponse>(Response(result, layer));
+        return new Answer<NormalizeResponse>(Response(result, layer, convention));
     }
 
-    private static NormalizerOptions Options(NormalizeRequest request)
+    private static (NormalizerOptions Options, AppliedConvention? Convention) Options(NormalizeRequest request)
     {
         var sent = request.SendsMomentum ? "momentum"
             : request.TrackRunningStats is not null ? "track_running_stats"
             : request.UnbiasedRunningVar is not null ? "unbiased_running_var"
+            : request.ZeroDebias is not null ? "zero_debias"
             : request.Mode is not null ? "mode"
             : request.RequireStatistics is not null ? "require_statistics" : null;
         if (sent is not null) throw Invalid($"{sent} is not an option of this call, which keeps no statistics");
@@ -57,13 +60,18 @@ internal static class NormalizeEndpoints
             throw Invalid("running_mean and running_var belong to batch_renorm: the other kinds normalize with the statistics of x");
         if (request.Kind != NormalizerKind.BatchRenorm && request.NumBatchesTracked is not null)
             throw Invalid("num_batches_tracked belongs to batch_renorm");
-        if (!request.Kind.IsOverRows && request.NumFeatures is null) request.NumFeatures = Channels(request);
+        // Nothing is moved, so that only eps, the axis and the parameters are a matter of convention. Parameters that were sent are there.
+        var convention = request.MeantIn(request.Convention) is { } meant
+            ? meant with { CanTrack = false, Affine = meant.Affine ?? ((request.Gamma ?? request.Beta) is null ? null : true) }
+            : null;
+        var axis = request.ChannelAxis ?? convention?.AxisOfChannels() ?? 1;
+        if (!request.Kind.IsOverRows && request.NumFeatures is null) request.NumFeatures = Channels(request, axis);
         // Nothing is poisoned where nothing is kept.
         request.NonFinite ??= NonFinitePolicy.Propagate;
-        return request.ToOptions();
+        return (request.ToOptions(convention), convention);
     }
 
-    private static int Channels(NormalizeRequest request)
+    private static int Channels(NormalizeRequest request, int axis)
     {
         var shape = request.X.Shape;
         if (shape.Rank is < NormalizationPlan.MinRank or > NormalizationPlan.MaxRank)
@@ -71,8 +79,8 @@ internal static class NormalizeEndpoints
             throw new ProblemException(ProblemCode.ShapeMismatch,
                 $"expected {NormalizationPlan.MinRank}D to {NormalizationPlan.MaxRank}D input (got {shape.Rank}D input of shape {shape})");
         }
-        if (request.ChannelAxis is not (null or 1 or -1)) throw Invalid($"channel_axis must be 1, or -1 for channels last, got {request.ChannelAxis}");
-        return Math.Max(shape[request.ChannelAxis ?? 1], 1);
+        if (axis is not (1 or -1)) throw Invalid($"channel_axis must be 1, or -1 for channels last, got {axis}");
+        return Math.Max(shape[axis], 1);
     }
 
     private static LayerState WithParameters(NormalizeRequest request, LayerState layer)

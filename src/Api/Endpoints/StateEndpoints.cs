@@ -54,7 +54,7 @@ internal static class StateEndpoints
         var changed = await catalog.ChangeAsync(found, record =>
         {
             ifMatch.Check(record.Layer.Version);
-            var (options, convention) = request.OptionsOver(record.Layer.Options);
+            var (options, convention) = request.OptionsOver(import, record.Layer.Options);
             return record with { Layer = import.ApplyTo(record.Layer, options), Convention = convention ?? record.Convention };
         }, cancellationToken);
         return changed.Layer;

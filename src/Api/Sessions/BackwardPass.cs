@@ -28,9 +28,11 @@ internal sealed record BackwardResult(Tensor Dx, Tensor? Dresidual, ParameterGra
     }
 
     /// <summary>The layer with the parameters that gradients were computed with; the layer itself where they were not updated.</summary>
-    public static LayerState Before(LayerState layer, RememberedAnswer earlier) => earlier.Arrays.GetValueOrDefault(GammaBefore) is { } gamma
-        ? layer with { Gamma = gamma, Beta = earlier.Arrays.GetValueOrDefault(BetaBefore) }
-        : layer;
+    public static LayerState Before(LayerState layer, RememberedAnswer earlier)
+    {
+        var (gamma, beta) = (earlier.Arrays.GetValueOrDefault(GammaBefore), earlier.Arrays.GetValueOrDefault(BetaBefore));
+        return (gamma ?? beta) is null ? layer : layer with { Gamma = gamma, Beta = beta };
+    }
 }
 
 /// <summary>Backward: through a retained step, or through x with the session's current state. An update is one more commit.</summary>

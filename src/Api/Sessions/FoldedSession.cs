@@ -27,7 +27,7 @@ internal static class FoldedSession
                 "it stands between the normalization and the layer, so that the two are not one affine map");
         }
         TrainStep.RequireStatistics(layer);
-        return Folding.Fold(toFold, new FoldedChannels(running, layer.Gamma, layer.Beta, options.Eps));
+        return Folding.Fold(toFold, new FoldedChannels(running, layer.EffectiveGamma, layer.Beta, options.Eps));
     }
 
     private static LayerException Invalid(string message) => new(LayerError.InvalidOption, message);

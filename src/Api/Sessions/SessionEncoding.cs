@@ -67,6 +67,7 @@ internal static class SessionEncoding
                 layer.Running?.IsInitial, layer.LastBatch?.Count, layer.Optimizer?.Optimizer, layer.Optimizer?.Step)
             {
                 StatisticsAreGiven = layer.Running?.AreGiven == true,
+                StatisticsWeight = layer.Running?.Weight,
                 SeenCount = layer.Seen?.Count,
                 SeenBatches = layer.SeenBatches,
                 PopulationCount = layer.Population?.Moments.Count,
@@ -104,11 +105,12 @@ internal static class SessionEncoding
                 ? new RunningStatistics(mean, arrays["running_var"], header.BatchesTracked ?? 0, header.StatisticsAreInitial == true)
                 {
                     AreGiven = header.StatisticsAreGiven,
+                    Weight = header.StatisticsWeight,
                 }
                 : null,
             LastBatch = header.LastCount is { } count ? new LastBatch(arrays["last_batch.mean"], arrays["last_batch.var"], count) : null,
             Optimizer = header.Optimizer is { } optimizer
-                ? new OptimizerBuffers(optimizer, header.OptimizerStep ?? 0, Buffers(arrays, "optimizer.gamma")!, Buffers(arrays, "optimizer.beta"))
+                ? new OptimizerBuffers(optimizer, header.OptimizerStep ?? 0, Buffers(arrays, "optimizer.gamma"), Buffers(arrays, "optimizer.beta"))
                 : null,
             Seen = header.SeenCount is { } seen ? Moments(arrays, "seen", seen) : null,
             SeenBatches = header.SeenBatches,
@@ -123,7 +125,7 @@ internal static class SessionEncoding
     [
         ("weight", layer.Gamma), ("bias", layer.Beta), ("running_mean", layer.Running?.Mean), ("running_var", layer.Running?.Variance),
         ("last_batch.mean", layer.LastBatch?.Mean), ("last_batch.var", layer.LastBatch?.Variance),
-        ("optimizer.gamma.first", layer.Optimizer?.Gamma.First), ("optimizer.gamma.second", layer.Optimizer?.Gamma.Second),
+        ("optimizer.gamma.first", layer.Optimizer?.Gamma?.First), ("optimizer.gamma.second", layer.Optimizer?.Gamma?.Second),
         ("optimizer.beta.first", layer.Optimizer?.Beta?.First), ("optimizer.beta.second", layer.Optimizer?.Beta?.Second),
         ("seen.mean", layer.Seen?.Mean), ("seen.mean_residual", layer.Seen?.MeanResidual), ("seen.m2", layer.Seen?.M2),
         ("population.mean", layer.Population?.Moments.Mean), ("population.mean_residual", layer.Population?.Moments.MeanResidual),
@@ -152,6 +154,9 @@ internal sealed record StateHeader(
 {
     /// <summary>Whether the running statistics were replaced as a whole.</summary>
     public bool StatisticsAreGiven { get; init; }
+
+    /// <summary>The weight of the batches in statistics that have been divided by it; null where they have not.</summary>
+    public double? StatisticsWeight { get; init; }
 
     /// <summary>Number of values in the union of all that was seen; null where there is none.</summary>
     public long? SeenCount { get; init; }

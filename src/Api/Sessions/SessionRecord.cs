@@ -38,7 +38,8 @@ public sealed record SessionRecord(
         {
             var parameters = (Layer.Gamma is null ? 0 : 1) + (Layer.Beta is null ? 0 : 1);
             var arrays = (parameters * (Layer.Optimizer is null ? 1 : 3)) + (Layer.Running is null ? 0 : 2) + (Layer.LastBatch is null ? 0 : 2)
-                + (Layer.Seen is null ? 0 : 3) + (Layer.Population is null ? 0 : 3);
+                + (Layer.Seen is null ? 0 : 3) + (Layer.Population is null ? 0 : 3)
+                + (Layer.Options.GammaOffset == 0 ? 0 : 1);
             var labels = Labels.Sum(label => (long)(label.Key.Length + label.Value.Length) * sizeof(char));
             return BytesBesideArrays + labels + ((long)arrays * Layer.Features * sizeof(double));
         }

@@ -62,25 +62,25 @@ public enum NonFinitePolicy
     Propagate,
 }
 
-/// <summary>Whose convention options are meant in: defaults, and whether momentum weighs the new batch or the old statistics.</summary>
+/// <summary>Whose convention options are meant in: its defaults for the kind, and whether momentum weighs the new batch or the old statistics.</summary>
 public enum Convention
 {
-    /// <summary>momentum 0.1 weighs the new batch, eps 1e-5, the running variance is unbiased.</summary>
+    /// <summary>momentum 0.1 weighs the new batch, the running variance is unbiased, channels are on axis 1.</summary>
     Pytorch,
 
-    /// <summary>momentum 0.99 weighs the old statistics, eps 1e-3, the running variance is biased.</summary>
+    /// <summary>momentum 0.99 weighs the old statistics, the running variance is biased, channels are last.</summary>
     Keras,
 
-    /// <summary>momentum 0.99 weighs the old statistics, eps 1e-5, the running variance is biased.</summary>
+    /// <summary>momentum 0.99 weighs the old statistics, the running variance is biased, channels are last.</summary>
     Flax,
 
-    /// <summary>momentum 0.9 weighs the old statistics, eps 1e-5, the running variance is biased.</summary>
+    /// <summary>momentum 0.9 weighs the old statistics, the running variance is biased, channels are on axis 1.</summary>
     Onnx,
 
-    /// <summary>moving_average_fraction 0.999 weighs the old statistics, eps 1e-5, the running variance is unbiased.</summary>
+    /// <summary>moving_average_fraction 0.999 weighs the old statistics, the average is that of batches alone, there is no gamma.</summary>
     Caffe,
 
-    /// <summary>The average over all batches, eps 1e-5, the running variance is unbiased.</summary>
+    /// <summary>The average over all batches, the running variance is unbiased.</summary>
     Paper,
 }
 

@@ -21,8 +21,11 @@ public abstract class LayerOptions
     /// <summary>What follows the affine map; nothing.</summary>
     public Activation? Activation { get; set; }
 
-    /// <summary>Initial value of gamma; 1.</summary>
+    /// <summary>Initial value of gamma; 1, and 0 with an offset of 1.</summary>
     public double? GammaInit { get; set; }
+
+    /// <summary>What is added to gamma: 1 where it is kept as its difference from 1; 0.</summary>
+    public double? GammaOffset { get; set; }
 
     /// <summary>What becomes of NaN and infinities in a train-step; it is refused.</summary>
     public NonFinitePolicy? NonFinite { get; set; }
@@ -44,8 +47,11 @@ public abstract class ChannelOptions : LayerOptions
     /// <summary>Axis of the channels: 1, or -1 for channels last; 1.</summary>
     public int? ChannelAxis { get; set; }
 
-    /// <summary>Whether beta exists, where gamma does; true.</summary>
+    /// <summary>Whether beta exists, where there are parameters; true.</summary>
     public bool? Bias { get; set; }
+
+    /// <summary>Whether gamma exists, where there are parameters; true.</summary>
+    public bool? Scale { get; set; }
 
     /// <summary>Initial value of beta; 0.</summary>
     public double? BetaInit { get; set; }
@@ -66,6 +72,9 @@ public abstract class TrackingOptions : ChannelOptions
 
     /// <summary>Whether the running variance takes M2/(m-1), or M2/m; true.</summary>
     public bool? UnbiasedRunningVar { get; set; }
+
+    /// <summary>Whether the moving average is divided by the weight of the batches in it, which leaves nothing of the initial values; false.</summary>
+    public bool? ZeroDebias { get; set; }
 
     /// <summary>What a train-step normalizes with; the batch.</summary>
     public NormalizationMode? Mode { get; set; }
@@ -143,8 +152,11 @@ public sealed class LayerNormOptions : LayerOptions
     /// <summary>The trailing dimensions that are normalized together.</summary>
     public required IReadOnlyList<int> NormalizedShape { get; set; }
 
-    /// <summary>Whether beta exists, where gamma does; true.</summary>
+    /// <summary>Whether beta exists, where there are parameters; true.</summary>
     public bool? Bias { get; set; }
+
+    /// <summary>Whether gamma exists, where there are parameters; true.</summary>
+    public bool? Scale { get; set; }
 
     /// <summary>Initial value of beta; 0.</summary>
     public double? BetaInit { get; set; }

@@ -5,6 +5,9 @@ namespace BnService.Client;
 /// <summary>What a one-shot normalization is asked for beside its input.</summary>
 public sealed record NormalizeOptions
 {
+    /// <summary>Whose convention the layer's options are meant in; null for the contract's defaults.</summary>
+    public Convention? Convention { get; init; }
+
     /// <summary>gamma, one value per parameter; null for the layer's initial one.</summary>
     public IReadOnlyList<double>? Gamma { get; init; }
 
@@ -31,6 +34,7 @@ public sealed record NormalizeOptions
 
     internal void AddTo(SafetensorsMessage message, int[] shape)
     {
+        if (Convention is { } named) message.Add("convention", ClientJson.Name(named));
         foreach (var (name, values) in new[] { ("gamma", Gamma), ("beta", Beta), ("running_mean", RunningMean), ("running_var", RunningVar) })
         {
             if (values is not null) message.Add(name, values);

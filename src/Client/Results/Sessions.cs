@@ -30,14 +30,23 @@ public sealed record SessionInfo
     /// <summary>Whether gamma and beta exist.</summary>
     public bool Affine { get; init; }
 
-    /// <summary>Whether beta exists, where gamma does.</summary>
+    /// <summary>Whether beta exists, where there are parameters.</summary>
     public bool Bias { get; init; }
+
+    /// <summary>Whether gamma exists, where there are parameters.</summary>
+    public bool Scale { get; init; }
+
+    /// <summary>What is added to gamma: 1 where it is kept as its difference from 1.</summary>
+    public double GammaOffset { get; init; }
 
     /// <summary>Whether running statistics are kept.</summary>
     public bool TrackRunningStats { get; init; }
 
     /// <summary>Whether the running variance takes M2/(m-1) or M2/m.</summary>
     public bool UnbiasedRunningVar { get; init; }
+
+    /// <summary>Whether the moving average is divided by the weight of the batches in it.</summary>
+    public bool ZeroDebias { get; init; }
 
     /// <summary>Axis of the channels: 1, or -1 for channels last.</summary>
     public int ChannelAxis { get; init; }

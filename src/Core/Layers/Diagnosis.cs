@@ -65,7 +65,7 @@ public sealed record Diagnosis
         [
             LayerFindings.NotSettled(convergence, layer.Options.Momentum, running), LayerFindings.NonFiniteStatistics(running),
             LayerFindings.OldWeight(layer.Options.Momentum), LayerFindings.ZeroVariance(running),
-            layer.Gamma is null ? null : LayerFindings.DeadChannels(layer.Gamma),
+            layer.EffectiveGamma is { } gamma ? LayerFindings.DeadChannels(gamma) : null,
         ];
         return new Diagnosis
         {
@@ -122,7 +122,7 @@ public sealed record Diagnosis
         [
             last is null ? null : LayerFindings.SmallBatch(last.Count),
             last is null ? null : LayerFindings.ConstantChannels(last.Variance),
-            layer.Gamma is null ? null : LayerFindings.DeadChannels(layer.Gamma),
+            layer.EffectiveGamma is { } gamma ? LayerFindings.DeadChannels(gamma) : null,
         ];
         return new Diagnosis { BatchMeanNoise = last is null ? null : NoiseOf(last.Variance, last.Count), Findings = [.. findings.OfType<Finding>()] };
     }

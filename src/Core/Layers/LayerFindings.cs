@@ -79,7 +79,8 @@ internal static class LayerFindings
             ["initial_weight"] = convergence.InitialWeight,
             ["num_batches_tracked"] = running.BatchesTracked,
         };
-        if (Convergence.BatchesToSettle(momentum) is { } needed) numbers["batches_to_settle"] = Math.Max(needed - running.BatchesTracked, 0);
+        if (Convergence.BatchesToSettle(momentum, running.Weight is not null) is { } needed)
+            numbers["batches_to_settle"] = Math.Max(needed - running.BatchesTracked, 0);
         return new Finding("not-settled",
             running.IsInitial
                 ? "no batch has moved the running statistics: inference normalizes with mean 0 and variance 1"

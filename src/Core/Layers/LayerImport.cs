@@ -1,3 +1,4 @@
+using System.Globalization;
 using BnService.Core.Normalizers;
 using BnService.Core.Statistics;
 
@@ -38,6 +39,12 @@ public sealed record LayerImport
     /// </summary>
     public bool? StatisticsAreGiven { get; init; }
 
+    /// <summary>The weight of the batches in statistics that have been divided by it; null for what the number of batches says.</summary>
+    public double? Weight { get; init; }
+
+    /// <summary>Caffe's factor, which is that weight divided by the momentum; null where it is not Caffe's.</summary>
+    public double? Factor { get; init; }
+
     /// <summary>The exact union of what the layer has seen; null for none where statistics come, else to leave it.</summary>
     public PopulationEstimate? Seen { get; init; }
 
@@ -75,21 +82,35 @@ public sealed record LayerImport
     {
         ArgumentNullException.ThrowIfNull(layer);
         ArgumentNullException.ThrowIfNull(options);
-        RequireParameter(Gamma, layer.Gamma, layer);
-        RequireParameter(Beta, layer.Beta, layer);
+        RequireParameter(Gamma, layer.Gamma, layer, isGamma: true);
+        RequireParameter(Beta, layer.Beta, layer, isGamma: false);
         RequireStatistics(layer);
+        RequireWeight(options);
         var state = layer.WithOptions(options).WithParameters(Gamma?.Values, Beta?.Values);
         if (HasStatistics || BatchesTracked is not null)
             state = state.WithRunningStatistics(Mean?.Values, Variance?.Values, BatchesTracked ?? (HasStatistics ? 0 : null));
         if (StatisticsAreInitial) state = WithInitialStatistics(state);
         else if (HasStatistics && state.Running is { } running)
         {
+            // A mean alone leaves the initial variance, and the other way round.
+            var areGiven = StatisticsAreGiven ?? (BatchesTracked is null && (layer.Running!.AreGiven || (Mean is not null && Variance is not null)));
             state = state with
             {
                 Running = new RunningStatistics(running.Mean, running.Variance, running.BatchesTracked, isInitial: false)
                 {
-                    // A mean alone leaves the initial variance, and the other way round.
-                    AreGiven = StatisticsAreGiven ?? (BatchesTracked is null && (layer.Running!.AreGiven || (Mean is not null && Variance is not null))),
+                    AreGiven = areGiven,
+                    Weight = !options.ZeroDebias ? null : Weight ?? WeightOfFactor(options.Momentum) ?? (areGiven ? 1 : running.Weight ?? 1),
+                },
+            };
+        }
+        else if (Weight is not null && state.Running is { IsInitial: false } moved)
+        {
+            state = state with
+            {
+                Running = new RunningStatistics(moved.Mean, moved.Variance, moved.BatchesTracked, isInitial: false)
+                {
+                    AreGiven = moved.AreGiven,
+                    Weight = Weight,
                 },
             };
         }
@@ -123,7 +144,7 @@ public sealed record LayerImport
         if (state.Running is not { } running) throw Invalid("statistics_are_initial needs a session with track_running_stats true");
         if (running.BatchesTracked != 0 || Array.Exists(running.Mean, mean => mean != 0) || Array.Exists(running.Variance, variance => variance != 1))
             throw Invalid("statistics_are_initial must be false where running_mean is not 0, running_var not 1 or num_batches_tracked not 0");
-        return state with { Running = RunningStatistics.Initial(state.Features) };
+        return state with { Running = RunningStatistics.Initial(state.Features, state.Options.ZeroDebias) };
     }
 
     private void RequireStatistics(LayerState layer)
@@ -140,12 +161,11 @@ public sealed record LayerImport
         if (Mean is not null && Variance is not null) StateValues.RequireLength(Variance.Name, Variance.Values, Mean.Values.Length);
     }
 
-    private static void RequireParameter(NamedValues? values, double[]? current, LayerState layer)
+    private static void RequireParameter(NamedValues? values, double[]? current, LayerState layer, bool isGamma)
     {
         if (values is not null && current is null)
         {
-            var why = layer.Options.Affine ? layer.Options.Kind == NormalizerKind.RmsNorm ? "rms_norm has no beta" : "its bias is false" : "its affine is false";
-            throw Invalid($"{values.Name} was sent, but the session has none ({why})");
+            throw Invalid($"{values.Name} was sent, but the session has none ({LayerState.WhyNone(layer.Options, isGamma)})");
         }
         RequireValues(values, layer);
     }
@@ -159,14 +179,28 @@ public sealed record LayerImport
         StateValues.RequireFinite(values.Name, values.Values);
     }
 
+    // Caffe adds batches of weight 1 to what it keeps a part of; here they have weight α.
+    private double? WeightOfFactor(double? momentum) => Factor is not { } factor ? null : momentum is { } alpha and > 0 ? factor * alpha : 1;
+
+    private void RequireWeight(NormalizerOptions options)
+    {
+        if (Weight is not { } weight) return;
+        if (!options.ZeroDebias) throw Invalid("statistics_weight goes with zero_debias true, got it for a session whose zero_debias is false");
+        if (!double.IsFinite(weight) || weight < 0)
+            throw Invalid(string.Create(CultureInfo.InvariantCulture, $"statistics_weight must be a finite number of 0 or more, got {weight:R}"));
+    }
+
     private void RequireOptimizer(LayerState state)
     {
         if (!SetsOptimizer || Optimizer is not { } optimizer) return;
-        if (state.Gamma is null) throw Invalid("optimizer was sent, but the session has no parameters (its affine is false)");
+        if (state.Gamma is null && state.Beta is null)
+            throw Invalid($"optimizer was sent, but the session has no parameters ({LayerState.WhyNone(state.Options, state.Options.HasGamma)})");
         if (optimizer.Step < 1) throw Invalid($"optimizer.step must be 1 or more, got {optimizer.Step}");
+        if (optimizer.Gamma is null != state.Gamma is null)
+            throw Invalid($"optimizer.gamma must be {(state.Gamma is null ? "null: the session has no gamma" : "an object: the session has a gamma")}");
         if (optimizer.Beta is null != state.Beta is null)
             throw Invalid($"optimizer.beta must be {(state.Beta is null ? "null: the session has no beta" : "an object: the session has a beta")}");
-        RequireBuffers(optimizer.Gamma, "optimizer.gamma", optimizer.Optimizer, state.Features);
+        if (optimizer.Gamma is not null) RequireBuffers(optimizer.Gamma, "optimizer.gamma", optimizer.Optimizer, state.Features);
         if (optimizer.Beta is not null) RequireBuffers(optimizer.Beta, "optimizer.beta", optimizer.Optimizer, state.Features);
     }
 

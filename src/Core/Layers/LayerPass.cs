@@ -115,7 +115,7 @@ public sealed partial class LayerPass(LayerState layer, Shape shape, ComputeSett
         }
         var plan = NormalizationPlan.ForBatch(shape, _options);
         plan.RequireVariance(shape);
-        var moments = Forward.Train(plan, x, new(layer.Gamma, layer.Beta, _options.Eps, _options.Activation), y, compute, residual);
+        var moments = Forward.Train(plan, x, new(layer.EffectiveGamma, layer.Beta, _options.Eps, _options.Activation), y, compute, residual);
         return AsOnePart(plan, moments);
     }
 
@@ -143,7 +143,10 @@ public sealed partial class LayerPass(LayerState layer, Shape shape, ComputeSett
         }
         else if (!residual.IsEmpty) dy.CopyTo(dresidual);
         if (statistics is null)
-            return Backward.Inference(NormalizationPlan.ForRunningStatistics(shape, _options), x, gradient, layer.Running!, layer.Gamma, _options.Eps, dx, compute);
+        {
+            var plan = NormalizationPlan.ForRunningStatistics(shape, _options);
+            return Backward.Inference(plan, x, gradient, layer.Running!, layer.EffectiveGamma, _options.Eps, dx, compute);
+        }
         ParameterGradients? sum = null;
         foreach (var part in statistics.Parts)
         {
@@ -194,11 +197,11 @@ public sealed partial class LayerPass(LayerState layer, Shape shape, ComputeSett
 
     private StepStatistics AsOnePart(NormalizationPlan plan, Moments moments) => new([new BatchPart(plan, 0, 0, shape[0], moments, false, null)], null);
 
-    private AffineMap RunningMap() => AffineMap.Of(layer.Running!, layer.Gamma, layer.Beta, _options.Eps);
+    private AffineMap RunningMap() => AffineMap.Of(layer.Running!, layer.EffectiveGamma, layer.Beta, _options.Eps);
 
     private LayerParameters Parameters(BatchPart part) => part.Correction is { } correction
-        ? new(correction.Gamma(layer.Gamma), correction.Beta(layer.Gamma, layer.Beta), _options.Eps, _options.Activation)
-        : new(layer.Gamma, layer.Beta, _options.Eps, _options.Activation);
+        ? new(correction.Gamma(layer.EffectiveGamma), correction.Beta(layer.EffectiveGamma, layer.Beta), _options.Eps, _options.Activation)
+        : new(layer.EffectiveGamma, layer.Beta, _options.Eps, _options.Activation);
 
     private BatchPart Part(NormalizationPlan whole, ReadOnlySpan<float> x, int first, int samples, bool[]? mask)
     {

@@ -53,7 +53,11 @@ public sealed partial record LayerState
         }
         return Next() with
         {
-            Running = new RunningStatistics(population.Moments.Mean, variance, Math.Max(population.Batches, 1), isInitial: false) { AreGiven = true },
+            Running = new RunningStatistics(population.Moments.Mean, variance, Math.Max(population.Batches, 1), isInitial: false)
+            {
+                AreGiven = true,
+                Weight = Running!.Weight is null ? null : 1,
+            },
             Population = null,
         };
     }

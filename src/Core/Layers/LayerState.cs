@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using BnService.Core.Normalizers;
 using BnService.Core.Statistics;
 
@@ -16,6 +17,9 @@ public sealed record LastBatch(double[] Mean, double[] Variance, long Count);
 /// </summary>
 public sealed partial record LayerState
 {
+    // By the stored array, which is never written and shared between versions: no request of a version has to add.
+    private static readonly ConditionalWeakTable<double[], double[]> OffsetGammas = [];
+
     /// <summary>The layer's options.</summary>
     public required NormalizerOptions Options { get; init; }
 
@@ -31,7 +35,7 @@ public sealed partial record LayerState
     /// <summary>Whether a batch or a caller has fixed <see cref="Features"/>.</summary>
     public bool FeaturesAreFixed { get; init; }
 
-    /// <summary>γ, or null where the layer has none.</summary>
+    /// <summary>γ as it is stored, without <see cref="NormalizerOptions.GammaOffset"/>, or null where the layer has none.</summary>
     public double[]? Gamma { get; init; }
 
     /// <summary>β, or null where the layer has none.</summary>
@@ -45,6 +49,9 @@ public sealed partial record LayerState
 
     /// <summary>The last batch that moved the layer, or null before the first.</summary>
     public LastBatch? LastBatch { get; init; }
+
+    /// <summary>γ as it multiplies: the stored one and its offset; null where the layer has none. One array for all looks at a version.</summary>
+    public double[]? EffectiveGamma => Gamma is null || Options.GammaOffset == 0 ? Gamma : OffsetGammas.GetValue(Gamma, AddOffset);
 
     /// <summary>Whether a train-step normalizes with the batch's own statistics.</summary>
     public bool NormalizesWithBatch => Options.Mode == NormalizationMode.Train;
@@ -117,17 +124,20 @@ public sealed partial record LayerState
     {
         ArgumentNullException.ThrowIfNull(update);
         ArgumentNullException.ThrowIfNull(gradients);
-        if (Gamma is null)
-            throw new LayerException(LayerError.InvalidOption, "update needs a session with parameters, got one with affine false");
-        RequireLength(gradients.DGamma, "dgamma");
+        if (Gamma is null && Beta is null)
+        {
+            throw new LayerException(LayerError.InvalidOption,
+                $"update needs a session with parameters, got one with {(Options.Affine ? "scale and bias" : "affine")} false");
+        }
+        if (Gamma is not null) RequireLength(gradients.DGamma, "dgamma");
         if (Beta is not null) RequireLength(gradients.DBeta, "dbeta");
         var past = Optimizer?.Optimizer == update.Optimizer ? Optimizer : null;
         var step = (past?.Step ?? 0) + 1;
-        var (gamma, gammaMoments) = update.Apply(Gamma, gradients.DGamma, past?.Gamma, step);
+        var (gamma, gammaMoments) = Gamma is null ? (null, null) : update.Apply(Gamma, gradients.DGamma, past?.Gamma, step);
         var (beta, betaMoments) = Beta is null ? (null, null) : update.Apply(Beta, gradients.DBeta, past?.Beta, step);
         if (Options.NonFinite == NonFinitePolicy.Reject)
         {
-            RequireFiniteUpdate(gamma, "gamma");
+            if (gamma is not null) RequireFiniteUpdate(gamma, "gamma");
             if (beta is not null) RequireFiniteUpdate(beta, "beta");
         }
         return Next() with
@@ -174,6 +184,8 @@ public sealed partial record LayerState
             {
                 // A number of batches that comes along says itself how much of the initial values the caller's may hold.
                 AreGiven = batchesTracked is null && (Running.AreGiven || (mean is not null && variance is not null)),
+                Weight = Running.Weight is null || mean is null || variance is null ? Running.Weight
+                    : batchesTracked is { } batches ? RunningStatistics.WeightOf(Options.Momentum, batches) : 1,
             },
         };
     }
@@ -190,6 +202,13 @@ public sealed partial record LayerState
         return parameters ? reset with { Optimizer = null } : reset with { Gamma = Gamma, Beta = Beta };
     }
 
+    /// <summary>Why a layer has no gamma, or no beta.</summary>
+    internal static string WhyNone(NormalizerOptions options, bool isGamma) => !options.Affine ? "its affine is false"
+        : isGamma ? "its scale is false"
+        : options.Kind == NormalizerKind.RmsNorm ? "rms_norm has no beta" : "its bias is false";
+
+    private double[] AddOffset(double[] stored) => Array.ConvertAll(stored, value => value + Options.GammaOffset);
+
     private LayerState Next() => this with { Version = Version + 1 };
 
     // Values from outside decide the size where nothing has yet: a whole number of positions for each channel.
@@ -200,9 +219,9 @@ public sealed partial record LayerState
 
     private LayerState WithInitialValues() => this with
     {
-        Gamma = Options.Affine ? Filled(Options.GammaInit) : null,
-        Beta = Options.Affine && Options.Bias ? Filled(Options.BetaInit) : null,
-        Running = Options.TrackRunningStats ? RunningStatistics.Initial(Features) : null,
+        Gamma = Options.HasGamma ? Filled(Options.GammaInit) : null,
+        Beta = Options.HasBeta ? Filled(Options.BetaInit) : null,
+        Running = Options.TrackRunningStats ? RunningStatistics.Initial(Features, Options.ZeroDebias) : null,
     };
 
     private double[] Filled(double value)
@@ -215,7 +234,7 @@ public sealed partial record LayerState
     private void RequireParameter(double[]? values, double[]? current, string name)
     {
         if (values is not null && current is null)
-            throw new LayerException(LayerError.InvalidOption, $"{name} was sent, but the session has none (its affine is {Options.Affine}, its bias {Options.Bias})");
+            throw new LayerException(LayerError.InvalidOption, $"{name} was sent, but the session has none ({WhyNone(Options, name == "gamma")})");
         RequireFinite(values, name);
     }
 

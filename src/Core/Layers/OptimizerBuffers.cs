@@ -16,9 +16,9 @@ public enum Optimizer
 /// <summary>What an optimizer remembers between steps. Immutable; belongs to the layer's state.</summary>
 /// <param name="Optimizer">Whose buffers these are. Another optimizer starts with new ones.</param>
 /// <param name="Step">Number of updates so far.</param>
-/// <param name="Gamma">First and second moment of gamma's gradient; for SGD the momentum buffer and nothing.</param>
+/// <param name="Gamma">First and second moment of gamma's gradient; for SGD the momentum buffer and nothing; null where the layer has none.</param>
 /// <param name="Beta">The same of beta; null where the layer has none.</param>
-public sealed record OptimizerBuffers(Optimizer Optimizer, long Step, OptimizerMoments Gamma, OptimizerMoments? Beta);
+public sealed record OptimizerBuffers(Optimizer Optimizer, long Step, OptimizerMoments? Gamma, OptimizerMoments? Beta);
 
 /// <summary>The buffers of one parameter, one value per element.</summary>
 /// <param name="First">SGD's momentum buffer, or Adam's average of the gradient.</param>

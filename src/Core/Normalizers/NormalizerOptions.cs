@@ -69,11 +69,23 @@ public sealed record NormalizerOptions
     /// <summary>Whether beta exists, where gamma does.</summary>
     public bool Bias { get; init; } = true;
 
+    /// <summary>Whether beta is alone, where parameters exist. Said this way round, since stored options that do not say it have a gamma.</summary>
+    public bool OmitsGamma { get; init; }
+
+    /// <summary>What is added to the stored gamma: 1 where the layer keeps the difference from 1, otherwise 0.</summary>
+    public double GammaOffset { get; init; }
+
     /// <summary>Whether running statistics are kept; if not, inference normalizes with the batch's own.</summary>
     public bool TrackRunningStats { get; init; } = true;
 
     /// <summary>Whether the running variance takes M2/(m − 1), as PyTorch and the paper do, or M2/m, as Keras does.</summary>
     public bool UnbiasedRunningVar { get; init; } = true;
+
+    /// <summary>
+    /// Whether the running statistics are a moving average of batches alone: divided by the batches' weight in it, so that nothing of the
+    /// initial values is left. Nothing else than that where the momentum is null.
+    /// </summary>
+    public bool ZeroDebias { get; init; }
 
     /// <summary>The axis of the channels: 1, or −1 for channels last.</summary>
     public int ChannelAxis { get; init; } = 1;
@@ -105,6 +117,12 @@ public sealed record NormalizerOptions
     /// <summary>Whether inference is refused while no batch has moved the running statistics and nobody has set them.</summary>
     public bool RequireStatistics { get; init; }
 
+    /// <summary>Whether the layer has a gamma.</summary>
+    internal bool HasGamma => Affine && !OmitsGamma;
+
+    /// <summary>Whether the layer has a beta.</summary>
+    internal bool HasBeta => Affine && Bias;
+
     /// <summary>Checks every option against its range and the kind.</summary>
     /// <exception cref="LayerException"><see cref="LayerError.InvalidOption"/>, naming the option, its value and what is allowed.</exception>
     public NormalizerOptions Validated()
@@ -118,6 +136,8 @@ public sealed record NormalizerOptions
         Require(TrackRunningStats || Kind != NormalizerKind.BatchRenorm, "track_running_stats", "false", "true for batch_renorm, which corrects towards them");
         Require(Mode == NormalizationMode.Train || TrackRunningStats, "mode", "frozen", "train where track_running_stats is false");
         Require(GhostBatchSize is not < 2, "ghost_batch_size", GhostBatchSize, "a whole number of 2 or more, or null for the whole batch");
+        Require(GammaOffset is 0 or 1, "gamma_offset", GammaOffset, "0, or 1 where gamma is stored as its difference from 1");
+        Require(GammaOffset == 0 || HasGamma, "gamma_offset", GammaOffset, $"0 where there is no gamma ({(Affine ? "scale" : "affine")} is false)");
         Require(double.IsFinite(GammaInit), "gamma_init", GammaInit, "a finite number");
         Require(double.IsFinite(BetaInit), "beta_init", BetaInit, "a finite number");
         if (Renorm is { } limits)

@@ -45,6 +45,12 @@ public sealed record Renormalization(double[] R, double[] D)
         var (r, d) = (new double[batch.Channels], new double[batch.Channels]);
         for (var c = 0; c < r.Length; c++)
         {
+            // An average of no batches is nothing to correct towards.
+            if (running.Weight == 0)
+            {
+                r[c] = 1;
+                continue;
+            }
             var deviation = Math.Sqrt((batch.M2[c] / Math.Max(batch.Count, 1)) + options.Eps);
             var runningDeviation = Math.Sqrt(running.Variance[c] + options.Eps);
             // Both 0: a constant channel on its running value, where nothing is to be corrected.

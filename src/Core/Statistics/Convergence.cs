@@ -24,13 +24,22 @@ public sealed record Convergence(double InitialWeight, double EffectiveBatches)
     {
         ArgumentNullException.ThrowIfNull(running);
         var convergence = Of(momentum, running.BatchesTracked);
+        if (running.Weight is { } weight)
+        {
+            // Σw²/(Σw)² of the weights α·(1 − α)^i whose sum is w, against that of all of them.
+            var part = Math.Min(weight, 1);
+            return new(weight > 0 ? 0 : 1, momentum is null ? convergence.EffectiveBatches : convergence.EffectiveBatches * part / (2 - part));
+        }
         return running.AreGiven ? convergence with { InitialWeight = 0 } : convergence;
     }
 
     /// <summary>The number of batches after which less than <see cref="SettledWeight"/> is left; null where none suffices.</summary>
-    public static double? BatchesToSettle(double? momentum) => momentum switch
+    /// <param name="momentum">α, the weight of a new batch; null for the cumulative average.</param>
+    /// <param name="isDebiased">Whether the average holds nothing of the initial values from the first batch on.</param>
+    public static double? BatchesToSettle(double? momentum, bool isDebiased) => momentum switch
     {
         null => 1,
+        > 0 when isDebiased => 1,
         // So small a weight that 1 − α is 1.
         { } alpha when 1 - alpha == 1 => null,
         { } alpha => Math.Floor(Math.Log(SettledWeight) / Math.Log(1 - alpha)) + 1,

@@ -35,15 +35,31 @@ public sealed class RunningStatistics
     /// </summary>
     public bool AreGiven { get; init; }
 
+    /// <summary>
+    /// Sum of the batches' weights in a moving average that has been divided by it (Kingma &amp; Ba 2015, section 3): 0 before the first
+    /// batch, then nearer to 1 with each. null for one that has not, in which the initial values have the rest of the weight.
+    /// </summary>
+    public double? Weight { get; init; }
+
     /// <summary>Mean 0 and variance 1, as every framework starts.</summary>
-    public static RunningStatistics Initial(int channels)
+    /// <param name="channels">Number of channels.</param>
+    /// <param name="isDebiased">Whether the average of batches is to be divided by their weight.</param>
+    public static RunningStatistics Initial(int channels, bool isDebiased = false)
     {
         var variance = new double[channels];
         Array.Fill(variance, 1);
-        return new RunningStatistics(new double[channels], variance, 0, isInitial: true);
+        return new RunningStatistics(new double[channels], variance, 0, isInitial: true) { Weight = isDebiased ? 0 : null };
     }
 
-    /// <summary>r ← (1 − α)·r + α·batch, and one more batch tracked (Ioffe &amp; Szegedy 2015).</summary>
+    /// <summary>The weight of a number of batches in a moving average that began with nothing: 1 − (1 − α)^t.</summary>
+    /// <param name="momentum">α; null for the average of all batches.</param>
+    /// <param name="batches">t.</param>
+    public static double WeightOf(double? momentum, long batches) => 1 - Convergence.Of(momentum, batches).InitialWeight;
+
+    /// <summary>
+    /// r ← (1 − α)·r + α·batch, and one more batch tracked (Ioffe &amp; Szegedy 2015); with a <see cref="Weight"/> w ← (1 − α)·w + α first,
+    /// and α/w in place of α.
+    /// </summary>
     /// <param name="batch">The batch's moments.</param>
     /// <param name="momentum">α, the weight of the new batch; null for 1/(number of batches): the average of all batches.</param>
     /// <param name="unbiased">Whether the running variance takes M2/(m − 1) or M2/m.</param>
@@ -51,6 +67,8 @@ public sealed class RunningStatistics
     {
         ArgumentNullException.ThrowIfNull(batch);
         var alpha = momentum ?? 1 / (BatchesTracked + 1.0);
+        var weight = Weight is not { } past ? (double?)null : momentum is null ? 1 : ((1 - alpha) * past) + alpha;
+        if (weight is { } sum && momentum is not null) alpha = sum == 0 ? 0 : alpha / sum;
         return new RunningStatistics(
             Blend(Mean, batch.Mean, alpha),
             Blend(Variance, batch.Variance(unbiased && batch.Count > 1), alpha),
@@ -58,6 +76,7 @@ public sealed class RunningStatistics
             isInitial: false)
         {
             AreGiven = AreGiven,
+            Weight = weight,
         };
     }
 

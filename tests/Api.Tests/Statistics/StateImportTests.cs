@@ -37,7 +37,7 @@ public sealed class StateImportTests(Service service) : IClassFixture<Service>
         var resource = await session.GetAsync();
         Assert.Equal((0.1, 0.25, false), (resource["momentum"].GetDouble(), resource["eps"].GetDouble(), resource["unbiased_running_var"].GetBoolean()));
         Assert.Equal("keras", resource["convention"].GetProperty("name").GetString());
-        Assert.Equal(["momentum", "unbiased_running_var"], Converted(resource));
+        Assert.Equal(["momentum", "unbiased_running_var", "channel_axis"], Converted(resource));
     }
 
     /// <summary>What was chosen for the session stays, but which variance it now has is a fact about the arrays.</summary>

@@ -181,7 +181,7 @@ public sealed class LayerStateTests
             () => state.WithRunningStatistics(null, [1, -0.5], null));
         AssertRefused(LayerError.InvalidOption, "num_batches_tracked must be 0 or more, got -1",
             () => state.WithRunningStatistics(null, null, -1));
-        AssertRefused(LayerError.InvalidOption, "beta was sent, but the session has none (its affine is True, its bias False)",
+        AssertRefused(LayerError.InvalidOption, "beta was sent, but the session has none (its bias is false)",
             () => LayerState.Create(Options with { Bias = false }).WithParameters(null, [1, 1]));
         AssertRefused(LayerError.InvalidOption, "running statistics need a session with track_running_stats true",
             () => LayerState.Create(Options with { TrackRunningStats = false }).WithRunningStatistics([1, 1], null, null));

@@ -50,8 +50,8 @@ public sealed class LayerUpdateTests
         var trained = Layer().Update(Adam, Gradients).Update(Adam, Gradients);
         var changed = trained.Update(Sgd with { Momentum = 0.9 }, Gradients);
         Assert.Equal((Optimizer.Sgd, 1), (changed.Optimizer!.Optimizer, changed.Optimizer.Step));
-        Assert.Equal([1, 2], changed.Optimizer.Gamma.First); // the gradient itself, nothing of Adam's average
-        Assert.Empty(changed.Optimizer.Gamma.Second);
+        Assert.Equal([1, 2], changed.Optimizer.Gamma!.First); // the gradient itself, nothing of Adam's average
+        Assert.Empty(changed.Optimizer.Gamma!.Second);
 
         var back = changed.Update(Adam, Gradients);
         Assert.Equal(1, back.Optimizer!.Step);
@@ -65,8 +65,8 @@ public sealed class LayerUpdateTests
     {
         var momentum = Sgd with { Momentum = 0.5 };
         var state = Layer().Update(Sgd, Gradients).Update(momentum, Gradients);
-        Assert.Equal([1, 2], state.Optimizer!.Gamma.First);
-        Assert.Equal([1.5, 3], state.Update(momentum, Gradients).Optimizer!.Gamma.First);
+        Assert.Equal([1, 2], state.Optimizer!.Gamma!.First);
+        Assert.Equal([1.5, 3], state.Update(momentum, Gradients).Optimizer!.Gamma!.First);
     }
 
     [Fact]

@@ -35,7 +35,7 @@ public sealed class DiagnosticFormulaTests
     [InlineData(1e-300, null)]
     public void The_number_of_batches_to_settle_is_the_first_that_suffices(double? momentum, int? expected)
     {
-        Assert.Equal(expected, Convergence.BatchesToSettle(momentum));
+        Assert.Equal(expected, Convergence.BatchesToSettle(momentum, isDebiased: false));
         if (expected is not { } batches) return;
         Assert.True(Convergence.Of(momentum, batches).IsSettled);
         Assert.False(Convergence.Of(momentum, batches - 1).IsSettled);
