@@ -34,6 +34,9 @@ public sealed class DiagnosticsResponse
     /// <summary>Version of the state.</summary>
     public required long Version { get; init; }
 
+    /// <summary>How the session is, in one word, and why.</summary>
+    public required HealthReport Health { get; init; }
+
     /// <summary>Whether the running statistics have settled, and on what; null where none are tracked.</summary>
     public required ConvergenceReport? Convergence { get; init; }
 

@@ -88,6 +88,15 @@ public sealed class DriftReport
     /// <summary>Kullback-Leibler divergence of two Gaussians, in nats.</summary>
     public required double KlDivergence { get; init; }
 
+    /// <summary>How far the channel's mean is off, in running standard deviations.</summary>
+    public required double MeanShift { get; init; }
+
+    /// <summary>The channel's standard deviation, relative to the running one.</summary>
+    public required double DeviationRatio { get; init; }
+
+    /// <summary>Whether that is as much as matters, 0.25 nats or more, and not by chance, a p_value below 0.001.</summary>
+    public required bool Drifting { get; init; }
+
     /// <summary>About the probability of so much divergence in any channel if nothing had changed.</summary>
     public required double PValue { get; init; }
 }

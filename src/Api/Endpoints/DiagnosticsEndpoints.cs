@@ -57,12 +57,24 @@ internal static class DiagnosticsEndpoints
 
     /// <summary>Drift in the contract's terms.</summary>
     internal static DriftReport? Report(Drift? drift) =>
-        drift is null ? null : new DriftReport { Channel = drift.Channel, KlDivergence = drift.Divergence, PValue = drift.PValue };
+        drift is null ? null : new DriftReport
+        {
+            Channel = drift.Channel,
+            KlDivergence = drift.Divergence,
+            MeanShift = drift.MeanShift,
+            DeviationRatio = drift.DeviationRatio,
+            Drifting = drift.IsRelevant,
+            PValue = drift.PValue,
+        };
+
+    /// <summary>Health in the contract's terms.</summary>
+    internal static HealthReport Report(LayerHealth health) => new() { Mark = health.Mark, Reason = health.Reason };
 
     private static DiagnosticsResponse Response(LayerState layer, Diagnosis diagnosis, ObservedBatch? inference) => new()
     {
         NumBatchesTracked = layer.Running?.BatchesTracked ?? 0,
         Version = layer.Version,
+        Health = Report(LayerHealth.Of(diagnosis)),
         Convergence = diagnosis.Convergence is { } convergence ? Report(convergence, diagnosis, layer.SeenBatches) : null,
         Drift = new TrafficDriftReport
         {

@@ -45,7 +45,7 @@ internal static class SessionListEndpoint
         return new Answer<SessionList>(new SessionList
         {
             Sessions = [.. page.Sessions.Select(found => SessionEndpoints.Resource(found.Session,
-                extras.Contains("health") ? new HealthReport { Mark = found.Health!.Mark, Reason = found.Health.Reason } : null,
+                extras.Contains("health") ? DiagnosticsEndpoints.Report(found.Health!) : null,
                 extras.Contains("drift") ? catalog.TrafficOf(found.Session)?.RecentDrift(DriftShown) ?? [] : null))],
             NextCursor = page.Next is { } next ? Cursor(next) : null,
             Total = extras.Contains("total") ? await catalog.CountAsync(scope, query, cancellationToken) : null,

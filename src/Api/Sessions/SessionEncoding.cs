@@ -43,7 +43,7 @@ internal static class SessionEncoding
         return new SessionSummary(
             stored.Id, stored.Name, header.Labels, stored.CreatedAt, header.UpdatedAt, header.Options, header.Convention, stored.Version, header.BatchesTracked ?? 0)
         {
-            Health = header.Health,
+            Health = header.Condition,
         };
     }
 
@@ -75,7 +75,7 @@ internal static class SessionEncoding
                 Convention = session.Convention,
                 Snapshot = snapshot,
                 // A list says it of a hundred thousand sessions, whose arrays nobody could read for that.
-                Health = snapshot is null ? LayerHealth.Of(Diagnosis.Of(layer, null, null)) : null,
+                Condition = snapshot is null ? LayerHealth.Of(Diagnosis.Of(layer, null, null)) : null,
             },
             StateJson.Default.StateHeader);
     }
@@ -176,8 +176,11 @@ internal sealed record StateHeader(
     /// <summary>What is said of a state that has been frozen; null for a session's own.</summary>
     public SnapshotHeader? Snapshot { get; init; }
 
-    /// <summary>How the layer is, as far as its state alone tells; null for a snapshot, and where an earlier service has stored the session.</summary>
-    public LayerHealth? Health { get; init; }
+    /// <summary>
+    /// How the layer is, as far as its state alone tells; null for a snapshot, and where an earlier service has stored the session, which said it
+    /// by another rule in a member <c>Health</c>.
+    /// </summary>
+    public LayerHealth? Condition { get; init; }
 }
 
 /// <summary>What is said of a snapshot beside its state.</summary>

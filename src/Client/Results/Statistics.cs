@@ -45,7 +45,15 @@ public sealed record StatsDiagnostics(double InitialWeight, double EffectiveBatc
 /// <param name="Channel">Index of the statistic.</param>
 /// <param name="KlDivergence">Kullback-Leibler divergence of two Gaussians, in nats.</param>
 /// <param name="PValue">About the probability of so much divergence if nothing had changed.</param>
-public sealed record Drift(int Channel, double KlDivergence, double PValue);
+/// <param name="MeanShift">How far the channel's mean is off, in running standard deviations.</param>
+/// <param name="DeviationRatio">The channel's standard deviation, relative to the running one.</param>
+/// <param name="Drifting">Whether that is as much as matters (0.25 nats), and not by chance (a p-value below 0.001).</param>
+public sealed record Drift(int Channel, double KlDivergence, double PValue, double MeanShift = 0, double DeviationRatio = 1, bool Drifting = false);
+
+/// <summary>How a session is, in one word, and why.</summary>
+/// <param name="Mark">healthy, settling, small_batches, drifting or dead_channels: the worst that was found.</param>
+/// <param name="Reason">What was seen.</param>
+public sealed record SessionHealth(string Mark, string Reason);
 
 /// <summary>Something that is allowed but seldom meant, with the numbers that show it.</summary>
 /// <param name="Code">Stable name, as small-batch or train-serve-skew.</param>
@@ -62,8 +70,10 @@ public sealed record Finding(string Code, string Detail, string Remedy, IReadOnl
 /// <param name="Drift">How far train batches and inference traffic lie from the running statistics.</param>
 /// <param name="BatchNoise">How much a batch as large as the last one scatters by chance; null before the first batch.</param>
 /// <param name="Findings">What is allowed but seldom meant.</param>
+/// <param name="Health">How the session is; null from a service that does not say it yet.</param>
 public sealed record SessionDiagnostics(
-    long NumBatchesTracked, long Version, Convergence? Convergence, TrafficDrift Drift, BatchNoise? BatchNoise, IReadOnlyList<Finding> Findings);
+    long NumBatchesTracked, long Version, Convergence? Convergence, TrafficDrift Drift, BatchNoise? BatchNoise, IReadOnlyList<Finding> Findings,
+    SessionHealth? Health = null);
 
 /// <summary>A value of one statistic: the largest of all.</summary>
 /// <param name="Channel">Index of the statistic.</param>

@@ -31,6 +31,9 @@ public sealed record Diagnosis
     /// <summary>Standard deviation of the last batch's mean, σ/√m, where it is largest; null before the first batch.</summary>
     public Largest? BatchMeanNoise { get; init; }
 
+    /// <summary>What is known of a layer whose statistics no batch can be compared with yet; null once there is one, and where none are tracked.</summary>
+    public string? Unseen { get; init; }
+
     /// <summary>What is allowed but seldom meant.</summary>
     public required IReadOnlyList<Finding> Findings { get; init; }
 
@@ -63,7 +66,7 @@ public sealed record Diagnosis
             : [];
         Finding?[] ofState =
         [
-            LayerFindings.NotSettled(convergence, layer.Options.Momentum, running), LayerFindings.NonFiniteStatistics(running),
+            LayerFindings.NotSettled(convergence, layer.Options.Momentum, running, last is null), LayerFindings.NonFiniteStatistics(running),
             LayerFindings.OldWeight(layer.Options.Momentum), LayerFindings.ZeroVariance(running),
             layer.EffectiveGamma is { } gamma ? LayerFindings.DeadChannels(gamma) : null,
         ];
@@ -76,6 +79,7 @@ public sealed record Diagnosis
             InferenceDrift = inferenceDrift,
             Skew = trainDrift is null || inferenceDrift is null ? null : SkewOf(last!, trainDrift, inference!, inferenceDrift, running),
             BatchMeanNoise = meanNoise,
+            Unseen = (last ?? inference ?? frozen) is null ? UnseenOf(running) : null,
             Findings = [.. ofState.Concat(ofBatch).Concat(ofTraffic).OfType<Finding>()],
         };
     }
@@ -114,6 +118,11 @@ public sealed record Diagnosis
 
     // With a statistic per position, a batch may have passed before one of another size has fixed how many there are.
     private static LastBatch? Fitting(LastBatch? batch, RunningStatistics running) => batch?.Mean.Length == running.Mean.Length ? batch : null;
+
+    // Where statistics come from outside they are given, with a number of batches or none; a calibration counts its batches.
+    private static string UnseenOf(RunningStatistics running) =>
+        $"{(running is { AreGiven: true, BatchesTracked: > 0 } ? "calibrated" : "imported")}, no batch seen yet: "
+        + "the first one shows whether the running statistics fit what passes through";
 
     private static Diagnosis WithoutRunning(LayerState layer)
     {

@@ -5,9 +5,6 @@ namespace BnService.Core.Layers;
 /// <summary>What can be found in a layer and its traffic; each finding is null where there is nothing to say.</summary>
 internal static class LayerFindings
 {
-    /// <summary>A batch drifts where its divergence is less likely than this, over all channels.</summary>
-    public const double SignificantP = 0.001;
-
     // Weights of the new batch at and above this are mostly weights of the old average in the convention of another framework.
     private const double LargeMomentum = 0.5;
 
@@ -55,11 +52,11 @@ internal static class LayerFindings
 
     public static Finding? TrainServeSkew(Drift? train, Drift? inference)
     {
-        if (inference is not { PValue: < SignificantP } || train is null) return null;
-        if (train.PValue < SignificantP && inference.Divergence < 2 * train.Divergence) return null;
+        if (inference is not { IsRelevant: true } || train is null) return null;
+        if (train.IsRelevant && inference.Divergence < 2 * train.Divergence) return null;
         var difference = inference.Divergence - train.Divergence;
         return new Finding("train-serve-skew",
-            $"the last inference batch diverges from the running statistics by {inference.Divergence:G3} nats, the last train batch by {train.Divergence:G3}",
+            $"{HowMuch(inference, "the last inference batch")}; the last train batch is off by {train.Divergence:G3} nats",
             "compare the preprocessing of training and serving, beginning with the channel named; if the served data really differs, calibrate with it",
             new Dictionary<string, double>
             {
@@ -71,7 +68,7 @@ internal static class LayerFindings
             [inference.Channel]);
     }
 
-    public static Finding? NotSettled(Convergence convergence, double? momentum, RunningStatistics running)
+    public static Finding? NotSettled(Convergence convergence, double? momentum, RunningStatistics running, bool isUnseen)
     {
         if (convergence.IsSettled) return null;
         var numbers = new Dictionary<string, double>
@@ -84,6 +81,8 @@ internal static class LayerFindings
         return new Finding("not-settled",
             running.IsInitial
                 ? "no batch has moved the running statistics: inference normalizes with mean 0 and variance 1"
+                : isUnseen && running.BatchesTracked == 0
+                ? "imported, no batch seen yet: num_batches_tracked is 0, as of statistics that are still the initial mean 0 and variance 1"
                 : $"{convergence.InitialWeight:P0} of the initial mean 0 and variance 1 is left in the running statistics",
             numbers.TryGetValue("batches_to_settle", out var more)
                 ? $"train {more:F0} more batches before serving, or calibrate (POST calibration/batches, then commit)"
@@ -142,25 +141,42 @@ internal static class LayerFindings
 
     public static Finding? FrozenMismatch(LastBatch batch, RunningStatistics running)
     {
-        // For one standard Gaussian P(|z| > t) ≤ exp(−t²/2); with Bonferroni over channels this is the square that is not by chance.
-        var limit = 2 * Math.Log(running.Mean.Length / SignificantP);
+        // For one standard Gaussian P(|z| > t) ≤ exp(−t²/2); with Bonferroni over channels this is the square that is not by chance. And what
+        // is not by chance must matter as well: as much as a drift.
+        var (limit, least) = (2 * Math.Log(running.Mean.Length / Drift.Significant), Math.Sqrt(2 * Drift.Relevant));
         double Shift(int c) => Math.Abs(batch.Mean[c] - running.Mean[c]) / Math.Sqrt(running.Variance[c]);
-        var found = OfChannels(running.Mean.Length, c => Shift(c) is var shift && shift * shift * batch.Count > limit, "frozen-mean-mismatch",
-            count => $"mode is frozen, but the means of {count} of {running.Mean.Length} channels of the last batch differ from the running ones by more than chance",
+        var found = OfChannels(running.Mean.Length, c => Shift(c) is var shift && shift >= least && shift * shift * batch.Count > limit, "frozen-mean-mismatch",
+            count => $"mode is frozen, but the means of {count} of {running.Mean.Length} channels of the last batch lie {least:F1} running standard deviations or more from the running ones, and not by chance",
             "the running statistics are not those of this data: calibrate with it, or train with mode train until they settle");
-        if (found is null) return null;
-        var numbers = new Dictionary<string, double>(found.Numbers) { ["count"] = batch.Count };
-        if (Largest.Of(running.Mean.Length, Shift) is { } largest) numbers["largest_shift"] = largest.Value;
-        return found with { Numbers = numbers };
+        if (found is null || Largest.Of(running.Mean.Length, Shift) is not { } largest) return found;
+        return found with
+        {
+            Detail = $"the mean of channel {largest.Channel} is {largest.Value:G3} running standard deviations off: {found.Detail}",
+            Numbers = new Dictionary<string, double>(found.Numbers) { ["largest_shift"] = largest.Value, ["count"] = batch.Count },
+        };
     }
 
-    private static Finding? OfDrift(Drift? drift, long count, string code, string what, string remedy) => drift is { PValue: < SignificantP }
+    private static Finding? OfDrift(Drift? drift, long count, string code, string what, string remedy) => drift is { IsRelevant: true }
         ? new Finding(code,
-            $"channel {drift.Channel} of {what} diverges from the running statistics by {drift.Divergence:G3} nats; by chance this happens with probability {drift.PValue:G2}",
+            $"{HowMuch(drift, what)}; by chance this happens with probability {drift.PValue:G2}",
             remedy,
-            new Dictionary<string, double> { ["channels"] = 1, ["kl_divergence"] = drift.Divergence, ["p_value"] = drift.PValue, ["count"] = count },
+            new Dictionary<string, double>
+            {
+                ["channels"] = 1,
+                ["mean_shift"] = drift.MeanShift,
+                ["deviation_ratio"] = drift.DeviationRatio,
+                ["kl_divergence"] = drift.Divergence,
+                ["p_value"] = drift.PValue,
+                ["count"] = count,
+            },
             [drift.Channel])
         : null;
+
+    // The size of an effect comes before its probability, which any effect makes small in a large batch.
+    private static string HowMuch(Drift drift, string what) =>
+        $"in {what}, the mean of channel {drift.Channel} is {Math.Abs(drift.MeanShift):G3} running standard deviations "
+        + $"{(drift.MeanShift < 0 ? "below" : "above")} the running mean, and its standard deviation is {drift.DeviationRatio:G3} times the running one: "
+        + $"it diverges from the running statistics by {drift.Divergence:G3} nats";
 
     private static Finding? OfChannels(int channels, Func<int, bool> concerns, string code, Func<int, string> detail, string remedy)
     {

@@ -47,8 +47,8 @@ public sealed record LayerHealth(Health Mark, string Reason)
                 }
             }
         }
-        return new LayerHealth(Health.Healthy, diagnosis.Convergence is null
+        return new LayerHealth(Health.Healthy, diagnosis.Unseen ?? (diagnosis.Convergence is null
             ? "normalizes by each batch alone: it keeps no running statistics that could drift"
-            : "the running statistics have settled, and the last batch fits them");
+            : "the running statistics have settled, and the last batch fits them"));
     }
 }

@@ -11,6 +11,28 @@ namespace BnService.Core.Statistics;
 /// </param>
 public sealed record Drift(int Channel, double Divergence, double PValue)
 {
+    /// <summary>
+    /// Nats that a divergence must reach to matter: those of a mean that is off by 1/√2 standard deviations, between Cohen's medium (0.5) and
+    /// large (0.8) effect, or of a standard deviation that is 1.6 or 0.55 times as large. A mean that is off by a whole one has 0.5, doubled
+    /// values have 0.81 or more, and halved ones 0.32.
+    /// </summary>
+    public const double Relevant = 0.25;
+
+    /// <summary>A divergence that is less likely than this over all channels is not by chance.</summary>
+    public const double Significant = 0.001;
+
+    /// <summary>(μ_b − μ_r)/σ_r of the channel: how far its mean is off, in running standard deviations.</summary>
+    public required double MeanShift { get; init; }
+
+    /// <summary>σ_b/σ_r of the channel.</summary>
+    public required double DeviationRatio { get; init; }
+
+    /// <summary>
+    /// Whether the batch drifts: as much as matters, and not by chance. Large batches make the smallest shift unlikely, and small ones scatter
+    /// far, so that neither says it alone.
+    /// </summary>
+    public bool IsRelevant => Divergence >= Relevant && PValue < Significant;
+
     /// <summary>The drift of a batch against running statistics; null where no channel's divergence is a finite number.</summary>
     /// <param name="count">m, the batch's number of values per channel.</param>
     /// <param name="batchMean">Mean of each channel.</param>
@@ -29,7 +51,13 @@ public sealed record Drift(int Channel, double Divergence, double PValue)
             var divergence = DivergenceOf(batchMean[c], batchVariance[c], running, c);
             if (double.IsFinite(divergence) && divergence > largest) (channel, largest) = (c, divergence);
         }
-        return channel < 0 ? null : new Drift(channel, largest, Math.Min(1, Math.Exp(-count * largest) * batchMean.Length));
+        if (channel < 0) return null;
+        var deviation = Math.Sqrt(running.Variance[channel]);
+        return new Drift(channel, largest, Math.Min(1, Math.Exp(-count * largest) * batchMean.Length))
+        {
+            MeanShift = (batchMean[channel] - running.Mean[channel]) / deviation,
+            DeviationRatio = Math.Sqrt(batchVariance[channel]) / deviation,
+        };
     }
 
     // Never below the divergence: q − 1 − ln q ≤ (q − 1)²/(2·min(q, 1)) for the variances' ratio q, and a little for rounding.

@@ -1,3 +1,4 @@
+using System.Text.Json;
 using BnService.Api.Tests.Expected;
 using BnService.Api.Tests.Harness;
 
@@ -44,6 +45,25 @@ public sealed class SessionHealthTests
         var findings = (await session.DiagnosticsAsync())["findings"].EnumerateArray().Select(finding => finding.GetProperty("detail").GetString());
         var listed = (await service.Client.GetAsync("/v1/sessions?include=health"))["sessions"][0].GetProperty("health").GetProperty("reason").GetString();
         Assert.Contains(listed, findings);
+    }
+
+    [Fact]
+    public async Task A_session_that_was_imported_says_that_no_batch_has_been_seen()
+    {
+        using var service = new Service();
+        var session = await service.CreateAsync("""{"name":"imported","num_features":2}""");
+        foreach (var tracked in (string[])["", ",\"num_batches_tracked\":0", ",\"num_batches_tracked\":1000"])
+        {
+            (await service.Client.PutAsync("/v1/sessions/imported/state", $$"""{"running_mean":[1,2],"running_var":[3,4]{{tracked}}}""")).Expect(200);
+            foreach (var health in (JsonElement[])[(await session.DiagnosticsAsync())["health"],
+                (await service.Client.GetAsync("/v1/sessions?include=health"))["sessions"][0].GetProperty("health")])
+            {
+                Assert.Equal(tracked.EndsWith(":0", StringComparison.Ordinal) ? "settling" : "healthy", health.GetProperty("mark").GetString());
+                Assert.StartsWith("imported, no batch seen yet", health.GetProperty("reason").GetString(), StringComparison.Ordinal);
+            }
+        }
+        (await session.InferAsync(Batch.Random(1, 32, 2))).Expect(200);
+        Assert.DoesNotContain("no batch", (await session.DiagnosticsAsync())["health"].GetProperty("reason").GetString(), StringComparison.Ordinal);
     }
 
     [Fact]

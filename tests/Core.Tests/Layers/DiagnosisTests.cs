@@ -79,6 +79,55 @@ public sealed class DiagnosisTests
         Assert.Empty(Diagnosis.OfStep(Settled(batches: 10).Advance(Batch(mean: 20)), Sample(20), usedBatch: true));
     }
 
+    /// <summary>A large batch makes any difference unlikely, as those of 0.09 to 0.15 nats of a network that is well.</summary>
+    [Theory]
+    [InlineData(0.42, 1)] // 0.088 nats
+    [InlineData(-0.55, 1)] // 0.151
+    [InlineData(0, 1.75)] // 0.095
+    [InlineData(0.3, 0.6)] // 0.100
+    public void A_difference_too_small_to_matter_is_no_drift_however_many_values_there_are(double mean, double variance)
+    {
+        foreach (var count in (long[])[32, 1000, 1L << 40])
+        {
+            var batch = new LastBatch([mean, 0, 0], [variance, 1, 1], count);
+            Assert.Empty(Codes(Settled(), batch));
+            Assert.False(Diagnosis.Of(Settled(), batch, null).InferenceDrift!.IsRelevant);
+            Assert.Empty(Diagnosis.OfStep(Settled(), batch, usedBatch: true));
+            var frozen = Settled(Options with { Mode = NormalizationMode.Train }).WithOptions(Options with { Mode = NormalizationMode.Frozen });
+            Assert.Empty(Codes(frozen, null, batch));
+            Assert.Empty(Diagnosis.OfStep(frozen, batch, usedBatch: false));
+        }
+    }
+
+    /// <summary>A shift by one standard deviation, doubled and halved values, other units.</summary>
+    [Theory]
+    [InlineData(1, 1)]
+    [InlineData(0, 4)]
+    [InlineData(0, 0.25)]
+    [InlineData(0, 1e6)]
+    [InlineData(-3, 1e-6)]
+    public void What_matters_is_drift_at_every_size_of_a_batch_that_can_tell(double mean, double variance)
+    {
+        foreach (var count in (long[])[32, 256, 100_000, 1L << 40])
+        {
+            var batch = new LastBatch([mean, 0, 0], [variance, 1, 1], count);
+            Assert.Equal(["inference-drift", "train-serve-skew"], Codes(Settled(), batch));
+            Assert.Equal(["drift"], Diagnosis.OfStep(Settled(), batch, usedBatch: true).Select(finding => finding.Code));
+        }
+        // Of two values nobody could say.
+        Assert.Empty(Codes(Settled(), new LastBatch([1, 0, 0], [1, 1, 1], 2)));
+    }
+
+    [Fact]
+    public void A_finding_of_drift_says_how_much_before_how_unlikely()
+    {
+        var finding = Find(Settled().WithRunningStatistics([1, 0, 0], [4, 1, 1], 60), "inference-drift", new LastBatch([-2, 0, 0], [1, 1, 1], 64));
+        Assert.StartsWith("in the last inference batch, the mean of channel 0 is 1.5 running standard deviations below the running mean, "
+            + "and its standard deviation is 0.5 times the running one", finding.Detail, StringComparison.Ordinal);
+        Assert.Equal(["channels", "mean_shift", "deviation_ratio", "kl_divergence", "p_value", "count"], finding.Numbers.Keys);
+        Assert.Equal((-1.5, 0.5), (finding.Numbers["mean_shift"], finding.Numbers["deviation_ratio"]));
+    }
+
     [Fact]
     public void Inference_that_lies_elsewhere_than_training_is_skew()
     {

@@ -34,6 +34,31 @@ public sealed class LayerHealthTests
         }
     }
 
+    /// <summary>No last batch can fit where there was none.</summary>
+    [Fact]
+    public void A_layer_that_has_seen_no_batch_says_where_its_statistics_come_from()
+    {
+        var fresh = LayerState.Create(new NormalizerOptions { NumFeatures = 2 });
+        Assert.Contains("no batch has moved the running statistics", Reason(fresh), StringComparison.Ordinal);
+        foreach (var imported in (LayerState[])[fresh.WithRunningStatistics([1, 2], [3, 4], null), fresh.WithRunningStatistics([1, 2], [3, 4], 500)])
+        {
+            Assert.Equal(Health.Healthy, LayerHealth.Of(Diagnosis.Of(imported, null, null)).Mark);
+            Assert.StartsWith("imported, no batch seen yet", Reason(imported), StringComparison.Ordinal);
+            Assert.Contains("the last batch fits", LayerHealth.Of(Diagnosis.Of(imported, new LastBatch([1, 2], [3, 4], 64), null)).Reason, StringComparison.Ordinal);
+        }
+        // What comes with a number of batches that is 0 may still be the initial values.
+        var untrained = fresh.WithRunningStatistics([0, 0], [1, 1], 0);
+        Assert.Equal(Health.Settling, LayerHealth.Of(Diagnosis.Of(untrained, null, null)).Mark);
+        Assert.StartsWith("imported, no batch seen yet", Reason(untrained), StringComparison.Ordinal);
+        var calibrated = fresh.Accumulate(new PopulationEstimate(new Moments(16, [0, 0], [0, 0], [16, 16]), 1)).CommitPopulation();
+        Assert.StartsWith("calibrated, no batch seen yet", Reason(calibrated), StringComparison.Ordinal);
+        var trained = calibrated.Advance(new Moments(16, [0, 0], [0, 0], [16, 16]));
+        Assert.Contains("the last batch fits", Reason(trained), StringComparison.Ordinal);
+        Assert.Contains("no batch has moved the running statistics", Reason(trained.Reset(parameters: false)), StringComparison.Ordinal);
+
+        static string Reason(LayerState layer) => LayerHealth.Of(Diagnosis.Of(layer, null, null)).Reason;
+    }
+
     [Fact]
     public void A_layer_that_has_settled_is_healthy_and_a_new_one_is_settling()
     {

@@ -60,7 +60,7 @@ internal sealed class SessionSeries(ResidentSessions resident, IOptions<Telemetr
 
     private static void WriteLevels(PrometheusText text, List<LayerSession> listed)
     {
-        var (tracked, divergence, probability) = (new List<(string, double)>(), new List<(string, double)>(), new List<(string, double)>());
+        List<(string, double)> tracked = [], divergence = [], probability = [], drifting = [];
         foreach (var session in listed)
         {
             var (labels, layer) = (Labels(session), session.Current.Layer);
@@ -75,11 +75,13 @@ internal sealed class SessionSeries(ResidentSessions resident, IOptions<Telemetr
                 var both = $"{labels},{PrometheusText.Label("traffic", traffic)}";
                 divergence.Add((both, drift.Divergence));
                 probability.Add((both, drift.PValue));
+                drifting.Add((both, drift.IsRelevant ? 1 : 0));
             }
         }
         Write(text, "bnservice_session_batches_tracked", "gauge", "Batches that have moved a session's running statistics (num_batches_tracked).", tracked);
         Write(text, "bnservice_session_drift_nats", "gauge", "Largest Kullback-Leibler divergence of a channel of a session's last batch from the running statistics.", divergence);
         Write(text, "bnservice_session_drift_p_value", "gauge", "Probability of so much drift if nothing had changed.", probability);
+        Write(text, "bnservice_session_drifting", "gauge", "1 where that is as much as matters, and not by chance.", drifting);
     }
 
     private IReadOnlyList<InferenceCounters> Inferences(List<LayerSession> listed, List<LayerSession> others)

@@ -12,6 +12,7 @@ export type History = Schemas['HistoryResponse'];
 export type Step = Schemas['HistoryLine'];
 export type InferenceStep = Schemas['InferenceHistoryLine'];
 export type Snapshot = Schemas['SnapshotResource'];
+export type Drift = Schemas['DriftReport'];
 export type Finding = Schemas['FindingReport'];
 
 type Method = 'get' | 'post' | 'put' | 'patch' | 'delete';

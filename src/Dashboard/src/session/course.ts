@@ -8,6 +8,8 @@ import type { Step } from '../api/client';
 const smallestP = 1e-12;
 const smallestDrift = 1e-6;
 const significant = 0.001;
+// Nats that matter, as Drift has them in the service: both decide.
+const relevant = 0.25;
 
 const asDrift = (value: number): number => Math.max(value, smallestDrift);
 const asP = (value: number): number => Math.max(value, smallestP);
@@ -16,6 +18,7 @@ const asP = (value: number): number => Math.max(value, smallestP);
 export function course(model: SessionModel, signal: AbortSignal): { element: HTMLElement; update(): void } {
   const driftLines = [
     { label: 'KL divergence', colour: 'series-1' },
+    { label: '0.25 nats', colour: 'series-1', dashed: true },
     { label: 'p-value', colour: 'series-2', right: true, points: true },
     { label: 'p = 0.001', colour: 'series-2', right: true, dashed: true },
   ];
@@ -45,9 +48,9 @@ export function course(model: SessionModel, signal: AbortSignal): { element: HTM
     update() {
       const { steps, inferences } = model;
       const drifting = steps.filter((step) => step.drift !== null);
-      train.update([numbers(drifting), drifting.map((step) => asDrift(step.drift!.kl_divergence)), drifting.map((step) => asP(step.drift!.p_value)), drifting.map(() => significant)]);
+      train.update([numbers(drifting), drifting.map((step) => asDrift(step.drift!.kl_divergence)), drifting.map(() => relevant), drifting.map((step) => asP(step.drift!.p_value)), drifting.map(() => significant)]);
       const served = inferences.filter((line) => line.drift !== null);
-      serve.update([served.map((line) => Date.parse(line.at) / 1000), served.map((line) => asDrift(line.drift!.kl_divergence)), served.map((line) => asP(line.drift!.p_value)), served.map(() => significant)]);
+      serve.update([served.map((line) => Date.parse(line.at) / 1000), served.map((line) => asDrift(line.drift!.kl_divergence)), served.map(() => relevant), served.map((line) => asP(line.drift!.p_value)), served.map(() => significant)]);
       const shifted = steps.filter((step) => step.shift !== null);
       shift.update([numbers(shifted), shifted.map((step) => step.shift!.largest.value), shifted.map((step) => step.shift!.rms), shifted.map((step) => step.shift!.var_ratio)]);
       const traced = steps.filter((step) => step.channel);

@@ -1,6 +1,6 @@
 import { fill, h } from '../dom';
 import { percent, short, toNumber } from '../format';
-import type { Diagnosis, Finding } from '../api/client';
+import type { Diagnosis, Drift, Finding } from '../api/client';
 import type { SessionModel } from './model';
 
 function findingOf(finding: Finding): HTMLElement {
@@ -21,11 +21,11 @@ export function findings(model: SessionModel): { element: HTMLElement; update():
   return {
     element,
     update() {
-      const found = model.seen!.diagnosis.findings;
-      const text = JSON.stringify(found);
+      const { findings: found, health } = model.seen!.diagnosis;
+      const text = JSON.stringify([found, health]);
       if (text === last) return;
       last = text;
-      fill(list, found.length === 0 ? h('p', { class: 'good' }, '✓ Nothing found: nothing speaks against serving from this session.') : h('ul', { class: 'findings' }, ...found.map(findingOf)));
+      fill(list, found.length === 0 ? h('p', { class: 'good' }, `✓ Nothing found: ${health.reason}.`) : h('ul', { class: 'findings' }, ...found.map(findingOf)));
     },
   };
 }
@@ -35,6 +35,14 @@ function tile(title: string, value: string, text: string, share?: number): HTMLE
     h('h3', {}, title), h('p', { class: 'tile-value' }, value),
     share === undefined ? null : h('meter', { min: 0, max: 1, value: Math.min(Math.max(share, 0), 1), 'aria-label': title }),
     h('p', { class: 'note' }, text));
+}
+
+// How much comes before how unlikely: in a large batch the smallest shift is no accident.
+function driftTile(title: string, drift: Drift | null): HTMLElement | null {
+  if (!drift) return null;
+  const { mean_shift: shift, deviation_ratio: ratio, kl_divergence: nats, p_value: p } = drift;
+  return tile(title, `${short(Math.abs(shift), 2)} sd`,
+    `The mean of channel ${drift.channel} is ${short(Math.abs(shift), 2)} standard deviations ${shift < 0 ? 'below' : 'above'} the running one, its standard deviation ${short(ratio, 2)} times as large: ${short(nats, 2)} nats, which matter from 0.25 on. By chance: p = ${short(p, 2)}. ${drift.drifting ? 'It drifts.' : 'No drift.'}`);
 }
 
 function tilesOf(diagnosis: Diagnosis): HTMLElement[] {
@@ -49,6 +57,8 @@ function tilesOf(diagnosis: Diagnosis): HTMLElement[] {
       gap ? `Mean: ${gap.mean ? `channel ${gap.mean.channel}` : 'no channel varies'}. Variance: ${gap.var ? `${percent(gap.var.value)} in channel ${gap.var.channel}` : '–'}. Against all ${gap.batches} batches taken together.` : 'Known after the first batch.'));
   }
   if (noise) tiles.push(tile('Noise of a batch', percent(noise.relative_sd_of_var), `Relative standard deviation of the variance of ${noise.count} values per channel.`, noise.relative_sd_of_var));
+  const ofTraffic = [driftTile('Drift of the last train batch', drift.train), driftTile('Drift of the last inference batch', drift.inference)];
+  tiles.push(...ofTraffic.filter((known) => known !== null));
   if (drift.skew) tiles.push(tile('Training against serving', `${short(drift.skew.kl_difference, 3)} nats`, `Serving drifts ${drift.skew.kl_difference > 0 ? 'more' : 'less'} than training by so much${drift.skew.largest ? `; it exceeds it most in channel ${drift.skew.largest.channel}` : ''}.`));
   return tiles;
 }

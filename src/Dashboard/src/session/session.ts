@@ -3,7 +3,7 @@ import { count, short, time } from '../format';
 import { explain, type InferenceStep, Refusal, type Session, sessionPath, type Step } from '../api/client';
 import { watch } from '../api/events';
 import { connectionMark } from '../connection';
-import { healthMark, healthOf } from '../health';
+import { healthMark } from '../health';
 import { toOverview, toTry } from '../router';
 import { channels } from './channels';
 import { course } from './course';
@@ -46,7 +46,7 @@ export function sessionPage(root: HTMLElement, name: string, signal: AbortSignal
   const show = (): void => {
     if (!model.seen) return;
     const { session, diagnosis } = model.seen;
-    const health = healthOf(diagnosis);
+    const { health } = diagnosis;
     fill(state, h('p', { class: 'verdict' }, healthMark(health), ' ', health.reason), facts(session));
     body.hidden = false;
     for (const part of parts) part.update();
