@@ -5,10 +5,10 @@ namespace BnService.Api.Contracts;
 /// <summary>The last train-steps, newest first.</summary>
 public sealed class HistoryResponse
 {
-    /// <summary>A line per train-step that this node has answered since it started, at most the last 1024.</summary>
+    /// <summary>A line per train-step that this node has answered, at most the last 1024, and per step of any node that was stored before that.</summary>
     public required IReadOnlyList<HistoryLine> Steps { get; init; }
 
-    /// <summary>A line per inference batch that this node has looked at since it started, newest first, at most the last 256.</summary>
+    /// <summary>A line per inference batch that this node has looked at, newest first, at most the last 256, and per one that any node has stored before that.</summary>
     public required IReadOnlyList<InferenceHistoryLine> Inferences { get; init; }
 
     /// <summary>Version of the state.</summary>
@@ -42,7 +42,7 @@ public sealed class HistoryLine
     /// <summary>Milliseconds from the batch's arrival until the step was stored; null where it waited for other ranks.</summary>
     public required double? Milliseconds { get; init; }
 
-    /// <summary>What the step was in the channel that was asked for; absent where none was asked for, or where it is no longer kept.</summary>
+    /// <summary>What the step was in the channel that was asked for; absent where none was asked for, or where it is no longer kept, as after a restart.</summary>
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public ChannelStepReport? Channel { get; init; }
 }

@@ -18,23 +18,27 @@ internal static class DiagnosticsEndpoints
     {
         var group = routes.MapGroup("/sessions/{session}").WithTags("Diagnostics");
         group.MapGet("/diagnostics", Diagnose).Needs(Role.Reader).Answers<DiagnosticsResponse>().FindsSession()
-            .Describe("GetDiagnostics", "Diagnose a session", "Whether the running estimate has settled and how noisy it is, how far training and serving drift from it and from each other, how much a batch scatters by chance, and findings with remedies. Inference traffic is looked at in passing: batches of at least 8 values per statistic; of those up to 65,536 elements each one, as long as they are not more than 50 a second, and of larger ones (where they are streamed, the first samples) one a second. The last of them is kept in memory on this node and lost at a restart; in mode frozen the batches of train-steps are looked at in the same way.");
+            .Describe("GetDiagnostics", "Diagnose a session", "Whether the running estimate has settled and how noisy it is, how far training and serving drift from it and from each other, how much a batch scatters by chance, and findings with remedies. Inference traffic is looked at in passing: batches of at least 8 values per statistic; of those up to 65,536 elements each one, as long as they are not more than 50 a second, and of larger ones (where they are streamed, the first samples) one a second. The last of them is this node's, or after a restart the last that any node has stored (of up to 4,096 channels); in mode frozen the batches of train-steps are looked at in the same way.");
         group.MapGet("/history", History).Needs(Role.Reader).Answers<HistoryResponse>().FindsSession().Fails(ProblemCode.InvalidOption)
-            .Describe("GetHistory", "The last train-steps", "A line per train-step, newest first: the last 1,024 that this node has answered, kept in its memory (about 256 kB per session at most) and lost at a restart; and one per inference batch that was looked at, the last 256. Drift is that of the batch against the running statistics, of a step's after it. With `channel` a step says what it was there, as far back as 64 kB for all channels of the session reach: 1,024 steps of 4 channels, 16 of 256, none of more than 4,096.");
+            .Describe("GetHistory", "The last train-steps", "A line per train-step, newest first: the last 1,024 that this node has answered, kept in its memory (about 256 kB per session at most), after the last 128 of any node that were stored before the session came into its memory; and one per inference batch that was looked at, the last 256 and 64. Nodes store them about once a second and when they stop: a restart keeps them, a kill loses the last moment. What steps were in a channel is in memory alone, and everything is with the engine memory. Drift is that of the batch against the running statistics, of a step's after it. With `channel` a step says what it was there, as far back as 64 kB for all channels of the session reach: 1,024 steps of 4 channels, 16 of 256, none of more than 4,096.");
     }
 
-    private static async Task<IResult> Diagnose(string session, SessionScope scope, SessionCatalog catalog, CancellationToken cancellationToken)
+    private static async Task<IResult> Diagnose(
+        string session, SessionScope scope, SessionCatalog catalog, TrafficHistory history, CancellationToken cancellationToken)
     {
         var found = await catalog.GetAsync(scope, session, cancellationToken);
+        await history.TryRestoreAsync(found, cancellationToken);
         var (layer, inference) = (found.Current.Layer, found.Traffic.Inference);
         var diagnosis = Diagnosis.Of(layer, inference?.Statistics, found.Traffic.Frozen?.Statistics);
         return new Answer<DiagnosticsResponse>(Response(layer, diagnosis, inference), layer.Version);
     }
 
-    private static async Task<IResult> History(string session, string? limit, string? channel, SessionScope scope, SessionCatalog catalog, CancellationToken cancellationToken)
+    private static async Task<IResult> History(
+        string session, string? limit, string? channel, SessionScope scope, SessionCatalog catalog, TrafficHistory history, CancellationToken cancellationToken)
     {
         var size = (int)(QueryNumber.Parse(limit, "limit", 1, SessionTraffic.MostSteps) ?? DefaultSteps);
         var found = await catalog.GetAsync(scope, session, cancellationToken);
+        await history.TryRestoreAsync(found, cancellationToken);
         var layer = found.Current.Layer;
         var index = (int?)QueryNumber.Parse(channel, "channel", 0, Math.Max(layer.Features, 1) - 1);
         return new Answer<HistoryResponse>(new HistoryResponse

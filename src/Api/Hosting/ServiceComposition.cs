@@ -49,6 +49,8 @@ internal static partial class ServiceComposition
         services.AddSingleton<SyncGroups>();
         services.AddSingleton<SyncTrainStep>();
         services.AddSingleton<SyncBackward>();
+        services.AddSingleton<TrafficHistory>();
+        services.AddHostedService(provider => provider.GetRequiredService<TrafficHistory>());
         services.AddSingleton<TrafficObserver>();
         services.AddSingleton<Readiness>();
         services.AddSingleton<DashboardFiles>();

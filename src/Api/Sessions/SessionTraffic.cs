@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Text.Json.Serialization;
 using BnService.Core.Layers;
 using BnService.Core.Statistics;
 
@@ -25,6 +26,7 @@ internal readonly record struct StepLine(long Version, long BatchesTracked, Date
     public TimeSpan? Elapsed { get; init; }
 
     /// <summary>What it was in each channel, or null.</summary>
+    [JsonIgnore]
     public ChannelTrace? Trace { get; init; }
 }
 
@@ -35,7 +37,8 @@ internal readonly record struct StepLine(long Version, long BatchesTracked, Date
 internal readonly record struct InferenceLine(DateTimeOffset At, long Count, Drift? Drift);
 
 /// <summary>
-/// What has passed through a session on this node, for diagnostics. Kept in memory alone: a restart loses it, which costs nobody a result.
+/// What has passed through a session on this node, for diagnostics, and what is known of the time before the session was brought here
+/// (<see cref="TrafficHistory"/>).
 /// </summary>
 internal sealed class SessionTraffic
 {
@@ -45,6 +48,12 @@ internal sealed class SessionTraffic
     /// <summary>The most inference batches that are remembered.</summary>
     public const int MostInferences = 256;
 
+    /// <summary>Whether it waits to be stored.</summary>
+    public volatile bool IsMarked;
+
+    /// <summary>Whether what the store has kept is here as well.</summary>
+    public volatile bool IsRestored;
+
     private const int FewSteps = 16;
     private const long BytesOfStep = 192;
 
@@ -52,12 +61,13 @@ internal sealed class SessionTraffic
     private readonly ConcurrentDictionary<string, InferenceTally> _ofSnapshots = new();
     private readonly Lock _lock = new();
     private readonly Queue<InferenceLine> _inferences = new();
-    private StepLine[] _steps = [];
+    private StepLine[] _steps = [], _earlierSteps = [];
+    private InferenceLine[] _earlierInferences = [];
     private long _stepsTaken, _inferencesSeen, _bytesOfTraces;
     private TaskCompletionSource _next = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     /// <summary>Memory that the steps take, roughly.</summary>
-    public long Bytes => (_steps.Length * BytesOfStep) + Interlocked.Read(ref _bytesOfTraces);
+    public long Bytes => ((_steps.Length + _earlierSteps.Length) * BytesOfStep) + Interlocked.Read(ref _bytesOfTraces);
 
     /// <summary>Number of train-steps that have passed.</summary>
     public long StepsTaken => Interlocked.Read(ref _stepsTaken);
@@ -123,7 +133,7 @@ internal sealed class SessionTraffic
     /// <summary>The last inference batches that were looked at, newest first.</summary>
     public IReadOnlyList<InferenceLine> NewestInferences(int limit)
     {
-        lock (_lock) return [.. _inferences.Reverse().Take(limit)];
+        lock (_lock) return [.. _inferences.Reverse().Concat(_earlierInferences.Reverse()).Take(limit)];
     }
 
     /// <summary>The divergences of the last steps, oldest first.</summary>
@@ -150,9 +160,28 @@ internal sealed class SessionTraffic
         lock (_lock)
         {
             for (var i = _stepsTaken - 1; i >= Math.Max(0, _stepsTaken - _steps.Length); i--) steps.Add(_steps[i % _steps.Length]);
+            steps.AddRange(_earlierSteps.Reverse());
         }
         // Steps at the same time are answered in any order; those in mode frozen share a version and keep theirs.
         return [.. steps.OrderByDescending(step => step.Version).Take(limit)];
+    }
+
+    /// <summary>What is kept of it besides the session.</summary>
+    public KeptTraffic Keep() =>
+        new([.. Newest(KeptTraffic.MostSteps).Reverse()], [.. NewestInferences(KeptTraffic.MostInferences).Reverse()], Inference, Frozen);
+
+    /// <summary>Takes in what passed before; what is known already is left out.</summary>
+    public void Restore(KeptTraffic earlier)
+    {
+        lock (_lock)
+        {
+            _earlierSteps = [.. _earlierSteps.Concat(earlier.Steps).DistinctBy(step => (step.Version, step.At))
+                .OrderBy(step => step.At).TakeLast(KeptTraffic.MostSteps)];
+            _earlierInferences = [.. _earlierInferences.Concat(earlier.Inferences).DistinctBy(inference => inference.At)
+                .OrderBy(inference => inference.At).TakeLast(KeptTraffic.MostInferences)];
+        }
+        if (earlier.Inference is { } inference && !(Inference?.At >= inference.At)) Inference = inference;
+        if (earlier.Frozen is { } frozen && !(Frozen?.At >= frozen.At)) Frozen = frozen;
     }
 
     // Channels are many and the room for them is not: of the older steps only the rest is kept. Called under the lock.

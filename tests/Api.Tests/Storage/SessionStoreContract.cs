@@ -226,6 +226,30 @@ public abstract class SessionStoreContract
         Assert.Equal(expected.Content.ToArray(), actual.Content.ToArray());
     }
 
+    /// <summary>What passes through sessions, where the store keeps that.</summary>
+    [Fact]
+    public async Task Traffic_is_what_was_saved_last_and_goes_with_its_session()
+    {
+        if (Store is not ITrafficStore traffic) return;
+        await Store.TryInsertAsync(New("a", "first", 1), default);
+        await Store.TryInsertAsync(New("b", "second", 1), default);
+        Assert.Empty(await traffic.FindTrafficAsync("a", default));
+        await traffic.SaveTrafficAsync([Traffic("a", 1), Traffic("nosuch", 2), Traffic("b", 3)], default);
+        await traffic.SaveTrafficAsync([Traffic("a", 4)], default);
+        Assert.Equal([4], await FoundAsync("a"));
+        Assert.Equal([3], await FoundAsync("b"));
+        Assert.Empty(await FoundAsync("nosuch"));
+        await Store.TryUpdateAsync(New("a", "first", 2), 1, [], default);
+        Assert.False(await Store.TryDeleteAsync("a", 1, default));
+        Assert.Equal([4], await FoundAsync("a"));
+        Assert.True(await Store.TryDeleteAsync("a", 2, default));
+        Assert.Empty(await FoundAsync("a"));
+        Assert.Equal([3], await FoundAsync("b"));
+
+        static StoredTraffic Traffic(string id, byte content) => new(id, "node", new[] { content });
+        async Task<IEnumerable<byte>> FoundAsync(string id) => (await traffic.FindTrafficAsync(id, default)).Select(content => content.Span[0]);
+    }
+
     protected static StoredSession New(string id, string name, long version) =>
         new(id, name, "batch_norm", version, Start, new byte[] { 9, (byte)version }, new byte[] { 1, 2, (byte)version });
 

@@ -28,6 +28,16 @@ public sealed class PostgresSessionStoreTests(PostgresServer server) : SessionSt
         Same(New("a", "first", 7), await (await _stores.OpenAsync()).FindAsync("first", default));
     }
 
+    /// <summary>Nodes that are called otherwise after each start do not fill the database.</summary>
+    [Fact]
+    public async Task Traffic_of_each_node_is_kept_and_of_many_that_of_the_last_eight()
+    {
+        var traffic = (ITrafficStore)Store;
+        await Store.TryInsertAsync(New("a", "first", 1), default);
+        for (byte i = 0; i < 20; i++) await traffic.SaveTrafficAsync([new StoredTraffic("a", $"node{i}", new[] { i })], default);
+        Assert.Equal(Enumerable.Range(12, 8), (await traffic.FindTrafficAsync("a", default)).Select(content => (int)content.Span[0]).Order());
+    }
+
     [Fact]
     public async Task Writes_that_wait_together_are_all_made_each_with_its_own_answer()
     {

@@ -84,6 +84,17 @@ internal static class PostgresSchema
             "ALTER TABLE bn_sessions ADD COLUMN IF NOT EXISTS owner text NOT NULL DEFAULT ''",
             "CREATE INDEX IF NOT EXISTS bn_sessions_by_owner ON bn_sessions (owner)",
         ],
+        [
+            """
+            CREATE TABLE IF NOT EXISTS bn_traffic (
+                session_id text NOT NULL,
+                node text NOT NULL,
+                saved_at bigint NOT NULL,
+                content bytea NOT NULL,
+                PRIMARY KEY (session_id, node)
+            )
+            """,
+        ],
     ];
 
     /// <summary>Applies the migrations that have not been yet.</summary>

@@ -104,7 +104,7 @@ internal sealed class SessionUpdate(
 /// <summary>Deletes a session of a version with all that belongs to it.</summary>
 internal sealed class SessionDeletion(string id, long expectedVersion, PostgresNotifications notifications) : PostgresWrite(id)
 {
-    private static readonly SqlText[] Belongings = [new("bn_answers"), new("bn_snapshots"), new("bn_contributions")];
+    private static readonly SqlText[] Belongings = [new("bn_answers"), new("bn_snapshots"), new("bn_contributions"), new("bn_traffic")];
 
     /// <inheritdoc/>
     public override IEnumerable<PostgresStatement> Statements(bool isAgain)

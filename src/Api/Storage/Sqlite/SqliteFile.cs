@@ -66,6 +66,12 @@ internal sealed class SqliteFile : IDisposable
         DROP INDEX IF EXISTS sessions_by_age;
         CREATE INDEX IF NOT EXISTS sessions_listed ON sessions (created_at, id, name, kind);
         """,
+        """
+        CREATE TABLE IF NOT EXISTS traffic (
+            session_id TEXT PRIMARY KEY,
+            content BLOB NOT NULL
+        );
+        """,
     ];
 
     private readonly string _path;

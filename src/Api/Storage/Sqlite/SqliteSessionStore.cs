@@ -83,7 +83,8 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
     public ValueTask<bool> TryDeleteAsync(string id, long expectedVersion, CancellationToken cancellationToken) => Database.WriteAsync(connection =>
     {
         if (Execute(connection, "DELETE FROM sessions WHERE id = $id AND version = $expected", ("$id", id), ("$expected", expectedVersion)) == 0) return false;
-        Execute(connection, "DELETE FROM answers WHERE session_id = $id; DELETE FROM snapshots WHERE session_id = $id", ("$id", id));
+        Execute(connection, "DELETE FROM answers WHERE session_id = $id; DELETE FROM snapshots WHERE session_id = $id; "
+            + "DELETE FROM traffic WHERE session_id = $id", ("$id", id));
         return true;
     });
 
