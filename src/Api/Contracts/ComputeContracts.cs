@@ -157,7 +157,7 @@ public sealed class UpdateRequest
 {
     /// <summary>The rule.</summary>
     [Required]
-    public Optimizer? Optimizer { get; set; }
+    public Optimizer Optimizer { get; set; }
 
     /// <summary>Step size, 0 or more.</summary>
     public double LearningRate { get; set; } = 1e-3;

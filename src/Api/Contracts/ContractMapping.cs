@@ -12,12 +12,13 @@ internal static class ContractMapping
     /// <exception cref="Core.LayerException">An option is outside its range or does not belong to the kind.</exception>
     public static NormalizerOptions ApplyTo(this PatchSessionRequest patch, NormalizerOptions options)
     {
-        if (patch.ChangesMomentum) LayerOptions.Require(options.Kind.CanTrack, "momentum", options.Kind);
+        // null for a kind without one says nothing, as in the create call.
+        if (patch.Momentum is not null) LayerOptions.Require(options.Kind.CanTrack, "momentum", options.Kind);
         if (patch.Mode is not null) LayerOptions.Require(options.Kind.CanTrack, "mode", options.Kind);
         if (patch.Renorm is not null) LayerOptions.Require(options.Kind == NormalizerKind.BatchRenorm, "renorm", options.Kind);
         return (options with
         {
-            Momentum = patch.ChangesMomentum ? patch.Momentum : options.Momentum,
+            Momentum = patch.ChangesMomentum && options.Kind.CanTrack ? patch.Momentum : options.Momentum,
             Eps = patch.Eps ?? options.Eps,
             Mode = patch.Mode ?? options.Mode,
             Renorm = patch.Renorm?.ToLimits() ?? options.Renorm,
@@ -28,7 +29,7 @@ internal static class ContractMapping
     /// <exception cref="Core.LayerException">An option is outside its range or belongs to another optimizer.</exception>
     public static ParameterUpdate ToUpdate(this UpdateRequest request)
     {
-        var optimizer = request.Optimizer ?? throw Invalid("update.optimizer is missing; allowed: sgd, adam, adamw");
+        var optimizer = request.Optimizer;
         var isSgd = optimizer == Optimizer.Sgd;
         Refuse(!isSgd && request.Momentum is not null, "momentum", "sgd");
         Refuse(!isSgd && request.Nesterov is not null, "nesterov", "sgd");

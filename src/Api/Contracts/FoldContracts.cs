@@ -11,7 +11,7 @@ public sealed class FoldRequest : IDisposable
 {
     /// <summary>What the layer is.</summary>
     [Required]
-    public FoldableLayer? Layer { get; set; }
+    public FoldableLayer Layer { get; set; }
 
     /// <summary>
     /// Its weight, in the layout that layout says; by default as PyTorch has it: linear [out, in]; conv [out, in/groups, kernel...];
@@ -38,7 +38,7 @@ public sealed class FoldRequest : IDisposable
     /// <summary>Where the normalization stands: after the layer, or before it.</summary>
     public FoldPosition Position { get; set; }
 
-    /// <summary>The convolution's padding, one number or one per dimension; only looked at with position before, where it must be 0.</summary>
+    /// <summary>The convolution's padding, one number per dimension (a single number is read as well); only looked at with position before, where it must be 0.</summary>
     public Padding? Padding { get; set; }
 
     /// <summary>Version of the snapshot to fold; the newest state where absent.</summary>
@@ -77,7 +77,7 @@ public sealed class FoldResponse : IDisposable
     public void Dispose() => Weight.Dispose();
 }
 
-/// <summary>Padding of a convolution: one number for all dimensions, or one or two for each.</summary>
+/// <summary>Padding of a convolution: one or two numbers for each dimension. A single number is read as well, for all of them.</summary>
 /// <param name="values">The numbers.</param>
 [JsonConverter(typeof(PaddingConverter))]
 public sealed class Padding(int[] values)

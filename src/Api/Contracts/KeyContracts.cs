@@ -12,7 +12,7 @@ public sealed class CreateKeyRequest
 
     /// <summary>What its holder may do; each role may do what the ones before it may.</summary>
     [Required]
-    public Role? Role { get; set; }
+    public Role Role { get; set; }
 
     /// <summary>Beginning of the names of the sessions that its holder sees, 1 to 96 characters; all where absent. Not for the role admin.</summary>
     public string? Prefix { get; set; }

@@ -1,13 +1,12 @@
-using System.ComponentModel;
 using System.ComponentModel.DataAnnotations;
 using System.Text.Json.Serialization;
 using BnService.Core.Normalizers;
 
 namespace BnService.Api.Contracts;
 
-/// <summary>Marks a property whose null stands for a field that was not sent: on the wire null is no value of it.</summary>
+/// <summary>Marks an optional property of which null is a value. Null for any other one is as if it had not been sent.</summary>
 [AttributeUsage(AttributeTargets.Property)]
-internal sealed class NullIsAbsentAttribute : Attribute;
+internal sealed class NullIsValueAttribute : Attribute;
 
 /// <summary>Limits of batch renormalization (Ioffe 2017).</summary>
 public sealed class RenormOptions
@@ -31,7 +30,7 @@ public sealed class RenormOptions
 /// </summary>
 public class LayerOptionsRequest
 {
-    /// <summary>Kind of the layer.</summary>
+    /// <summary>Kind of the layer; batch_norm where absent.</summary>
     public NormalizerKind Kind
     {
         get;
@@ -47,23 +46,23 @@ public class LayerOptionsRequest
     public bool SendsKind { get; private set; }
 
     /// <summary>Number of channels; needed by the kinds that have channels.</summary>
-    [Range(1, int.MaxValue), NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    [Range(1, int.MaxValue), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public int? NumFeatures { get; set; }
 
     /// <summary>layer_norm, rms_norm: the trailing dimensions that are normalized together.</summary>
-    [NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public int[]? NormalizedShape { get; set; }
 
     /// <summary>group_norm: number of groups of channels; it divides num_features.</summary>
-    [Range(1, int.MaxValue), NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    [Range(1, int.MaxValue), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public int? NumGroups { get; set; }
 
-    /// <summary>Added to the variance, 0 or more. With 0 a constant channel is normalized to exactly 0.</summary>
-    [Range(0, double.MaxValue), DefaultValue(1e-5), NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    /// <summary>Added to the variance, 0 or more; 1e-5 where absent. With 0 a constant channel is normalized to exactly 0.</summary>
+    [Range(0, double.MaxValue), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public double? Eps { get; set; }
 
-    /// <summary>Weight of the NEW batch in the running statistics, 0 to 1 (PyTorch's convention); null for the average over all batches.</summary>
-    [Range(0.0, 1.0), DefaultValue(0.1)]
+    /// <summary>Weight of the NEW batch in the running statistics, 0 to 1 (PyTorch's convention); 0.1 where absent, null for the average over all batches.</summary>
+    [Range(0.0, 1.0), NullIsValue]
     public double? Momentum
     {
         get;
@@ -78,66 +77,66 @@ public class LayerOptionsRequest
     [JsonIgnore]
     public bool SendsMomentum { get; private set; }
 
-    /// <summary>Whether gamma and beta exist.</summary>
-    [DefaultValue(true), NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    /// <summary>Whether gamma and beta exist; true where absent.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public bool? Affine { get; set; }
 
-    /// <summary>Whether beta exists; false leaves gamma alone. Not for rms_norm, which has none.</summary>
-    [DefaultValue(true), NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    /// <summary>Whether beta exists, true where absent; false leaves gamma alone. Not for rms_norm, which has none.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public bool? Bias { get; set; }
 
     /// <summary>
-    /// Whether gamma exists; false leaves beta alone (Keras's and flax's scale=False). Not for rms_norm, whose only parameter it is.
+    /// Whether gamma exists, true where absent; false leaves beta alone (Keras's and flax's scale=False). Not for rms_norm, whose only parameter it is.
     /// </summary>
-    [DefaultValue(true), NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public bool? Scale { get; set; }
 
     /// <summary>
-    /// What is added to gamma: 1 where it is kept as its difference from 1 (Gemma's RMSNorm, NeMo's layernorm1p), so that y is
+    /// What is added to gamma, 0 where absent: 1 where it is kept as its difference from 1 (Gemma's RMSNorm, NeMo's layernorm1p), so that y is
     /// (gamma + 1) times the normalized x. gamma is then what is kept, in every call.
     /// </summary>
-    [AllowedValues(null, 0.0, 1.0), DefaultValue(0.0), NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    [AllowedValues(null, 0.0, 1.0), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public double? GammaOffset { get; set; }
 
     /// <summary>Whether running statistics are kept: true where absent, false for instance_norm. Without them inference normalizes with the batch's own.</summary>
-    [NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public bool? TrackRunningStats { get; set; }
 
-    /// <summary>Whether the running variance takes M2/(m-1), as PyTorch and the paper do, or M2/m, as Keras does.</summary>
-    [DefaultValue(true), NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    /// <summary>Whether the running variance takes M2/(m-1), as PyTorch and the paper do, or M2/m, as Keras does; true where absent.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public bool? UnbiasedRunningVar { get; set; }
 
     /// <summary>
     /// Whether the moving average is divided by the weight of the batches in it, so that nothing of the initial 0 and 1 is left
-    /// (zero_debias of TensorFlow and Haiku; Caffe always does it). Nothing changes where momentum is null.
+    /// (zero_debias of TensorFlow and Haiku; Caffe always does it). Nothing changes where momentum is null. false where absent.
     /// </summary>
-    [DefaultValue(false), NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public bool? ZeroDebias { get; set; }
 
-    /// <summary>Axis of the channels: 1, or -1 for channels last.</summary>
-    [AllowedValues(null, 1, -1), DefaultValue(1), NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    /// <summary>Axis of the channels: 1, which it is where absent, or -1 for channels last.</summary>
+    [AllowedValues(null, 1, -1), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public int? ChannelAxis { get; set; }
 
     /// <summary>batch_norm, batch_renorm: one statistic per channel, or one per position of a sample (channels × spatial), over the batch alone.</summary>
-    [NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public Granularity? Granularity { get; set; }
 
     /// <summary>train: a train-step normalizes with the batch. frozen: with the running statistics, which it leaves alone.</summary>
-    [NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public NormalizationMode? Mode { get; set; }
 
     /// <summary>What follows the affine map; relu is fused into forward and undone in backward.</summary>
-    [NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public Activation? Activation { get; set; }
 
     /// <summary>
-    /// Initial value of gamma; with gamma_offset 1 it is 0 by default. 0 without an offset makes a residual block begin as the identity.
+    /// Initial value of gamma, 1 where absent; with gamma_offset 1 it is 0 where absent. 0 without an offset makes a residual block begin as the identity.
     /// </summary>
-    [DefaultValue(1.0), NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public double? GammaInit { get; set; }
 
-    /// <summary>Initial value of beta.</summary>
-    [DefaultValue(0.0), NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    /// <summary>Initial value of beta; 0 where absent.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public double? BetaInit { get; set; }
 
     /// <summary>
@@ -148,14 +147,14 @@ public class LayerOptionsRequest
     public int? GhostBatchSize { get; set; }
 
     /// <summary>batch_renorm: its limits.</summary>
-    [NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public RenormOptions? Renorm { get; set; }
 
     /// <summary>Whether a train-step with NaN or infinity in x is refused, or goes into the statistics as in PyTorch.</summary>
-    [NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public NonFinitePolicy? NonFinite { get; set; }
 
-    /// <summary>Whether inference is refused until the running statistics have seen a batch or have been set.</summary>
-    [DefaultValue(false), NullIsAbsent, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    /// <summary>Whether inference is refused until the running statistics have seen a batch or have been set; false where absent.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public bool? RequireStatistics { get; set; }
 }

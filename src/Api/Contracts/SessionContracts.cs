@@ -27,6 +27,7 @@ public sealed class CreateSessionRequest : LayerOptionsRequest
 public sealed class PatchSessionRequest
 {
     /// <summary>Weight of the new batch in the running statistics, 0 to 1, whatever the session's convention; null for the average over all batches.</summary>
+    [NullIsValue]
     public double? Momentum
     {
         get;

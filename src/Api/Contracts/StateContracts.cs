@@ -142,6 +142,7 @@ public sealed class PutStateRequest
     public bool? FeaturesAreFixed { get; set; }
 
     /// <summary>What the optimizer remembers; null for nothing. Where absent it is dropped with the parameters that it belonged to.</summary>
+    [NullIsValue]
     public OptimizerState? Optimizer
     {
         get;
@@ -157,6 +158,7 @@ public sealed class PutStateRequest
     public bool SendsOptimizer { get; private set; }
 
     /// <summary>The last batch that moved the layer; null for none. Where absent it is dropped with the statistics that it belonged to.</summary>
+    [NullIsValue]
     public LastBatchState? LastBatch
     {
         get;
@@ -180,7 +182,7 @@ public sealed class OptimizerState
 {
     /// <summary>Whose buffers these are.</summary>
     [Required]
-    public Optimizer? Name { get; set; }
+    public Optimizer Name { get; set; }
 
     /// <summary>Number of updates so far.</summary>
     [Required]
@@ -198,11 +200,11 @@ public sealed class OptimizerBufferState
 {
     /// <summary>sgd: the momentum buffer, empty without momentum. adam, adamw: the average of the gradient.</summary>
     [Required]
-    public double[]? First { get; set; }
+    public double[] First { get; set; } = null!;
 
     /// <summary>adam, adamw: the average of the squared gradient. sgd: empty.</summary>
     [Required]
-    public double[]? Second { get; set; }
+    public double[] Second { get; set; } = null!;
 }
 
 /// <summary>The exact union of batches.</summary>
@@ -218,15 +220,15 @@ public sealed class UnionState
 
     /// <summary>Mean, one value per statistic.</summary>
     [Required]
-    public double[]? Mean { get; set; }
+    public double[] Mean { get; set; } = null!;
 
     /// <summary>What rounding the mean to double left over.</summary>
     [Required]
-    public double[]? MeanResidual { get; set; }
+    public double[] MeanResidual { get; set; } = null!;
 
     /// <summary>Sum of squared deviations from the mean.</summary>
     [Required]
-    public double[]? M2 { get; set; }
+    public double[] M2 { get; set; } = null!;
 }
 
 /// <summary>The statistics of the last batch.</summary>
@@ -234,11 +236,11 @@ public sealed class LastBatchState
 {
     /// <summary>Mean, one value per statistic.</summary>
     [Required]
-    public double[]? Mean { get; set; }
+    public double[] Mean { get; set; } = null!;
 
     /// <summary>Biased variance, one value per statistic.</summary>
     [Required]
-    public double[]? Var { get; set; }
+    public double[] Var { get; set; } = null!;
 
     /// <summary>Number of values per statistic.</summary>
     [Required]

@@ -53,12 +53,11 @@ internal static class StateMapping
             FeaturesAreFixed = request.FeaturesAreFixed != false,
             SetsOptimizer = request.SendsOptimizer,
             Optimizer = request.Optimizer is { } optimizer
-                ? new(optimizer.Name ?? throw Missing("optimizer.name"), optimizer.Step,
-                    Restored(optimizer.Gamma, "optimizer.gamma"), Restored(optimizer.Beta, "optimizer.beta"))
+                ? new(optimizer.Name, optimizer.Step, Restored(optimizer.Gamma), Restored(optimizer.Beta))
                 : null,
             SetsLastBatch = request.SendsLastBatch,
             LastBatch = request.LastBatch is { } last
-                ? new(last.Mean ?? throw Missing("last_batch.mean"), last.Var ?? throw Missing("last_batch.var"), last.Count)
+                ? new(last.Mean, last.Var, last.Count)
                 : null,
         };
     }
@@ -196,8 +195,7 @@ internal static class StateMapping
 
     private static PopulationEstimate Union(UnionState union, string name)
     {
-        var (mean, residual, m2) = (union.Mean ?? throw Missing($"{name}.mean"), union.MeanResidual ?? throw Missing($"{name}.mean_residual"),
-            union.M2 ?? throw Missing($"{name}.m2"));
+        var (mean, residual, m2) = (union.Mean, union.MeanResidual, union.M2);
         if (residual.Length != mean.Length || m2.Length != mean.Length)
         {
             throw new LayerException(LayerError.ShapeMismatch,
@@ -209,8 +207,7 @@ internal static class StateMapping
     private static OptimizerBufferState? Buffers(OptimizerMoments? moments) =>
         moments is null ? null : new() { First = moments.First, Second = moments.Second };
 
-    private static OptimizerMoments? Restored(OptimizerBufferState? buffers, string name) =>
-        buffers is null ? null : new(buffers.First ?? throw Missing($"{name}.first"), buffers.Second ?? throw Missing($"{name}.second"));
+    private static OptimizerMoments? Restored(OptimizerBufferState? buffers) => buffers is null ? null : new(buffers.First, buffers.Second);
 
     private static string Text(IReadOnlyList<int>? dimensions) => $"[{string.Join(", ", dimensions ?? [])}]";
 
@@ -228,6 +225,4 @@ internal static class StateMapping
         null => "null",
         _ => $"{value}",
     };
-
-    private static LayerException Missing(string field) => new(LayerError.InvalidOption, $"{field} is missing or null");
 }

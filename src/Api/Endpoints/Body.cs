@@ -58,7 +58,7 @@ internal sealed class Incoming<T>(HttpContext context, IncomingMessage<T> messag
         {
             MediaTypes.Safetensors => await SafetensorsReader.OpenAsync(bytes, Options(context.Request), Contract),
             MediaTypes.Npy => await NpyReader.OpenAsync(bytes, Options(context.Request), Contract),
-            _ => new IncomingMessage<T>(await ReadJsonAsync(bytes, isOptional, RequestMemory.Of(context))),
+            _ => new IncomingMessage<T>(await ReadJsonAsync(context, bytes, isOptional)),
         };
         if (message.Begun is { } begun) Own(context, begun);
         foreach (var part in message.Parts)
@@ -87,13 +87,17 @@ internal sealed class Incoming<T>(HttpContext context, IncomingMessage<T> messag
         if (value is IDisposable disposable) context.Response.RegisterForDispose(disposable);
     }
 
-    private static async ValueTask<T> ReadJsonAsync(RequestBytes bytes, bool isOptional, RequestMemory? memory)
+    private static async ValueTask<T> ReadJsonAsync(HttpContext context, RequestBytes bytes, bool isOptional)
     {
+        var memory = RequestMemory.Of(context);
         // A body that does not say how long it is takes what there is when it comes.
         if (memory is not null && bytes.Length is { } length) await memory.ReserveAsync(MemoryNeed.OfText<T>(length));
         T value;
         using (var body = await bytes.ReadBufferAsync(null, "it"))
+        {
+            Negotiation.RequireJson(context, body.Bytes);
             value = body.Length == 0 && isOptional ? Contract.CreateObject!() : JsonMessageReader.Read(body.Bytes, Contract);
+        }
         memory?.SettleFor(MemoryNeed.OfOutputs<T>);
         return value;
     }

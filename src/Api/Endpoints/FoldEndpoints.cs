@@ -24,7 +24,7 @@ internal static class FoldEndpoints
         if (request.Version < 1) throw new ProblemException(ProblemCode.InvalidOption, $"version must be a whole number of 1 or more, got {request.Version}");
         var found = await catalog.GetAsync(scope, session, cancellationToken);
         var layer = await snapshots.LayerAsync(found, request.Version, cancellationToken);
-        var toFold = new LayerToFold(request.Layer!.Value, request.Weight, request.Bias, request.Groups, request.Position, request.Padding?.Values, request.Layout);
+        var toFold = new LayerToFold(request.Layer, request.Weight, request.Bias, request.Groups, request.Position, request.Padding?.Values, request.Layout);
         var folded = FoldedSession.Of(layer, toFold);
         return new Answer<FoldResponse>(new FoldResponse
         {

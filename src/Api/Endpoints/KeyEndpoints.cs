@@ -29,7 +29,7 @@ internal static partial class KeyEndpoints
         SessionEndpoints.RequireName(request.Name);
         if (request.Prefix is not null) RequirePrefix(request.Prefix);
         var (key, text, isFirst) = await keys.CreateAsync(
-            request.Name, request.Role!.Value, request.Prefix, request.IWillKeepTheKey is true, cancellationToken);
+            request.Name, request.Role, request.Prefix, request.IWillKeepTheKey is true, cancellationToken);
         return AnswerOnce(key, text, KeyNotice.OfCreated(isFirst), 201, response);
     }
 

@@ -32,12 +32,25 @@ internal sealed record Negotiation(string Request, string Answer)
         return next(context);
     }
 
+    /// <summary>Refuses a body that is no JSON and does not say what it is.</summary>
+    /// <param name="context">The request.</param>
+    /// <param name="body">The body, UTF-8 if it is JSON; an empty one is as good as none.</param>
+    /// <exception cref="ProblemException">It begins as no JSON object or array does.</exception>
+    public static void RequireJson(HttpContext context, ReadOnlySpan<byte> body)
+    {
+        if (!string.IsNullOrWhiteSpace(context.Request.ContentType)) return;
+        var text = (body.StartsWith("\uFEFF"u8) ? body[3..] : body).TrimStart(" \t\r\n"u8);
+        if (text.Length == 0 || text[0] is (byte)'{' or (byte)'[') return;
+        throw new ProblemException(ProblemCode.UnsupportedMediaType,
+            $"Content-Type is missing and the body is not JSON; it must be one of {string.Join(", ", context.GetEndpoint()!.Metadata.GetMetadata<ReadableForms>()!.MediaTypes)}");
+    }
+
     private static string FormOfBody(HttpRequest request, IReadOnlyList<string> forms)
     {
-        // Without a body there need not be a type either.
-        if (string.IsNullOrEmpty(request.ContentType) && request.ContentLength is null or 0 && request.Headers.TransferEncoding.Count == 0) return forms[0];
+        // Without a type the body is JSON, if there is one: whoever reads it finds out.
+        if (string.IsNullOrWhiteSpace(request.ContentType)) return MediaTypes.Json;
         return MediaTypes.FormOf(request.ContentType, forms) ?? throw new ProblemException(ProblemCode.UnsupportedMediaType,
-            $"Content-Type must be one of {string.Join(", ", forms)}, got {(string.IsNullOrEmpty(request.ContentType) ? "none" : $"'{request.ContentType}'")}");
+            $"Content-Type must be one of {string.Join(", ", forms)}, got '{request.ContentType}'");
     }
 
     private static string FormOfAnswer(HttpRequest request, IReadOnlyList<string> forms) =>

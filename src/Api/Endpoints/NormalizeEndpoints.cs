@@ -49,7 +49,7 @@ internal static class NormalizeEndpoints
 
     private static (NormalizerOptions Options, AppliedConvention? Convention) Options(NormalizeRequest request)
     {
-        var sent = request.SendsMomentum ? "momentum"
+        var sent = request.Momentum is not null ? "momentum"
             : request.TrackRunningStats is not null ? "track_running_stats"
             : request.UnbiasedRunningVar is not null ? "unbiased_running_var"
             : request.ZeroDebias is not null ? "zero_debias"

@@ -19,7 +19,10 @@ internal static class SessionListEndpoint
     private const int DefaultPage = 50, LargestPage = 1000, LongestSearch = 128, DriftShown = 32;
 
     private static readonly string[] Extras = ["health", "drift", "total"];
-    private static readonly Dictionary<string, Health> Marks = Enum.GetValues<Health>().ToDictionary(mark => JsonNamingPolicy.SnakeCaseLower.ConvertName($"{mark}"));
+    private static readonly Dictionary<string, NormalizerKind> Kinds =
+        Enum.GetValues<NormalizerKind>().ToDictionary(kind => kind.WireName, StringComparer.OrdinalIgnoreCase);
+    private static readonly Dictionary<string, Health> Marks =
+        Enum.GetValues<Health>().ToDictionary(mark => JsonNamingPolicy.SnakeCaseLower.ConvertName($"{mark}"), StringComparer.OrdinalIgnoreCase);
 
     /// <summary>Maps the call.</summary>
     public static void MapSessionList(this RouteGroupBuilder sessions) =>
@@ -31,16 +34,14 @@ internal static class SessionListEndpoint
         SessionScope scope, SessionCatalog catalog, SessionOverview overview, string? prefix, string? kind, string? search, string? health, string? include, string? limit,
         string? cursor, CancellationToken cancellationToken)
     {
-        var kinds = Enum.GetValues<NormalizerKind>().Select(known => known.WireName).ToArray();
-        if (kind is not null && !kinds.Contains(kind))
-            throw Invalid($"kind must be one of {string.Join(", ", kinds)}, got '{Excerpt.Of(kind)}'");
+        if (kind is not null && !Kinds.ContainsKey(kind)) throw Invalid($"kind must be one of {string.Join(", ", Kinds.Keys)}, got '{Excerpt.Of(kind)}'");
         if (search?.Length > LongestSearch) throw Invalid($"search has at most {LongestSearch} characters, got {search.Length}");
         if (health is not null && !Marks.ContainsKey(health)) throw Invalid($"health must be one of {string.Join(", ", Marks.Keys)}, got '{Excerpt.Of(health)}'");
-        var extras = include?.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries) ?? [];
-        if (extras.FirstOrDefault(extra => !Extras.Contains(extra)) is { } unknown)
+        var extras = (include?.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries) ?? []).ToHashSet(StringComparer.OrdinalIgnoreCase);
+        if (extras.FirstOrDefault(extra => !Extras.Contains(extra, StringComparer.OrdinalIgnoreCase)) is { } unknown)
             throw Invalid($"include must be some of {string.Join(",", Extras)}, got '{Excerpt.Of(unknown)}'");
         var size = (int)(QueryNumber.Parse(limit, "limit", 1, LargestPage) ?? DefaultPage);
-        var query = new SessionQuery(prefix, kind, size, cursor is null ? null : Position(cursor)) { Search = string.IsNullOrEmpty(search) ? null : search };
+        var query = new SessionQuery(prefix, kind is null ? null : Kinds[kind].WireName, size, cursor is null ? null : Position(cursor)) { Search = string.IsNullOrEmpty(search) ? null : search };
         var page = await overview.ListAsync(scope, query, health is null ? null : Marks[health], withHealth: extras.Contains("health"), cancellationToken);
         return new Answer<SessionList>(new SessionList
         {

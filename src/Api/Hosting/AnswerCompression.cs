@@ -7,7 +7,7 @@ namespace BnService.Api.Hosting;
 [AttributeUsage(AttributeTargets.Method)]
 internal sealed class CompressedAnswerAttribute : Attribute;
 
-/// <summary>Content codings of answers (RFC 9110, 12.5.3): gzip and deflate, on calls that are marked for it.</summary>
+/// <summary>Content codings of answers (RFC 9110, 12.5.3): gzip, deflate and brotli, on calls that are marked for it.</summary>
 internal static class AnswerCompression
 {
     /// <summary>Registers the codings.</summary>
@@ -18,6 +18,7 @@ internal static class AnswerCompression
         options.MimeTypes = [Wire.MediaTypes.Json, Wire.MediaTypes.OctetStream, "text/plain"];
         options.Providers.Add<GzipCompressionProvider>();
         options.Providers.Add<Deflate>();
+        options.Providers.Add<BrotliCompressionProvider>();
     });
 
     /// <summary>

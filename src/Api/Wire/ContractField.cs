@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.ComponentModel.DataAnnotations;
+using System.Text.Json;
 using System.Text.Json.Serialization;
 using System.Text.Json.Serialization.Metadata;
 using BnService.Api.Contracts;
@@ -16,9 +17,10 @@ internal sealed class ContractField
     {
         Property = property;
         IsRequired = Attribute<RequiredAttribute>(property) is not null;
-        AcceptsNull = property.IsSetNullable && !IsRequired && Attribute<NullIsAbsentAttribute>(property) is null;
+        NullIsValue = Attribute<NullIsValueAttribute>(property) is not null;
         IsLeftOutWhenNull = Attribute<JsonIgnoreAttribute>(property)?.Condition == JsonIgnoreCondition.WhenWritingNull;
         IsTensor = property.PropertyType.IsAssignableTo(typeof(TensorSource));
+        Words = WordsOf(Nullable.GetUnderlyingType(property.PropertyType) ?? property.PropertyType, property.Options);
         TensorName = Attribute<TensorNameAttribute>(property)?.Name;
         HeaderName = Attribute<HeaderFieldAttribute>(property)?.Name;
     }
@@ -32,14 +34,17 @@ internal sealed class ContractField
     /// <summary>Whether a request cannot do without it.</summary>
     public bool IsRequired { get; }
 
-    /// <summary>Whether null is a value of it.</summary>
-    public bool AcceptsNull { get; }
+    /// <summary>See <see cref="NullIsValueAttribute"/>.</summary>
+    public bool NullIsValue { get; }
 
     /// <summary>Whether an answer has it only where it is not null.</summary>
     public bool IsLeftOutWhenNull { get; }
 
     /// <summary>Whether it is a tensor.</summary>
     public bool IsTensor { get; }
+
+    /// <summary>The words that it can be, in any case, and their values; null where it is no enumeration.</summary>
+    public IReadOnlyDictionary<string, object>? Words { get; }
 
     /// <summary>See <see cref="TensorNameAttribute"/>; null for none.</summary>
     public string? TensorName { get; }
@@ -50,6 +55,12 @@ internal sealed class ContractField
     /// <summary>The fields of a type.</summary>
     public static ContractField[] Of(JsonTypeInfo contract) =>
         Known.GetOrAdd(contract, type => [.. type.Properties.Select(property => new ContractField(property))]);
+
+    // The serializer itself reads names as C# has them in any case, and those of the contract in small letters alone.
+    private static Dictionary<string, object>? WordsOf(Type type, JsonSerializerOptions options) => type.IsEnum
+        ? Enum.GetValuesAsUnderlyingType(type).Cast<object>().Select(value => Enum.ToObject(type, value))
+            .ToDictionary(value => JsonSerializer.Serialize(value, options.GetTypeInfo(type))[1..^1], StringComparer.OrdinalIgnoreCase)
+        : null;
 
     private static T? Attribute<T>(JsonPropertyInfo property)
         where T : Attribute => property.AttributeProvider?.GetCustomAttributes(typeof(T), inherit: true) is [T attribute, ..] ? attribute : null;

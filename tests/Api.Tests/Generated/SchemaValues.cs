@@ -28,7 +28,7 @@ internal sealed class SchemaValues(ApiDocument document, Random random, KnownSes
             return value is JsonObject members ? Arranged(type, members) : value;
         }
         if (schema.TryGetProperty("oneOf", out var alternatives)) return Of(Alternative(alternatives), name);
-        if (schema.TryGetProperty("enum", out var members2)) return Member([.. members2.EnumerateArray().Where(member => member.ValueKind == JsonValueKind.String)]);
+        if (schema.TryGetProperty("enum", out var words)) return Word([.. words.EnumerateArray().Select(word => word.GetString()!)]);
         return TypeOf(schema) switch
         {
             "object" => Object(schema),
@@ -41,13 +41,18 @@ internal sealed class SchemaValues(ApiDocument document, Random random, KnownSes
         };
     }
 
-    private JsonNode? Member(JsonElement[] members) => members.Length == 0 ? null : JsonValue.Create(members[random.Next(members.Length)].GetString());
+    // In any case, as it is read.
+    private JsonNode Word(string[] words)
+    {
+        var word = words[random.Next(words.Length)];
+        return random.Next(20) == 0 ? word.ToUpperInvariant() : word;
+    }
 
     private JsonElement Alternative(JsonElement alternatives)
     {
         var all = alternatives.EnumerateArray().ToList();
-        // Nothing, or a word for what is no number, is rarer than the rest.
-        var common = all.Where(one => TypeOf(one) != "null" && !one.TryGetProperty("enum", out _)).ToList();
+        // Nothing is rarer than the rest.
+        var common = all.Where(one => TypeOf(one) != "null").ToList();
         return common.Count > 0 && random.Next(20) > 0 ? common[random.Next(common.Count)] : all[random.Next(all.Count)];
     }
 
@@ -78,7 +83,8 @@ internal sealed class SchemaValues(ApiDocument document, Random random, KnownSes
     private JsonArray Items(JsonElement schema, string name)
     {
         var length = name switch { "mask" => _shape[0], "normalized_shape" => 1, "moments" or "sessions" or "blobs" or "scale_blobs" => 1 + random.Next(2), _ => Features };
-        return [.. Enumerable.Range(0, length).Select(_ => Of(schema.GetProperty("items"), name))];
+        var items = schema.GetProperty("items");
+        return [.. Enumerable.Range(0, length).Select(_ => TypeOf(items) == "number" && random.Next(400) == 0 ? NonFinite() : Of(items, name))];
     }
 
     private long Integer(string name) => name switch
@@ -100,6 +106,9 @@ internal sealed class SchemaValues(ApiDocument document, Random random, KnownSes
         "r_max" or "d_max" => 1 + random.Next(5),
         _ => Math.Round(random.NextDouble() * 4, random.Next(12)),
     };
+
+    // What is no number travels as a word in arrays of numbers.
+    private JsonNode NonFinite() => random.Next(3) switch { 0 => "NaN", 1 => "Infinity", _ => "-Infinity" };
 
     private string Text(string name) => name switch
     {

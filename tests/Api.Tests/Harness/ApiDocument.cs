@@ -1,6 +1,8 @@
+using System.Collections.Concurrent;
 using System.Globalization;
 using System.Text.Encodings.Web;
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
 
 namespace BnService.Api.Tests.Harness;
@@ -15,6 +17,8 @@ public sealed class ApiDocument
     private static readonly JsonSerializerOptions Readable = new() { WriteIndented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
     private static readonly string[] Methods = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 
+    private readonly ConcurrentDictionary<string, JsonElement> _resolved = new();
+
     private ApiDocument(string json)
     {
         using var document = JsonDocument.Parse(json);
@@ -24,7 +28,7 @@ public sealed class ApiDocument
             .. from path in Root.GetProperty("paths").EnumerateObject()
                from member in path.Value.EnumerateObject()
                where Methods.Contains(member.Name)
-               select new ApiOperation(this, member.Name.ToUpperInvariant(), path.Name, member.Value),
+               select new ApiOperation(this, member.Name.ToUpperInvariant(), path.Name, WithoutReferences(member.Value)),
         ];
     }
 
@@ -36,8 +40,34 @@ public sealed class ApiDocument
     /// <summary>All operations, in the order of the document.</summary>
     public IReadOnlyList<ApiOperation> Operations { get; }
 
+    /// <summary>References to all schemas.</summary>
+    public IEnumerable<string> Schemas => Root.GetProperty("components").GetProperty("schemas").EnumerateObject().Select(schema => $"#/components/schemas/{schema.Name}");
+
     /// <summary>The operation of a request; null where the document has none.</summary>
     public ApiOperation? Find(string method, string path) => Operations.FirstOrDefault(operation => operation.Matches(method, path));
+
+    // Parameters and responses that operations share are looked at as if each had its own.
+    private JsonElement WithoutReferences(JsonElement operation)
+    {
+        var whole = JsonNode.Parse(operation.GetRawText())!;
+        foreach (var part in (string[])["parameters", "responses"])
+        {
+            if (whole[part] is JsonArray items)
+                for (var i = 0; i < items.Count; i++) items[i] = Target(items[i]!);
+            else
+                Replace(whole[part] as JsonObject);
+        }
+        foreach (var (_, response) in whole["responses"]!.AsObject()) Replace(response!["headers"] as JsonObject);
+        return JsonSerializer.SerializeToElement(whole);
+
+        void Replace(JsonObject? members)
+        {
+            foreach (var name in members?.Select(member => member.Key).ToList() ?? []) members![name] = Target(members[name]!);
+        }
+
+        JsonNode? Target(JsonNode node) =>
+            node["$ref"] is { } reference ? JsonNode.Parse(Resolve(reference.GetValue<string>()).GetRawText()) : node.DeepClone();
+    }
 
     private static ApiDocument ReadFile()
     {
@@ -52,9 +82,23 @@ public sealed class ApiDocument
         return new ApiDocument(File.ReadAllText(file));
     }
 
-    /// <summary>What a reference within the document points to.</summary>
-    public JsonElement Resolve(string reference) =>
-        reference.TrimStart('#', '/').Split('/').Aggregate(Root, (element, name) => element.GetProperty(name));
+    /// <summary>What a reference within the document points to; a schema that adds fields to another one's with all of them.</summary>
+    public JsonElement Resolve(string reference) => _resolved.GetOrAdd(reference, path =>
+    {
+        var found = path.TrimStart('#', '/').Split('/').Aggregate(Root, (element, name) => element.GetProperty(name));
+        return found.TryGetProperty("allOf", out var parts) ? Merged(parts) : found;
+    });
+
+    private JsonElement Merged(JsonElement parts)
+    {
+        var (properties, required) = (new JsonObject(), new JsonArray());
+        foreach (var part in parts.EnumerateArray().Select(part => part.TryGetProperty("$ref", out var reference) ? Resolve(reference.GetString()!) : part))
+        {
+            foreach (var property in part.GetProperty("properties").EnumerateObject()) properties.Add(property.Name, JsonNode.Parse(property.Value.GetRawText()));
+            if (part.TryGetProperty("required", out var names)) foreach (var name in names.EnumerateArray()) required.Add(name.GetString());
+        }
+        return JsonSerializer.SerializeToElement(new JsonObject { ["type"] = "object", ["properties"] = properties, ["required"] = required });
+    }
 }
 
 /// <summary>One operation of the document.</summary>

@@ -11,6 +11,9 @@ public sealed class SchemaCheck(ApiDocument document, string what)
     // The elements of a large tensor are all written by the same line.
     private const int CheckedItems = 200;
 
+    // What the document's introduction says of arrays of numbers, and their schema does not: generators know no type for it.
+    private static readonly string[] NonFinite = ["NaN", "Infinity", "-Infinity"];
+
     /// <summary>Fails if the value does not fit the schema.</summary>
     public void Check(JsonElement value, JsonElement schema, string path)
     {
@@ -72,9 +75,13 @@ public sealed class SchemaCheck(ApiDocument document, string what)
     {
         if (schema.TryGetProperty("maxItems", out var most) && value.GetArrayLength() > most.GetInt32()) return $"{path} has more than {most} items";
         if (!schema.TryGetProperty("items", out var items)) return null;
-        return value.EnumerateArray().Take(CheckedItems).Select((item, index) => Misfit(item, items, $"{path}[{index}]"))
+        var hasNumbers = items.TryGetProperty("type", out var type) && TypesOf(type).Contains("number");
+        return value.EnumerateArray().Take(CheckedItems)
+            .Select((item, index) => hasNumbers && IsNonFinite(item) ? null : Misfit(item, items, $"{path}[{index}]"))
             .FirstOrDefault(misfit => misfit is not null);
     }
+
+    private static bool IsNonFinite(JsonElement item) => item.ValueKind == JsonValueKind.String && NonFinite.Contains(item.GetString());
 
     private static string? MisfitOfNumber(double value, JsonElement schema, string path)
     {

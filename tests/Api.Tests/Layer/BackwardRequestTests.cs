@@ -12,10 +12,10 @@ public sealed class BackwardRequestTests(Service service) : IClassFixture<Servic
     [InlineData("""{"x":null,"step_id":null,"dy":[[1,2],[3,5]]}""", "send either step_id or x with dy, and not both")]
     [InlineData("""{"x":[[1,2],[3,5]],"step_id":"a","dy":[[1,2],[3,5]]}""", "send either step_id or x with dy, and not both")]
     [InlineData("""{"step_id":"a","dy":[[1,2],[3,5]],"mode":"train"}""", "mode belongs to x; with step_id the step decides")]
-    [InlineData("""{"x":[[1,2],[3,5]],"dy":[[1,2],[3,5]],"mode":"frozen"}""", "mode must be one of \"train\", \"inference\", or null, got \"frozen\"")]
+    [InlineData("""{"x":[[1,2],[3,5]],"dy":[[1,2],[3,5]],"mode":"frozen"}""", "mode must be one of \"train\", \"inference\", got \"frozen\"")]
     [InlineData("""{"step_id":"a","dy":[[1,2],[3,5]],"residual":[[1,2],[3,5]]}""", "mask and residual belong to x; with step_id the step knows them")]
     [InlineData("""{"step_id":"a","dy":[[1,2],[3,5]],"mask":[1,1]}""", "mask and residual belong to x; with step_id the step knows them")]
-    [InlineData("""{"step_id":5,"dy":[[1,2],[3,5]]}""", "step_id must be a string, or null, got 5")]
+    [InlineData("""{"step_id":5,"dy":[[1,2],[3,5]]}""", "step_id must be a string, got 5")]
     public async Task Options_that_contradict_each_other_are_refused(string body, string detail)
     {
         var session = await service.CreateAsync("""{"num_features":2}""");

@@ -141,7 +141,7 @@ public sealed class FoldTests(Service service) : IClassFixture<Service>
     [InlineData("""{"layer":"conv","weight":[[[1],[2]]],"position":"before","padding":[2]}""", "invalid-option", "padding must be 0 with position before, got 2")]
     [InlineData("""{"layer":"conv","weight":[[[1],[2]]],"position":"before","padding":[0,0,0]}""", "invalid-option", "padding must be one number, or one or two for each of the 1 dimensions of the kernel, got 3")]
     [InlineData("""{"layer":"conv","weight":[[[1],[2]]],"position":"before","padding":-1}""", "invalid-option", "padding must be 0 or more, got -1")]
-    [InlineData("""{"layer":"conv","weight":[[[1],[2]]],"position":"before","padding":"same"}""", "invalid-option", "padding must be a whole number or an array of whole numbers, or null, got \"same\"")]
+    [InlineData("""{"layer":"conv","weight":[[[1],[2]]],"position":"before","padding":"same"}""", "invalid-option", "padding must be a whole number or an array of whole numbers, got \"same\"")]
     [InlineData("""{"layer":"conv","weight":[[[1],[2]]],"position":"before","padding":[0.5]}""", "invalid-option", "padding must be a whole number or an array of whole numbers")]
     [InlineData("""{"layer":"conv_transpose","weight":[[[1]],[[2]]],"position":"before"}""", "invalid-option", "position must be after for conv_transpose", "no constant")]
     [InlineData("""{"layer":"linear","weight":[[1],[2]],"versions":1}""", "invalid-option", "'versions' is not a field of this call")]

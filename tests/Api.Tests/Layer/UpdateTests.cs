@@ -94,15 +94,13 @@ public sealed class UpdateTests(Service service) : IClassFixture<Service>
     [InlineData("""{}""", "update.optimizer is missing; it must be one of \"sgd\", \"adam\", \"adamw\"")]
     [InlineData("""{"optimizer":null}""", "update.optimizer must be one of \"sgd\", \"adam\", \"adamw\", got null")]
     [InlineData("""{"optimizer":"rmsprop"}""", "update.optimizer must be one of \"sgd\", \"adam\", \"adamw\", got \"rmsprop\"")]
-    [InlineData("""{"optimizer":"SGD"}""", "update.optimizer must be one of")]
     [InlineData("""{"optimizer":1}""", "update.optimizer must be one of")]
     [InlineData("""{"optimizer":"sgd","learning_rate":-1}""", "update.learning_rate must be a finite number of 0 or more, got -1")]
     [InlineData("""{"optimizer":"sgd","learning_rate":"0.1"}""", "update.learning_rate must be a number, got \"0.1\"")]
-    [InlineData("""{"optimizer":"sgd","learning_rate":null}""", "update.learning_rate must be a number, got null")]
     [InlineData("""{"optimizer":"sgd","learning_rate":1e400}""", "update.learning_rate must be a finite number")]
     [InlineData("""{"optimizer":"sgd","momentum":-0.1}""", "update.momentum must be a finite number of 0 or more, got -0.1")]
     [InlineData("""{"optimizer":"sgd","nesterov":true}""", "update.nesterov must be false where momentum is 0, got true")]
-    [InlineData("""{"optimizer":"sgd","nesterov":1}""", "update.nesterov must be true or false, or null, got 1")]
+    [InlineData("""{"optimizer":"sgd","nesterov":1}""", "update.nesterov must be true or false, got 1")]
     [InlineData("""{"optimizer":"sgd","weight_decay":"NaN"}""", "update.weight_decay must be a finite number of 0 or more, got NaN")]
     [InlineData("""{"optimizer":"sgd","beta1":0.9}""", "update.beta1 belongs to adam and adamw")]
     [InlineData("""{"optimizer":"sgd","beta2":0.9}""", "update.beta2 belongs to adam and adamw")]
@@ -113,8 +111,8 @@ public sealed class UpdateTests(Service service) : IClassFixture<Service>
     [InlineData("""{"optimizer":"adam","beta2":-0.5}""", "update.beta2 must be a number of 0 or more and below 1, got -0.5")]
     [InlineData("""{"optimizer":"adam","eps":-1}""", "update.eps must be a finite number of 0 or more, got -1")]
     [InlineData("""{"optimizer":"adam","lr":0.1}""", "'update.lr' is not a field of this call; allowed: update.optimizer, update.learning_rate")]
-    [InlineData("""[]""", "update must be an object, or null, got an array")]
-    [InlineData("\"sgd\"", "update must be an object, or null, got \"sgd\"")]
+    [InlineData("""[]""", "update must be an object, got an array")]
+    [InlineData("\"sgd\"", "update must be an object, got \"sgd\"")]
     public async Task An_update_that_makes_no_sense_is_refused(string update, string detail)
     {
         var session = await service.CreateAsync("""{"num_features":2}""");

@@ -1,15 +1,22 @@
 using System.Text;
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using BnService.Api.Tests.Harness;
 
 namespace BnService.Api.Tests.OpenApi;
 
-public sealed class ExamplesTests(Service service) : IClassFixture<Service>
+public sealed class ExamplesTests
 {
-    /// <summary>As somebody does who opens the document and tries one call after the other.</summary>
-    [Fact]
-    public async Task All_examples_work_when_they_are_sent_in_the_order_of_the_document()
+    /// <summary>
+    /// As somebody does who opens the document and tries one call after the other; and as clients do that write null for every field that has
+    /// not been set.
+    /// </summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task All_examples_work_in_the_order_of_the_document_with_or_without_null_for_what_they_leave_out(bool withNulls)
     {
+        using var service = new Service();
         // Deleting is tried last, as one would, and the session after its parts: after it there is nothing to try anything with.
         // Events do not end, so that an answer could be looked at; they have tests of their own.
         var operations = ApiDocument.CheckedIn.Operations.Where(operation => operation.Id is not ("GetEvents" or "GetActivity"))
@@ -22,7 +29,7 @@ public sealed class ExamplesTests(Service service) : IClassFixture<Service>
         {
             // A key's id is nobody's choice, so that no example could know it.
             var path = operation.Template.StartsWith("/v1/keys/", StringComparison.Ordinal) ? operation.Template.Replace("{id}", id, StringComparison.Ordinal) : PathOf(operation);
-            var answer = await service.Client.SendAsync(new HttpMethod(operation.Method), path, BodyOf(operation), ("Authorization", $"Bearer {admin}"));
+            var answer = await service.Client.SendAsync(new HttpMethod(operation.Method), path, BodyOf(operation, withNulls), ("Authorization", $"Bearer {admin}"));
             Assert.True(answer.Status is >= 200 and < 300, $"{operation.Id} answered {answer.Status}: {answer.Text}");
             if (operation.Id == "CreateKey") id = answer["id"].GetString()!;
         }
@@ -45,7 +52,25 @@ public sealed class ExamplesTests(Service service) : IClassFixture<Service>
         return path + query;
     }
 
-    private static HttpContent? BodyOf(ApiOperation operation) => operation.Element.TryGetProperty("requestBody", out var body)
-        ? ServiceClient.JsonContent(JsonSerializer.Serialize(body.GetProperty("content").GetProperty("application/json").GetProperty("example")))
-        : null;
+    private static HttpContent? BodyOf(ApiOperation operation, bool withNulls)
+    {
+        if (!operation.Element.TryGetProperty("requestBody", out var body)) return null;
+        var content = body.GetProperty("content").GetProperty("application/json");
+        var example = JsonNode.Parse(content.GetProperty("example").GetRawText())!;
+        if (withNulls) AddNulls(example, content.GetProperty("schema"));
+        return ServiceClient.JsonContent(example.ToJsonString());
+    }
+
+    // For every field that is absent, at every depth.
+    private static void AddNulls(JsonNode? value, JsonElement schema)
+    {
+        if (schema.TryGetProperty("oneOf", out var alternatives)) schema = alternatives[1];
+        if (schema.TryGetProperty("$ref", out var reference)) schema = ApiDocument.CheckedIn.Resolve(reference.GetString()!);
+        if (value is not JsonObject members || !schema.TryGetProperty("properties", out var properties)) return;
+        foreach (var property in properties.EnumerateObject())
+        {
+            if (members.TryGetPropertyValue(property.Name, out var member)) AddNulls(member, property.Value);
+            else members.Add(property.Name, null);
+        }
+    }
 }

@@ -116,7 +116,7 @@ public sealed class CodingTests : IDisposable
     [InlineData("gzip, deflate", "gzip")]
     [InlineData("gzip, deflate, br, zstd", "gzip")]
     [InlineData("gzip;q=0.1, deflate", "deflate")]
-    [InlineData("br", null)]
+    [InlineData("br", "br")]
     [InlineData("identity", null)]
     [InlineData("gzip;q=0", null)]
     [InlineData(null, null)]
@@ -189,6 +189,7 @@ public sealed class CodingTests : IDisposable
         {
             "gzip" => new GZipStream(packed, CompressionMode.Decompress),
             "deflate" => new ZLibStream(packed, CompressionMode.Decompress),
+            "br" => new BrotliStream(packed, CompressionMode.Decompress),
             _ => packed,
         };
         using var unpacked = new MemoryStream();

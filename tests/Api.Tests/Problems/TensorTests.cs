@@ -91,7 +91,6 @@ public sealed class TensorTests(Service service) : IClassFixture<Service>
     }
 
     [Theory]
-    [InlineData("null")]
     [InlineData("1")]
     [InlineData("\"true\"")]
     [InlineData("[]")]

@@ -84,7 +84,7 @@ public sealed class PatchSessionTests(Service service) : IClassFixture<Service>
     [InlineData("""{"momentum":"NaN"}""", "momentum must be")]
     [InlineData("""{"eps":-1e-9}""", "eps must be a finite number of 0 or more, got -1E-09")]
     [InlineData("""{"eps":"Infinity"}""", "eps must be")]
-    [InlineData("""{"mode":"eval"}""", "mode must be one of \"train\", \"frozen\", or null, got \"eval\"")]
+    [InlineData("""{"mode":"eval"}""", "mode must be one of \"train\", \"frozen\", got \"eval\"")]
     [InlineData("""{"labels":{"a":1}}""", "labels must be an object of strings")]
     [InlineData("""{"num_features":3}""", "'num_features' is not a field of this call; allowed: momentum, eps, mode, renorm, labels")]
     [InlineData("""{"name":"other"}""", "'name' is not a field")]

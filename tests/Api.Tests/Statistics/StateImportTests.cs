@@ -110,7 +110,7 @@ public sealed class StateImportTests(Service service) : IClassFixture<Service>
     [InlineData("""{"bias":[1,2],"scale_blobs":[[1,2],[1,2]]}""", "bias and scale_blobs are two names")]
     [InlineData("""{"blobs":[[1,2],[1,2]]}""", "blobs must be 3 arrays (mean, variance and factor), got 2")]
     [InlineData("""{"blobs":[]}""", "blobs must be 3 arrays")]
-    [InlineData("""{"blobs":[1,2,3]}""", "blobs must be an array of arrays of numbers, or null")]
+    [InlineData("""{"blobs":[1,2,3]}""", "blobs[0] must be an array of numbers, got 1")]
     [InlineData("""{"blobs":[[1,2],null,[1]]}""", "blobs[1] must be an array of numbers, got null")]
     [InlineData("""{"blobs":[[1,2],[1,"NaN"],[1]]}""", "blobs[1][1] must be a finite number, got NaN")]
     [InlineData("""{"blobs":[[1,2],[1,-2],[2]]}""", "blobs[1][1] must be 0 or more, got -1")]

@@ -30,12 +30,12 @@ internal static class Roles
         };
     }
 
-    /// <summary>The role of a name; null where it is none that this service knows.</summary>
+    /// <summary>The role of a name, in any case; null where it is none that this service knows.</summary>
     public static Role? Parse(string name)
     {
         foreach (var role in Enum.GetValues<Role>())
         {
-            if (role.WireName == name) return role;
+            if (role.WireName.Equals(name, StringComparison.OrdinalIgnoreCase)) return role;
         }
         return null;
     }

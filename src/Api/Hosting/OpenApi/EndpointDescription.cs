@@ -33,9 +33,8 @@ internal static class EndpointDescription
         this RouteHandlerBuilder route, int status = StatusCodes.Status200OK, IReadOnlyList<string>? forms = null) =>
         route.Produces<T>(status, MediaTypes.Json).WithMetadata(new WritableForms(forms ?? MediaTypes.JsonAlone)).Fails(ProblemCode.NotAcceptable);
 
-    /// <summary>The call answers without a body.</summary>
-    public static RouteHandlerBuilder Answers(this RouteHandlerBuilder route, int status) =>
-        route.Produces(status).WithMetadata(new WritableForms(MediaTypes.JsonAlone)).Fails(ProblemCode.NotAcceptable);
+    /// <summary>The call answers without a body, so that there is nothing for <c>Accept</c> to choose.</summary>
+    public static RouteHandlerBuilder Answers(this RouteHandlerBuilder route, int status) => route.Produces(status);
 
     /// <summary>The call can answer with these problems, beside those that any call can.</summary>
     public static RouteHandlerBuilder Fails(this RouteHandlerBuilder route, params ProblemCode[] codes) =>

@@ -13,7 +13,7 @@ internal static class RequestExamples
         ["PatchSession"] = """{"momentum":0.05,"labels":{"team":"ranking"}}""",
         ["ResetSession"] = """{"parameters":false}""",
         ["TrainStep"] = """{"x":{"shape":[4,3],"data":[1,10,100,2,20,200,3,30,300,4,40,400]},"retain":true}""",
-        ["Inference"] = """{"x":[[1,10,100]]}""",
+        ["Inference"] = """{"x":{"shape":[1,3],"data":[1,10,100]}}""",
         ["Backward"] = """
             {"x":{"shape":[4,3],"data":[1,10,100,2,20,200,3,30,300,4,40,400]},
              "dy":{"shape":[4,3],"data":[0.1,0,0,0,0.2,0,0,0,0.3,0,0,0]},
@@ -26,8 +26,8 @@ internal static class RequestExamples
              "dy":{"shape":[4,3],"data":[0.1,0,0,0,0.2,0,0,0,0.3,0,0,0]}}
             """,
         ["Normalize"] = """
-            {"kind":"layer_norm","normalized_shape":[3],"x":[[1,2,3],[40,50,60]],"gamma":[1,1,1],"beta":[0,0,0],
-             "backward":{"dy":[[0.1,0,0],[0,0.2,0]]}}
+            {"kind":"layer_norm","normalized_shape":[3],"x":{"shape":[2,3],"data":[1,2,3,40,50,60]},"gamma":[1,1,1],"beta":[0,0,0],
+             "backward":{"dy":{"shape":[2,3],"data":[0.1,0,0,0,0.2,0]}}}
             """,
         ["PutParameters"] = """{"gamma":[1,1,1],"beta":[0,0,0]}""",
         ["PutState"] = """
@@ -35,7 +35,7 @@ internal static class RequestExamples
              "convention":"pytorch","options":{"num_features":3,"eps":1e-5}}
             """,
         ["CreateSnapshot"] = """{"description":"after the first epoch"}""",
-        ["Fold"] = """{"layer":"linear","weight":[[1,0,0.5],[0,1,0.5],[1,1,0]],"bias":[0,10,100],"position":"after"}""",
+        ["Fold"] = """{"layer":"linear","weight":{"shape":[3,3],"data":[1,0,0.5,0,1,0.5,1,1,0]},"bias":[0,10,100],"position":"after"}""",
         ["PutRunningStats"] = """{"running_mean":[2.5,25,250],"running_var":[1.25,125,12500],"num_batches_tracked":1}""",
         ["CreateKey"] = """{"name":"operations","role":"admin"}""",
         ["AddCalibrationBatch"] = """{"x":{"shape":[4,3],"data":[1,10,100,2,20,200,3,30,300,4,40,400]}}""",

@@ -1,6 +1,4 @@
-using System.Text.Json.Nodes;
 using BnService.Api.Contracts;
-using BnService.Api.Hosting.Auth;
 using BnService.Core.Layers;
 using BnService.Core.Tensors;
 using Microsoft.AspNetCore.OpenApi;
@@ -11,19 +9,21 @@ namespace BnService.Api.Hosting.OpenApi;
 /// <summary>The OpenAPI document of the service and the pages that show it.</summary>
 internal static class ServiceDocument
 {
-    private const string Name = "v1";
+    /// <summary>Name of the document.</summary>
+    public const string Name = "v1";
 
     /// <summary>Registers the document.</summary>
-    public static void AddServiceDocument(this IServiceCollection services) => services.AddOpenApi(Name, options =>
+    public static void AddServiceDocument(this IServiceCollection services) => services.AddSingleton<DocumentEndpoint>().AddOpenApi(Name, options =>
     {
         options.OpenApiVersion = OpenApiSpecVersion.OpenApi3_1;
-        // Tensors are one thing to clients, wherever their elements come from.
-        options.CreateSchemaReferenceId = type => type.Type == typeof(TensorSource) ? nameof(Tensor) : type.Type == typeof(BatchMask) ? null : OpenApiOptions.CreateDefaultSchemaReferenceId(type);
+        // Tensors are one thing to clients, wherever their elements come from, and a padding or a mask is an array like others.
+        options.CreateSchemaReferenceId = type => type.Type == typeof(TensorSource) ? nameof(Tensor)
+            : type.Type == typeof(Padding) || type.Type == typeof(BatchMask) ? null
+            : OpenApiOptions.CreateDefaultSchemaReferenceId(type);
         options.AddDocumentTransformer(Introduce);
         options.AddOperationTransformer<OperationTransformer>();
         options.AddSchemaTransformer(DescribeTensors);
         options.AddSchemaTransformer(DescribeNumbers);
-        options.AddSchemaTransformer(DescribeAbsence);
         options.AddSchemaTransformer(DescribePadding);
         options.AddSchemaTransformer(DescribeMask);
     });
@@ -31,7 +31,7 @@ internal static class ServiceDocument
     /// <summary>Maps <c>/openapi/v1.json</c> and Swagger UI at <c>/swagger</c>.</summary>
     public static void MapServiceDocument(this WebApplication app)
     {
-        app.MapOpenApi($"/openapi/{Name}.json").NeedsNoKey();
+        DocumentEndpoint.Map(app, $"/openapi/{Name}.json");
         app.UseSwaggerUI(page =>
         {
             page.SwaggerEndpoint($"/openapi/{Name}.json", "BnService");
@@ -50,9 +50,15 @@ internal static class ServiceDocument
             Description =
                 "Normalization layers as a web service. A session holds a layer: gamma, beta, running mean and running variance. " +
                 "Services train it batch by batch (train-step, backward), serve from it (inference) and watch it (stats).\n\n" +
-                "A tensor is `{\"shape\":[2,2],\"data\":[1,2,3,4]}` with `data` flat in row-major order, or nested arrays. " +
-                "`\"NaN\"`, `\"Infinity\"` and `\"-Infinity\"` travel as strings. Every error is an RFC 9457 problem; " +
-                "an answer that is not 2xx has changed nothing.\n\n" +
+                "A tensor is `{\"shape\":[2,2],\"data\":[1,2,3,4]}` with `data` flat in row-major order; requests may have nested arrays instead. " +
+                "In arrays of numbers, NaN and infinities travel as the strings `\"NaN\"`, `\"Infinity\"` and `\"-Infinity\"`. " +
+                "In requests, null is as if the field were absent, except where a field says what null means; words such as `batch_norm` are read in any case. " +
+                "Every error is an RFC 9457 problem; an answer that is not 2xx has changed nothing.\n\n" +
+                "Some calls also read and write `application/x-safetensors`: tensors under the names of the fields (F32, F64, F16, BF16, I8 to I64, U8 to U64 " +
+                "or BOOL), other fields as texts under `__metadata__`, objects as JSON; and `application/x-npy`: one array as numpy.save writes it, " +
+                "versions 1.0 to 3.0, floats (f2, f4, f8), whole numbers (i1 to i8, u1 to u8) or b1, little- or big-endian, in C or Fortran order, " +
+                "with other fields as query parameters of the same names, and as headers of the answer. " +
+                "`/openapi/v1.json?forms=json` is this document with JSON alone.\n\n" +
                 "Calls need an API key as soon as there is one; the role that a call needs at least stands with it: `reader`, `trainer`, `admin`.",
             Contact = new OpenApiContact { Name = "The BnService authors" },
         };
@@ -71,78 +77,50 @@ internal static class ServiceDocument
         };
         document.AddComponent(KeySchemes.Bearer, KeySchemes.InAuthorization);
         document.AddComponent(KeySchemes.ApiKey, KeySchemes.InHeader);
+        PlainSchemas.Simplify(document);
         return Task.CompletedTask;
     }
 
     private static Task DescribeTensors(OpenApiSchema schema, OpenApiSchemaTransformerContext context, CancellationToken cancellationToken)
     {
         if (!context.JsonTypeInfo.Type.IsAssignableTo(typeof(TensorSource))) return Task.CompletedTask;
-        schema.Type = null;
-        schema.Properties?.Clear();
-        schema.Required?.Clear();
-        schema.OneOf =
-        [
-            new OpenApiSchema
-            {
-                Type = JsonSchemaType.Object,
-                Description = "The form of every answer.",
-                Properties = new Dictionary<string, IOpenApiSchema>
-                {
-                    ["shape"] = new OpenApiSchema
-                    {
-                        Type = JsonSchemaType.Array,
-                        Description = "The dimensions, outermost first.",
-                        Items = new OpenApiSchema { Type = JsonSchemaType.Integer, Format = "int32", Minimum = "0" },
-                        MaxItems = Shape.MaxRank,
-                    },
-                    ["data"] = new OpenApiSchema
-                    {
-                        Type = JsonSchemaType.Array,
-                        Description = "The elements in row-major order; as many as the product of the dimensions.",
-                        Items = Element("float"),
-                    },
-                },
-                Required = new HashSet<string> { "shape", "data" },
-                AdditionalPropertiesAllowed = false,
-            },
-            new OpenApiSchema
+        schema.Type = JsonSchemaType.Object;
+        schema.Description = "A tensor in row-major order. Requests may also have nested arrays of numbers in its place, such as [[1,2],[3,4]], whose shape is inferred.";
+        schema.Properties = new Dictionary<string, IOpenApiSchema>
+        {
+            ["shape"] = new OpenApiSchema
             {
                 Type = JsonSchemaType.Array,
-                Description = "Nested arrays of equal lengths; the shape is inferred.",
-                Items = new OpenApiSchema(),
+                Description = "The dimensions, outermost first.",
+                Items = new OpenApiSchema { Type = JsonSchemaType.Integer, Format = "int32", Minimum = "0" },
+                MaxItems = Shape.MaxRank,
             },
-        ];
-        schema.Description = "A float32 tensor, row-major.";
+            ["data"] = new OpenApiSchema
+            {
+                Type = JsonSchemaType.Array,
+                Description = "The elements, outermost dimension first; as many as the product of the dimensions.",
+                Items = new OpenApiSchema { Type = JsonSchemaType.Number },
+            },
+        };
+        schema.Required = new HashSet<string> { "shape", "data" };
+        schema.AdditionalPropertiesAllowed = false;
         return Task.CompletedTask;
     }
 
-    // A single number of the contract is finite; an element of an array may be one of the three strings.
+    // The serializer's schema of a number has the three strings as an alternative, for which generators know no type: the introduction names them.
     private static Task DescribeNumbers(OpenApiSchema schema, OpenApiSchemaTransformerContext context, CancellationToken cancellationToken)
     {
         var type = Nullable.GetUnderlyingType(context.JsonTypeInfo.Type) ?? context.JsonTypeInfo.Type;
         if (type != typeof(double)) return Task.CompletedTask;
         schema.AnyOf = null;
-        if (context.JsonPropertyInfo is not null)
-        {
-            schema.Type = JsonSchemaType.Number | (type == context.JsonTypeInfo.Type ? 0 : JsonSchemaType.Null);
-            return Task.CompletedTask;
-        }
-        (schema.Type, schema.Format, schema.OneOf) = (null, null, Element("double").OneOf);
-        return Task.CompletedTask;
-    }
-
-    // What may be left out is not therefore null.
-    private static Task DescribeAbsence(OpenApiSchema schema, OpenApiSchemaTransformerContext context, CancellationToken cancellationToken)
-    {
-        if (context.JsonPropertyInfo?.AttributeProvider?.IsDefined(typeof(NullIsAbsentAttribute), inherit: true) == true) schema.Type &= ~JsonSchemaType.Null;
+        schema.Type = JsonSchemaType.Number | (type == context.JsonTypeInfo.Type ? 0 : JsonSchemaType.Null);
         return Task.CompletedTask;
     }
 
     private static Task DescribePadding(OpenApiSchema schema, OpenApiSchemaTransformerContext context, CancellationToken cancellationToken)
     {
         if (context.JsonTypeInfo.Type != typeof(Padding)) return Task.CompletedTask;
-        var number = new OpenApiSchema { Type = JsonSchemaType.Integer, Format = "int32", Minimum = "0" };
-        schema.OneOf = [number, new OpenApiSchema { Type = JsonSchemaType.Array, Items = number }];
+        (schema.Type, schema.Items) = (JsonSchemaType.Array, new OpenApiSchema { Type = JsonSchemaType.Integer, Format = "int32", Minimum = "0" });
         return Task.CompletedTask;
     }
 
@@ -154,13 +132,4 @@ internal static class ServiceDocument
         schema.Items = new OpenApiSchema { Type = JsonSchemaType.Integer, Format = "int32", Minimum = "0", Maximum = "1" };
         return Task.CompletedTask;
     }
-
-    private static OpenApiSchema Element(string format) => new()
-    {
-        OneOf =
-        [
-            new OpenApiSchema { Type = JsonSchemaType.Number, Format = format },
-            new OpenApiSchema { Type = JsonSchemaType.String, Enum = [JsonValue.Create("NaN"), JsonValue.Create("Infinity"), JsonValue.Create("-Infinity")] },
-        ],
-    };
 }

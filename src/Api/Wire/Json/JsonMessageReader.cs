@@ -97,13 +97,8 @@ internal static class JsonMessageReader
     {
         var property = field.Property;
         var type = Nullable.GetUnderlyingType(property.PropertyType) ?? property.PropertyType;
-        var orNull = field.AcceptsNull ? ", or null" : "";
-        if (type.IsEnum)
-        {
-            var names = Enum.GetValuesAsUnderlyingType(type).Cast<object>()
-                .Select(value => JsonSerializer.Serialize(Enum.ToObject(type, value), property.Options.GetTypeInfo(type)));
-            return $"one of {string.Join(", ", names)}{orNull}";
-        }
+        var orNull = field.NullIsValue ? ", or null" : "";
+        if (field.Words is { } words) return $"one of {string.Join(", ", words.Keys.Select(word => $"\"{word}\""))}{orNull}";
         return (type == typeof(Tensor) ? "a tensor ({\"shape\":[..],\"data\":[..]} or nested arrays)"
             : type == typeof(int) || type == typeof(long) ? "a whole number"
             : type == typeof(double) ? "a number"
@@ -130,7 +125,8 @@ internal static class JsonMessageReader
             var name = TakeName(ref cursor);
             if (!seen.Add(name)) throw new ProblemException(ProblemCode.MalformedBody, $"the body names '{path}{name}' twice");
             var field = Find(contract, name, path);
-            field.Property.Set!(message, ReadValue(ref cursor, field, path + name));
+            var value = ReadValue(ref cursor, field, path + name);
+            if (value is not null || field.NullIsValue) field.Property.Set!(message, value);
         }
         return seen;
     }
@@ -140,7 +136,7 @@ internal static class JsonMessageReader
         var property = field.Property;
         if (cursor.TryTakeNonFinite(out var nonFinite)) return NonFinite(nonFinite, field, path);
         var reader = cursor.Value();
-        if (reader.TokenType == JsonTokenType.Null && field.AcceptsNull)
+        if (reader.TokenType == JsonTokenType.Null && !field.IsRequired)
         {
             cursor.Advance(reader.BytesConsumed);
             return null;
@@ -169,10 +165,8 @@ internal static class JsonMessageReader
         cursor.Advance(probe.BytesConsumed);
         try
         {
-            var value = JsonSerializer.Deserialize(ref reader, type);
-            // The serializer also takes names as C# has them, in any case, among blanks, and lists of them.
-            if (value is Enum && !reader.ValueTextEquals(JsonSerializer.SerializeToUtf8Bytes(value, type).AsSpan()[1..^1])) throw new JsonException();
-            return value;
+            if (field.Words is not { } words) return JsonSerializer.Deserialize(ref reader, type);
+            return reader.TokenType == JsonTokenType.String && words.TryGetValue(reader.GetString()!, out var value) ? value : throw new JsonException();
         }
         catch (JsonException exception) when (exception.Message.StartsWith("Duplicate", StringComparison.Ordinal))
         {

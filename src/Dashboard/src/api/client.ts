@@ -100,10 +100,10 @@ async function refusalOf(response: Response): Promise<Refusal> {
 
 /** Makes a call of the contract. */
 export async function call<M extends Method, P extends keyof paths>(method: M, template: P, options: Call<Operation<P, M>> = {}): Promise<Result<Operation<P, M>>> {
-  const values = (options.path ?? {}) as Record<string, string>;
+  const values = (options.path ?? {}) as Record<string, string | number>;
   let url = (template as string).replace(/\{(\w+)\}/g, (_, name: string) => encodeURIComponent(values[name] ?? ''));
   const query = new URLSearchParams();
-  for (const [name, value] of Object.entries((options.query ?? {}) as Record<string, string | undefined>)) if (value !== undefined && value !== '') query.set(name, value);
+  for (const [name, value] of Object.entries((options.query ?? {}) as Record<string, string | number | undefined>)) if (value !== undefined && value !== '') query.set(name, `${value}`);
   if (query.size > 0) url += `?${query}`;
   const init: RequestInit = { method: method.toUpperCase() };
   if (options.signal) init.signal = options.signal;

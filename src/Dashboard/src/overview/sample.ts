@@ -1,4 +1,4 @@
-import { call, Refusal } from '../api/client';
+import { call, Refusal, type Schemas } from '../api/client';
 import wines from '../../../../samples/data/wine.csv?url';
 
 const features = 13;
@@ -42,6 +42,8 @@ async function create(): Promise<string> {
   }
 }
 
+const tensor = (rows: readonly number[][]): Schemas['Tensor'] => ({ shape: [rows.length, features], data: rows.flat() });
+
 /** Creates a session and trains it on the wines until its statistics have settled, then serves some; returns its name. */
 export async function createSample(progress: (done: number) => void): Promise<string> {
   const rows = await readWines();
@@ -52,11 +54,11 @@ export async function createSample(progress: (done: number) => void): Promise<st
   for (let epoch = 0; epoch < epochs; epoch++) {
     const order = shuffled(rows, epoch + 1);
     for (let from = 0; from + batchSize <= order.length; from += batchSize) {
-      await call('post', '/v1/sessions/{session}/train-step', { path, body: { x: order.slice(from, from + batchSize), retain: false } });
+      await call('post', '/v1/sessions/{session}/train-step', { path, body: { x: tensor(order.slice(from, from + batchSize)), retain: false } });
       progress(++done / (steps + 1));
     }
     const served = order.slice(0, 60);
-    if (epoch >= epochs - 4) await call('post', '/v1/sessions/{session}/inference', { path, body: { x: served } });
+    if (epoch >= epochs - 4) await call('post', '/v1/sessions/{session}/inference', { path, body: { x: tensor(served) } });
   }
   progress(1);
   return name;

@@ -57,7 +57,7 @@ export class SessionModel {
   }
 
   private askHistory(limit: number): Promise<History> {
-    const query = { limit: String(limit), channel: String(this.channel) };
+    const query = { limit, channel: this.channel };
     return call('get', '/v1/sessions/{session}/history', { path: { session: this.name }, query, signal: this.signal });
   }
 

@@ -39,7 +39,7 @@ export function snapshots(model: SessionModel, changed: () => Promise<void>): { 
   const compare = (snapshot: Snapshot): Promise<void> => run('Comparison shown', async () => {
     // What is now is not what was when the page was last drawn.
     await changed();
-    const details = await call('get', '/v1/sessions/{session}/snapshots/{version}', { path: { ...path, version: String(snapshot.version) } });
+    const details = await call('get', '/v1/sessions/{session}/snapshots/{version}', { path: { ...path, version: snapshot.version } });
     fill(comparison, ...differences(snapshot, details.state, model.seen!.stats as Parts, model.seen!.session.version));
   });
   const restore = (snapshot: Snapshot): void => {
@@ -53,7 +53,7 @@ export function snapshots(model: SessionModel, changed: () => Promise<void>): { 
       dialog.remove();
       if (dialog.returnValue !== 'yes') return;
       void run(`Version ${snapshot.version} restored`, async () => {
-        await call('post', '/v1/sessions/{session}/snapshots/{version}/restore', { path: { ...path, version: String(snapshot.version) } });
+        await call('post', '/v1/sessions/{session}/snapshots/{version}/restore', { path: { ...path, version: snapshot.version } });
         comparison.replaceChildren();
         await changed();
       });

@@ -86,7 +86,7 @@ public sealed class NpyCallTests(Service service) : IClassFixture<Service>
     [InlineData("retain.a=1", "invalid-option", "'retain.a' is not a field")]
     [InlineData("mask=[1,0]", "shape-mismatch", "mask must have the shape [6], one value per sample; got [2]")]
     [InlineData("mask.0=1", "invalid-option", "'mask.0' is not a field")]
-    [InlineData("mask=[1,0", "invalid-option", "mask must be an array of true and false, or 1 and 0 (flat, nested, or {\"shape\":[..],\"data\":[..]}), or null, got '[1,0'")]
+    [InlineData("mask=[1,0", "invalid-option", "mask must be an array of true and false, or 1 and 0 (flat, nested, or {\"shape\":[..],\"data\":[..]}), got '[1,0'")]
     [InlineData("mask=[1,0,1,1,0,2]", "invalid-option", "mask")]
     [InlineData("mask=[1,0,1,1,0,1]&mask=[1,0,1,1,0,1]", "malformed-body", "'mask' twice")]
     [InlineData("residual=[[1,2,3]]", "shape-mismatch", "residual")]

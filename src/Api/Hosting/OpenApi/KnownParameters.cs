@@ -1,0 +1,60 @@
+using System.Globalization;
+using System.Text.Json.Nodes;
+using Microsoft.OpenApi;
+
+namespace BnService.Api.Hosting.OpenApi;
+
+/// <summary>
+/// Parameters in paths and queries as the document describes them. Handlers read whole numbers as texts, so that what is no number is refused
+/// in words of the contract.
+/// </summary>
+internal static class KnownParameters
+{
+    private const int MostRanks = 1024;
+
+    private static readonly Dictionary<string, Known> ByName = new()
+    {
+        ["session"] = new("Name or id of the session.", RequestExamples.SessionName),
+        ["prefix"] = new("Beginning of the names to list.", RequestExamples.SessionName),
+        ["kind"] = new("Kind of the sessions to list.", "batch_norm"),
+        ["limit"] = new("The most sessions of a page; 50 where absent.", 50, 1, 1000),
+        ["GetHistory.limit"] = new("The most steps to answer with; 100 where absent.", 100, 1, 1024),
+        ["cursor"] = new("The next_cursor of the page before.", null),
+        ["version"] = new("Version of a snapshot.", 8, 1),
+        ["Inference.version"] = new("Version of a snapshot to infer with; the newest state where absent.", null, 1),
+        ["GetState.version"] = new("Version of a snapshot; the newest state where absent.", null, 1),
+        ["group"] = new("Name of the group of ranks, of the caller's choice.", "workers"),
+        ["rank"] = new("This rank, from 0.", 0, 0, MostRanks - 1) { IsRequired = true },
+        ["world_size"] = new("Number of ranks, the same for all.", 1, 1, MostRanks) { IsRequired = true },
+        ["id"] = new("Id of the key: the part of it between the two first underscores.", "3f9ac02e51b7d846"),
+        ["search"] = new("Part of the names to list, in small or capital letters.", "resnet"),
+        ["health"] = new("How the sessions to list are: healthy, settling, small_batches, drifting or dead_channels.", "drifting"),
+        ["channel"] = new("Index of a statistic, of which each step says what it was there.", 0, 0, int.MaxValue),
+        ["ListSessions.include"] = new("What to add, separated by commas: health, drift (the last ones of each session), total (of all pages).", "health,drift,total"),
+        ["include"] = new("Names of the fields to answer with, separated by commas; all where absent.", "running_mean,running_var"),
+    };
+
+    /// <summary>Describes a parameter of a call; one that is not known stays as it is.</summary>
+    public static void Describe(OpenApiParameter parameter, string operation)
+    {
+        // The same name can mean something else in one call.
+        if (!ByName.TryGetValue($"{operation}.{parameter.Name}", out var known) && !ByName.TryGetValue(parameter.Name!, out known)) return;
+        (parameter.Description, parameter.Example) = (known.Description, known.Example?.DeepClone());
+        if (known.Least is { } least) parameter.Schema = Integer(least, known.Most);
+        if (known.IsRequired) parameter.Required = true;
+    }
+
+    /// <summary>A whole number: of 32 bits if it has a largest value, otherwise of 64.</summary>
+    public static OpenApiSchema Integer(long least, long? most) => new()
+    {
+        Type = JsonSchemaType.Integer,
+        Format = most is null ? "int64" : "int32",
+        Minimum = least.ToString(CultureInfo.InvariantCulture),
+        Maximum = most is null or int.MaxValue ? null : most.Value.ToString(CultureInfo.InvariantCulture),
+    };
+
+    private sealed record Known(string Description, JsonNode? Example, long? Least = null, long? Most = null)
+    {
+        public bool IsRequired { get; init; }
+    }
+}
