@@ -12,6 +12,10 @@ internal static partial class SessionEndpoints
 {
     private const int MaxLabels = 64, MaxLabelKey = 64, MaxLabelValue = 256;
 
+    private const int MostAttempts = 5;
+
+    private static readonly TimeSpan WaitForOther = TimeSpan.FromMilliseconds(20);
+
     /// <summary>Maps the calls.</summary>
     public static void MapSessions(this IEndpointRouteBuilder routes)
     {
@@ -20,6 +24,9 @@ internal static partial class SessionEndpoints
             .Fails(ProblemCode.InvalidOption, ProblemCode.SessionExists, ProblemCode.LimitReached)
             .Describe("CreateSession", "Create a session", "Creates a normalization layer. Only `num_features` (`normalized_shape` for layer_norm and rms_norm, and `num_groups` for group_norm) has no default; the other defaults are PyTorch's, or those of the framework that `convention` names. Options that do not belong to the kind are refused.");
         group.MapSessionList();
+        group.MapPut("/{session}", Put).Needs(Role.Trainer).Reads<CreateSessionRequest>().Answers<SessionResource>().Answers<SessionResource>(201).FindsSession().ChangesState()
+            .Fails(ProblemCode.InvalidOption, ProblemCode.SessionExists, ProblemCode.LimitReached)
+            .Describe("PutSession", "Create a session, or get the one that is there", "For workers that start together: creates the session of this name, or answers the one that is there where it has the same options (as they are in this service's terms, with all defaults; labels are not compared and stay). Other options are 409, which says each of them; nothing has changed then. `If-None-Match: *` asks for a new one.");
         group.MapGet("/{session}", Get).Needs(Role.Reader).Answers<SessionResource>().FindsSession()
             .Describe("GetSession", "Get a session", "The session's options, version, counters and timestamps.");
         group.MapPatch("/{session}", Patch).Needs(Role.Trainer).Reads<PatchSessionRequest>().Answers<SessionResource>().FindsSession().ChangesState()
@@ -39,8 +46,53 @@ internal static partial class SessionEndpoints
         var convention = request.MeantIn(request.Convention);
         var session = await catalog.CreateAsync(
             scope, request.Name, CheckedLabels(request.Labels) ?? [], request.ToOptions(convention), convention, null, cancellationToken);
-        return new Answer<SessionResource>(Resource(session.Summary), session.Layer.Version) { Status = 201, Location = $"/v1/sessions/{session.Name}" };
+        return Created(session);
     }
+
+    private static async Task<IResult> Put(
+        string session, Body<CreateSessionRequest> body, Precondition ifMatch, SessionScope scope, SessionCatalog catalog, HttpContext context, CancellationToken cancellationToken)
+    {
+        var request = body.Value;
+        var convention = request.MeantIn(request.Convention);
+        var (options, labels) = (request.ToOptions(convention), CheckedLabels(request.Labels) ?? []);
+        for (var attempt = 1; ; attempt++)
+        {
+            if (await catalog.FindAsync(scope, session, cancellationToken) is { Current: var there })
+            {
+                RequireSameName(request.Name, session, there.Name);
+                ifMatch.Check(there.Layer.Version);
+                if (context.Request.Headers.IfNoneMatch.ToString().Trim() == "*")
+                    throw new ProblemException(ProblemCode.VersionConflict, $"If-None-Match asks for a new session, but '{there.Name}' is there");
+                var sent = Resource(there.Summary with { Options = options });
+                return OptionDifferences.Between(Resource(there.Summary), sent) is not { } differences ? AnswerWith(there)
+                    : throw new ProblemException(ProblemCode.SessionExists, $"session '{there.Name}' is there with other options: {differences}");
+            }
+            // Another's name is not there to be created.
+            if (!scope.Contains(session)) throw SessionCatalog.NotFound(session);
+            ifMatch.CheckAbsent(session);
+            RequireName(session);
+            RequireSameName(request.Name, session, session);
+            try
+            {
+                var created = await catalog.CreateAsync(scope, session, labels, options, convention, null, cancellationToken);
+                return Created(created);
+            }
+            catch (ProblemException problem) when ((problem.Code == ProblemCode.SessionExists || problem.Code == ProblemCode.LimitReached) && attempt < MostAttempts)
+            {
+                // Somebody else has taken the name meanwhile, or is about to, and with it the last place.
+                if (problem.Code == ProblemCode.LimitReached) await Task.Delay(attempt * WaitForOther, cancellationToken);
+            }
+        }
+    }
+
+    private static void RequireSameName(string? sent, string path, string name)
+    {
+        if (sent is not null && sent != path && sent != name)
+            throw Invalid($"name must be absent, or the one in the path, '{Excerpt.Of(path, 128)}', got '{Excerpt.Of(sent, 128)}'");
+    }
+
+    private static Answer<SessionResource> Created(SessionRecord session) =>
+        new(Resource(session.Summary), session.Layer.Version) { Status = 201, Location = $"/v1/sessions/{session.Name}" };
 
     /// <summary>Refuses what cannot be a name, of a session or of what belongs to it.</summary>
     internal static void RequireName(string name, string field = "name")

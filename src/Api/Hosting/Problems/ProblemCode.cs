@@ -67,8 +67,8 @@ public sealed record ProblemCode(string Code, int Status, string Title, string M
 
     /// <summary>The name is taken.</summary>
     public static ProblemCode SessionExists { get; } = new("session-exists", 409, "The session exists",
-        "Another session has the name that was asked for.",
-        "Choose another name, or use the session that exists.");
+        "A session has the name that was asked for; with PUT, one with other options, which the detail says.",
+        "Choose another name, or use the session that exists; PUT answers it where the options are the same.");
 
     /// <summary>No running statistics to infer with.</summary>
     public static ProblemCode NoRunningStatistics { get; } = new("no-running-statistics", 409, "No running statistics yet",
