@@ -63,11 +63,8 @@ public sealed partial class BnClient
     public async Task<LayerSession> CreateSessionAsync(string? name, LayerOptions layer, IReadOnlyDictionary<string, string>? labels = null,
         Convention? convention = null, CancellationToken cancellationToken = default)
     {
-        ArgumentNullException.ThrowIfNull(layer);
-        var fields = layer.ToJson();
+        var fields = FieldsOf(layer, labels, convention);
         if (name is not null) fields["name"] = CheckedName(name);
-        if (labels is not null) fields["labels"] = new JsonObject(labels.Select(label => KeyValuePair.Create(label.Key, (JsonNode?)label.Value)));
-        if (convention is { } named) fields["convention"] = ClientJson.Name(named);
         var call = new ServiceCall("create session", HttpMethod.Post, "v1/sessions")
         {
             Session = name,
@@ -86,6 +83,28 @@ public sealed partial class BnClient
             if (await IsWhatWasAskedForAsync(name, fields, cancellationToken).ConfigureAwait(false)) return new LayerSession(_connection, name);
             throw;
         }
+    }
+
+    /// <summary>
+    /// The session of a name, which is created where there is none: for workers that start together, of which one creates it. Labels are
+    /// those of whoever does.
+    /// </summary>
+    /// <param name="name">Its name: 1 to 128 letters, digits, dots, underscores or hyphens, the first a letter or digit.</param>
+    /// <param name="layer">The layer's options, which are those of the session that is there.</param>
+    /// <param name="labels">Up to 64 labels.</param>
+    /// <param name="convention">Whose convention the options are meant in; null for PyTorch's.</param>
+    /// <param name="cancellationToken">Ends the call.</param>
+    /// <exception cref="BnServiceException">A session with other options is there (<see cref="ProblemCodes.SessionExists"/>), or an option is refused.</exception>
+    public async Task<LayerSession> GetOrCreateSessionAsync(string name, LayerOptions layer, IReadOnlyDictionary<string, string>? labels = null,
+        Convention? convention = null, CancellationToken cancellationToken = default)
+    {
+        var call = new ServiceCall("put session", HttpMethod.Put, $"v1/sessions/{CheckedName(name)}")
+        {
+            Session = name,
+            Body = ServiceCall.JsonBody(FieldsOf(layer, labels, convention), ClientJson.Default.JsonObject),
+        };
+        var session = await _connection.SendAsync(call, ClientJson.Default.SessionInfo, cancellationToken).ConfigureAwait(false);
+        return new LayerSession(_connection, session.Name);
     }
 
     /// <summary>Every session, newest first, in pages that are asked for as they are needed.</summary>
@@ -157,6 +176,15 @@ public sealed partial class BnClient
         // How long a large body waits for the service to want it; a busy one is given its time.
         Expect100ContinueTimeout = TimeSpan.FromSeconds(5),
     };
+
+    private static JsonObject FieldsOf(LayerOptions layer, IReadOnlyDictionary<string, string>? labels, Convention? convention)
+    {
+        ArgumentNullException.ThrowIfNull(layer);
+        var fields = layer.ToJson();
+        if (labels is not null) fields["labels"] = new JsonObject(labels.Select(label => KeyValuePair.Create(label.Key, (JsonNode?)label.Value)));
+        if (convention is { } named) fields["convention"] = ClientJson.Name(named);
+        return fields;
+    }
 
     // What was sent is what is there, and nothing has happened to it since.
     private async Task<bool> IsWhatWasAskedForAsync(string name, JsonObject sent, CancellationToken cancellationToken)

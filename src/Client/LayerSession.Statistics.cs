@@ -41,17 +41,41 @@ public sealed partial class LayerSession
             ClientJson.Default.LayerState, cancellationToken);
 
     /// <summary>
+    /// Applies gradients that were summed elsewhere, over several calls or machines, to gamma and beta. Counts once, however often it has to
+    /// be sent.
+    /// </summary>
+    /// <param name="dgamma">Gradient of the loss by gamma; null leaves gamma as it is.</param>
+    /// <param name="dbeta">Gradient of the loss by beta; null leaves beta as it is.</param>
+    /// <param name="update">How they change the parameters.</param>
+    /// <param name="ifMatch">The version that the session must have; null for any.</param>
+    /// <param name="idempotencyKey">Names the update, so that it is made once even across this program's own end; null for a key of the client's.</param>
+    /// <param name="cancellationToken">Ends the call; the update may have been made.</param>
+    public Task<Parameters> UpdateAsync(IReadOnlyList<double>? dgamma, IReadOnlyList<double>? dbeta, ParameterUpdate update, long? ifMatch = null,
+        string? idempotencyKey = null, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(update);
+        var call = Keyed("update", HttpMethod.Post, "/update", ifMatch);
+        return _connection.SendAsync(call with
+        {
+            Key = LayerCalls.KeyOf(idempotencyKey) ?? call.Key,
+            Body = ServiceCall.JsonBody(new GradientUpdate(dgamma, dbeta, update), ClientJson.Default.GradientUpdate),
+        }, ClientJson.Default.Parameters, cancellationToken);
+    }
+
+    /// <summary>
     /// Adds a batch to the exact statistics of a data set; the running ones stay until <see cref="CommitCalibrationAsync"/>. Counts once,
     /// however often it has to be sent.
     /// </summary>
     /// <param name="x">The batch.</param>
     /// <param name="shape">Its dimensions.</param>
     /// <param name="ifMatch">The version that the session must have; null for any.</param>
+    /// <param name="mask">One value per sample, or per position: what has false does not count. Empty for all.</param>
+    /// <param name="maskShape">Dimensions of the mask where it has a value per position; null for one value per sample.</param>
     /// <param name="cancellationToken">Ends the call; the batch may have been added.</param>
-    public Task<PopulationStatistics> AddCalibrationBatchAsync(
-        ReadOnlyMemory<float> x, IReadOnlyList<int> shape, long? ifMatch = null, CancellationToken cancellationToken = default)
+    public Task<PopulationStatistics> AddCalibrationBatchAsync(ReadOnlyMemory<float> x, IReadOnlyList<int> shape, long? ifMatch = null,
+        ReadOnlyMemory<bool> mask = default, IReadOnlyList<int>? maskShape = null, CancellationToken cancellationToken = default)
     {
-        var message = new SafetensorsMessage().Add("x", x, LayerCalls.Checked(x, shape));
+        var message = new SafetensorsMessage().Add("x", x, LayerCalls.Checked(x, shape)).AddMask(mask, maskShape);
         var call = Keyed("add calibration batch", HttpMethod.Post, "/calibration/batches", ifMatch) with { Body = message.ToContent };
         return _connection.SendAsync(call, ClientJson.Default.PopulationStatistics, cancellationToken);
     }

@@ -123,6 +123,7 @@ public sealed partial class LayerSession
         LayerCalls.RequireOutput(y, x.Length, "y", x, options.Residual);
         var message = new SafetensorsMessage().Add("x", x, dimensions);
         if (!options.Residual.IsEmpty) message.Add("residual", options.Residual, LayerCalls.Checked(options.Residual, dimensions, "residual"));
+        message.AddOwn(options.Gamma, options.Beta);
         var query = options.Version is { } version ? $"?version={Text(version)}" : "";
         var call = Call("inference", HttpMethod.Post, $"/inference{query}") with { MinVersion = options.MinVersion };
         return _connection.SendAsync(call.With(message), async (content, token) =>

@@ -51,6 +51,57 @@ public sealed class SessionCallsTests : IDisposable
     }
 
     [Fact]
+    public async Task Workers_that_start_together_have_one_session_and_other_options_are_told()
+    {
+        var options = new BatchNormOptions { NumFeatures = 6, Momentum = 0.25 };
+        var sessions = await Task.WhenAll(Enumerable.Range(0, 8).Select(_ => Client.GetOrCreateSessionAsync("together", options, convention: Convention.Pytorch)));
+        Assert.All(sessions, session => Assert.Equal("together", session.Name));
+        Assert.Equal(1, (await sessions[0].GetAsync()).Version);
+        var refused = await Assert.ThrowsAsync<BnServiceException>(() => Client.GetOrCreateSessionAsync("together", new BatchNormOptions { NumFeatures = 6, Momentum = 0.5 }));
+        Assert.Equal(ProblemCodes.SessionExists, refused.Code);
+        Assert.Contains("momentum is 0.25, sent was 0.5", refused.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Gradients_summed_elsewhere_are_applied_once_with_rules_for_each_parameter()
+    {
+        var layer = await _client.BatchNormAsync("accumulated", 6);
+        var update = ParameterUpdate.AdamW(0.01) with { ClipNorm = 1, Parameters = new() { Gamma = new() { WeightDecay = 0.5 }, Beta = new() { Frozen = true } } };
+        double[] gradient = [3, 0, 0, 4, 0, 0];
+        var moved = await layer.UpdateAsync(gradient, gradient, update, ifMatch: 1, idempotencyKey: "sum-1");
+        var again = await layer.UpdateAsync(gradient, gradient, update, ifMatch: 1, idempotencyKey: "sum-1");
+        Assert.Equal((2, 2), (moved.Version, again.Version));
+        // One step of AdamW is the learning rate against the gradient's sign, and the decay.
+        Assert.Equal(0.995 - 0.01, moved.Gamma![0], 1e-7);
+        Assert.Equal(0.995, moved.Gamma[1], 1e-12);
+        Assert.Equal([0, 0, 0, 0, 0, 0], moved.Beta!);
+        Assert.Equal(moved.Gamma, again.Gamma);
+        Assert.Equal(1, (await layer.UpdateAsync(gradient, null, ParameterUpdate.AdamW(0))).Gamma![2] / moved.Gamma[2], 1e-12);
+    }
+
+    [Fact]
+    public async Task Parameters_of_the_callers_and_a_mask_of_positions_go_with_a_step_and_come_back_with_its_gradients()
+    {
+        var layer = await Client.CreateSessionAsync("owned", new BatchNormOptions { NumFeatures = 3, Affine = false });
+        var (x, dy) = (Batch.Random(1, 4, 3, 2), Batch.Random(2, 4, 3, 2));
+        double[] gamma = [2, -1, 0.5], beta = [0.25, 3, -1];
+        bool[] mask = [true, true, false, true, true, false, true, true];
+        const string own = "\"gamma\":[2,-1,0.5],\"beta\":[0.25,3,-1],\"mask\":[[1,1],[0,1],[1,0],[1,1]]";
+        using var step = await layer.TrainStepAsync(x.Data, x.Shape, new TrainStepOptions { Gamma = gamma, Beta = beta, Mask = mask, MaskShape = [4, 2], Retain = false });
+        Assert.Equal(6, step.Count);
+        var plain = await _client.Service.CreateAsync("""{"num_features":3,"affine":false}""");
+        Assert.Equal((await plain.TrainAsync($$"""{"x":{{x.Json}},{{own}}}""")).Expect(200).Tensor("y").Data, step.Y.ToArray());
+        var expected = (await plain.BackwardAsync($$"""{"x":{{x.Json}},"dy":{{dy.Json}},{{own}}}""")).Expect(200);
+        using var gradients = await layer.BackwardAsync(step, dy.Data);
+        Assert.Equal(expected.Tensor("dx").Data, gradients.Dx.ToArray());
+        Assert.Equal(expected.Numbers("dgamma"), gradients.Dgamma!);
+        using var inferred = await layer.InferAsync(x.Data, x.Shape, new InferOptions { Gamma = gamma, Beta = beta });
+        Assert.Equal((await plain.InferAsync($$"""{"x":{{x.Json}},"gamma":[2,-1,0.5],"beta":[0.25,3,-1]}""")).Expect(200).Tensor("y").Data, inferred.Y.ToArray());
+        Assert.Equal(6, (await layer.AddCalibrationBatchAsync(x.Data, x.Shape, mask: mask, maskShape: [4, 2])).Count);
+        Assert.Throws<ArgumentException>(() => { _ = layer.TrainStepAsync(x.Data, x.Shape, new TrainStepOptions { Mask = mask, MaskShape = [4, 3] }); });
+    }
+
+    [Fact]
     public async Task Lists_page_through_all_sessions_newest_first()
     {
         for (var i = 0; i < 7; i++) await _client.BatchNormAsync($"listed-{i}", 2);

@@ -30,6 +30,7 @@ namespace BnService.Api.Contracts;
 [JsonSerializable(typeof(InferenceResponse))]
 [JsonSerializable(typeof(BackwardRequest))]
 [JsonSerializable(typeof(BackwardResponse))]
+[JsonSerializable(typeof(UpdateParametersRequest))]
 [JsonSerializable(typeof(NormalizeRequest))]
 [JsonSerializable(typeof(NormalizeResponse))]
 [JsonSerializable(typeof(StatsResponse))]

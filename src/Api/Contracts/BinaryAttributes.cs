@@ -1,6 +1,9 @@
 namespace BnService.Api.Contracts;
 
-/// <summary>The name under which a field is a tensor of a safetensors file, in the widest type that its numbers need and PyTorch would write.</summary>
+/// <summary>
+/// The name under which a field of an answer is a tensor of a safetensors file, in the widest type that its numbers need and PyTorch would
+/// write; the other name under which a field of a request is one.
+/// </summary>
 /// <param name="name">The name.</param>
 [AttributeUsage(AttributeTargets.Property)]
 internal sealed class TensorNameAttribute(string name) : Attribute

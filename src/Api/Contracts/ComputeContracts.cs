@@ -26,6 +26,14 @@ public sealed class TrainStepRequest : IDisposable
     [JsonConverter(typeof(TensorPlaceholder))]
     public Tensor? Residual { get; set; }
 
+    /// <summary>gamma for this call alone, one finite value per parameter, in place of the session's, which stays; also where affine is false.</summary>
+    [TensorName("weight")]
+    public double[]? Gamma { get; set; }
+
+    /// <summary>beta for this call alone, one finite value per parameter, in place of the session's, which stays.</summary>
+    [TensorName("bias")]
+    public double[]? Beta { get; set; }
+
     /// <inheritdoc/>
     public void Dispose()
     {
@@ -82,6 +90,14 @@ public sealed class InferenceRequest : IDisposable
     /// <summary>Added to the normalized values before the activation, in the shape of x.</summary>
     [JsonConverter(typeof(TensorPlaceholder))]
     public Tensor? Residual { get; set; }
+
+    /// <summary>gamma for this call alone, one finite value per parameter, in place of the session's, which stays; also where affine is false.</summary>
+    [TensorName("weight")]
+    public double[]? Gamma { get; set; }
+
+    /// <summary>beta for this call alone, one finite value per parameter, in place of the session's, which stays.</summary>
+    [TensorName("bias")]
+    public double[]? Beta { get; set; }
 
     /// <inheritdoc/>
     public void Dispose()
@@ -140,6 +156,14 @@ public sealed class BackwardRequest : IDisposable
     [JsonConverter(typeof(TensorPlaceholder))]
     public Tensor? Residual { get; set; }
 
+    /// <summary>With x: gamma of the forward pass, where that was the call's own, one finite value per parameter. With step_id the step knows.</summary>
+    [TensorName("weight")]
+    public double[]? Gamma { get; set; }
+
+    /// <summary>With x: beta of the forward pass, where that was the call's own, one finite value per parameter. With step_id the step knows.</summary>
+    [TensorName("bias")]
+    public double[]? Beta { get; set; }
+
     /// <summary>Applies the gradients to gamma and beta in the same call.</summary>
     public UpdateRequest? Update { get; set; }
 
@@ -177,8 +201,51 @@ public sealed class UpdateRequest
     /// <summary>adam, adamw: added to the denominator, 0 or more; 1e-8 where absent.</summary>
     public double? Eps { get; set; }
 
-    /// <summary>L2 penalty (sgd, adam) or decoupled decay (adamw), 0 or more. Where absent 0, and 0.01 for adamw.</summary>
+    /// <summary>L2 penalty (sgd, adam) or decoupled decay (adamw), 0 or more. 0 where absent, for adamw too: gamma and beta are not decayed unless it is said.</summary>
     public double? WeightDecay { get; set; }
+
+    /// <summary>The largest norm of dgamma and dbeta together, above 0: longer ones are scaled down to it, as by torch.nn.utils.clip_grad_norm_.</summary>
+    public double? ClipNorm { get; set; }
+
+    /// <summary>What is another matter for gamma, or for beta.</summary>
+    public UpdateParameters? Parameters { get; set; }
+}
+
+/// <summary>What is another matter for gamma, or for beta, as parameter groups of torch.optim say it.</summary>
+public sealed class UpdateParameters
+{
+    /// <summary>For gamma; null for nothing.</summary>
+    public ParameterRuleRequest? Gamma { get; set; }
+
+    /// <summary>For beta; null for nothing.</summary>
+    public ParameterRuleRequest? Beta { get; set; }
+}
+
+/// <summary>A parameter's own rule; what is absent is as the update says it.</summary>
+public sealed class ParameterRuleRequest
+{
+    /// <summary>Its step size, 0 or more.</summary>
+    public double? LearningRate { get; set; }
+
+    /// <summary>Its decay, 0 or more.</summary>
+    public double? WeightDecay { get; set; }
+
+    /// <summary>Whether it, and what the optimizer remembers of it, stays as it is. Its gradient is then no part of clip_norm.</summary>
+    public bool? Frozen { get; set; }
+}
+
+/// <summary>Gradients by gamma and beta that were taken elsewhere: summed over several calls, or over several machines.</summary>
+public sealed class UpdateParametersRequest
+{
+    /// <summary>Gradient of the loss by gamma, one finite value per parameter; where absent, gamma stays.</summary>
+    public double[]? Dgamma { get; set; }
+
+    /// <summary>Gradient of the loss by beta, one finite value per parameter; where absent, beta stays.</summary>
+    public double[]? Dbeta { get; set; }
+
+    /// <summary>How they change gamma and beta.</summary>
+    [Required]
+    public UpdateRequest Update { get; set; } = null!;
 }
 
 /// <summary>The gradients.</summary>

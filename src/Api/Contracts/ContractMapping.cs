@@ -6,8 +6,6 @@ namespace BnService.Api.Contracts;
 /// <summary>The contract's requests in the core's terms.</summary>
 internal static class ContractMapping
 {
-    private const double AdamWDefaultDecay = 0.01;
-
     /// <summary>The options after a patch, checked.</summary>
     /// <exception cref="Core.LayerException">An option is outside its range or does not belong to the kind.</exception>
     public static NormalizerOptions ApplyTo(this PatchSessionRequest patch, NormalizerOptions options)
@@ -45,9 +43,14 @@ internal static class ContractMapping
             Beta1 = request.Beta1 ?? defaults.Beta1,
             Beta2 = request.Beta2 ?? defaults.Beta2,
             Eps = request.Eps ?? defaults.Eps,
-            WeightDecay = request.WeightDecay ?? (optimizer == Optimizer.AdamW ? AdamWDefaultDecay : defaults.WeightDecay),
+            WeightDecay = request.WeightDecay ?? defaults.WeightDecay,
+            ClipNorm = request.ClipNorm,
+            Gamma = request.Parameters?.Gamma?.ToRule(),
+            Beta = request.Parameters?.Beta?.ToRule(),
         }).Validated();
     }
+
+    private static ParameterRule ToRule(this ParameterRuleRequest request) => new(request.LearningRate, request.WeightDecay, request.Frozen == true);
 
     private static void Refuse(bool given, string option, string optimizers)
     {

@@ -20,9 +20,11 @@ public sealed class NormalizeRequest : LayerOptionsRequest, IDisposable
     public Tensor X { get; set; } = null!;
 
     /// <summary>gamma, one finite value per parameter; gamma_init where absent.</summary>
+    [TensorName("weight")]
     public double[]? Gamma { get; set; }
 
     /// <summary>beta, one finite value per parameter; beta_init where absent.</summary>
+    [TensorName("bias")]
     public double[]? Beta { get; set; }
 
     /// <summary>Added to the normalized values before the activation, in the shape of x.</summary>

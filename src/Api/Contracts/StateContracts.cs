@@ -205,6 +205,10 @@ public sealed class OptimizerBufferState
     /// <summary>adam, adamw: the average of the squared gradient. sgd: empty.</summary>
     [Required]
     public double[] Second { get; set; } = null!;
+
+    /// <summary>Number of updates of this parameter, where some of the optimizer's have left it frozen; absent where it is the optimizer's.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public long? Step { get; set; }
 }
 
 /// <summary>The exact union of batches.</summary>

@@ -205,9 +205,9 @@ internal static class StateMapping
     }
 
     private static OptimizerBufferState? Buffers(OptimizerMoments? moments) =>
-        moments is null ? null : new() { First = moments.First, Second = moments.Second };
+        moments is null ? null : new() { First = moments.First, Second = moments.Second, Step = moments.Step };
 
-    private static OptimizerMoments? Restored(OptimizerBufferState? buffers) => buffers is null ? null : new(buffers.First, buffers.Second);
+    private static OptimizerMoments? Restored(OptimizerBufferState? buffers) => buffers is null ? null : new(buffers.First, buffers.Second) { Step = buffers.Step };
 
     private static string Text(IReadOnlyList<int>? dimensions) => $"[{string.Join(", ", dimensions ?? [])}]";
 

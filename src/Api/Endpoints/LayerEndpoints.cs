@@ -30,6 +30,26 @@ internal static class LayerEndpoints
             .Fails(ProblemCode.ShapeMismatch, ProblemCode.BatchTooSmall, ProblemCode.NonFiniteInput, ProblemCode.InvalidOption,
                 ProblemCode.StepExpired, ProblemCode.LimitReached)
             .Describe("Backward", "Gradients of a batch", "Gradients by x, gamma and beta, through a retained step (`step_id`) or through `x` sent again. With `update` they are applied to gamma and beta in the same call.");
+        group.MapPost("/update", Update).Needs(Role.Trainer).Reads<UpdateParametersRequest>(MediaTypes.Named).Answers<ParametersResponse>(forms: MediaTypes.Named).FindsSession().ChangesState().RemembersAnswer()
+            .Fails(ProblemCode.ShapeMismatch, ProblemCode.NonFiniteInput, ProblemCode.InvalidOption, ProblemCode.LimitReached)
+            .Describe("UpdateParameters", "Apply gradients from elsewhere", "The session's optimizer takes `dgamma` and `dbeta` that a client has summed itself, over several backward calls (accumulation) or several machines, as `update` of backward takes its own.");
+    }
+
+    private static async Task<IResult> Update(
+        string session, Body<UpdateParametersRequest> body, ChangeHeaders headers, SessionScope scope, SessionCatalog catalog, BackwardPass backward,
+        CancellationToken cancellationToken)
+    {
+        var request = body.Value;
+        var update = request.Update.ToUpdate();
+        var found = await catalog.GetAsync(scope, session, cancellationToken);
+        var (answer, isReplayed) = await backward.UpdateAsync(found, request.Dgamma, request.Dbeta, update, headers.Terms, cancellationToken);
+        var parameters = new ParametersResponse
+        {
+            Gamma = answer.Arrays.GetValueOrDefault(BackwardResult.Gamma),
+            Beta = answer.Arrays.GetValueOrDefault(BackwardResult.Beta),
+            Version = answer.Version,
+        };
+        return new Answer<ParametersResponse>(parameters, answer.Version) { IsReplayed = isReplayed };
     }
 
     private static async Task<IResult> TrainStep(
@@ -39,7 +59,7 @@ internal static class LayerEndpoints
         var found = await catalog.GetAsync(scope, session, cancellationToken);
         using var gathered = new ArrivingBatch(catalog, found, passes, compute);
         var request = await body.ReadAsync(gathered, WholeOutputs(found.Current.Layer));
-        var input = new BatchInput(request.X, request.Residual, request.Mask);
+        var input = new BatchInput(request.X, request.Residual, request.Mask) { Own = OwnParameters.Of(request.Gamma, request.Beta) };
         var step = await training.RunAsync(found, input, gathered, request.Retain, headers.Terms, cancellationToken);
         if (step.HasTakenInput) (request.X, request.Residual) = (null!, null); // retained: no longer this request's to give back
         return new Answer<TrainStepResponse>(Response(step), step.Version) { IsReplayed = step.IsReplayed };
@@ -54,11 +74,11 @@ internal static class LayerEndpoints
     {
         var found = await catalog.GetRecentAsync(scope, session, least.Value, cancellationToken);
         var layer = await snapshots.LayerAsync(found, QueryNumber.Version(version), cancellationToken);
-        if (StreamedInference.InputOf(body.Message, Negotiation.Of(context).Answer) is { } x && inference.RunArriving(layer, x.Shape) is { } arriving)
+        if (StreamedInference.InputOf(body.Message, Negotiation.Of(context).Answer) is { } x && inference.RunArriving(layer, x.Shape, OwnParameters.Of(body.Message.Begun!.Gamma, body.Message.Begun.Beta)) is { } arriving)
             return new StreamedInference(new(body.Message.Bytes!, x, arriving, observer.SampleArriving(found, x.Shape)), x.Shape, layer.Version);
         var request = await body.ReadAsync(null, layer.Running is null ? 1 : 0);
         var sample = observer.Sample(found, request.X);
-        var y = await inference.RunAsync(layer, new BatchInput(request.X, request.Residual, null), cancellationToken);
+        var y = await inference.RunAsync(layer, new BatchInput(request.X, request.Residual, null) { Own = OwnParameters.Of(request.Gamma, request.Beta) }, cancellationToken);
         observer.Inferred(found, sample);
         return new Answer<InferenceResponse>(new InferenceResponse { Y = y, Version = layer.Version }, layer.Version);
     }
@@ -73,8 +93,8 @@ internal static class LayerEndpoints
         var found = await catalog.GetAsync(scope, session, cancellationToken);
         var result = request.StepId is { } stepId
             ? await backward.ThroughStepAsync(found, stepId, request.Dy, update, headers.Terms, cancellationToken)
-            : await backward.ThroughInputAsync(found, new(request.X!, request.Residual, request.Mask), request.Dy, request.Mode != BackwardMode.Inference, update, headers.Terms, cancellationToken);
-        return new Answer<BackwardResponse>(Response(result, found.Current.Layer), result.Answer.Version) { IsReplayed = result.IsReplayed };
+            : await backward.ThroughInputAsync(found, InputOf(request), request.Dy, request.Mode != BackwardMode.Inference, update, headers.Terms, cancellationToken);
+        return new Answer<BackwardResponse>(Response(result), result.Answer.Version) { IsReplayed = result.IsReplayed };
     }
 
     /// <summary>Refuses a gradient of which it is not clear what it goes through.</summary>
@@ -85,7 +105,15 @@ internal static class LayerEndpoints
         if (request is { StepId: not null, Mode: not null }) throw Invalid("mode belongs to x; with step_id the step decides");
         if (request.StepId is not null && (request.Mask is not null || request.Residual is not null))
             throw Invalid("mask and residual belong to x; with step_id the step knows them");
+        if ((request.Gamma ?? request.Beta) is null) return;
+        if (request.StepId is not null) throw Invalid("gamma and beta belong to x; with step_id the step knows them");
+        if (request.Update is not null)
+            throw Invalid("update has nothing to update: gamma and beta of this call are the caller's, who applies the gradients to them; send them or update");
     }
+
+    /// <summary>The input of a forward pass, which the request brings.</summary>
+    internal static BatchInput InputOf(BackwardRequest request) =>
+        new(request.X!, request.Residual, request.Mask) { Own = OwnParameters.Of(request.Gamma, request.Beta) };
 
     /// <summary>A train-step in the contract's terms.</summary>
     internal static TrainStepResponse Response(TrainStepResult step) => new()
@@ -101,12 +129,12 @@ internal static class LayerEndpoints
     };
 
     /// <summary>Gradients in the contract's terms.</summary>
-    internal static BackwardResponse Response(BackwardResult result, LayerState layer) => new()
+    internal static BackwardResponse Response(BackwardResult result) => new()
     {
         Dx = result.Dx,
         Dresidual = result.Dresidual,
-        Dgamma = layer.Gamma is null ? null : result.Gradients.DGamma,
-        Dbeta = layer.Beta is null ? null : result.Gradients.DBeta,
+        Dgamma = result.Layer.Gamma is null ? null : result.Gradients.DGamma,
+        Dbeta = result.Layer.Beta is null ? null : result.Gradients.DBeta,
         Version = result.Answer.Version,
         Gamma = result.Answer.Arrays.GetValueOrDefault(BackwardResult.Gamma),
         Beta = result.Answer.Arrays.GetValueOrDefault(BackwardResult.Beta),

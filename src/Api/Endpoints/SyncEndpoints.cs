@@ -6,6 +6,7 @@ using BnService.Api.Hosting.Telemetry;
 using BnService.Api.Sessions;
 using BnService.Api.Wire;
 using BnService.Core;
+using BnService.Core.Layers;
 
 namespace BnService.Api.Endpoints;
 
@@ -35,7 +36,7 @@ internal static class SyncEndpoints
         var found = await catalog.GetAsync(scope, session, cancellationToken);
         using var gathered = new ArrivingBatch(catalog, found, passes, compute);
         var request = await body.ReadAsync(gathered);
-        var input = new BatchInput(request.X, request.Residual, request.Mask);
+        var input = new BatchInput(request.X, request.Residual, request.Mask) { Own = OwnParameters.Of(request.Gamma, request.Beta) };
         var step = await training.RunAsync(found, joined, input, gathered, request.Retain, headers.Terms, cancellationToken);
         if (step.HasTakenInput) (request.X, request.Residual) = (null!, null); // retained: no longer this request's to give back
         return new Answer<TrainStepResponse>(LayerEndpoints.Response(step), step.Version) { IsReplayed = step.IsReplayed };
@@ -51,8 +52,8 @@ internal static class SyncEndpoints
         var found = await catalog.GetAsync(scope, session, cancellationToken);
         var result = request.StepId is { } stepId
             ? await backward.ThroughStepAsync(found, joined, stepId, request.Dy, update, headers.Terms, cancellationToken)
-            : await backward.ThroughInputAsync(found, joined, new(request.X!, request.Residual, request.Mask), request.Dy, request.Mode != BackwardMode.Inference, update, headers.Terms, cancellationToken);
-        return new Answer<BackwardResponse>(LayerEndpoints.Response(result, found.Current.Layer), result.Answer.Version) { IsReplayed = result.IsReplayed };
+            : await backward.ThroughInputAsync(found, joined, LayerEndpoints.InputOf(request), request.Dy, request.Mode != BackwardMode.Inference, update, headers.Terms, cancellationToken);
+        return new Answer<BackwardResponse>(LayerEndpoints.Response(result), result.Answer.Version) { IsReplayed = result.IsReplayed };
     }
 
     private static RouteHandlerBuilder JoinsRanks(this RouteHandlerBuilder route) =>

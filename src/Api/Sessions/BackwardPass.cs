@@ -11,19 +11,21 @@ namespace BnService.Api.Sessions;
 /// <param name="Dx">Gradient by x; the caller's to dispose.</param>
 /// <param name="Dresidual">Gradient by the residual where one was added; the caller's to dispose.</param>
 /// <param name="Gradients">Gradients by gamma and beta.</param>
+/// <param name="Layer">The layer that the gradient went through.</param>
 /// <param name="Answer">What else is answered: the version, and gamma and beta where they were updated.</param>
 /// <param name="IsReplayed">Whether the update was made, and answered, before.</param>
-internal sealed record BackwardResult(Tensor Dx, Tensor? Dresidual, ParameterGradients Gradients, RememberedAnswer Answer, bool IsReplayed)
+internal sealed record BackwardResult(
+    Tensor Dx, Tensor? Dresidual, ParameterGradients Gradients, LayerState Layer, RememberedAnswer Answer, bool IsReplayed)
 {
     /// <summary>Names of what an answer holds: the parameters after the update, and those that the gradients were computed with.</summary>
     public const string Gamma = "gamma", Beta = "beta";
 
     private const string GammaBefore = "gamma_before", BetaBefore = "beta_before";
 
-    /// <summary>The parameters after an update, and those that its gradients were computed with: it moves what they were.</summary>
-    public static Dictionary<string, double[]> ParametersOf(LayerState before, LayerState after)
+    /// <summary>The parameters after an update, and those that its gradients were computed with, where they were here: it moves what they were.</summary>
+    public static Dictionary<string, double[]> ParametersOf(LayerState? before, LayerState after)
     {
-        (string Name, double[]? Values)[] arrays = [(Gamma, after.Gamma), (Beta, after.Beta), (GammaBefore, before.Gamma), (BetaBefore, before.Beta)];
+        (string Name, double[]? Values)[] arrays = [(Gamma, after.Gamma), (Beta, after.Beta), (GammaBefore, before?.Gamma), (BetaBefore, before?.Beta)];
         return arrays.Where(array => array.Values is not null).ToDictionary(array => array.Name, array => array.Values!);
     }
 
@@ -45,6 +47,7 @@ internal sealed class BackwardPass(SessionCatalog catalog, RetainedSteps retaine
         using var step = await HoldAsync(session, stepId, terms, cancellationToken);
         if (step.Statistics is { AreJoint: true })
             throw new ProblemException(ProblemCode.InvalidOption, "step_id names a step that several ranks have made together: its gradient needs them all, and is asked for with sync/{group}/backward");
+        RequireOwned(step, update);
         return await RunAsync(session, new(step.Input, step.Layer, step.Statistics), null, dy, update, terms, cancellationToken);
     }
 
@@ -61,7 +64,7 @@ internal sealed class BackwardPass(SessionCatalog catalog, RetainedSteps retaine
         CancellationToken cancellationToken)
     {
         input.RequireFit();
-        var (_, layer) = catalog.PlanFor(input.X.Shape, session.Current.Layer);
+        var layer = input.On(catalog.PlanFor(input.X.Shape, session.Current.Layer).Layer);
         var usesBatch = (throughBatch && layer.NormalizesWithBatch) || layer.Running is null;
         var pass = new LayerPass(layer, input.X.Shape, compute);
         pass.RequireMask(input.Mask);
@@ -79,6 +82,38 @@ internal sealed class BackwardPass(SessionCatalog catalog, RetainedSteps retaine
             using var timed = passes.Begin(PassKind.Moments, input.X.Shape);
             return pass.Statistics(input.X.Data, input.Mask);
         }
+    }
+
+    /// <summary>An update by gradients that were taken elsewhere.</summary>
+    /// <param name="session">The session.</param>
+    /// <param name="dgamma">Gradient by gamma; null leaves it as it is.</param>
+    /// <param name="dbeta">Gradient by beta; null leaves it as it is.</param>
+    /// <param name="update">How they change the parameters.</param>
+    /// <param name="terms">The terms.</param>
+    /// <param name="cancellationToken">Ends waiting for the store.</param>
+    /// <returns>The parameters after it, by their names, and whether it was made before.</returns>
+    public async Task<(RememberedAnswer Answer, bool IsReplayed)> UpdateAsync(
+        LayerSession session, double[]? dgamma, double[]? dbeta, ParameterUpdate update, ChangeTerms terms, CancellationToken cancellationToken)
+    {
+        var committed = await catalog.ChangeAsync(session, new SessionChange(record =>
+        {
+            terms.Check(record.Layer.Version);
+            return record with { Layer = record.Layer.Update(update, dgamma, dbeta) };
+        })
+        {
+            Key = terms.Key,
+            Remember = terms.Key is not { } key ? null : (_, after) => [Answer(after) with { Key = key }],
+        }, cancellationToken);
+        return (committed.Replayed ?? Answer(committed.State), committed.Replayed is not null);
+
+        static RememberedAnswer Answer(SessionRecord after) => new(after.Layer.Version, 0) { Arrays = BackwardResult.ParametersOf(null, after.Layer) };
+    }
+
+    /// <summary>Refuses to update parameters of the session by the gradients of a step that was normalized with others.</summary>
+    public static void RequireOwned(RetainedStep step, ParameterUpdate? update)
+    {
+        if (update is not null && step.Input.Own is not null)
+            throw new ProblemException(ProblemCode.InvalidOption, "update has nothing to update: the step was made with gamma and beta of the caller's, who applies the gradients to them");
     }
 
     // Without the step there is no dx; but whoever asks again must not take an update that was made for one that was not.
@@ -121,9 +156,9 @@ internal sealed class BackwardPass(SessionCatalog catalog, RetainedSteps retaine
                 Key = terms.Key,
                 Remember = terms.Key is not { } key ? null : (_, after) => [Remembered(after) with { Key = key }],
             }, cancellationToken);
-            if (committed.Replayed is not { } earlier) return new BackwardResult(dx, dresidual, gradients, Answer(committed.State), false);
+            if (committed.Replayed is not { } earlier) return new BackwardResult(dx, dresidual, gradients, step.Layer, Answer(committed.State), false);
             if (Then(earlier) is { } then) gradients = Differentiate(then, dy, dx, dresidual);
-            return new BackwardResult(dx, dresidual, gradients, earlier, true);
+            return new BackwardResult(dx, dresidual, gradients, step.Layer, earlier, true);
         }
         catch
         {

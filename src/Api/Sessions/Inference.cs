@@ -13,7 +13,7 @@ internal sealed class Inference(SessionCatalog catalog, PassMeter passes, Comput
     public async ValueTask<TensorSource> RunAsync(LayerState state, BatchInput input, CancellationToken cancellationToken)
     {
         input.RequireFit();
-        var layer = LayerFor(state, input.X.Shape);
+        var layer = input.On(LayerFor(state, input.X.Shape));
         var pass = new LayerPass(layer, input.X.Shape, compute);
         if (layer.Running is not null) return new ComputedOutput(input, passes.Metered(pass.Output(null), input.X.Shape));
         var y = Tensor.Rent(input.X.Shape);
@@ -36,9 +36,11 @@ internal sealed class Inference(SessionCatalog catalog, PassMeter passes, Comput
     /// </summary>
     /// <param name="state">The state to infer with.</param>
     /// <param name="shape">The shape of the batch.</param>
-    public LayerOutput? RunArriving(LayerState state, Shape shape)
+    /// <param name="own">gamma and beta of this call alone; null for the session's.</param>
+    public LayerOutput? RunArriving(LayerState state, Shape shape, OwnParameters? own = null)
     {
         var layer = LayerFor(state, shape);
+        if (own is not null) layer = own.On(layer);
         var pass = new LayerPass(layer, shape, compute);
         if (layer.Running is not null) return passes.Metered(pass.Output(null), shape);
         if (layer.Options.Kind.IsOverBatch) return null;

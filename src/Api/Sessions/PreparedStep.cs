@@ -14,6 +14,9 @@ internal sealed record PreparedStep(LayerPass Pass, NormalizationPlan Plan, Laye
     /// <summary>The batch's own statistics where the running ones normalize it and it was looked at.</summary>
     public LastBatch? Frozen { get; init; }
 
+    /// <summary>gamma and beta of the call, where it has brought them; null for the session's.</summary>
+    public OwnParameters? Own { get; init; }
+
     /// <summary>Whether the session's mode is another one than that for which the step was prepared: it was not made.</summary>
     public bool HasFlipped { get; private set; }
 
@@ -63,12 +66,13 @@ internal sealed record PreparedStep(LayerPass Pass, NormalizationPlan Plan, Laye
     {
         var isCorrected = Layer.Options.Kind == NormalizerKind.BatchRenorm;
         if (ReferenceEquals(before, Layer)
-            || (ReferenceEquals(before.Gamma, Layer.Gamma) && ReferenceEquals(before.Beta, Layer.Beta) && before.Options == Layer.Options
+            || (ReferenceEquals(Own?.Gamma ?? before.Gamma, Layer.Gamma) && ReferenceEquals(Own?.Beta ?? before.Beta, Layer.Beta) && before.Options == Layer.Options
                 && ((Statistics is not null && !isCorrected) || ReferenceEquals(before.Running, Layer.Running))))
         {
             return null;
         }
         var sized = before.SizedFor(Plan);
+        if (Own is not null) sized = Own.On(sized);
         var pass = Pass.With(sized);
         return this with { Pass = pass, Layer = sized, Statistics = Statistics is null ? null : pass.Corrected(Statistics) };
     }

@@ -68,6 +68,8 @@ internal static class SessionEncoding
             {
                 StatisticsAreGiven = layer.Running?.AreGiven == true,
                 StatisticsWeight = layer.Running?.Weight,
+                GammaStep = layer.Optimizer?.Gamma?.Step,
+                BetaStep = layer.Optimizer?.Beta?.Step,
                 SeenCount = layer.Seen?.Count,
                 SeenBatches = layer.SeenBatches,
                 PopulationCount = layer.Population?.Moments.Count,
@@ -110,7 +112,7 @@ internal static class SessionEncoding
                 : null,
             LastBatch = header.LastCount is { } count ? new LastBatch(arrays["last_batch.mean"], arrays["last_batch.var"], count) : null,
             Optimizer = header.Optimizer is { } optimizer
-                ? new OptimizerBuffers(optimizer, header.OptimizerStep ?? 0, Buffers(arrays, "optimizer.gamma"), Buffers(arrays, "optimizer.beta"))
+                ? new OptimizerBuffers(optimizer, header.OptimizerStep ?? 0, Buffers(arrays, "optimizer.gamma", header.GammaStep), Buffers(arrays, "optimizer.beta", header.BetaStep))
                 : null,
             Seen = header.SeenCount is { } seen ? Moments(arrays, "seen", seen) : null,
             SeenBatches = header.SeenBatches,
@@ -135,8 +137,8 @@ internal static class SessionEncoding
     private static Moments Moments(SafetensorsArrays arrays, string name, long count) =>
         new(count, arrays[$"{name}.mean"], arrays[$"{name}.mean_residual"], arrays[$"{name}.m2"]);
 
-    private static OptimizerMoments? Buffers(SafetensorsArrays arrays, string name) =>
-        arrays.Find($"{name}.first") is { } first ? new(first, arrays[$"{name}.second"]) : null;
+    private static OptimizerMoments? Buffers(SafetensorsArrays arrays, string name, long? step) =>
+        arrays.Find($"{name}.first") is { } first ? new(first, arrays[$"{name}.second"]) { Step = step } : null;
 }
 
 /// <summary>All of a session's state but its arrays.</summary>
@@ -157,6 +159,12 @@ internal sealed record StateHeader(
 
     /// <summary>The weight of the batches in statistics that have been divided by it; null where they have not.</summary>
     public double? StatisticsWeight { get; init; }
+
+    /// <summary>Number of gamma's updates, where it is another than the optimizer's.</summary>
+    public long? GammaStep { get; init; }
+
+    /// <summary>Number of beta's updates, where it is another than the optimizer's.</summary>
+    public long? BetaStep { get; init; }
 
     /// <summary>Number of values in the union of all that was seen; null where there is none.</summary>
     public long? SeenCount { get; init; }

@@ -26,6 +26,7 @@ internal sealed class SyncBackward(SessionCatalog catalog, SyncGroups groups, Re
         using var step = retained.Hold(stepId, session.Id);
         if (step.Statistics is { AreJoint: false })
             throw new ProblemException(ProblemCode.InvalidOption, "step_id names a step that was not synchronized: its gradient is its own, and asked for with backward");
+        BackwardPass.RequireOwned(step, update);
         var earlier = await EarlierAsync(session, terms, cancellationToken);
         return await RunAsync(session, rank, new(step.Input, step.Layer, step.Statistics), dy, update, terms, earlier, cancellationToken);
     }
@@ -46,6 +47,7 @@ internal sealed class SyncBackward(SessionCatalog catalog, SyncGroups groups, Re
         input.RequireFit();
         RequireGradient(input, dy);
         var (plan, layer) = catalog.PlanFor(input.X.Shape, session.Current.Layer);
+        layer = input.On(layer);
         var earlier = await EarlierAsync(session, terms, cancellationToken);
         // A repetition goes the way that the call went.
         if (earlier is null ? (!throughBatch || !layer.NormalizesWithBatch) && layer.Running is not null : !earlier.Arrays.ContainsKey(SumDy))
@@ -109,7 +111,7 @@ internal sealed class SyncBackward(SessionCatalog catalog, SyncGroups groups, Re
                 own = pass.DifferentiateJoint(
                     input.X.Data, gradient.Data, step.Statistics!, sums, new GradientSums(outcome.Arrays[SumDy], outcome.Arrays[SumDyXmu]), dx.Data);
             }
-            return new BackwardResult(dx, dresidual, own!, outcome, earlier is not null);
+            return new BackwardResult(dx, dresidual, own!, step.Layer, outcome, earlier is not null);
         }
         catch
         {

@@ -34,6 +34,7 @@ internal sealed class SyncTrainStep(
     {
         input.RequireFit();
         var (plan, layer) = catalog.PlanFor(input.X.Shape, session.Current.Layer);
+        layer = input.On(layer);
         var earlier = terms.Key is null ? null : await catalog.FindAnswerAsync(session, terms.Key, cancellationToken);
         // The running statistics are the same to every rank: there is nothing to wait for.
         if (earlier is null ? !layer.NormalizesWithBatch : !IsJoint(earlier)) return await alone.RunAsync(session, input, gathered, retain, terms, cancellationToken);
@@ -102,12 +103,12 @@ internal sealed class SyncTrainStep(
     /// <param name="compute">With what to compute.</param>
     public static NormalizedPart PartOf(LayerState layer, RememberedAnswer outcome, BatchInput input, ComputeSettings compute)
     {
-        var then = layer with
+        var then = input.On(layer with
         {
             Options = layer.Options with { Eps = outcome.Arrays[Eps][0] },
             Gamma = outcome.Arrays.GetValueOrDefault(BackwardResult.Gamma),
             Beta = outcome.Arrays.GetValueOrDefault(BackwardResult.Beta),
-        };
+        });
         var statistics = new LayerPass(then, input.X.Shape, compute).JointStatistics(MomentsOf(outcome), input.Mask);
         // Renormalization goes towards the running statistics before the step, which may be another node's to know.
         return new(then, outcome.Arrays.TryGetValue(CorrectionR, out var r)

@@ -13,12 +13,18 @@ namespace BnService.Api.Sessions;
 /// <param name="Mask">What counts in the statistics; null for all.</param>
 internal sealed record BatchInput(Tensor X, Tensor? Residual, BatchMask? Mask) : IDisposable
 {
+    /// <summary>gamma and beta of this call alone; null for the session's.</summary>
+    public OwnParameters? Own { get; init; }
+
     /// <summary>Refuses a residual of another shape.</summary>
     public void RequireFit()
     {
         if (Residual is not null && !Residual.Shape.Equals(X.Shape))
             throw new LayerException(LayerError.ShapeMismatch, $"residual must have the shape of x, {X.Shape}, got {Residual.Shape}");
     }
+
+    /// <summary>The layer that normalizes the batch, with parameters of the call where it brings them.</summary>
+    public LayerState On(LayerState layer) => Own is null ? layer : Own.On(layer);
 
     /// <inheritdoc/>
     public void Dispose()
@@ -75,6 +81,7 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
         var begun = time.GetTimestamp();
         input.RequireFit();
         var (plan, layer) = catalog.PlanFor(input.X.Shape, session.Current.Layer);
+        layer = input.On(layer);
         var bytes = retain ? RetainedStep.BytesOf(input, plan, layer.Options.GhostBatchSize) : 0;
         if (retain) retained.RequireRoom(bytes);
         var pass = new LayerPass(layer, input.X.Shape, compute);
@@ -98,6 +105,7 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
             }
             var step = new PreparedStep(pass, plan, layer, statistics, retain ? retained.NewId() : null)
             {
+                Own = input.Own,
                 Frozen = layer.NormalizesWithBatch ? null : observer.Sample(session, input.X),
             };
             // Once it is committed it must not fail for want of memory.

@@ -9,11 +9,20 @@ public sealed record TrainStepOptions
     /// <summary>Whether the service keeps what backward needs; otherwise backward sends x again.</summary>
     public bool Retain { get; init; } = true;
 
-    /// <summary>One value per sample: samples with false are left out of the statistics and still normalized. Empty for all.</summary>
+    /// <summary>One value per sample, or per position: what has false is left out of the statistics and still normalized. Empty for all.</summary>
     public ReadOnlyMemory<bool> Mask { get; init; }
+
+    /// <summary>Dimensions of the mask where it has a value per position: those of x without the channels. Null for one value per sample.</summary>
+    public IReadOnlyList<int>? MaskShape { get; init; }
 
     /// <summary>Added to the normalized values before the activation, in the shape of x. Empty for nothing.</summary>
     public ReadOnlyMemory<float> Residual { get; init; }
+
+    /// <summary>gamma for this call alone, in place of the session's, which stays; null for the session's.</summary>
+    public IReadOnlyList<double>? Gamma { get; init; }
+
+    /// <summary>beta for this call alone, in place of the session's, which stays; null for the session's.</summary>
+    public IReadOnlyList<double>? Beta { get; init; }
 
     /// <summary>The version that the session must have, or the step is refused (<see cref="ProblemCodes.VersionConflict"/>); null for any.</summary>
     public long? IfMatch { get; init; }
@@ -39,6 +48,12 @@ public sealed record InferOptions
 
     /// <summary>Added to the normalized values before the activation, in the shape of x. Empty for nothing.</summary>
     public ReadOnlyMemory<float> Residual { get; init; }
+
+    /// <summary>gamma for this call alone, in place of the session's, which stays; null for the session's.</summary>
+    public IReadOnlyList<double>? Gamma { get; init; }
+
+    /// <summary>beta for this call alone, in place of the session's, which stays; null for the session's.</summary>
+    public IReadOnlyList<double>? Beta { get; init; }
 }
 
 /// <summary>What a backward is asked for beside its gradient.</summary>
@@ -72,8 +87,17 @@ public sealed record InputBackwardOptions : BackwardOptions
     /// <summary>The mask of the forward pass. Empty for none.</summary>
     public ReadOnlyMemory<bool> Mask { get; init; }
 
+    /// <summary>Dimensions of the mask where it has a value per position: those of x without the channels. Null for one value per sample.</summary>
+    public IReadOnlyList<int>? MaskShape { get; init; }
+
     /// <summary>The residual of the forward pass. Empty for none.</summary>
     public ReadOnlyMemory<float> Residual { get; init; }
+
+    /// <summary>gamma of the forward pass, where that was not the session's; null for the session's.</summary>
+    public IReadOnlyList<double>? Gamma { get; init; }
+
+    /// <summary>beta of the forward pass, where that was not the session's; null for the session's.</summary>
+    public IReadOnlyList<double>? Beta { get; init; }
 }
 
 /// <summary>The layer that a session is folded into, beside its weight.</summary>

@@ -14,8 +14,11 @@ public sealed record NormalizeOptions
     /// <summary>beta, one value per parameter; null for the layer's initial one.</summary>
     public IReadOnlyList<double>? Beta { get; init; }
 
-    /// <summary>One value per sample: samples with false are left out of the statistics. Empty for all.</summary>
+    /// <summary>One value per sample, or per position: what has false is left out of the statistics. Empty for all.</summary>
     public ReadOnlyMemory<bool> Mask { get; init; }
+
+    /// <summary>Dimensions of the mask where it has a value per position: those of x without the channels. Null for one value per sample.</summary>
+    public IReadOnlyList<int>? MaskShape { get; init; }
 
     /// <summary>Added to the normalized values before the activation, in the shape of x. Empty for nothing.</summary>
     public ReadOnlyMemory<float> Residual { get; init; }
@@ -39,7 +42,7 @@ public sealed record NormalizeOptions
         {
             if (values is not null) message.Add(name, values);
         }
-        if (!Mask.IsEmpty) message.Add("mask", Mask.Span);
+        message.AddMask(Mask, MaskShape);
         if (!Residual.IsEmpty) message.Add("residual", Residual, shape);
         if (!Dy.IsEmpty) message.Add("backward.dy", Dy, shape);
         if (NumBatchesTracked is { } steps) message.Add("num_batches_tracked", steps.ToString(System.Globalization.CultureInfo.InvariantCulture));

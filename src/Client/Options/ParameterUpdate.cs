@@ -33,6 +33,12 @@ public sealed record ParameterUpdate
     /// <summary>L2 penalty (sgd, adam) or decoupled decay (adamw).</summary>
     public double? WeightDecay { get; private init; }
 
+    /// <summary>The largest norm of both gradients together, above 0: longer ones are scaled down to it. Null for any.</summary>
+    public double? ClipNorm { get; init; }
+
+    /// <summary>What is another matter for gamma, or for beta; null for nothing.</summary>
+    public ParameterRules? Parameters { get; init; }
+
     /// <summary>Stochastic gradient descent.</summary>
     /// <param name="learningRate">Step size, 0 or more.</param>
     /// <param name="momentum">Weight of the momentum buffer, 0 or more.</param>
@@ -55,7 +61,7 @@ public sealed record ParameterUpdate
     /// <param name="beta1">Weight of the past in the average of the gradient, 0 or more and below 1.</param>
     /// <param name="beta2">Weight of the past in the average of the squared gradient, 0 or more and below 1.</param>
     /// <param name="eps">Added to the denominator, 0 or more.</param>
-    /// <param name="weightDecay">Decoupled decay, 0 or more.</param>
-    public static ParameterUpdate AdamW(double learningRate = 1e-3, double beta1 = 0.9, double beta2 = 0.999, double eps = 1e-8, double weightDecay = 0.01) =>
+    /// <param name="weightDecay">Decoupled decay, 0 or more; 0 unless it is said, since gamma and beta are seldom decayed.</param>
+    public static ParameterUpdate AdamW(double learningRate = 1e-3, double beta1 = 0.9, double beta2 = 0.999, double eps = 1e-8, double weightDecay = 0) =>
         new("adamw", learningRate) { Beta1 = beta1, Beta2 = beta2, Eps = eps, WeightDecay = weightDecay };
 }

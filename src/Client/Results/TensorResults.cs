@@ -56,9 +56,19 @@ public sealed class TrainStep : IDisposable
 /// <param name="Session">The session.</param>
 /// <param name="X">The batch.</param>
 /// <param name="Shape">Its dimensions.</param>
-/// <param name="Mask">Which samples count; empty for all.</param>
+/// <param name="Mask">What counts; empty for all.</param>
 /// <param name="Residual">What was added; empty for nothing.</param>
-internal sealed record StepInput(string Session, ReadOnlyMemory<float> X, IReadOnlyList<int> Shape, ReadOnlyMemory<bool> Mask, ReadOnlyMemory<float> Residual);
+internal sealed record StepInput(string Session, ReadOnlyMemory<float> X, IReadOnlyList<int> Shape, ReadOnlyMemory<bool> Mask, ReadOnlyMemory<float> Residual)
+{
+    /// <summary>Dimensions of the mask; null for one value per sample.</summary>
+    public IReadOnlyList<int>? MaskShape { get; init; }
+
+    /// <summary>gamma of the call; null for the session's.</summary>
+    public IReadOnlyList<double>? Gamma { get; init; }
+
+    /// <summary>beta of the call; null for the session's.</summary>
+    public IReadOnlyList<double>? Beta { get; init; }
+}
 
 /// <summary>A batch that was inferred. Disposing it gives the memory of <see cref="Y"/> back.</summary>
 public sealed class InferredBatch : IDisposable

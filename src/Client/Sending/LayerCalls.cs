@@ -17,7 +17,12 @@ internal sealed class LayerCalls(ServiceConnection connection, string session, s
         ReadOnlyMemory<float> x, IReadOnlyList<int> shape, Memory<float>? y, TrainStepOptions? options, CancellationToken cancellationToken)
     {
         options ??= TrainStepOptions.Default;
-        var input = new StepInput(session, x, Checked(x, shape), options.Mask, options.Residual);
+        var input = new StepInput(session, x, Checked(x, shape), options.Mask, options.Residual)
+        {
+            MaskShape = options.MaskShape,
+            Gamma = options.Gamma,
+            Beta = options.Beta,
+        };
         RequireOutput(y, x.Length, "y", x, options.Residual);
         var message = MessageOf(input);
         if (!options.Retain) message.Add("retain", "false");
@@ -77,7 +82,12 @@ internal sealed class LayerCalls(ServiceConnection connection, string session, s
         InputBackwardOptions? options, CancellationToken cancellationToken)
     {
         options ??= InputBackwardOptions.Default;
-        var input = new StepInput(session, x, Checked(x, shape), options.Mask, options.Residual);
+        var input = new StepInput(session, x, Checked(x, shape), options.Mask, options.Residual)
+        {
+            MaskShape = options.MaskShape,
+            Gamma = options.Gamma,
+            Beta = options.Beta,
+        };
         RequireGradient(input, dy);
         RequireOutput(dx, dy.Length, "dx", dy, x, options.Residual);
         return ThroughInputAsync(input, options.Mode, dy, dx, options, KeyFor(options), cancellationToken);
@@ -140,7 +150,7 @@ internal sealed class LayerCalls(ServiceConnection connection, string session, s
     private static SafetensorsMessage MessageOf(StepInput input)
     {
         var message = new SafetensorsMessage().Add("x", input.X, input.Shape);
-        if (!input.Mask.IsEmpty) message.Add("mask", input.Mask.Span);
+        message.AddMask(input.Mask, input.MaskShape).AddOwn(input.Gamma, input.Beta);
         if (!input.Residual.IsEmpty) message.Add("residual", input.Residual, input.Shape);
         if (!input.Residual.IsEmpty && input.Residual.Length != input.X.Length)
             throw new ArgumentException($"the residual must have the {input.X.Length} elements of x, got {input.Residual.Length}");

@@ -22,6 +22,7 @@ namespace BnService.Client;
 [JsonSerializable(typeof(RmsNormOptions))]
 [JsonSerializable(typeof(SessionChanges))]
 [JsonSerializable(typeof(ParameterUpdate))]
+[JsonSerializable(typeof(GradientUpdate))]
 [JsonSerializable(typeof(MergeRequest))]
 [JsonSerializable(typeof(NewParameters))]
 [JsonSerializable(typeof(NewRunningStatistics))]
@@ -59,6 +60,9 @@ internal sealed class SnakeCaseEnum<T>() : JsonStringEnumConverter<T>(JsonNaming
 
 /// <summary>Statistics to merge.</summary>
 internal sealed record MergeRequest(IReadOnlyList<Moments>? Moments, IReadOnlyList<string>? Sessions);
+
+/// <summary>Gradients to apply.</summary>
+internal sealed record GradientUpdate(IReadOnlyList<double>? Dgamma, IReadOnlyList<double>? Dbeta, ParameterUpdate Update);
 
 /// <summary>Parameters to set.</summary>
 internal sealed record NewParameters(IReadOnlyList<double>? Gamma, IReadOnlyList<double>? Beta);

@@ -35,12 +35,26 @@ internal sealed class SafetensorsMessage
         return this;
     }
 
-    /// <summary>Adds a mask, one value per sample.</summary>
-    public SafetensorsMessage Add(string name, ReadOnlySpan<bool> values)
+    /// <summary>Adds a mask, where there is one.</summary>
+    /// <param name="values">Its values; empty for none.</param>
+    /// <param name="shape">Its dimensions; null for one value per sample.</param>
+    public SafetensorsMessage AddMask(ReadOnlyMemory<bool> values, IReadOnlyList<int>? shape)
     {
+        if (values.IsEmpty) return this;
         var bytes = new byte[values.Length];
-        for (var i = 0; i < bytes.Length; i++) bytes[i] = values[i] ? (byte)1 : (byte)0;
-        _tensors.Add((name, "BOOL", [values.Length], bytes.Length, [bytes]));
+        for (var i = 0; i < bytes.Length; i++) bytes[i] = values.Span[i] ? (byte)1 : (byte)0;
+        int[] dimensions = [.. shape ?? [values.Length]];
+        if (dimensions.Aggregate(1.0, (product, dimension) => product * dimension) != bytes.Length)
+            throw new ArgumentException($"the mask has {bytes.Length} values, its shape [{string.Join(", ", dimensions)}] others");
+        _tensors.Add(("mask", "BOOL", dimensions, bytes.Length, [bytes]));
+        return this;
+    }
+
+    /// <summary>Adds gamma and beta of a call alone, where it has them.</summary>
+    public SafetensorsMessage AddOwn(IReadOnlyList<double>? gamma, IReadOnlyList<double>? beta)
+    {
+        if (gamma is not null) Add("gamma", gamma);
+        if (beta is not null) Add("beta", beta);
         return this;
     }
 

@@ -208,6 +208,7 @@ public sealed record LayerImport
     {
         // sgd without momentum has no buffer, and never a second one.
         var isSgd = optimizer == Layers.Optimizer.Sgd;
+        if (moments.Step < 0) throw Invalid($"{name}.step must be 0 or more, or absent, got {moments.Step}");
         if (!isSgd || moments.First.Length > 0) StateValues.RequireLength($"{name}.first", moments.First, features);
         StateValues.RequireLength($"{name}.second", moments.Second, isSgd ? 0 : features);
         StateValues.RequireFinite($"{name}.first", moments.First);

@@ -131,10 +131,16 @@ public sealed partial record LayerState
         }
         if (Gamma is not null) RequireLength(gradients.DGamma, "dgamma");
         if (Beta is not null) RequireLength(gradients.DBeta, "dbeta");
+        foreach (var (rule, current, name) in new[] { (update.Gamma, Gamma, "gamma"), (update.Beta, Beta, "beta") })
+        {
+            if (rule is not null && current is null)
+                throw new LayerException(LayerError.InvalidOption, $"update.parameters.{name} was sent, but the session has no {name}");
+        }
+        gradients = update.Clipped(gradients, Gamma is not null, Beta is not null);
         var past = Optimizer?.Optimizer == update.Optimizer ? Optimizer : null;
         var step = (past?.Step ?? 0) + 1;
-        var (gamma, gammaMoments) = Gamma is null ? (null, null) : update.Apply(Gamma, gradients.DGamma, past?.Gamma, step);
-        var (beta, betaMoments) = Beta is null ? (null, null) : update.Apply(Beta, gradients.DBeta, past?.Beta, step);
+        var (gamma, gammaMoments) = Gamma is null ? (null, null) : update.Apply(update.Gamma, Gamma, gradients.DGamma, past?.Gamma, step);
+        var (beta, betaMoments) = Beta is null ? (null, null) : update.Apply(update.Beta, Beta, gradients.DBeta, past?.Beta, step);
         if (Options.NonFinite == NonFinitePolicy.Reject)
         {
             if (gamma is not null) RequireFiniteUpdate(gamma, "gamma");
@@ -146,6 +152,23 @@ public sealed partial record LayerState
             Beta = beta,
             Optimizer = new OptimizerBuffers(update.Optimizer, step, gammaMoments, betaMoments),
         };
+    }
+
+    /// <summary>One update by gradients that were taken elsewhere; a parameter without one stays as it is.</summary>
+    /// <param name="update">The rule.</param>
+    /// <param name="dgamma">The gradient by γ, or null.</param>
+    /// <param name="dbeta">The gradient by β, or null.</param>
+    /// <exception cref="LayerException">As above, neither of them, or one of a wrong length, not finite, or of a parameter that the layer does not have.</exception>
+    public LayerState Update(ParameterUpdate update, double[]? dgamma, double[]? dbeta)
+    {
+        ArgumentNullException.ThrowIfNull(update);
+        if ((dgamma ?? dbeta) is not { } gradient) throw new LayerException(LayerError.InvalidOption, "send dgamma, dbeta or both");
+        if (TakesSizeFrom(gradient)) return Sized(gradient.Length).Update(update, dgamma, dbeta);
+        RequireParameter(dgamma, Gamma, "dgamma");
+        RequireParameter(dbeta, Beta, "dbeta");
+        if (dgamma is null && Gamma is not null) update = update with { Gamma = new(null, null, IsFrozen: true) };
+        if (dbeta is null && Beta is not null) update = update with { Beta = new(null, null, IsFrozen: true) };
+        return Update(update, new ParameterGradients(dgamma ?? new double[Features], dbeta ?? new double[Features]));
     }
 
     /// <summary>The layer with other parameters; null leaves one as it is.</summary>

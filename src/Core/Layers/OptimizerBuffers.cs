@@ -23,4 +23,8 @@ public sealed record OptimizerBuffers(Optimizer Optimizer, long Step, OptimizerM
 /// <summary>The buffers of one parameter, one value per element.</summary>
 /// <param name="First">SGD's momentum buffer, or Adam's average of the gradient.</param>
 /// <param name="Second">Adam's average of the squared gradient; empty for SGD.</param>
-public sealed record OptimizerMoments(double[] First, double[] Second);
+public sealed record OptimizerMoments(double[] First, double[] Second)
+{
+    /// <summary>Number of updates of this parameter, where it is another than the optimizer's: some have left it as it was.</summary>
+    public long? Step { get; init; }
+}

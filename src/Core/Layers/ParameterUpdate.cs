@@ -1,10 +1,20 @@
 using System.Globalization;
+using BnService.Core.Normalizers;
 
 namespace BnService.Core.Layers;
+
+/// <summary>What is another matter for one of gamma and beta (a parameter group of <c>torch.optim</c>); what is null is as for both.</summary>
+/// <param name="LearningRate">Its step size, ≥ 0.</param>
+/// <param name="WeightDecay">Its decay, ≥ 0.</param>
+/// <param name="IsFrozen">Whether it, and what the optimizer remembers of it, stays as it is; its gradient is no part of a clipped norm.</param>
+public sealed record ParameterRule(double? LearningRate, double? WeightDecay, bool IsFrozen);
 
 /// <summary>How a gradient changes gamma and beta; the rules and defaults are those of <c>torch.optim</c>.</summary>
 public sealed record ParameterUpdate
 {
+    // What torch.nn.utils.clip_grad_norm_ adds to the norm.
+    private const double NormEps = 1e-6;
+
     /// <summary>The rule.</summary>
     public required Optimizer Optimizer { get; init; }
 
@@ -29,6 +39,15 @@ public sealed record ParameterUpdate
     /// <summary>L2 penalty (SGD, Adam) or decoupled decay (AdamW), ≥ 0.</summary>
     public double WeightDecay { get; init; }
 
+    /// <summary>The largest norm of both gradients together, &gt; 0; longer ones are scaled down to it. Null for any.</summary>
+    public double? ClipNorm { get; init; }
+
+    /// <summary>What is another matter for gamma.</summary>
+    public ParameterRule? Gamma { get; init; }
+
+    /// <summary>What is another matter for beta.</summary>
+    public ParameterRule? Beta { get; init; }
+
     /// <summary>Checks every number against its range.</summary>
     /// <exception cref="LayerException"><see cref="LayerError.InvalidOption"/>.</exception>
     public ParameterUpdate Validated()
@@ -40,7 +59,51 @@ public sealed record ParameterUpdate
         Require(Beta1 is >= 0 and < 1, "beta1", Beta1, "a number of 0 or more and below 1");
         Require(Beta2 is >= 0 and < 1, "beta2", Beta2, "a number of 0 or more and below 1");
         Require(!Nesterov || Momentum > 0, "nesterov", "true", "false where momentum is 0");
+        Require(ClipNorm is null or (> 0 and < double.PositiveInfinity), "clip_norm", ClipNorm, "a finite number above 0");
+        foreach (var (rule, name) in new[] { (Gamma, "gamma"), (Beta, "beta") })
+        {
+            RequireNonNegative(rule?.LearningRate ?? 0, $"parameters.{name}.learning_rate");
+            RequireNonNegative(rule?.WeightDecay ?? 0, $"parameters.{name}.weight_decay");
+        }
         return this;
+    }
+
+    /// <summary>The gradients of a step, no longer together than <see cref="ClipNorm"/> (<c>torch.nn.utils.clip_grad_norm_</c>).</summary>
+    /// <param name="gradients">The gradients.</param>
+    /// <param name="hasGamma">Whether there is a gamma, whose gradient counts.</param>
+    /// <param name="hasBeta">Whether there is a beta, whose gradient counts.</param>
+    public ParameterGradients Clipped(ParameterGradients gradients, bool hasGamma, bool hasBeta)
+    {
+        ArgumentNullException.ThrowIfNull(gradients);
+        if (ClipNorm is not { } most) return gradients;
+        var all = (!hasGamma || Gamma?.IsFrozen == true ? [] : gradients.DGamma).Concat(!hasBeta || Beta?.IsFrozen == true ? [] : gradients.DBeta).ToArray();
+        // Relative to the largest, whose square may be beyond double.
+        var largest = all.Length == 0 ? 0 : all.Max(Math.Abs);
+        var norm = largest == 0 ? 0 : largest * Math.Sqrt(all.Sum(value => value / largest * (value / largest)));
+        var factor = Math.Min(1, most / (norm + NormEps));
+        return factor == 1 ? gradients : new([.. gradients.DGamma.Select(value => factor * value)], [.. gradients.DBeta.Select(value => factor * value)]);
+    }
+
+    /// <summary>One step for gamma or beta, by its own rule.</summary>
+    /// <param name="rule">What is another matter for it; null for nothing.</param>
+    /// <param name="parameter">Its values.</param>
+    /// <param name="gradient">The loss's gradient by them.</param>
+    /// <param name="moments">Its buffers; null before the first step.</param>
+    /// <param name="step">Number of this step of the optimizer, from 1.</param>
+    /// <returns>New values and new buffers.</returns>
+    public (double[] Values, OptimizerMoments Moments) Apply(
+        ParameterRule? rule, double[] parameter, double[] gradient, OptimizerMoments? moments, long step)
+    {
+        ArgumentNullException.ThrowIfNull(parameter);
+        var taken = moments is null ? 0 : moments.Step ?? (step - 1);
+        if (rule?.IsFrozen == true)
+        {
+            var none = Optimizer == Optimizer.Sgd ? [] : new double[parameter.Length];
+            return (parameter, (moments ?? new OptimizerMoments(none, none)) with { Step = taken });
+        }
+        var own = rule is null ? this : this with { LearningRate = rule.LearningRate ?? LearningRate, WeightDecay = rule.WeightDecay ?? WeightDecay };
+        var (values, next) = own.Apply(parameter, gradient, moments, taken + 1);
+        return (values, taken + 1 == step ? next : next with { Step = taken + 1 });
     }
 
     /// <summary>One step for one parameter.</summary>
@@ -104,7 +167,7 @@ public sealed record ParameterUpdate
     private static void RequireNonNegative(double value, string name) =>
         Require(double.IsFinite(value) && value >= 0, name, value, "a finite number of 0 or more");
 
-    private static void Require(bool holds, string name, object value, string allowed)
+    private static void Require(bool holds, string name, object? value, string allowed)
     {
         if (!holds)
             throw new LayerException(LayerError.InvalidOption, string.Create(CultureInfo.InvariantCulture, $"update.{name} must be {allowed}, got {value}"));

@@ -23,6 +23,8 @@ public sealed record ReplayCase(string Options, string Call, int[] Shape, Func<S
     private const string Update = """{"optimizer":"adam","learning_rate":0.1}""";
     private static readonly int[] Rows = [12, 3], Images = [4, 3, 2, 5];
 
+    private static Message Own(Message message) => message.With("gamma", "[2,-1,0.5]").With("beta", "[0.25,3,-1]");
+
     public static IReadOnlyDictionary<string, ReplayCase> All { get; } = new Dictionary<string, ReplayCase>
     {
         ["train-step"] = Train("""{"num_features":3}""", Rows),
@@ -36,6 +38,10 @@ public sealed record ReplayCase(string Options, string Call, int[] Shape, Func<S
         ["train-step, with warnings"] = Train("""{"num_features":3}""", [2, 3]),
         ["train-step, not retained"] = Train("""{"num_features":3}""", Rows, message => message.With("retain", "false")),
         ["train-step, mask"] = Train("""{"num_features":3}""", Rows, message => message.With("mask", "[1,0,1,1,0,1,1,1,1,0,1,1]")),
+        ["train-step, positions"] = Train("""{"num_features":3}""", [2, 3, 2], message => message.With("mask", "[[1,0],[1,1]]")),
+        ["train-step, own parameters"] = Train("""{"num_features":3}""", Rows, Own) with { Meanwhile = session => session.PutParametersAsync("""{"gamma":[7,7,7],"beta":[1,2,3]}""") },
+        ["train-step, own parameters, frozen, moved"] = Train("""{"num_features":3}""", Rows, Own) with { Before = Freeze, Meanwhile = Move },
+        ["train-step, own parameters, renorm"] = Train(Renorm, Rows, Own),
         ["train-step, residual"] = Train("""{"num_features":3,"activation":"relu"}""", Rows, message => message.With("residual", Batch.Random(9, Rows))) with { FitsArray = false },
         ["train-step, large"] = Train("""{"num_features":3}""", [50_000, 3]),
         ["train-step, empty"] = Train("""{"num_features":3}""", [0, 3]),
@@ -69,6 +75,8 @@ public sealed record ReplayCase(string Options, string Call, int[] Shape, Func<S
         ["backward through x, update without beta"] = Again("""{"num_features":3,"bias":false}""", Rows, Update),
         ["backward through x, update, relu"] = Again("""{"num_features":3,"activation":"relu"}""", Images, """{"optimizer":"sgd","learning_rate":0.5,"momentum":0.9}"""),
         ["backward through x, mask"] = Again("""{"num_features":3,"activation":"relu"}""", Rows, Update, message => message.With("mask", "[1,0,1,1,0,1,1,1,1,0,1,1]")),
+        ["backward through x, own parameters"] = Again("""{"num_features":3,"affine":false}""", Rows, null, Own),
+        ["backward through x, update, clipped"] = Again("""{"num_features":3}""", Rows, """{"optimizer":"adamw","clip_norm":0.5,"parameters":{"gamma":{"weight_decay":0.1},"beta":{"frozen":true}}}"""),
         ["backward through x, residual"] = Again("""{"num_features":3,"activation":"relu"}""", Rows, Update, message => message.With("residual", Batch.Random(9, Rows))),
         ["backward through x, ghost batches"] = Again("""{"num_features":3,"ghost_batch_size":5}""", Rows, Update),
         ["backward through x, no parameters"] = Again("""{"num_features":3,"affine":false}""", Rows, null),

@@ -7,7 +7,8 @@ namespace BnService.Api.Tests.Storage;
 
 /// <summary>
 /// A file that version 0.1.0 has written with the SQLite of its time, 3.35.5, and left in the middle of its work (<c>kill -9</c>): a session of
-/// each kind with steps, optimizer buffers, answers under keys, a snapshot and calibration. Beside it is what that version went on to answer.
+/// each kind with steps, optimizer buffers, answers under keys, a snapshot and calibration. Beside it is what that version went on to answer,
+/// but for one thing that it did wrong: a calibration commit takes over the biased variance where unbiased_running_var is false.
 /// </summary>
 public sealed class WrittenBeforeTests : IDisposable
 {

@@ -20,7 +20,7 @@ internal static class KnownParameters
         ["limit"] = new("The most sessions of a page; 50 where absent.", 50, 1, 1000),
         ["GetHistory.limit"] = new("The most steps to answer with; 100 where absent.", 100, 1, 1024),
         ["cursor"] = new("The next_cursor of the page before.", null),
-        ["version"] = new("Version of a snapshot.", 8, 1),
+        ["version"] = new("Version of a snapshot.", 9, 1),
         ["Inference.version"] = new("Version of a snapshot to infer with; the newest state where absent.", null, 1),
         ["GetState.version"] = new("Version of a snapshot; the newest state where absent.", null, 1),
         ["group"] = new("Name of the group of ranks, of the caller's choice.", "workers"),

@@ -10,6 +10,7 @@ internal static class RequestExamples
     public static IReadOnlyDictionary<string, string> ByOperation { get; } = new Dictionary<string, string>
     {
         ["CreateSession"] = """{"name":"demo","kind":"batch_norm","num_features":3,"momentum":0.1,"eps":1e-5,"labels":{"team":"search"}}""",
+        ["PutSession"] = """{"kind":"batch_norm","num_features":3,"momentum":0.1,"eps":1e-5}""",
         ["PatchSession"] = """{"momentum":0.05,"labels":{"team":"ranking"}}""",
         ["ResetSession"] = """{"parameters":false}""",
         ["TrainStep"] = """{"x":{"shape":[4,3],"data":[1,10,100,2,20,200,3,30,300,4,40,400]},"retain":true}""",
@@ -20,6 +21,7 @@ internal static class RequestExamples
              "mode":"train",
              "update":{"optimizer":"sgd","learning_rate":0.1,"momentum":0.9}}
             """,
+        ["UpdateParameters"] = """{"dgamma":[0.1,0,-0.2],"dbeta":[0.3,0,0],"update":{"optimizer":"adamw","learning_rate":0.01,"clip_norm":1}}""",
         ["SyncTrainStep"] = """{"x":{"shape":[4,3],"data":[1,10,100,2,20,200,3,30,300,4,40,400]},"retain":true}""",
         ["SyncBackward"] = """
             {"x":{"shape":[4,3],"data":[1,10,100,2,20,200,3,30,300,4,40,400]},

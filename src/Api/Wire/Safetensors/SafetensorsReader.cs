@@ -29,7 +29,10 @@ internal static class SafetensorsReader
         {
             if (name != FormatName) fields.Add(name, text);
         }
-        return new(contract, bytes, fields, [.. header.Entries.Select(entry => PartOf(entry, fields.TypeOf(entry.Name)))]);
+        return new(contract, bytes, fields, [.. header.Entries.Select(Named).Select(entry => PartOf(entry, fields.TypeOf(entry.Name)))]);
+
+        SafetensorsEntry Named(SafetensorsEntry entry) =>
+            Array.Find(ContractField.Of(contract), field => field.TensorName == entry.Name) is { } field ? entry with { Name = field.Name } : entry;
     }
 
     private static async ValueTask<SafetensorsHeader> ReadHeaderAsync(RequestBytes bytes)
