@@ -95,6 +95,15 @@ public sealed class ConventionTests
             .Except(kind.CanTrack && momentum == 0.1 ? ["momentum"] : Array.Empty<string>()).Order());
     }
 
+    /// <summary>torch.nn.RMSNorm in float64: torch.finfo(torch.float64).eps.</summary>
+    [Fact]
+    public void The_machine_epsilon_is_that_of_what_is_computed_in()
+    {
+        var convention = new AppliedConvention { Framework = Framework.Pytorch, IsOverBatch = false, CanTrack = false, Kind = NormalizerKind.RmsNorm };
+        Assert.Equal(2.220446049250313e-16, (convention with { IsDouble = true }).Adopt(Options).Eps);
+        Assert.Equal(1.1920928955078125e-7, convention.Adopt(Options).Eps);
+    }
+
     /// <summary>A service before this one knew two defaults of eps for a framework; what it has stored goes on saying what it did.</summary>
     [Fact]
     public void A_convention_that_was_stored_without_its_kind_says_what_it_said()
@@ -126,7 +135,8 @@ public sealed class ConventionTests
     [InlineData(Framework.Onnx, double.NaN)]
     [InlineData(Framework.Caffe, double.PositiveInfinity)]
     public void A_momentum_that_is_none_is_refused(Framework framework, double sent) =>
-        Assert.Contains("momentum must be a number from 0 to 1", Assert.Throws<LayerException>(() => Convention.Of(framework, NormalizerKind.BatchNorm).NewWeight(sent)).Message, StringComparison.Ordinal);
+        Assert.Contains("momentum must be a number from 0 to 1",
+            Assert.Throws<LayerException>(() => Convention.Of(framework, NormalizerKind.BatchNorm).NewWeight(sent)).Message, StringComparison.Ordinal);
 
     [Fact]
     public void What_was_sent_wins_over_the_defaults()

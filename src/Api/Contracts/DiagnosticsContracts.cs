@@ -63,10 +63,16 @@ public sealed class LargestReport
 /// <summary>Whether the running statistics have settled, and on what.</summary>
 public sealed class ConvergenceReport
 {
-    /// <summary>What is left of the initial values: (1-momentum)^num_batches_tracked; 0 where the statistics were replaced as a whole.</summary>
+    /// <summary>
+    /// What is left of the initial values: (1-momentum)^num_batches_tracked; 0 where the statistics were replaced as a whole, and with
+    /// zero_debias from the first batch on.
+    /// </summary>
     public required double InitialWeight { get; init; }
 
-    /// <summary>Number of batches that the moving average rests on once settled: (2-momentum)/momentum.</summary>
+    /// <summary>
+    /// Number of batches that the moving average rests on once settled: (2-momentum)/momentum; with zero_debias the number that it rests on
+    /// now.
+    /// </summary>
     public required double EffectiveBatches { get; init; }
 
     /// <summary>Whether less than 1 % of the initial values is left.</summary>

@@ -24,6 +24,9 @@ public sealed record AppliedConvention
     /// <summary>The kind of the layer; null in states of a service that knew no defaults of a kind.</summary>
     public NormalizerKind? Kind { get; init; }
 
+    /// <summary>Whether the layer computes in float64.</summary>
+    public bool IsDouble { get; init; }
+
     /// <summary>Whether the convention's defaults hold for what was not sent, as they do for a new layer.</summary>
     public bool SetsDefaults { get; init; } = true;
 
@@ -48,7 +51,8 @@ public sealed record AppliedConvention
     /// <summary>Whether the average is to be divided by the weight of its batches, where options have said so.</summary>
     public bool? ZeroDebias { get; init; }
 
-    private Convention Convention => Convention.Of(Framework, Kind ?? (IsOverBatch ? NormalizerKind.BatchNorm : NormalizerKind.LayerNorm));
+    private Convention Convention =>
+        Convention.Of(Framework, Kind ?? (IsOverBatch ? NormalizerKind.BatchNorm : NormalizerKind.LayerNorm), IsDouble);
 
     private bool SetsChannelAxis => SetsDefaults && ChannelAxis is null && Kind is { IsOverRows: false };
 

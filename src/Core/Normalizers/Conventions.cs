@@ -33,7 +33,7 @@ public enum Framework
 public sealed record Convention(Framework Framework, double? Momentum, bool WeighsOld, double Eps, bool UnbiasedRunningVar)
 {
     // ε of torch.nn.RMSNorm: where none is given, the machine epsilon of what it computes in.
-    private const double EpsilonOfFloat = 1.0 / (1 << 23);
+    private const double EpsilonOfFloat = 1.0 / (1 << 23), EpsilonOfDouble = 1.0 / (1L << 52);
 
     /// <summary>Default axis of the channels.</summary>
     public int ChannelAxis { get; init; } = 1;
@@ -48,7 +48,10 @@ public sealed record Convention(Framework Framework, double? Momentum, bool Weig
     public string Name => Framework.ToString().ToLowerInvariant();
 
     /// <summary>The convention of a framework for a kind of layer; of kinds that it does not have, that of its batch normalization.</summary>
-    public static Convention Of(Framework framework, NormalizerKind kind) => framework switch
+    /// <param name="framework">The framework.</param>
+    /// <param name="kind">The kind.</param>
+    /// <param name="isDouble">Whether the layer computes in float64.</param>
+    public static Convention Of(Framework framework, NormalizerKind kind, bool isDouble = false) => framework switch
     {
         Framework.Keras => new(framework, 0.99, true, kind == NormalizerKind.RmsNorm ? 1e-6 : 1e-3, false) { ChannelAxis = -1 },
         Framework.Flax => new(framework, 0.99, true, kind.IsOverBatch ? 1e-5 : 1e-6, false) { ChannelAxis = -1 },
@@ -62,7 +65,7 @@ public sealed record Convention(Framework Framework, double? Momentum, bool Weig
         // Ioffe 2017 needs a moving average, and one of biased deviations.
         Framework.Paper when kind == NormalizerKind.BatchRenorm => new(framework, 0.01, false, 1e-5, false),
         Framework.Paper => new(framework, null, false, 1e-5, true),
-        _ => new(framework, 0.1, false, kind == NormalizerKind.RmsNorm ? EpsilonOfFloat : 1e-5, true)
+        _ => new(framework, 0.1, false, kind != NormalizerKind.RmsNorm ? 1e-5 : isDouble ? EpsilonOfDouble : EpsilonOfFloat, true)
         {
             Affine = kind != NormalizerKind.InstanceNorm,
         },

@@ -1,3 +1,4 @@
+using System.Text.Json;
 using BnService.Api.Tests.Expected;
 using BnService.Api.Tests.Harness;
 
@@ -37,7 +38,8 @@ public sealed class ParameterOptionsTests(Service service) : IClassFixture<Servi
             var step = (await session.TrainAsync(x, retain: true)).Expect(200);
             Accuracy.Outputs_are(reference.Output(x), x, step.Tensor("y"));
             var once = (await service.Client.PostAsync("/v1/normalize", $$"""
-                {"kind":"{{kind}}",{{options}},"scale":false,"activation":"{{(relu ? "relu" : "none")}}","x":{{x.Json}},"beta":{{Batch.Array(reference.Beta!)}},"backward":{"dy":{{dy.Json}}} }
+                {"kind":"{{kind}}",{{options}},"scale":false,"activation":"{{(relu ? "relu" : "none")}}","x":{{x.Json}},
+                 "beta":{{Batch.Array(reference.Beta!)}},"backward":{"dy":{{dy.Json}}} }
                 """)).Expect(200);
             Assert.Equal(step.Tensor("y").Data, once.Tensor("y").Data);
             var back = (await session.BackwardAsync(step.StepId!, dy, Sgd)).Expect(200);
@@ -46,9 +48,9 @@ public sealed class ParameterOptionsTests(Service service) : IClassFixture<Servi
                 Accuracy.Gradients_are(reference.Differentiate(x, dy).Gradients, x, answer);
                 Assert.False(answer.Has("dgamma"));
             }
-            Accuracy.Doubles_are(new ReferenceSgd { LearningRate = 0.1, Momentum = 0.9, WeightDecay = 0.01 }.After(reference.Beta!, back.Numbers("dbeta")), back.Numbers("beta"), "beta");
+            Accuracy.Doubles_are(Optimizer().After(reference.Beta!, back.Numbers("dbeta")), back.Numbers("beta"), "beta");
             Assert.False(back.Has("gamma"));
-            Assert.Equal(System.Text.Json.JsonValueKind.Null, (await session.StatsAsync())["gamma"].ValueKind);
+            Assert.Equal(JsonValueKind.Null, (await session.StatsAsync())["gamma"].ValueKind);
             await IsTheSameAfterAsync(session, x, dy);
         }
     }
@@ -75,7 +77,7 @@ public sealed class ParameterOptionsTests(Service service) : IClassFixture<Servi
         var back = (await session.BackwardAsync(step.StepId!, dy, Sgd)).Expect(200);
         foreach (var answer in (Answer[])[once, back]) Accuracy.Gradients_are(reference.Differentiate(x, dy).Gradients, x, answer);
         // Weight decay acts on what is kept.
-        Accuracy.Doubles_are(new ReferenceSgd { LearningRate = 0.1, Momentum = 0.9, WeightDecay = 0.01 }.After(stored, back.Numbers("dgamma")), back.Numbers("gamma"), "gamma");
+        Accuracy.Doubles_are(Optimizer().After(stored, back.Numbers("dgamma")), back.Numbers("gamma"), "gamma");
         await IsTheSameAfterAsync(session, x, dy);
     }
 
@@ -94,8 +96,10 @@ public sealed class ParameterOptionsTests(Service service) : IClassFixture<Servi
         Assert.Equal(["weight"], state.Names);
         Assert.Equal(weight, state["weight"].Values);
         // Through the Open Inference Protocol as well.
-        var infer = await service.Client.PostAsync($"/v2/models/{session.Name}/infer", $$"""{"inputs":[{"name":"x","datatype":"FP32","shape":[4,6],"data":[{{x.Json.Split('[')[2][..^2]}}]}]}""");
-        Accuracy.Outputs_are(reference.Output(x), x, new Batch([4, 6], [.. infer.Expect(200)["outputs"][0].GetProperty("data").EnumerateArray().Select(y => y.GetSingle())]));
+        var infer = await service.Client.PostAsync($"/v2/models/{session.Name}/infer",
+            $$"""{"inputs":[{"name":"x","datatype":"FP32","shape":[4,6],"data":[{{x.Json.Split('[')[2][..^2]}}]}]}""");
+        var y = infer.Expect(200)["outputs"][0].GetProperty("data").EnumerateArray().Select(element => element.GetSingle());
+        Accuracy.Outputs_are(reference.Output(x), x, new Batch([4, 6], [.. y]));
     }
 
     /// <summary>a = (1 + w)/√(var + eps) = 1 and −2.</summary>
@@ -142,7 +146,7 @@ public sealed class ParameterOptionsTests(Service service) : IClassFixture<Servi
     [InlineData("""{"num_features":2,"gamma_offset":0.5}""", "gamma_offset must be 0, or 1 where gamma is stored as its difference from 1, got 0.5")]
     [InlineData("""{"num_features":2,"gamma_offset":1,"affine":false}""", "gamma_offset must be 0 where there is no gamma (affine is false), got 1")]
     [InlineData("""{"num_features":2,"gamma_offset":1,"scale":false}""", "gamma_offset must be 0 where there is no gamma (scale is false), got 1")]
-    [InlineData("""{"kind":"rms_norm","normalized_shape":[2],"scale":false}""", "scale is not an option of rms_norm; gamma is its only parameter: send affine false")]
+    [InlineData("""{"kind":"rms_norm","normalized_shape":[2],"scale":false}""", "scale is not an option of rms_norm; gamma is its only parameter")]
     public async Task Options_that_exclude_each_other_are_refused(string options, string detail) =>
         (await service.Client.PostAsync("/v1/sessions", options)).ExpectProblem("invalid-option", detail);
 
@@ -168,6 +172,8 @@ public sealed class ParameterOptionsTests(Service service) : IClassFixture<Servi
         }
     }
 
+    private static ReferenceSgd Optimizer() => new() { LearningRate = 0.1, Momentum = 0.9, WeightDecay = 0.01 };
+
     private static ReferenceKind Reference(string kind, int[] shape)
     {
         var (channels, axis) = kind == "group_norm" ? (6, 1) : (4, shape[^1] == 4 ? -1 : 1);
@@ -181,7 +187,7 @@ public sealed class ParameterOptionsTests(Service service) : IClassFixture<Servi
         };
     }
 
-    private static bool IsArray(System.Text.Json.JsonElement element) => element.ValueKind == System.Text.Json.JsonValueKind.Array;
+    private static bool IsArray(JsonElement element) => element.ValueKind == JsonValueKind.Array;
 
     private Task<Answer> PutAsync(SessionClient session, string body) => service.Client.PutAsync($"{session.Path}/state", body);
 

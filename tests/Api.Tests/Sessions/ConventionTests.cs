@@ -100,12 +100,14 @@ public sealed class ConventionTests(Service service) : IClassFixture<Service>
     [InlineData("onnx", 0.2828427)] // eps 1e-5
     public async Task Small_rows_are_normalized_with_the_frameworks_eps(string convention, double y)
     {
-        var once = (await service.Client.PostAsync("/v1/normalize", $$"""{"kind":"rms_norm","normalized_shape":[2],"convention":"{{convention}}","x":[[0.001,0.002]]}""")).Expect(200);
+        var options = $$"""{"kind":"rms_norm","normalized_shape":[2],"convention":"{{convention}}""";
+        var once = (await service.Client.PostAsync("/v1/normalize", $$"""{{options}}","x":[[0.001,0.002]]}""")).Expect(200);
         Near(y, once.Tensor("y").Data[0]);
-        var session = await service.CreateAsync($$"""{"kind":"rms_norm","normalized_shape":[2],"convention":"{{convention}}"}""");
+        var session = await service.CreateAsync($$"""{{options}}"}""");
         Near(y, (await session.InferAsync("""{"x":[[0.001,0.002]]}""")).Expect(200).Tensor("y").Data[0]);
         var imported = new SessionClient(service.Client, $"convention-{Guid.NewGuid():N}");
-        (await service.Client.PutAsync($"{imported.Path}/state", $$$"""{"weight":[1,1],"convention":"{{{convention}}}","options":{"kind":"rms_norm"}}""")).Expect(201);
+        var state = $$$"""{"weight":[1,1],"convention":"{{{convention}}}","options":{"kind":"rms_norm"}}""";
+        (await service.Client.PutAsync($"{imported.Path}/state", state)).Expect(201);
         Near(y, (await imported.InferAsync("""{"x":[[0.001,0.002]]}""")).Expect(200).Tensor("y").Data[0]);
         var npy = await service.Client.PostAsync($"/v1/normalize?kind=rms_norm&normalized_shape=[2]&convention={convention}", Forms.Npy,
             ArrayFile.Of(new Batch([1, 2], [0.001f, 0.002f])), ("Accept", Forms.Json));
@@ -145,9 +147,11 @@ public sealed class ConventionTests(Service service) : IClassFixture<Service>
         Is("false", (await session.GetAsync())["affine"]);
         Is("false", (await session.GetAsync())["track_running_stats"]);
         Assert.Equal(JsonValueKind.Null, (await session.StatsAsync())["gamma"].ValueKind);
-        Is("true", (await service.Client.PostAsync("/v1/sessions", Instance.Replace("}", ",\"affine\":true}", StringComparison.Ordinal))).Expect(201)["affine"]);
+        var affine = Instance.Replace("}", ",\"affine\":true}", StringComparison.Ordinal);
+        Is("true", (await service.Client.PostAsync("/v1/sessions", affine)).Expect(201)["affine"]);
         // Parameters that come along are there.
-        var once = (await service.Client.PostAsync("/v1/normalize", """{"kind":"instance_norm","convention":"pytorch","gamma":[2],"x":[[[1,3]]],"eps":0}""")).Expect(200);
+        var once = (await service.Client.PostAsync("/v1/normalize",
+            """{"kind":"instance_norm","convention":"pytorch","gamma":[2],"x":[[[1,3]]],"eps":0}""")).Expect(200);
         Assert.Equal([-2, 2], once.Tensor("y").Data.Select(value => Math.Round(value, 6)));
     }
 

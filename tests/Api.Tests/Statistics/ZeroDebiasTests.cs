@@ -48,12 +48,12 @@ public sealed class ZeroDebiasTests(Service service) : IClassFixture<Service>
     [Fact]
     public async Task Without_a_convention_and_by_default_it_is_off_and_with_it_any_momentum_takes_it()
     {
-        Assert.False((await (await service.CreateAsync("""{"num_features":1,"convention":"keras"}""")).GetAsync())["zero_debias"].GetBoolean());
+        Assert.False(await IsOnAsync("""{"num_features":1,"convention":"keras"}"""));
         var session = await service.CreateAsync("""{"num_features":1,"convention":"keras","zero_debias":true}""");
         (await session.TrainAsync(Batches[0])).Expect(200);
         (await session.TrainAsync(Batches[1])).Expect(200);
         Accuracy.Doubles_are([((0.99 * 13) + 23) / 1.99], (await session.StatsAsync()).Numbers("running_mean"), "running_mean");
-        Assert.False((await (await service.CreateAsync("""{"num_features":1,"convention":"caffe","zero_debias":false}""")).GetAsync())["zero_debias"].GetBoolean());
+        Assert.False(await IsOnAsync("""{"num_features":1,"convention":"caffe","zero_debias":false}"""));
         (await service.Client.PostAsync("/v1/sessions", """{"kind":"layer_norm","normalized_shape":[2],"zero_debias":true}"""))
             .ExpectProblem("invalid-option", "zero_debias is not an option of layer_norm");
     }
@@ -99,7 +99,8 @@ public sealed class ZeroDebiasTests(Service service) : IClassFixture<Service>
     [InlineData("\"num_features\":1,\"kind\":\"instance_norm\",\"track_running_stats\":true")]
     public async Task Every_way_of_a_batch_takes_it(string options)
     {
-        var ghost = options.Contains("kind", StringComparison.Ordinal) ? null : await service.CreateAsync($$"""{{{options}},"zero_debias":true,"ghost_batch_size":2}""");
+        var isPlain = !options.Contains("kind", StringComparison.Ordinal);
+        var ghost = isPlain ? await service.CreateAsync($$"""{{{options}},"zero_debias":true,"ghost_batch_size":2}""") : null;
         var session = await service.CreateAsync($$"""{{{options}},"zero_debias":true}""");
         double[] expected = [((0.9 * 13) + 23) / 1.9];
         var isInstance = options.Contains("instance", StringComparison.Ordinal);
@@ -121,7 +122,8 @@ public sealed class ZeroDebiasTests(Service service) : IClassFixture<Service>
         // Ranks: both batches are one of mean 18, after one of mean 33.
         var synchronized = await service.CreateAsync($$"""{{{options}},"zero_debias":true}""");
         (await synchronized.TrainAsync(Batches[2])).Expect(200);
-        await new RankGroup(synchronized, service.Client, 2).AllAsync(200, rank => new RankGroup(synchronized, service.Client, 2).TrainAsync(rank, Batches[rank]));
+        var ranks = new RankGroup(synchronized, service.Client, 2);
+        await ranks.AllAsync(200, rank => ranks.TrainAsync(rank, Batches[rank]));
         Accuracy.Doubles_are([((0.9 * 33) + 18) / 1.9], (await synchronized.StatsAsync()).Numbers("running_mean"), "running_mean");
     }
 
@@ -135,8 +137,11 @@ public sealed class ZeroDebiasTests(Service service) : IClassFixture<Service>
         (await session.TrainAsync(Batches[0])).Expect(200);
         (await session.RefusedAsync(s => PutAsync(s, body))).ExpectProblem("invalid-option", detail);
         var plain = await service.CreateAsync("""{"num_features":1}""");
-        (await plain.RefusedAsync(s => PutAsync(s, """{"statistics_weight":1}"""))).ExpectProblem("invalid-option", "statistics_weight goes with zero_debias true");
+        (await plain.RefusedAsync(s => PutAsync(s, """{"statistics_weight":1}""")))
+            .ExpectProblem("invalid-option", "statistics_weight goes with zero_debias true");
     }
+
+    private async Task<bool> IsOnAsync(string options) => (await (await service.CreateAsync(options)).GetAsync())["zero_debias"].GetBoolean();
 
     private Task<Answer> PutAsync(SessionClient session, string body) => service.Client.PutAsync($"{session.Path}/state", body);
 
