@@ -49,7 +49,8 @@ call 404 GET /nosuch
 curl -sS --fail "$url/metrics" >"$work/metrics"
 "$promtool" check metrics <"$work/metrics" >"$work/judgement" 2>&1 || { cat "$work/judgement"; exit 1; }
 [ ! -s "$work/judgement" ] || { cat "$work/judgement"; exit 1; }
-for family in bnservice_http_request_duration_seconds bnservice_session_train_steps_total nv_inference_request_success; do
+for family in bnservice_http_request_duration_seconds bnservice_session_train_steps_total nv_inference_request_success \
+    http_server_request_duration_seconds kestrel_active_connections dotnet_process_cpu_count; do
     grep -q "^# TYPE $family " "$work/metrics" || { echo "$family is missing"; exit 1; }
 done
 # promtool would have found something: it refuses this one.

@@ -8,7 +8,7 @@ namespace BnService.Api.Hosting.Telemetry;
 /// Writes what OpenTelemetry has gathered as Prometheus's text, when it is asked for. Names become Prometheus's as OpenTelemetry
 /// lays down: characters, then the unit, then <c>_total</c> for what only grows.
 /// </summary>
-/// <remarks>OpenTelemetry's own exporter for Prometheus cannot be had where this project restores from.</remarks>
+/// <remarks>OpenTelemetry's own answers the whole request: the series of sessions, which come and go, could not be on the same page.</remarks>
 [ExportModes(ExportModes.Pull)]
 internal sealed class PrometheusExporter(PrometheusText text) : BaseExporter<Metric>, IPullMetricExporter
 {
@@ -28,6 +28,11 @@ internal sealed class PrometheusExporter(PrometheusText text) : BaseExporter<Met
 
     private static bool OnlyGrows(Metric metric) => metric.MetricType is MetricType.LongSum or MetricType.DoubleSum;
 
+    // Prometheus keeps the suffix _count for histograms: the runtime's numbers that are called so (dotnet_timer_count) have no type.
+    private static string TypeOf(string family, Metric metric) => metric.MetricType == MetricType.Histogram ? "histogram"
+        : OnlyGrows(metric) ? "counter"
+        : family.EndsWith("_count", StringComparison.Ordinal) ? "untyped" : "gauge";
+
     private static string FamilyOf(Metric metric)
     {
         var name = PrometheusText.Name(metric.Name);
@@ -43,7 +48,7 @@ internal sealed class PrometheusExporter(PrometheusText text) : BaseExporter<Met
 
     private void Write(string family, Metric metric)
     {
-        text.Family(family, metric.MetricType == MetricType.Histogram ? "histogram" : OnlyGrows(metric) ? "counter" : "gauge", metric.Description);
+        text.Family(family, TypeOf(family, metric), metric.Description);
         foreach (ref readonly var point in metric.GetMetricPoints())
         {
             var labels = LabelsOf(point);
@@ -79,7 +84,14 @@ internal sealed class PrometheusExporter(PrometheusText text) : BaseExporter<Met
     {
         var labels = new List<string>();
         foreach (var (name, value) in point.Tags)
-            labels.Add(PrometheusText.Label(PrometheusText.Name(name), Convert.ToString(value, CultureInfo.InvariantCulture) ?? ""));
+            labels.Add(PrometheusText.Label(PrometheusText.Name(name), TextOf(value)));
         return string.Join(',', labels);
     }
+
+    private static string TextOf(object? value) => value switch
+    {
+        true => "true",
+        false => "false",
+        _ => Convert.ToString(value, CultureInfo.InvariantCulture) ?? "",
+    };
 }

@@ -10,15 +10,6 @@ namespace BnService.Api.Hosting.Telemetry;
 /// <summary>What the service holds at this moment: read when it is asked for, and at no other time.</summary>
 internal sealed class ResourceMeter
 {
-    /// <summary>The runtime's own meter.</summary>
-    public const string Runtime = "System.Runtime";
-
-    /// <summary>What of it is shown.</summary>
-    public static IReadOnlySet<string> OfRuntime { get; } = new HashSet<string>
-    {
-        "dotnet.process.cpu.time", "dotnet.process.memory.working_set", "dotnet.gc.collections", "dotnet.gc.heap.total_allocated", "dotnet.gc.pause.time",
-    };
-
     public ResourceMeter(
         ServiceMeter service, ResidentSessions resident, SessionCount count, RetainedSteps retained, StepWaits waits, MemoryBudget budget, IMemoryPoolFactory<byte> blocks,
         IOptions<NodeOptions> node)

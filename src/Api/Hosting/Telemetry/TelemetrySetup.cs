@@ -12,10 +12,16 @@ namespace BnService.Api.Hosting.Telemetry;
 /// Metrics and traces with OpenTelemetry: metrics for <c>/metrics</c> always, and both over OTLP where an endpoint is configured. Without
 /// one nobody listens to spans, and none are made.
 /// </summary>
-/// <remarks>OpenTelemetry's package for hosts cannot be had where this project restores from; these lines are what it would do.</remarks>
 internal static class TelemetrySetup
 {
-    private const string OwnService = "bnservice", Requests = "Microsoft.AspNetCore";
+    private const string OwnService = "bnservice", Requests = "Microsoft.AspNetCore", Runtime = "System.Runtime";
+
+    // What ASP.NET Core measures itself, which boards for it show.
+    private static readonly string[] OfHost =
+    [
+        "Microsoft.AspNetCore.Hosting", "Microsoft.AspNetCore.Server.Kestrel", "Microsoft.AspNetCore.Routing", "Microsoft.AspNetCore.Diagnostics",
+        "Microsoft.AspNetCore.RateLimiting",
+    ];
 
     /// <summary>Registers everything.</summary>
     public static void AddTelemetry(this IServiceCollection services)
@@ -29,68 +35,53 @@ internal static class TelemetrySetup
         services.AddSingleton<ResourceMeter>();
         services.AddSingleton<SessionSeries>();
         services.AddSingleton<MetricsPage>();
-        services.AddSingleton(Metrics);
-        services.AddSingleton(provider => new Traces(TracesTo(provider)));
         services.AddHostedService<Start>();
+        services.AddOpenTelemetry().WithMetrics().WithTracing();
+        // Later than the others of its methods, when the configuration is known.
+        services.ConfigureOpenTelemetryMeterProvider(Measure);
+        services.ConfigureOpenTelemetryTracerProvider(Trace);
     }
 
-    private static MeterProvider Metrics(IServiceProvider services)
+    private static void Measure(IServiceProvider services, MeterProviderBuilder metrics)
     {
-        var (own, otlp) = (services.GetRequiredService<ServiceMeter>().Meter, services.GetRequiredService<IOptions<OtlpOptions>>().Value);
-        var builder = Sdk.CreateMeterProviderBuilder()
-            .SetResourceBuilder(ResourceOf(services))
-            .AddMeter(ServiceMeter.Name, ResourceMeter.Runtime)
-            .AddView(instrument => IsShown(instrument, own) ? null : MetricStreamConfiguration.Drop)
+        var (own, hosts, otlp) = (services.GetRequiredService<ServiceMeter>().Meter, services.GetRequiredService<IMeterFactory>(), OtlpOf(services));
+        metrics.SetResourceBuilder(ResourceOf(services))
+            .AddMeter([ServiceMeter.Name, Runtime, .. OfHost])
+            .AddView(instrument => IsShown(instrument.Meter, own, hosts) ? null : MetricStreamConfiguration.Drop)
             .AddReader(services.GetRequiredService<MetricsPage>().Reader);
         if (otlp.EndpointOf("v1/metrics") is { } endpoint)
-        {
-            builder.AddOtlpExporter((exporter, reader) =>
-            {
-                Direct(exporter, otlp, endpoint);
-                reader.PeriodicExportingMetricReaderOptions.ExportIntervalMilliseconds = (int)otlp.Interval.TotalMilliseconds;
-            });
-        }
-        return builder.Build();
+            metrics.AddReader(new PeriodicExportingMetricReader(new OtlpMetricExporter(Directed(otlp, endpoint)), (int)otlp.Interval.TotalMilliseconds));
     }
 
-    private static TracerProvider? TracesTo(IServiceProvider services)
+    private static void Trace(IServiceProvider services, TracerProviderBuilder traces)
     {
-        var otlp = services.GetRequiredService<IOptions<OtlpOptions>>().Value;
-        if (otlp.EndpointOf("v1/traces") is not { } endpoint) return null;
+        var otlp = OtlpOf(services);
+        if (otlp.EndpointOf("v1/traces") is not { } endpoint) return;
         var ratio = services.GetRequiredService<IOptions<TelemetryOptions>>().Value.TraceRatio;
-        return Sdk.CreateTracerProviderBuilder()
-            .SetResourceBuilder(ResourceOf(services))
+        traces.SetResourceBuilder(ResourceOf(services))
             .AddSource(ServiceMeter.Name, Requests)
             .SetSampler(new ParentBasedSampler(new TraceIdRatioBasedSampler(ratio)))
-            .AddOtlpExporter(exporter => Direct(exporter, otlp, endpoint))
-            .Build();
+            .AddProcessor(new BatchActivityExportProcessor(new OtlpTraceExporter(Directed(otlp, endpoint))));
     }
 
-    private static void Direct(OtlpExporterOptions exporter, OtlpOptions otlp, Uri endpoint)
-    {
-        exporter.Protocol = otlp.Protocol == "http" ? OtlpExportProtocol.HttpProtobuf : OtlpExportProtocol.Grpc;
-        exporter.Endpoint = endpoint;
-    }
+    private static OtlpOptions OtlpOf(IServiceProvider services) => services.GetRequiredService<IOptions<OtlpOptions>>().Value;
 
-    // Other services of this process, as tests have them, have meters of the same name.
-    private static bool IsShown(Instrument instrument, Meter own) =>
-        ReferenceEquals(instrument.Meter, own) || (instrument.Meter.Name == ResourceMeter.Runtime && ResourceMeter.OfRuntime.Contains(instrument.Name));
+    private static OtlpExporterOptions Directed(OtlpOptions otlp, Uri endpoint) =>
+        new() { Protocol = otlp.Protocol == "http" ? OtlpExportProtocol.HttpProtobuf : OtlpExportProtocol.Grpc, Endpoint = endpoint };
+
+    // Other services of this process, as tests have them, have meters of the same names.
+    private static bool IsShown(Meter meter, Meter own, IMeterFactory hosts) =>
+        ReferenceEquals(meter, own) || meter.Name == Runtime || (ReferenceEquals(meter.Scope, hosts) && OfHost.Contains(meter.Name));
 
     private static ResourceBuilder ResourceOf(IServiceProvider services) => ResourceBuilder.CreateDefault().AddService(
         OwnService, serviceInstanceId: services.GetRequiredService<IOptions<NodeOptions>>().Value.Name);
 
-    // What is not there cannot be registered by itself.
-    private sealed record Traces(TracerProvider? Provider) : IDisposable
-    {
-        public void Dispose() => Provider?.Dispose();
-    }
-
-    // Gathering begins with the host, when all of the configuration is known to be valid, and before the server takes requests.
+    // What is counted is there from the start, and before the server takes requests.
     private sealed class Start(IServiceProvider services) : IHostedService
     {
         public Task StartAsync(CancellationToken cancellationToken)
         {
-            foreach (var part in (Type[])[typeof(CallMeter), typeof(PassMeter), typeof(CommitMeter), typeof(SyncMeter), typeof(ResourceMeter), typeof(MeterProvider), typeof(Traces)])
+            foreach (var part in (Type[])[typeof(CallMeter), typeof(PassMeter), typeof(CommitMeter), typeof(SyncMeter), typeof(ResourceMeter)])
                 services.GetRequiredService(part);
             return Task.CompletedTask;
         }
