@@ -21,7 +21,8 @@ public sealed partial class LayerPass
     /// <exception cref="LayerException">
     /// <see cref="LayerError.InvalidOption"/> where the statistics are not those of one batch, or a mask that does not fit.
     /// </exception>
-    public Moments OwnMoments(ReadOnlySpan<float> x, BatchMask? mask, Moments? gathered = null)
+    public Moments OwnMoments<T>(ReadOnlySpan<T> x, BatchMask? mask, Moments? gathered = null)
+        where T : unmanaged
     {
         RequireOneBatch();
         if (gathered is null) return MomentsOf(x, mask);
@@ -33,7 +34,8 @@ public sealed partial class LayerPass
     /// <param name="x">The batch.</param>
     /// <param name="mask">What of it counts; null for all.</param>
     /// <exception cref="LayerException">A mask that does not fit.</exception>
-    public Moments MomentsOf(ReadOnlySpan<float> x, BatchMask? mask)
+    public Moments MomentsOf<T>(ReadOnlySpan<T> x, BatchMask? mask)
+        where T : unmanaged
     {
         var plan = NormalizationPlan.ForBatch(shape, _options);
         return Positions(plan, mask) is { } positions ? MaskedMoments(plan, x, positions) : Forward.BatchMoments(plan, x, compute);
@@ -79,8 +81,9 @@ public sealed partial class LayerPass
     /// dy, and perhaps its memory, which saves a copy.
     /// </param>
     /// <exception cref="ArgumentException">Statistics that are not joint, or a length that does not fit.</exception>
-    public GradientSums OwnGradientSums(
-        ReadOnlySpan<float> x, ReadOnlySpan<float> dy, StepStatistics statistics, ReadOnlySpan<float> residual, Span<float> gradient)
+    public GradientSums OwnGradientSums<T>(
+        ReadOnlySpan<T> x, ReadOnlySpan<T> dy, StepStatistics statistics, ReadOnlySpan<T> residual, Span<T> gradient)
+        where T : unmanaged
     {
         var part = JointPart(statistics);
         if (_options.Activation == Activation.Relu) Gate(x, dy, statistics, residual, gradient);
@@ -99,8 +102,9 @@ public sealed partial class LayerPass
     /// <param name="total">The sums of all ranks, added in their order.</param>
     /// <param name="dx">Receives the gradient by x; without a mask perhaps the memory of the gradient.</param>
     /// <exception cref="ArgumentException">Statistics that are not joint, a length that does not fit, or dx in the gradient's memory with a mask.</exception>
-    public ParameterGradients DifferentiateJoint(
-        ReadOnlySpan<float> x, ReadOnlySpan<float> gradient, StepStatistics statistics, GradientSums own, GradientSums total, Span<float> dx)
+    public ParameterGradients DifferentiateJoint<T>(
+        ReadOnlySpan<T> x, ReadOnlySpan<T> gradient, StepStatistics statistics, GradientSums own, GradientSums total, Span<T> dx)
+        where T : unmanaged
     {
         var part = JointPart(statistics);
         if (part.IsMasked && dx.Overlaps(gradient))

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using BnService.Core.Normalizers;
 using BnService.Core.Statistics;
 using BnService.Core.Tensors;
@@ -17,7 +19,8 @@ public sealed partial class LayerPass(LayerState layer, Shape shape, ComputeSett
     /// <param name="mask">What of it counts; null for all. For kinds over the batch.</param>
     /// <param name="gathered">The moments of the whole batch where they are known already; see <see cref="GathersWhole"/>.</param>
     /// <exception cref="LayerException"><see cref="LayerError.BatchTooSmall"/>, or a mask that does not fit.</exception>
-    public StepStatistics Statistics(ReadOnlySpan<float> x, BatchMask? mask, Moments? gathered = null)
+    public StepStatistics Statistics<T>(ReadOnlySpan<T> x, BatchMask? mask, Moments? gathered = null)
+        where T : unmanaged
     {
         var plan = NormalizationPlan.ForBatch(shape, _options);
         if (gathered is not null)
@@ -83,12 +86,12 @@ public sealed partial class LayerPass(LayerState layer, Shape shape, ComputeSett
     /// <param name="statistics">Its statistics; null for the running ones.</param>
     /// <param name="residual">Added before the activation; empty for nothing.</param>
     /// <param name="y">Receives the output.</param>
-    public void Normalize(ReadOnlySpan<float> x, StepStatistics? statistics, ReadOnlySpan<float> residual, Span<float> y)
+    public void Normalize<T>(ReadOnlySpan<T> x, StepStatistics? statistics, ReadOnlySpan<T> residual, Span<T> y)
+        where T : unmanaged
     {
         if (statistics is null)
         {
-            using var map = RunningMap();
-            Forward.Apply(NormalizationPlan.ForRunningStatistics(shape, _options), x, map, _options.Activation, y, compute, residual);
+            NormalizeByRunning(x, residual, y);
             return;
         }
         foreach (var part in statistics.Parts)
@@ -105,7 +108,8 @@ public sealed partial class LayerPass(LayerState layer, Shape shape, ComputeSett
     /// <param name="x">The batch.</param>
     /// <param name="residual">Added before the activation; empty for nothing.</param>
     /// <param name="y">Receives the output.</param>
-    public StepStatistics NormalizeAtOnce(ReadOnlySpan<float> x, ReadOnlySpan<float> residual, Span<float> y)
+    public StepStatistics NormalizeAtOnce<T>(ReadOnlySpan<T> x, ReadOnlySpan<T> residual, Span<T> y)
+        where T : unmanaged
     {
         if (_options.Kind.IsOverBatch)
         {
@@ -126,16 +130,17 @@ public sealed partial class LayerPass(LayerState layer, Shape shape, ComputeSett
     /// <param name="residual">What was added before the activation; empty for nothing.</param>
     /// <param name="dx">Receives the gradient by x.</param>
     /// <param name="dresidual">Receives the gradient by the residual where there is one.</param>
-    public ParameterGradients Differentiate(
-        ReadOnlySpan<float> x, ReadOnlySpan<float> dy, StepStatistics? statistics, ReadOnlySpan<float> residual, Span<float> dx, Span<float> dresidual)
+    public ParameterGradients Differentiate<T>(
+        ReadOnlySpan<T> x, ReadOnlySpan<T> dy, StepStatistics? statistics, ReadOnlySpan<T> residual, Span<T> dx, Span<T> dresidual)
+        where T : unmanaged
     {
         if (statistics is { AreJoint: true }) throw new ArgumentException("joint statistics need the sums of all ranks", nameof(statistics));
         // dx may hold the gated gradient until it is overwritten, unless masked values still need that afterwards.
         using var scratch = _options.Activation == Activation.Relu && residual.IsEmpty && statistics?.Mask is not null
-            ? NativeBuffer.Rent((long)dy.Length * sizeof(float))
+            ? NativeBuffer.Rent((long)dy.Length * Unsafe.SizeOf<T>())
             : null;
-        var gated = !residual.IsEmpty ? dresidual : scratch is null ? dx : scratch.Span<float>(dy.Length);
-        ReadOnlySpan<float> gradient = dy;
+        var gated = !residual.IsEmpty ? dresidual : scratch is null ? dx : scratch.Span<T>(dy.Length);
+        ReadOnlySpan<T> gradient = dy;
         if (_options.Activation == Activation.Relu)
         {
             Gate(x, dy, statistics, residual, gated);
@@ -156,7 +161,8 @@ public sealed partial class LayerPass(LayerState layer, Shape shape, ComputeSett
         return sum!;
     }
 
-    private ParameterGradients Differentiate(BatchPart part, bool[]? mask, ReadOnlySpan<float> x, ReadOnlySpan<float> dy, Span<float> dx)
+    private ParameterGradients Differentiate<T>(BatchPart part, bool[]? mask, ReadOnlySpan<T> x, ReadOnlySpan<T> dy, Span<T> dx)
+        where T : unmanaged
     {
         var (start, length, gamma) = (part.Start, part.Plan.Elements, Parameters(part).Gamma);
         var gradients = Backward.Training(part.Plan, x.Slice(start, length), dy.Slice(start, length), part.Moments, gamma, _options.Eps,
@@ -166,25 +172,32 @@ public sealed partial class LayerPass(LayerState layer, Shape shape, ComputeSett
     }
 
     // dx of the values that do not count, in place of what it would be if they did.
-    private void DifferentiateMasked(BatchPart part, bool[]? mask, ReadOnlySpan<float> dy, Span<float> dx)
+    private void DifferentiateMasked<T>(BatchPart part, bool[]? mask, ReadOnlySpan<T> dy, Span<T> dx)
+        where T : unmanaged
     {
         if (!part.IsMasked) return;
         var positions = Of(mask, part.FirstSample, part.Samples);
         var plan = part.Plan.ForPositions(positions.Count(false));
         var runs = new MaskedRuns(part.Plan.View, positions, kept: false);
-        using var memory = NativeBuffer.Rent((long)plan.Elements * sizeof(float));
-        var gradient = memory.Span<float>(plan.Elements);
+        using var memory = NativeBuffer.Rent((long)plan.Elements * Unsafe.SizeOf<T>());
+        var gradient = memory.Span<T>(plan.Elements);
         runs.Gather(dy.Slice(part.Start, part.Plan.Elements), gradient);
-        Backward.PastStatistics(plan, gradient, part.Moments, Parameters(part).Gamma, _options.Eps, gradient, compute);
+        Backward.PastStatistics<T>(plan, gradient, part.Moments, Parameters(part).Gamma, _options.Eps, gradient, compute);
         runs.Scatter(gradient, dx.Slice(part.Start, part.Plan.Elements));
     }
 
-    private void Gate(ReadOnlySpan<float> x, ReadOnlySpan<float> dy, StepStatistics? statistics, ReadOnlySpan<float> residual, Span<float> gated)
+    private void Gate<T>(ReadOnlySpan<T> x, ReadOnlySpan<T> dy, StepStatistics? statistics, ReadOnlySpan<T> residual, Span<T> gated)
+        where T : unmanaged
     {
         if (statistics is null)
         {
-            using var map = RunningMap();
-            Backward.ThroughRelu(NormalizationPlan.ForRunningStatistics(shape, _options), x, dy, map, gated, compute, residual);
+            var plan = NormalizationPlan.ForRunningStatistics(shape, _options);
+            if (typeof(T) == typeof(double)) Backward.ThroughRelu(plan, x, dy, layer.Running!.AsMoments(), Parameters(), gated, compute, residual);
+            else
+            {
+                using var map = RunningMap();
+                Backward.ThroughRelu(plan, Floats(x), Floats(dy), map, MemoryMarshal.Cast<T, float>(gated), compute, Floats(residual));
+            }
             return;
         }
         foreach (var part in statistics.Parts)
@@ -195,15 +208,33 @@ public sealed partial class LayerPass(LayerState layer, Shape shape, ComputeSett
         }
     }
 
+    private void NormalizeByRunning<T>(ReadOnlySpan<T> x, ReadOnlySpan<T> residual, Span<T> y)
+        where T : unmanaged
+    {
+        var plan = NormalizationPlan.ForRunningStatistics(shape, _options);
+        if (typeof(T) == typeof(double)) Forward.Apply(plan, x, layer.Running!.AsMoments(), Parameters(), y, compute, residual);
+        else
+        {
+            using var map = RunningMap();
+            Forward.Apply(plan, Floats(x), map, _options.Activation, MemoryMarshal.Cast<T, float>(y), compute, Floats(residual));
+        }
+    }
+
+    private static ReadOnlySpan<float> Floats<T>(ReadOnlySpan<T> values)
+        where T : unmanaged => MemoryMarshal.Cast<T, float>(values);
+
     private StepStatistics AsOnePart(NormalizationPlan plan, Moments moments) => new([new BatchPart(plan, 0, 0, shape[0], moments, false, null)], null);
 
     private AffineMap RunningMap() => AffineMap.Of(layer.Running!, layer.EffectiveGamma, layer.Beta, _options.Eps);
 
+    private LayerParameters Parameters() => new(layer.EffectiveGamma, layer.Beta, _options.Eps, _options.Activation);
+
     private LayerParameters Parameters(BatchPart part) => part.Correction is { } correction
         ? new(correction.Gamma(layer.EffectiveGamma), correction.Beta(layer.EffectiveGamma, layer.Beta), _options.Eps, _options.Activation)
-        : new(layer.EffectiveGamma, layer.Beta, _options.Eps, _options.Activation);
+        : Parameters();
 
-    private BatchPart Part(NormalizationPlan whole, ReadOnlySpan<float> x, int first, int samples, bool[]? mask)
+    private BatchPart Part<T>(NormalizationPlan whole, ReadOnlySpan<T> x, int first, int samples, bool[]? mask)
+        where T : unmanaged
     {
         var plan = samples == shape[0] ? whole : whole.ForSamples(shape[0], samples);
         var sample = plan.Elements / Math.Max(samples, 1);
@@ -220,13 +251,14 @@ public sealed partial class LayerPass(LayerState layer, Shape shape, ComputeSett
         _options.Kind == NormalizerKind.BatchRenorm ? Renormalization.Of(moments, layer.Running!, _options) : null;
 
     // What counts, side by side: its statistics are those of a smaller batch.
-    private Moments MaskedMoments(NormalizationPlan plan, ReadOnlySpan<float> x, ReadOnlySpan<bool> positions)
+    private Moments MaskedMoments<T>(NormalizationPlan plan, ReadOnlySpan<T> x, ReadOnlySpan<bool> positions)
+        where T : unmanaged
     {
         var valid = plan.ForPositions(positions.Count(true));
-        using var memory = NativeBuffer.Rent((long)valid.Elements * sizeof(float));
-        var values = memory.Span<float>(valid.Elements);
+        using var memory = NativeBuffer.Rent((long)valid.Elements * Unsafe.SizeOf<T>());
+        var values = memory.Span<T>(valid.Elements);
         new MaskedRuns(plan.View, positions, kept: true).Gather(x, values);
-        return Forward.BatchMoments(valid, values, compute);
+        return Forward.BatchMoments<T>(valid, values, compute);
     }
 
     // A value for each value of a statistic; null where all of them count.

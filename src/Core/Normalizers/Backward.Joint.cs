@@ -13,14 +13,16 @@ public static unsafe partial class Backward
     /// <param name="dy">g, the gradient of the loss by the normalizer's output.</param>
     /// <param name="joint">The moments of all parts together.</param>
     /// <param name="compute">With what to compute.</param>
-    public static GradientSums Sums(NormalizationPlan plan, ReadOnlySpan<float> x, ReadOnlySpan<float> dy, Moments joint, ComputeSettings compute)
+    public static GradientSums Sums<T>(NormalizationPlan plan, ReadOnlySpan<T> x, ReadOnlySpan<T> dy, Moments joint, ComputeSettings compute)
+        where T : unmanaged
     {
         RequireLengths(plan, x, dy, dy);
         RequireJoint(plan, joint);
         var own = GradientSums.Empty(plan.Statistics);
         if (plan.Elements == 0) return own;
-        fixed (float* source = x, gradient = dy)
-            ChannelSums.Run(new GradientTerms(source, gradient), new ByVectors<GradientSumsFinish>(new(joint, own)), plan.View, compute);
+        if (typeof(T) == typeof(double)) return Float64Backward.Sums(plan, Forward.Doubles(x), Forward.Doubles(dy), joint, compute);
+        fixed (T* source = x, gradient = dy)
+            ChannelSums.Run(new GradientTerms((float*)source, (float*)gradient), new ByVectors<GradientSumsFinish>(new(joint, own)), plan.View, compute);
         return own;
     }
 
@@ -54,9 +56,10 @@ public static unsafe partial class Backward
     /// <param name="eps">ε with which the batch was normalized.</param>
     /// <param name="dx">Receives the gradient by x; may be the memory of dy.</param>
     /// <param name="compute">With what to compute.</param>
-    public static void Joint(
-        NormalizationPlan plan, ReadOnlySpan<float> x, ReadOnlySpan<float> dy, Moments joint, GradientSums total, double[]? gamma, double eps,
-        Span<float> dx, ComputeSettings compute)
+    public static void Joint<T>(
+        NormalizationPlan plan, ReadOnlySpan<T> x, ReadOnlySpan<T> dy, Moments joint, GradientSums total, double[]? gamma, double eps,
+        Span<T> dx, ComputeSettings compute)
+        where T : unmanaged
     {
         ArgumentNullException.ThrowIfNull(total);
         RequireLengths(plan, x, dy, dx);
@@ -64,13 +67,19 @@ public static unsafe partial class Backward
         Forward.RequireStatistics(plan, total.Statistics, nameof(total));
         Forward.RequireParameters(plan, gamma?.Length, nameof(gamma));
         if (plan.Elements == 0) return;
+        if (typeof(T) == typeof(double))
+        {
+            Float64Backward.Joint(
+                plan, Forward.Doubles(x), Forward.Doubles(dy), joint, total, gamma, eps, Forward.Doubles(dx), compute);
+            return;
+        }
         using var constants = new ChannelConstants(plan.Statistics, TrainingInputGradient.Constants);
         constants.RequireDouble();
         var finish = new ByVectors<JointGradientFinish>(new(joint, total, new(constants, gamma, null, eps, plan.Parameters)));
         Finishing<ByVectors<JointGradientFinish>>.Run(
             finish, plan.Statistics, new(default, Blocks: 1, Repeats: 1, ArePlain: false), shifts: null, isLast: true, compute);
-        fixed (float* source = x, gradient = dy, destination = dx)
-            ElementwisePass.Run(new TrainingInputGradient(source, gradient, destination), plan.View, constants, compute);
+        fixed (T* source = x, gradient = dy, destination = dx)
+            ElementwisePass.Run(new TrainingInputGradient((float*)source, (float*)gradient, (float*)destination), plan.View, constants, compute);
     }
 
     private static void RequireJoint(NormalizationPlan plan, Moments joint)

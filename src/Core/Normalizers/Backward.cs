@@ -37,18 +37,21 @@ public static unsafe partial class Backward
     /// <param name="dx">Receives the gradient by x.</param>
     /// <param name="compute">With what to compute.</param>
     /// <param name="statisticsAreOfPart">Whether the moments are those of a part of x, as with a mask; for plans over channels.</param>
-    public static ParameterGradients Training(
-        NormalizationPlan plan, ReadOnlySpan<float> x, ReadOnlySpan<float> dy, Moments batch, double[]? gamma, double eps,
-        Span<float> dx, ComputeSettings compute, bool statisticsAreOfPart = false)
+    public static ParameterGradients Training<T>(
+        NormalizationPlan plan, ReadOnlySpan<T> x, ReadOnlySpan<T> dy, Moments batch, double[]? gamma, double eps,
+        Span<T> dx, ComputeSettings compute, bool statisticsAreOfPart = false)
+        where T : unmanaged
     {
         ArgumentNullException.ThrowIfNull(batch);
         RequireLengths(plan, x, dy, dx);
         Forward.RequireStatistics(plan, batch.Channels, nameof(batch));
         Forward.RequireParameters(plan, gamma?.Length, nameof(gamma));
         if (plan.Elements == 0) return ParameterGradients.OfLength(plan.Parameters);
-        fixed (float* source = x, gradient = dy, destination = dx)
+        if (typeof(T) == typeof(double))
+            return Float64Backward.Training(plan, Forward.Doubles(x), Forward.Doubles(dy), batch, gamma, eps, Forward.Doubles(dx), compute);
+        fixed (T* source = x, gradient = dy, destination = dx)
         {
-            var pass = new BackwardPass(plan, source, gradient, destination, batch, gamma, eps, compute);
+            var pass = new BackwardPass(plan, (float*)source, (float*)gradient, (float*)destination, batch, gamma, eps, compute);
             return plan.Reduction switch
             {
                 Reduction.Channels => pass.ThroughChannels(statisticsAreOfPart),
@@ -70,20 +73,26 @@ public static unsafe partial class Backward
     /// <param name="eps">ε.</param>
     /// <param name="dx">Receives the gradient by x.</param>
     /// <param name="compute">With what to compute.</param>
-    public static ParameterGradients Inference(
-        NormalizationPlan plan, ReadOnlySpan<float> x, ReadOnlySpan<float> dy, RunningStatistics running, double[]? gamma, double eps,
-        Span<float> dx, ComputeSettings compute)
+    public static ParameterGradients Inference<T>(
+        NormalizationPlan plan, ReadOnlySpan<T> x, ReadOnlySpan<T> dy, RunningStatistics running, double[]? gamma, double eps,
+        Span<T> dx, ComputeSettings compute)
+        where T : unmanaged
     {
         ArgumentNullException.ThrowIfNull(running);
         RequireLengths(plan, x, dy, dx);
         Forward.RequireStatistics(plan, running.Mean.Length, nameof(running));
         Forward.RequireParameters(plan, gamma?.Length, nameof(gamma));
+        if (typeof(T) == typeof(double))
+        {
+            return Float64Backward.Inference(
+                plan, Forward.Doubles(x), Forward.Doubles(dy), running.AsMoments(), gamma, eps, Forward.Doubles(dx), compute);
+        }
         var gradients = ParameterGradients.OfLength(plan.Statistics);
         using var constants = new ChannelConstants(plan.Statistics, 1);
         var finish = new ByVectors<InferenceGradientFinish>(new(running, gradients, new(constants, gamma, null, eps, plan.Parameters)));
-        fixed (float* source = x, gradient = dy, destination = dx)
+        fixed (T* source = x, gradient = dy, destination = dx)
         {
-            FusedPass.Run(new GradientTerms(source, gradient), finish, new InferenceInputGradient(gradient, destination),
+            FusedPass.Run(new GradientTerms((float*)source, (float*)gradient), finish, new InferenceInputGradient((float*)gradient, (float*)destination),
                 inputs: 2, plan.View, constants, compute);
         }
         return gradients;
@@ -97,18 +106,24 @@ public static unsafe partial class Backward
     /// <param name="eps">ε.</param>
     /// <param name="dx">Receives the gradient by x.</param>
     /// <param name="compute">With what to compute.</param>
-    public static void PastStatistics(
-        NormalizationPlan plan, ReadOnlySpan<float> dy, Moments batch, double[]? gamma, double eps, Span<float> dx, ComputeSettings compute)
+    public static void PastStatistics<T>(
+        NormalizationPlan plan, ReadOnlySpan<T> dy, Moments batch, double[]? gamma, double eps, Span<T> dx, ComputeSettings compute)
+        where T : unmanaged
     {
         ArgumentNullException.ThrowIfNull(batch);
         RequireLengths(plan, dy, dy, dx);
         Forward.RequireStatistics(plan, batch.Channels, nameof(batch));
         Forward.RequireParameters(plan, gamma?.Length, nameof(gamma));
         if (plan.Elements == 0) return;
+        if (typeof(T) == typeof(double))
+        {
+            Float64Backward.PastStatistics(plan, Forward.Doubles(dy), batch, gamma, eps, Forward.Doubles(dx), compute);
+            return;
+        }
         using var constants = new ChannelConstants(plan.Statistics, MapTarget.KindsOf(splitsScale: false));
         MapsOfStatistics.Set(batch, 0, 1, new(constants, gamma, null, eps, plan.Parameters), plan.Statistics);
-        fixed (float* gradient = dy, destination = dx)
-            ElementwisePass.Run(new ScaledGradient(gradient, destination), plan.View, constants, compute);
+        fixed (T* gradient = dy, destination = dx)
+            ElementwisePass.Run(new ScaledGradient((float*)gradient, (float*)destination), plan.View, constants, compute);
     }
 
     /// <summary>The gradient before the activation: dy where relu let the value pass, 0 where it did not (y ≤ 0).</summary>
@@ -144,24 +159,31 @@ public static unsafe partial class Backward
     /// <param name="gated">Receives the gradient; may be dy's memory.</param>
     /// <param name="compute">With what to compute.</param>
     /// <param name="residual">What was added before the activation; empty for nothing.</param>
-    public static void ThroughRelu(
-        NormalizationPlan plan, ReadOnlySpan<float> x, ReadOnlySpan<float> dy, Moments moments, LayerParameters layer, Span<float> gated,
-        ComputeSettings compute, ReadOnlySpan<float> residual = default)
+    public static void ThroughRelu<T>(
+        NormalizationPlan plan, ReadOnlySpan<T> x, ReadOnlySpan<T> dy, Moments moments, LayerParameters layer, Span<T> gated,
+        ComputeSettings compute, ReadOnlySpan<T> residual = default)
+        where T : unmanaged
     {
         ArgumentNullException.ThrowIfNull(moments);
         RequireLengths(plan, x, dy, gated);
         Forward.RequireFit(plan, x, layer, residual, gated, compute);
         Forward.RequireStatistics(plan, moments.Channels, nameof(moments));
         if (plan.Elements == 0) return;
-        fixed (float* source = x, gradient = dy, added = residual, destination = gated)
+        if (typeof(T) == typeof(double))
         {
-            var pass = new ForwardPass(plan, source, new(added, gradient), destination, layer.Gamma, layer.Beta, layer.Eps, compute);
+            Float64Backward.ThroughRelu(
+                plan, Forward.Doubles(x), Forward.Doubles(dy), moments, layer, Forward.Doubles(gated), compute, Forward.Doubles(residual));
+            return;
+        }
+        fixed (T* source = x, gradient = dy, added = residual, destination = gated)
+        {
+            var pass = new ForwardPass(plan, (float*)source, new((float*)added, (float*)gradient), (float*)destination, layer.Gamma, layer.Beta, layer.Eps, compute);
             if (residual.IsEmpty) pass.Apply<GatedGradient>(moments);
             else pass.Apply<WithResidual<GatedGradient>>(moments);
         }
     }
 
-    private static void RequireLengths(NormalizationPlan plan, ReadOnlySpan<float> x, ReadOnlySpan<float> dy, ReadOnlySpan<float> dx)
+    private static void RequireLengths<T>(NormalizationPlan plan, ReadOnlySpan<T> x, ReadOnlySpan<T> dy, ReadOnlySpan<T> dx)
     {
         ArgumentNullException.ThrowIfNull(plan);
         Forward.RequireLength(plan, x.Length, nameof(x));

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using BnService.Core.Kernels;
 using BnService.Core.Statistics;
 using BnService.Core.Tensors;
@@ -14,7 +15,7 @@ public sealed record LayerParameters(double[]? Gamma, double[]? Beta, double Eps
 /// <summary>The forward pass: the statistics of a batch, and what becomes of its elements.</summary>
 /// <remarks>
 /// A residual is added to y before the activation; an empty span stands for none. Outputs may be the memory of x. Every method throws an
-/// <see cref="ArgumentException"/> where a length does not fit the plan.
+/// <see cref="ArgumentException"/> where a length does not fit the plan. Elements are float, or double and then computed in double.
 /// </remarks>
 public static unsafe class Forward
 {
@@ -23,20 +24,22 @@ public static unsafe class Forward
     /// <param name="x">The batch.</param>
     /// <param name="compute">With what to compute.</param>
     /// <returns>Moments that are finite if and only if x is. For RMS the mean is 0 and M2 is Σx².</returns>
-    public static Moments BatchMoments(NormalizationPlan plan, ReadOnlySpan<float> x, ComputeSettings compute)
+    public static Moments BatchMoments<T>(NormalizationPlan plan, ReadOnlySpan<T> x, ComputeSettings compute)
+        where T : unmanaged
     {
         ArgumentNullException.ThrowIfNull(plan);
         ArgumentNullException.ThrowIfNull(compute);
         RequireLength(plan, x.Length, nameof(x));
         if (plan.Elements == 0) return NoMoments(plan);
+        if (typeof(T) == typeof(double)) return Float64Forward.BatchMoments(plan, Doubles(x), compute);
         var moments = Moments.Unset(plan.Count, plan.Statistics);
-        fixed (float* source = x) Slices.Run(plan, new MomentsOfSlice(plan, source, moments), compute);
+        fixed (T* source = x) Slices.Run(plan, new MomentsOfSlice(plan, (float*)source, moments), compute);
         return moments;
     }
 
     /// <summary>
     /// The statistics of a batch, and y normalized with them. The bits are those of <see cref="BatchMoments"/> followed by
-    /// <see cref="Apply(NormalizationPlan, ReadOnlySpan{float}, Moments, LayerParameters, Span{float}, ComputeSettings, ReadOnlySpan{float})"/>;
+    /// <see cref="Apply{T}(NormalizationPlan, ReadOnlySpan{T}, Moments, LayerParameters, Span{T}, ComputeSettings, ReadOnlySpan{T})"/>;
     /// memory is read once instead of twice where what shares a statistic fits into the cache.
     /// </summary>
     /// <param name="plan">How x is laid out.</param>
@@ -46,14 +49,21 @@ public static unsafe class Forward
     /// <param name="compute">With what to compute.</param>
     /// <param name="residual">What is added to y before the activation; empty for nothing.</param>
     /// <returns>Moments that are finite if and only if x is.</returns>
-    public static Moments Train(
-        NormalizationPlan plan, ReadOnlySpan<float> x, LayerParameters layer, Span<float> y, ComputeSettings compute, ReadOnlySpan<float> residual = default)
+    public static Moments Train<T>(
+        NormalizationPlan plan, ReadOnlySpan<T> x, LayerParameters layer, Span<T> y, ComputeSettings compute, ReadOnlySpan<T> residual = default)
+        where T : unmanaged
     {
         RequireFit(plan, x, layer, residual, y, compute);
         if (plan.Elements == 0) return NoMoments(plan);
-        fixed (float* source = x, added = residual, destination = y)
+        if (typeof(T) == typeof(double))
         {
-            var pass = new ForwardPass(plan, source, new(added, null), destination, layer.Gamma, layer.Beta, layer.Eps, compute);
+            var moments = BatchMoments(plan, x, compute);
+            Apply(plan, x, moments, layer, y, compute, residual);
+            return moments;
+        }
+        fixed (T* source = x, added = residual, destination = y)
+        {
+            var pass = new ForwardPass(plan, (float*)source, new((float*)added, null), (float*)destination, layer.Gamma, layer.Beta, layer.Eps, compute);
             return (layer.Activation, residual.IsEmpty) switch
             {
                 (Activation.None, true) => pass.Run<PlainOutput>(),
@@ -72,17 +82,23 @@ public static unsafe class Forward
     /// <param name="y">Where the output goes; as long as x.</param>
     /// <param name="compute">With what to compute.</param>
     /// <param name="residual">What is added to y before the activation; empty for nothing.</param>
-    public static void Apply(
-        NormalizationPlan plan, ReadOnlySpan<float> x, Moments moments, LayerParameters layer, Span<float> y, ComputeSettings compute,
-        ReadOnlySpan<float> residual = default)
+    public static void Apply<T>(
+        NormalizationPlan plan, ReadOnlySpan<T> x, Moments moments, LayerParameters layer, Span<T> y, ComputeSettings compute,
+        ReadOnlySpan<T> residual = default)
+        where T : unmanaged
     {
         RequireFit(plan, x, layer, residual, y, compute);
         ArgumentNullException.ThrowIfNull(moments);
         RequireStatistics(plan, moments.Channels, nameof(moments));
         if (plan.Elements == 0) return;
-        fixed (float* source = x, added = residual, destination = y)
+        if (typeof(T) == typeof(double))
         {
-            var pass = new ForwardPass(plan, source, new(added, null), destination, layer.Gamma, layer.Beta, layer.Eps, compute);
+            Float64Forward.Apply(plan, Doubles(x), moments, layer, Doubles(y), compute, Doubles(residual));
+            return;
+        }
+        fixed (T* source = x, added = residual, destination = y)
+        {
+            var pass = new ForwardPass(plan, (float*)source, new((float*)added, null), (float*)destination, layer.Gamma, layer.Beta, layer.Eps, compute);
             switch (layer.Activation, residual.IsEmpty)
             {
                 case (Activation.None, true): pass.Apply<PlainOutput>(moments); break;
@@ -128,8 +144,14 @@ public static unsafe class Forward
     internal static void Run<TRule>(NormalizationPlan plan, float* x, OutputInputs others, float* output, AffineMap map, ComputeSettings compute)
         where TRule : struct, IOutputRule => ElementwisePass.Run(new Affine<TRule>(x, others, output), plan.View, map.Constants, compute);
 
-    internal static void RequireFit(
-        NormalizationPlan plan, ReadOnlySpan<float> x, LayerParameters layer, ReadOnlySpan<float> residual, ReadOnlySpan<float> y, ComputeSettings compute)
+    internal static ReadOnlySpan<double> Doubles<T>(ReadOnlySpan<T> values)
+        where T : unmanaged => MemoryMarshal.Cast<T, double>(values);
+
+    internal static Span<double> Doubles<T>(Span<T> values)
+        where T : unmanaged => MemoryMarshal.Cast<T, double>(values);
+
+    internal static void RequireFit<T>(
+        NormalizationPlan plan, ReadOnlySpan<T> x, LayerParameters layer, ReadOnlySpan<T> residual, ReadOnlySpan<T> y, ComputeSettings compute)
     {
         ArgumentNullException.ThrowIfNull(plan);
         ArgumentNullException.ThrowIfNull(layer);

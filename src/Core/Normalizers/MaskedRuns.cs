@@ -51,7 +51,7 @@ internal ref struct MaskedRuns(ChannelView view, ReadOnlySpan<bool> mask, bool k
     }
 
     /// <summary>Copies the elements of all runs, one behind the other.</summary>
-    public readonly void Gather(ReadOnlySpan<float> batch, Span<float> gathered)
+    public readonly void Gather<T>(ReadOnlySpan<T> batch, Span<T> gathered)
     {
         foreach (var run in this)
         {
@@ -62,7 +62,7 @@ internal ref struct MaskedRuns(ChannelView view, ReadOnlySpan<bool> mask, bool k
     }
 
     /// <summary>Copies elements that lie one behind the other to where the runs are.</summary>
-    public readonly void Scatter(ReadOnlySpan<float> gathered, Span<float> batch)
+    public readonly void Scatter<T>(ReadOnlySpan<T> gathered, Span<T> batch)
     {
         foreach (var run in this)
         {

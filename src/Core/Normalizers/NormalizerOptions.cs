@@ -1,4 +1,5 @@
 using System.Globalization;
+using BnService.Core.Tensors;
 
 namespace BnService.Core.Normalizers;
 
@@ -113,6 +114,9 @@ public sealed record NormalizerOptions
 
     /// <summary>What becomes of NaN and infinities in a batch that would move the state.</summary>
     public NonFinitePolicy NonFinite { get; init; }
+
+    /// <summary>The type of the elements of batches, outputs and gradients, and of what is computed with them.</summary>
+    public Precision Precision { get; init; }
 
     /// <summary>Whether inference is refused while no batch has moved the running statistics and nobody has set them.</summary>
     public bool RequireStatistics { get; init; }

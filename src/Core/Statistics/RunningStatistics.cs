@@ -41,6 +41,9 @@ public sealed class RunningStatistics
     /// </summary>
     public double? Weight { get; init; }
 
+    /// <summary>The same statistics in the form of a batch's: moments whose mean and variance they are.</summary>
+    public Moments AsMoments() => new(1, Mean, new double[Mean.Length], Variance);
+
     /// <summary>Mean 0 and variance 1, as every framework starts.</summary>
     /// <param name="channels">Number of channels.</param>
     /// <param name="isDebiased">Whether the average of batches is to be divided by their weight.</param>

@@ -1,45 +1,85 @@
 namespace BnService.Core.Tensors;
 
-/// <summary>A float32 tensor, row-major, in pooled memory. One owner disposes it.</summary>
+/// <summary>A tensor of float32 or float64, row-major, in pooled memory. One owner disposes it.</summary>
 public sealed class Tensor : TensorSource
 {
     private readonly NativeBuffer _buffer;
 
     /// <summary>Takes over <paramref name="buffer"/>, whose first elements are the tensor's.</summary>
     /// <param name="shape">The tensor's shape.</param>
-    /// <param name="buffer">At least 4 · <see cref="Shape.Count"/> bytes.</param>
-    public Tensor(Shape shape, NativeBuffer buffer)
+    /// <param name="buffer">At least as many bytes as the elements need.</param>
+    /// <param name="precision">Type of the elements.</param>
+    public Tensor(Shape shape, NativeBuffer buffer, Precision precision = Precision.Float32)
     {
         ArgumentNullException.ThrowIfNull(shape);
         ArgumentNullException.ThrowIfNull(buffer);
-        ArgumentOutOfRangeException.ThrowIfLessThan(buffer.Length, (long)shape.Count * sizeof(float), nameof(buffer));
-        Shape = shape;
-        _buffer = buffer;
+        ArgumentOutOfRangeException.ThrowIfLessThan(buffer.Length, (long)shape.Count * precision.Size(), nameof(buffer));
+        (Shape, _buffer, Precision) = (shape, buffer, precision);
     }
 
     /// <inheritdoc/>
     public override Shape Shape { get; }
 
-    /// <summary>The elements in row-major order.</summary>
-    /// <exception cref="ObjectDisposedException">The tensor was disposed.</exception>
-    public Span<float> Data => _buffer.Span<float>(Shape.Count);
+    /// <inheritdoc/>
+    public override Precision Precision { get; }
 
-    /// <summary>The first element; the memory does not move.</summary>
-    internal unsafe float* Pointer => (float*)_buffer.Pointer;
+    /// <summary>The elements of a float32 tensor in row-major order.</summary>
+    /// <exception cref="ObjectDisposedException">The tensor was disposed.</exception>
+    /// <exception cref="InvalidOperationException">It is a float64 tensor.</exception>
+    public Span<float> Data
+    {
+        get
+        {
+            Require(Precision.Float32);
+            return _buffer.Span<float>(Shape.Count);
+        }
+    }
+
+    /// <summary>The elements of a float64 tensor in row-major order.</summary>
+    /// <exception cref="ObjectDisposedException">The tensor was disposed.</exception>
+    /// <exception cref="InvalidOperationException">It is a float32 tensor.</exception>
+    public Span<double> Doubles
+    {
+        get
+        {
+            Require(Precision.Float64);
+            return _buffer.Span<double>(Shape.Count);
+        }
+    }
+
+    /// <summary>The first element of a float32 tensor; the memory does not move.</summary>
+    internal unsafe float* Pointer
+    {
+        get
+        {
+            Require(Precision.Float32);
+            return (float*)_buffer.Pointer;
+        }
+    }
 
     /// <summary>Bytes of memory that the tensor holds, which is more than its elements need.</summary>
     public long AllocatedBytes => _buffer.Length;
 
     /// <summary>A tensor of the given shape with undefined contents.</summary>
-    public static Tensor Rent(Shape shape)
+    /// <param name="shape">The tensor's shape.</param>
+    /// <param name="precision">Type of its elements.</param>
+    public static Tensor Rent(Shape shape, Precision precision = Precision.Float32)
     {
         ArgumentNullException.ThrowIfNull(shape);
-        return new Tensor(shape, NativeBuffer.Rent((long)shape.Count * sizeof(float)));
+        return new Tensor(shape, NativeBuffer.Rent((long)shape.Count * precision.Size()), precision);
     }
 
     /// <inheritdoc/>
     public override void CopyTo(int start, Span<float> values) => Data.Slice(start, values.Length).CopyTo(values);
 
     /// <inheritdoc/>
+    public override void CopyTo(int start, Span<double> values) => Doubles.Slice(start, values.Length).CopyTo(values);
+
+    /// <inheritdoc/>
     protected override void Dispose(bool disposing) => _buffer.Dispose();
+
+    private void Require(Precision precision)
+    {
+        if (Precision != precision) throw new InvalidOperationException($"expected a tensor of {precision}, got one of {Precision}");
+    }
 }

@@ -103,12 +103,12 @@ public abstract partial class KindsContract
         Assert.Equal((0, 0, 0, 0), (plan.Elements, plan.Statistics, (int)plan.Count, plan.Slices * (plan.Reduction == Reduction.Groups ? 1 : 0)));
         plan.RequireVariance(new Shape(dimensions));
         double[] gamma = new double[plan.Parameters], beta = new double[plan.Parameters];
-        var moments = Forward.Train(plan, [], new(gamma, beta, 1e-5, Activation.Relu), [], Settings(2));
+        var moments = Forward.Train<float>(plan, [], new(gamma, beta, 1e-5, Activation.Relu), [], Settings(2));
         Assert.Equal((0, 0), ((int)moments.Count, moments.Channels));
-        Assert.Equal(0, Forward.BatchMoments(plan, [], Settings()).Channels);
-        Forward.Apply(plan, [], moments, new(gamma, null, 1e-5), [], Settings());
-        Backward.ThroughRelu(plan, [], [], moments, new(gamma, beta, 1e-5), [], Settings());
-        var gradients = Backward.Training(plan, [], [], moments, gamma, 1e-5, [], Settings());
+        Assert.Equal(0, Forward.BatchMoments<float>(plan, [], Settings()).Channels);
+        Forward.Apply<float>(plan, [], moments, new(gamma, null, 1e-5), [], Settings());
+        Backward.ThroughRelu<float>(plan, [], [], moments, new(gamma, beta, 1e-5), [], Settings());
+        var gradients = Backward.Training<float>(plan, [], [], moments, gamma, 1e-5, [], Settings());
         Assert.Equal(new double[plan.Parameters], gradients.DGamma);
         Assert.Equal(new double[plan.Parameters], gradients.DBeta);
     }

@@ -22,7 +22,7 @@ public abstract partial class NormalizationContract
     {
         var options = new NormalizerOptions { NumFeatures = 3, ChannelAxis = axis, Granularity = granularity };
         var plan = NormalizationPlan.ForBatch(new Shape(dimensions), options);
-        var moments = Forward.BatchMoments(plan, [], Settings());
+        var moments = Forward.BatchMoments<float>(plan, [], Settings());
         Assert.Equal(0, moments.Count);
         Assert.True(moments.IsFinite);
 
@@ -35,12 +35,12 @@ public abstract partial class NormalizationContract
 
         using var training = AffineMap.Of(moments, sized.Gamma, sized.Beta, options.Eps);
         using var inference = AffineMap.Of(sized.Running!, sized.Gamma, sized.Beta, options.Eps);
-        Assert.Equal(0, Forward.Train(plan, [], new(sized.Gamma, sized.Beta, options.Eps, Activation.None), [], Settings()).Count);
+        Assert.Equal(0, Forward.Train<float>(plan, [], new(sized.Gamma, sized.Beta, options.Eps, Activation.None), [], Settings()).Count);
         foreach (var map in new[] { training, inference }) Forward.Apply(plan, [], map, Activation.Relu, [], Settings());
         Backward.ThroughRelu(plan, [], [], training, [], Settings());
-        var gradients = Backward.Training(plan, [], [], moments, sized.Gamma, options.Eps, [], Settings());
+        var gradients = Backward.Training<float>(plan, [], [], moments, sized.Gamma, options.Eps, [], Settings());
         Assert.All(gradients.DGamma.Concat(gradients.DBeta), g => Assert.Equal(0, g));
-        gradients = Backward.Inference(plan, [], [], sized.Running!, sized.Gamma, options.Eps, [], Settings());
+        gradients = Backward.Inference<float>(plan, [], [], sized.Running!, sized.Gamma, options.Eps, [], Settings());
         Assert.All(gradients.DGamma.Concat(gradients.DBeta), g => Assert.Equal(0, g));
     }
 

@@ -17,8 +17,11 @@ internal sealed class ExactStatistic
     /// <summary>The statistic of some values.</summary>
     public static ExactStatistic Of(IReadOnlyList<float> values) => Of(values, hasMean: true);
 
+    /// <inheritdoc cref="Of(IReadOnlyList{double}, bool)"/>
+    public static ExactStatistic Of(IReadOnlyList<float> values, bool hasMean) => Of([.. values.Select(value => (double)value)], hasMean);
+
     /// <summary>The statistic of some values; without a mean W = m·Σx² and x̂ = m·x/√(W + m²·ε), as the root mean square has it.</summary>
-    public static ExactStatistic Of(IReadOnlyList<float> values, bool hasMean)
+    public static ExactStatistic Of(IReadOnlyList<double> values, bool hasMean)
     {
         var numbers = values.Select(v => Dyadic.Of(v)).Where(n => !n.IsZero).ToArray();
         // One exponent for all makes sums of whole numbers of them.
@@ -44,7 +47,7 @@ internal sealed class ExactStatistic
     public double Variance => (_spread / _count / _count).ToDouble();
 
     /// <summary>γ·x̂ and γ·x̂ + β for given parameters. With σ² = ε = 0, x̂ is 0.</summary>
-    public Func<float, (Dyadic Scaled, Dyadic Y)> Map(double gamma, double beta, double eps)
+    public Func<double, (Dyadic Scaled, Dyadic Y)> Map(double gamma, double beta, double eps)
     {
         var (count, offset) = (Dyadic.Of(_count), Dyadic.Of(beta));
         var total = _spread + (count * count * Dyadic.Of(eps));

@@ -1,0 +1,105 @@
+using BnService.Core.Statistics;
+
+namespace BnService.Core.Normalizers;
+
+/// <summary>Sums in twice the precision of a double (Knuth's two-sum): what each addition loses is summed beside it.</summary>
+/// <param name="count">Number of sums.</param>
+internal sealed class Float64Sums(int count)
+{
+    private readonly double[] _high = new double[count];
+    private readonly double[] _low = new double[count];
+
+    /// <summary>A sum, rounded to double. An infinite one stays what it is.</summary>
+    public double this[int index] => double.IsFinite(_high[index]) ? _high[index] + _low[index] : _high[index];
+
+    /// <summary>All sums, each rounded to double.</summary>
+    public double[] ToArray() => [.. Enumerable.Range(0, count).Select(index => this[index])];
+
+    /// <summary>Adds one term after the other.</summary>
+    /// <param name="index">The sum of the first one.</param>
+    /// <param name="step">1 where each term goes to a sum of its own, 0 where all go to one.</param>
+    /// <param name="terms">The terms.</param>
+    public void Add(int index, int step, ReadOnlySpan<double> terms)
+    {
+        if (step == 0)
+        {
+            var (high, low) = (_high[index], _low[index]);
+            foreach (var term in terms) Add(ref high, ref low, term);
+            (_high[index], _low[index]) = (high, low);
+            return;
+        }
+        for (var i = 0; i < terms.Length; i++) Add(ref _high[index + i], ref _low[index + i], terms[i]);
+    }
+
+    /// <summary>A sum divided by a count and added to a value: rounded to double, and what rounding leaves.</summary>
+    public (double Value, double Residual) Average(int index, long count, double added)
+    {
+        var quotient = this[index] / count;
+        var left = (Math.FusedMultiplyAdd(-quotient, count, _high[index]) + _low[index]) / count;
+        var (high, low) = (added, 0.0);
+        Add(ref high, ref low, quotient);
+        if (!double.IsFinite(high)) return (high, 0);
+        low += left;
+        var value = high + low;
+        return (value, low - (value - high));
+    }
+
+    /// <summary>a + b as a double, and what that loses.</summary>
+    public static (double Sum, double Lost) Exact(double a, double b)
+    {
+        var sum = a + b;
+        var part = sum - a;
+        return (sum, a - (sum - part) + (b - part));
+    }
+
+    private static void Add(ref double high, ref double low, double term)
+    {
+        (high, var lost) = Exact(high, term);
+        low += lost;
+    }
+}
+
+/// <summary>What normalizes float64 values, per statistic: x̂ = (x − center − centerLow)·(inverse + inverseLow).</summary>
+internal sealed class Float64Statistics
+{
+    /// <param name="moments">The statistics.</param>
+    /// <param name="eps">ε, added to the variance.</param>
+    public Float64Statistics(Moments moments, double eps)
+    {
+        (Center, CenterLow, Count) = (moments.Mean, moments.MeanResidual, Math.Max(moments.Count, 1));
+        (Inverse, InverseLow) = (new double[moments.Channels], new double[moments.Channels]);
+        for (var i = 0; i < Inverse.Length; i++) (Inverse[i], InverseLow[i]) = InverseDeviation(moments.M2[i], Count, eps);
+    }
+
+    /// <summary>μ, rounded to double.</summary>
+    public double[] Center { get; }
+
+    /// <summary>What rounding μ leaves.</summary>
+    public double[] CenterLow { get; }
+
+    /// <summary>s = 1/√(σ² + ε), rounded to double; 0 where both are 0.</summary>
+    public double[] Inverse { get; }
+
+    /// <summary>What rounding s leaves.</summary>
+    public double[] InverseLow { get; }
+
+    /// <summary>m, the number of values per statistic.</summary>
+    public long Count { get; }
+
+    /// <summary>x̂ of a value.</summary>
+    public double Normalized(double x, int statistic) => (x - Center[statistic] - CenterLow[statistic]) * Inverse[statistic];
+
+    // The root's and the divisions' own roundings are taken back by one step of Newton's.
+    private static (double Value, double Low) InverseDeviation(double m2, long count, double eps)
+    {
+        var variance = m2 / count;
+        var (sum, left) = Float64Sums.Exact(variance, eps);
+        if (sum == 0) return (0, 0);
+        left += Math.FusedMultiplyAdd(-variance, count, m2) / count;
+        var inverse = 1 / Math.Sqrt(sum);
+        var square = inverse * inverse;
+        var error = Math.FusedMultiplyAdd(-sum, square, 1) - (sum * Math.FusedMultiplyAdd(inverse, inverse, -square)) - (left * square);
+        var (refined, low) = Float64Sums.Exact(inverse, inverse * error / 2);
+        return double.IsFinite(refined) && double.IsFinite(low) ? (refined, low) : (inverse, 0);
+    }
+}
