@@ -16,7 +16,8 @@ namespace BnService.Api.Contracts;
     UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow,
     RespectNullableAnnotations = true,
     Converters = [typeof(SnakeCaseEnum<NormalizerKind>), typeof(SnakeCaseEnum<Granularity>), typeof(SnakeCaseEnum<NormalizationMode>),
-        typeof(SnakeCaseEnum<Activation>), typeof(SnakeCaseEnum<NonFinitePolicy>), typeof(SnakeCaseEnum<BackwardMode>),
+        typeof(SnakeCaseEnum<Activation>), typeof(SnakeCaseEnum<NonFinitePolicy>), typeof(SnakeCaseEnum<Precision>),
+        typeof(SnakeCaseEnum<BackwardMode>),
         typeof(SnakeCaseEnum<Framework>), typeof(SnakeCaseEnum<FoldableLayer>), typeof(SnakeCaseEnum<FoldPosition>), typeof(SnakeCaseEnum<FoldLayout>),
         typeof(SnakeCaseEnum<Role>), typeof(SnakeCaseEnum<Health>), typeof(OptimizerName), typeof(MaskConverter)])]
 [JsonSerializable(typeof(CreateSessionRequest))]

@@ -40,6 +40,7 @@ internal static class LayerOptions
             GhostBatchSize = request.GhostBatchSize,
             Renorm = kind == NormalizerKind.BatchRenorm ? (request.Renorm ?? new RenormOptions()).ToLimits() : null,
             NonFinite = request.NonFinite ?? defaults.NonFinite,
+            Precision = request.Precision ?? defaults.Precision,
             RequireStatistics = request.RequireStatistics ?? false,
         };
         return (convention?.Adopt(options) ?? options).Validated();

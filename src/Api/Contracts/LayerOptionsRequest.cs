@@ -1,6 +1,7 @@
 using System.ComponentModel.DataAnnotations;
 using System.Text.Json.Serialization;
 using BnService.Core.Normalizers;
+using BnService.Core.Tensors;
 
 namespace BnService.Api.Contracts;
 
@@ -153,6 +154,13 @@ public class LayerOptionsRequest
     /// <summary>Whether a train-step with NaN or infinity in x is refused, or goes into the statistics as in PyTorch.</summary>
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public NonFinitePolicy? NonFinite { get; set; }
+
+    /// <summary>
+    /// What batches, outputs and gradients are, and are computed in: float32, or float64 for values that lie closer together than float32
+    /// tells apart (seconds since 1970) or beyond its range. It stays as it is for the life of a session. float32 where absent.
+    /// </summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public Precision? Precision { get; set; }
 
     /// <summary>Whether inference is refused until the running statistics have seen a batch or have been set; false where absent.</summary>
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]

@@ -2,6 +2,7 @@ using System.ComponentModel.DataAnnotations;
 using System.Text.Json.Serialization;
 using BnService.Core.Layers;
 using BnService.Core.Normalizers;
+using BnService.Core.Tensors;
 
 namespace BnService.Api.Contracts;
 
@@ -123,6 +124,9 @@ public sealed class SessionResource
 
     /// <summary>What follows the affine map.</summary>
     public required Activation Activation { get; init; }
+
+    /// <summary>What batches, outputs and gradients are, and are computed in.</summary>
+    public required Precision Precision { get; init; }
 
     /// <summary>Initial value of gamma.</summary>
     public required double GammaInit { get; init; }

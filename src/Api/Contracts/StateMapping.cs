@@ -2,6 +2,7 @@ using BnService.Core;
 using BnService.Core.Layers;
 using BnService.Core.Normalizers;
 using BnService.Core.Statistics;
+using BnService.Core.Tensors;
 
 namespace BnService.Api.Contracts;
 
@@ -119,6 +120,7 @@ internal static class StateMapping
         RequireSame("scale", !options.OmitsGamma, !current.OmitsGamma);
         RequireSame("gamma_offset", options.GammaOffset, current.GammaOffset);
         RequireSame("track_running_stats", options.TrackRunningStats, current.TrackRunningStats);
+        RequireSame("precision", options.Precision, current.Precision);
         return (options, convention);
     }
 
@@ -149,6 +151,7 @@ internal static class StateMapping
             GhostBatchSize = options.GhostBatchSize,
             Renorm = options.Renorm?.ToContract(),
             NonFinite = options.NonFinite,
+            Precision = options.Precision,
             RequireStatistics = kind.CanTrack ? options.RequireStatistics : null,
         };
         if (kind.CanTrack) request.Momentum = options.Momentum;
@@ -179,6 +182,7 @@ internal static class StateMapping
         over.GhostBatchSize = sent.GhostBatchSize ?? over.GhostBatchSize;
         over.Renorm = sent.Renorm ?? over.Renorm;
         over.NonFinite = sent.NonFinite ?? over.NonFinite;
+        over.Precision = sent.Precision ?? over.Precision;
         over.RequireStatistics = sent.RequireStatistics ?? over.RequireStatistics;
         if (sent.SendsMomentum) over.Momentum = sent.Momentum;
         return over;
@@ -215,12 +219,13 @@ internal static class StateMapping
     {
         if (EqualityComparer<T>.Default.Equals(sent, current)) return;
         throw new LayerException(option is "num_features" or "normalized_shape" ? LayerError.ShapeMismatch : LayerError.InvalidOption,
-            $"options.{option} must be {Wire(current)}, as in the session, got {Wire(sent)}: a state cannot change a session's shape");
+            $"options.{option} must be {Wire(current)}, as in the session, got {Wire(sent)}: a state cannot change {(option == "precision" ? "what a session computes in" : "a session's shape")}");
     }
 
     private static string Wire<T>(T value) => value switch
     {
         bool truth => truth ? "true" : "false",
+        Precision precision => precision == Precision.Float64 ? "float64" : "float32",
         Granularity granularity => granularity == Granularity.PerChannel ? "per_channel" : "per_activation",
         null => "null",
         _ => $"{value}",

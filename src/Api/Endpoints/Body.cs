@@ -10,6 +10,7 @@ using BnService.Api.Wire;
 using BnService.Api.Wire.Json;
 using BnService.Api.Wire.Npy;
 using BnService.Api.Wire.Safetensors;
+using BnService.Core.Tensors;
 using Microsoft.Extensions.Options;
 
 namespace BnService.Api.Endpoints;
@@ -23,21 +24,30 @@ internal sealed record Body<T>(T Value)
     public static async ValueTask<Body<T>?> BindAsync(HttpContext context, ParameterInfo parameter)
     {
         var incoming = await Incoming<T>.OpenAsync(context, parameter.GetCustomAttribute<OptionalBodyAttribute>() is not null);
-        return new Body<T>(await incoming.ReadAsync(null));
+        return new Body<T>(await incoming.ReadAsync(null, Precision.Float32));
     }
 }
 
 /// <summary>A request's body of which the tensors may still be on their way. What it rents is given back when the answer has been sent.</summary>
 /// <param name="context">The request.</param>
-/// <param name="message">The body.</param>
+/// <param name="message">The body in a binary form; null for JSON.</param>
+/// <param name="text">The body in JSON; null for a binary form.</param>
+/// <param name="isOptional">Whether it may be absent.</param>
 /// <param name="reading">The part of the request in which it is read; null where nobody looks.</param>
-internal sealed class Incoming<T>(HttpContext context, IncomingMessage<T> message, Activity? reading)
+internal sealed class Incoming<T>(HttpContext context, IncomingMessage<T>? message, BodyBuffer? text, bool isOptional, Activity? reading)
     where T : class
 {
     private static readonly JsonTypeInfo<T> Contract = (JsonTypeInfo<T>)ContractJson.Context.GetTypeInfo(typeof(T))!;
 
-    /// <summary>The body, of which not all has been read.</summary>
-    public IncomingMessage<T> Message => message;
+    private bool _isReleased;
+
+    /// <summary>The body, of which not all has been read; null for JSON.</summary>
+    public IncomingMessage<T>? Message => message;
+
+    /// <summary>Whether the body itself may ask for a precision, which is an option of the call.</summary>
+    public bool AsksForFloat64 => text is null
+        ? message!.Find("precision").IndexOf("64"u8) >= 0
+        : text.Bytes.IndexOf("\"precision\""u8) >= 0;
 
     /// <summary>Binds a handler's parameter.</summary>
     public static async ValueTask<Incoming<T>?> BindAsync(HttpContext context) => await OpenAsync(context, false);
@@ -58,27 +68,67 @@ internal sealed class Incoming<T>(HttpContext context, IncomingMessage<T> messag
         {
             MediaTypes.Safetensors => await SafetensorsReader.OpenAsync(bytes, Options(context.Request), Contract),
             MediaTypes.Npy => await NpyReader.OpenAsync(bytes, Options(context.Request), Contract),
-            _ => new IncomingMessage<T>(await ReadJsonAsync(context, bytes, isOptional)),
+            _ => null,
         };
+        if (message is null) return new Incoming<T>(context, null, await ReadTextAsync(bytes, context), isOptional, reading);
         if (message.Begun is { } begun) Own(context, begun);
         foreach (var part in message.Parts)
         {
             if (part is IncomingTensor tensor) TensorLimits.Require(limits, tensor.Path, tensor.Shape);
         }
         if (message.Parts.Count == 0) TensorLimits.RequireAll(limits, message.Begun!, Contract, "");
-        return new Incoming<T>(context, message, reading);
+        return new Incoming<T>(context, message, null, isOptional, reading);
     }
 
     /// <summary>The body, once all of it is there.</summary>
     /// <param name="arrivals">Told of its tensors as they arrive, or null.</param>
+    /// <param name="precision">Type of its tensors' elements.</param>
     /// <param name="outputs">How many tensors as large as its largest are made of it; null for what the call mostly makes.</param>
-    public async ValueTask<T> ReadAsync(IArrivals? arrivals, int? outputs = null)
+    /// <param name="keepsText">Whether JSON may have to be read again.</param>
+    public async ValueTask<T> ReadAsync(IArrivals? arrivals, Precision precision, int? outputs = null, bool keepsText = false)
     {
-        if (message.Parts.Count > 0 && RequestMemory.Of(context) is { } memory)
-            await memory.ReserveAsync(MemoryNeed.OfParts<T>(message.Parts, outputs));
-        var value = await message.ReadAsync(arrivals);
+        var memory = RequestMemory.Of(context);
+        T value;
+        if (message is null) value = await ReadTextAsync(precision, memory, keepsText);
+        else
+        {
+            if (message.Parts.Count > 0 && memory is not null) await memory.ReserveAsync(MemoryNeed.OfParts<T>(message.Parts, outputs, precision));
+            value = await message.ReadAsync(arrivals, precision);
+            if (!ReferenceEquals(value, message.Begun)) Own(context, value);
+        }
         Spans.End(reading);
-        if (!ReferenceEquals(value, message.Begun)) Own(context, value);
+        return value;
+    }
+
+    /// <summary>A body in JSON once more, with all digits that a double holds; null where it is gone. The caller's to dispose, where it is disposable.</summary>
+    public T? Reread() => text is null || _isReleased ? null : JsonMessageReader.Read(text.Bytes, Contract, Precision.Float64);
+
+    /// <summary>Lets go of the text that was kept.</summary>
+    public void Release()
+    {
+        _isReleased = true;
+        text?.Dispose();
+    }
+
+    private async ValueTask<T> ReadTextAsync(Precision precision, RequestMemory? memory, bool keepsText)
+    {
+        var length = text!.Length;
+        if (memory is not null && precision == Precision.Float64) await memory.ReserveAsync(MemoryNeed.OfText<T>(length, precision) - length);
+        T value;
+        try
+        {
+            Negotiation.RequireJson(context, text.Bytes);
+            value = length == 0 && isOptional ? Contract.CreateObject!() : JsonMessageReader.Read(text.Bytes, Contract, precision);
+        }
+        catch
+        {
+            text.Dispose();
+            throw;
+        }
+        if (!keepsText) Release();
+        Own(context, value);
+        TensorLimits.RequireAll(context.RequestServices.GetRequiredService<IOptions<LimitOptions>>().Value, value, Contract, "");
+        memory?.SettleFor(rented => MemoryNeed.OfOutputs<T>(rented - (keepsText ? length : 0)));
         return value;
     }
 
@@ -87,19 +137,14 @@ internal sealed class Incoming<T>(HttpContext context, IncomingMessage<T> messag
         if (value is IDisposable disposable) context.Response.RegisterForDispose(disposable);
     }
 
-    private static async ValueTask<T> ReadJsonAsync(HttpContext context, RequestBytes bytes, bool isOptional)
+    private static async ValueTask<BodyBuffer> ReadTextAsync(RequestBytes bytes, HttpContext context)
     {
-        var memory = RequestMemory.Of(context);
         // A body that does not say how long it is takes what there is when it comes.
-        if (memory is not null && bytes.Length is { } length) await memory.ReserveAsync(MemoryNeed.OfText<T>(length));
-        T value;
-        using (var body = await bytes.ReadBufferAsync(null, "it"))
-        {
-            Negotiation.RequireJson(context, body.Bytes);
-            value = body.Length == 0 && isOptional ? Contract.CreateObject!() : JsonMessageReader.Read(body.Bytes, Contract);
-        }
-        memory?.SettleFor(MemoryNeed.OfOutputs<T>);
-        return value;
+        if (RequestMemory.Of(context) is { } memory && bytes.Length is { } length)
+            await memory.ReserveAsync(MemoryNeed.OfText<T>(length, Precision.Float32));
+        var text = await bytes.ReadBufferAsync(null, "it");
+        context.Response.RegisterForDispose(text);
+        return text;
     }
 
     // Options of a binary body may come in the query: an array has no place for them.

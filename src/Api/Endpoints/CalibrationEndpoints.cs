@@ -28,11 +28,12 @@ internal static class CalibrationEndpoints
     }
 
     private static async Task<IResult> AddBatch(
-        string session, Body<CalibrationBatchRequest> body, ChangeHeaders headers, SessionScope scope, SessionCatalog catalog, Calibration calibration,
+        string session, Incoming<CalibrationBatchRequest> body, ChangeHeaders headers, SessionScope scope, SessionCatalog catalog, Calibration calibration,
         CancellationToken cancellationToken)
     {
         var found = await catalog.GetAsync(scope, session, cancellationToken);
-        return AnswerWith(await calibration.AddAsync(found, body.Value.X, body.Value.Mask, headers.Terms, cancellationToken));
+        var request = await body.ReadAsync(null, found.Current.Layer.Options.Precision);
+        return AnswerWith(await calibration.AddAsync(found, request.X, request.Mask, headers.Terms, cancellationToken));
     }
 
     private static async Task<IResult> Merge(

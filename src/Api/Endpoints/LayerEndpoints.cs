@@ -8,6 +8,7 @@ using BnService.Api.Wire;
 using BnService.Core;
 using BnService.Core.Layers;
 using BnService.Core.Normalizers;
+using BnService.Core.Tensors;
 
 namespace BnService.Api.Endpoints;
 
@@ -57,8 +58,9 @@ internal static class LayerEndpoints
         PassMeter passes, ComputeSettings compute, CancellationToken cancellationToken)
     {
         var found = await catalog.GetAsync(scope, session, cancellationToken);
-        using var gathered = new ArrivingBatch(catalog, found, passes, compute);
-        var request = await body.ReadAsync(gathered, WholeOutputs(found.Current.Layer));
+        using var gathered = new ArrivingBatch(catalog, found, passes, compute) { Sent = () => body.Reread()?.X, Forget = body.Release };
+        var options = found.Current.Layer.Options;
+        var request = await body.ReadAsync(gathered, options.Precision, WholeOutputs(found.Current.Layer), options.Precision == Precision.Float32);
         var input = new BatchInput(request.X, request.Residual, request.Mask) { Own = OwnParameters.Of(request.Gamma, request.Beta) };
         var step = await training.RunAsync(found, input, gathered, request.Retain, headers.Terms, cancellationToken);
         if (step.HasTakenInput) (request.X, request.Residual) = (null!, null); // retained: no longer this request's to give back
@@ -66,7 +68,7 @@ internal static class LayerEndpoints
     }
 
     // Where y of a training batch is not computed where it is sent from, it lies in memory as a whole.
-    private static int WholeOutputs(LayerState layer) => layer.Running is null || !layer.Options.Kind.IsOverBatch ? 1 : 0;
+    private static int WholeOutputs(LayerState layer) => layer.Running is null || !layer.Options.Kind.IsOverBatch || layer.Options.Precision == Precision.Float64 ? 1 : 0;
 
     private static async Task<IResult> Infer(
         string session, string? version, Incoming<InferenceRequest> body, MinVersion least, HttpContext context, SessionScope scope, SessionCatalog catalog, Snapshots snapshots,
@@ -74,9 +76,9 @@ internal static class LayerEndpoints
     {
         var found = await catalog.GetRecentAsync(scope, session, least.Value, cancellationToken);
         var layer = await snapshots.LayerAsync(found, QueryNumber.Version(version), cancellationToken);
-        if (StreamedInference.InputOf(body.Message, Negotiation.Of(context).Answer) is { } x && inference.RunArriving(layer, x.Shape, OwnParameters.Of(body.Message.Begun!.Gamma, body.Message.Begun.Beta)) is { } arriving)
-            return new StreamedInference(new(body.Message.Bytes!, x, arriving, observer.SampleArriving(found, x.Shape)), x.Shape, layer.Version);
-        var request = await body.ReadAsync(null, layer.Running is null ? 1 : 0);
+        if (StreamedInference.InputOf(body.Message, Negotiation.Of(context).Answer) is { } x && inference.RunArriving(layer, x.Shape, OwnParameters.Of(body.Message!.Begun!.Gamma, body.Message.Begun.Beta)) is { } arriving)
+            return new StreamedInference(new(body.Message.Bytes, x, arriving, observer.SampleArriving(found, x.Shape)), x.Shape, layer.Version);
+        var request = await body.ReadAsync(null, layer.Options.Precision, layer.Running is null || layer.Options.Precision == Precision.Float64 ? 1 : 0);
         var sample = observer.Sample(found, request.X);
         var y = await inference.RunAsync(layer, new BatchInput(request.X, request.Residual, null) { Own = OwnParameters.Of(request.Gamma, request.Beta) }, cancellationToken);
         observer.Inferred(found, sample);
@@ -84,13 +86,13 @@ internal static class LayerEndpoints
     }
 
     private static async Task<IResult> Backward(
-        string session, Body<BackwardRequest> body, ChangeHeaders headers, SessionScope scope, SessionCatalog catalog, BackwardPass backward,
+        string session, Incoming<BackwardRequest> body, ChangeHeaders headers, SessionScope scope, SessionCatalog catalog, BackwardPass backward,
         CancellationToken cancellationToken)
     {
-        var request = body.Value;
+        var found = await catalog.GetAsync(scope, session, cancellationToken);
+        var request = await body.ReadAsync(null, found.Current.Layer.Options.Precision);
         RequireStepOrInput(request);
         var update = request.Update?.ToUpdate();
-        var found = await catalog.GetAsync(scope, session, cancellationToken);
         var result = request.StepId is { } stepId
             ? await backward.ThroughStepAsync(found, stepId, request.Dy, update, headers.Terms, cancellationToken)
             : await backward.ThroughInputAsync(found, InputOf(request), request.Dy, request.Mode != BackwardMode.Inference, update, headers.Terms, cancellationToken);

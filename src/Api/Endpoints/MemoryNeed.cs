@@ -17,20 +17,24 @@ internal static class MemoryNeed
     private const int CharactersPerByte = 2;
 
     /// <summary>Of a message in JSON: its text, and the tensors that are read from it and made of them.</summary>
-    public static long OfText<T>(long length) => length + ((length / CharactersPerByte) * (1 + OutputsOf<T>([]))) + BesideOf(length);
+    public static long OfText<T>(long length, Precision precision) =>
+        length + ((length / CharactersPerByte * (precision.Size() / sizeof(float))) * (1 + OutputsOf<T>([]))) + BesideOf(length);
 
     /// <summary>Of a message whose tensors are still to come.</summary>
     /// <param name="parts">What is to come.</param>
     /// <param name="outputs">How many tensors as large as the largest of them are made of it; null for what the call mostly makes.</param>
-    public static long OfParts<T>(IReadOnlyList<IncomingPart> parts, int? outputs)
+    /// <param name="precision">Type of the tensors' elements.</param>
+    public static long OfParts<T>(IReadOnlyList<IncomingPart> parts, int? outputs, Precision precision)
     {
         var (sum, largest) = (0L, 0L);
         foreach (var part in parts)
         {
-            var bytes = part is IncomingTensor tensor ? NativeBuffer.LengthFor((long)tensor.Shape.Count * sizeof(float)) : part.Bytes;
+            var bytes = part is IncomingTensor tensor ? NativeBuffer.LengthFor((long)tensor.Shape.Count * precision.Size()) : part.Bytes;
             largest = Math.Max(largest, bytes);
-            // What is put into another order, and what is made text of, is there twice for a moment.
-            sum += part is IncomingTensor { IsColumnMajor: false } ? bytes : 2 * bytes;
+            // What is put into another order, and what is made text of, is there twice for a moment; what is rounded then as well, in float64.
+            sum += part is IncomingTensor { IsColumnMajor: false } ? bytes
+                : part is IncomingTensor { Type: var type } && type.IsWiderThanSingle() && precision == Precision.Float32 ? 4 * bytes
+                : 2 * bytes;
         }
         return sum + (largest * (outputs ?? OutputsOf<T>(parts))) + BesideOf(sum);
     }

@@ -2,6 +2,7 @@ using System.Globalization;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
 using BnService.Core.Layers;
+using BnService.Core.Tensors;
 
 namespace BnService.Api.Endpoints;
 
@@ -22,6 +23,9 @@ internal sealed record Model(LayerSession Session, LayerState Layer, string Vers
 
     /// <summary>Dimensions of a row: of a sample, for kinds over rows, and otherwise of its channels without positions.</summary>
     public IReadOnlyList<int> Row => Layer.Options is var options && options.NormalizedShape is { } row ? row : [options.NumFeatures];
+
+    /// <summary>What it computes in.</summary>
+    public Precision Precision => Layer.Options.Precision;
 
     /// <summary>Binds a handler's parameter: the only place where a model's name and version are resolved.</summary>
     /// <exception cref="ProblemException">There is no such model, or no such version of it.</exception>

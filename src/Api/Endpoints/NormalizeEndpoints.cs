@@ -6,6 +6,7 @@ using BnService.Api.Sessions;
 using BnService.Api.Wire;
 using BnService.Core.Layers;
 using BnService.Core.Normalizers;
+using BnService.Core.Tensors;
 
 namespace BnService.Api.Endpoints;
 
@@ -37,10 +38,11 @@ internal static class NormalizeEndpoints
         };
     }
 
-    private static async Task<IResult> Normalize(Body<NormalizeRequest> body, OneShot oneShot, CancellationToken cancellationToken)
+    private static async Task<IResult> Normalize(Incoming<NormalizeRequest> body, OneShot oneShot, CancellationToken cancellationToken)
     {
-        var request = body.Value;
+        var request = await body.ReadAsync(null, body.AsksForFloat64 ? Precision.Float64 : Precision.Float32);
         var (options, convention) = Options(request);
+        if (request.X.Precision != options.Precision) TensorRounding.Bring(request, ContractJson.Context.NormalizeRequest, options.Precision);
         var layer = LayerState.Create(options);
         var result = await oneShot.RunAsync(layer, sized => WithParameters(request, sized),
             new BatchInput(request.X, request.Residual, request.Mask), request.Backward?.Dy, cancellationToken);

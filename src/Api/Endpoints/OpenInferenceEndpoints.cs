@@ -53,7 +53,7 @@ internal static class OpenInferenceEndpoints
 
     private static async Task<Answer<ModelMetadata>> Metadata(Model model, Snapshots snapshots, CancellationToken cancellationToken)
     {
-        ModelTensor Tensor(string name) => new() { Name = name, Datatype = Datatypes.Described, Shape = [-1, .. model.Row] };
+        ModelTensor Tensor(string name) => new() { Name = name, Datatype = Datatypes.Described(model.Precision), Shape = [-1, .. model.Row] };
         return new(new ModelMetadata
         {
             Name = model.Name,
@@ -66,7 +66,7 @@ internal static class OpenInferenceEndpoints
 
     private static Answer<ModelConfig> Configuration(Model model)
     {
-        ModelConfigTensor Tensor(string name) => new() { Name = name, DataType = Datatypes.Configured, Dims = [-1, .. model.Row] };
+        ModelConfigTensor Tensor(string name) => new() { Name = name, DataType = Datatypes.Configured(model.Precision), Dims = [-1, .. model.Row] };
         return new(new ModelConfig
         {
             Name = model.Name,
@@ -82,12 +82,12 @@ internal static class OpenInferenceEndpoints
         using var timing = new InferenceTiming(model.Session.Traffic.InferencesOf(model.Version), time);
         var bytes = new RequestBytes(context.Request, limits.Value.MaxBodyBytes);
         var (memory, header) = (RequestMemory.Of(context), context.Request.Headers[InferText.LengthHeader]);
-        if (memory is not null && header.Count == 0 && bytes.Length is { } length) await memory.ReserveAsync(MemoryNeed.OfText<InferenceRequest>(length));
+        if (memory is not null && header.Count == 0 && bytes.Length is { } length) await memory.ReserveAsync(MemoryNeed.OfText<InferenceRequest>(length, model.Precision));
         using var reading = Spans.Of(Spans.Read);
-        using var request = await InferRequest.OpenAsync(bytes, header, model.Row);
+        using var request = await InferRequest.OpenAsync(bytes, header, model.Row, model.Precision);
         TensorLimits.Require(limits.Value, InferText.Input, request.Header.Shape);
         var (answer, shape) = (new InferAnswer(model.Name, model.Version, request.Header), request.Header.Shape);
-        if (request is { Header.IsOutputBinary: true, Incoming: { Bytes: >= StreamedOutput.FewestBytes } x } && inference.RunArriving(model.Layer, shape) is { } arriving)
+        if (request is { Header.IsOutputBinary: true, Incoming: { Bytes: >= StreamedOutput.FewestBytes } x } && !StreamedInference.MayBeBeyond(x) && inference.RunArriving(model.Layer, shape) is { } arriving)
         {
             // Arriving, computing and sending are one: what they take together is counted as computing.
             timing.Arrived();
@@ -96,7 +96,7 @@ internal static class OpenInferenceEndpoints
             await output.SendAsync(context, answer.Begin(context.Response), request.Header.OutputDatatype, () => timing.Answered(shape[0]));
             return;
         }
-        if (memory is not null && request.Incoming is { } incoming) await memory.ReserveAsync(MemoryNeed.OfParts<InferenceRequest>([incoming], null));
+        if (memory is not null && request.Incoming is { } incoming) await memory.ReserveAsync(MemoryNeed.OfParts<InferenceRequest>([incoming], null, model.Precision));
         var input = await request.ReadAsync();
         timing.Arrived();
         var sample = observer.Sample(model.Session, input);

@@ -172,6 +172,7 @@ internal static partial class SessionEndpoints
             GhostBatchSize = options.GhostBatchSize,
             Renorm = options.Renorm?.ToContract(),
             NonFinite = options.NonFinite,
+            Precision = options.Precision,
             RequireStatistics = options.RequireStatistics,
             Labels = session.Labels,
             Convention = session.Convention?.ToReport(),

@@ -18,13 +18,16 @@ internal sealed class StreamedInference(StreamedOutput output, Shape shape, long
     /// <summary>The batch of a message that can be answered this way; null where it cannot.</summary>
     /// <param name="message">The message.</param>
     /// <param name="answerForm">The form of its answer.</param>
-    public static IncomingTensor? InputOf(IncomingMessage<InferenceRequest> message, string answerForm) =>
+    public static IncomingTensor? InputOf(IncomingMessage<InferenceRequest>? message, string answerForm) =>
         answerForm != MediaTypes.Json && message is
         {
             Bytes.Length: >= StreamedOutput.FewestBytes,
             Parts: [IncomingTensor { Path: "x", IsColumnMajor: false, Shape.Count: > 0 } x],
             Begun: { Residual: null, X: null },
-        } ? x : null;
+        } && !MayBeBeyond(x) ? x : null;
+
+    /// <summary>Whether elements may be beyond float32's range, which could not be answered once the answer has begun.</summary>
+    public static bool MayBeBeyond(IncomingTensor x) => x.Type == ElementType.F64;
 
     /// <inheritdoc/>
     public Task ExecuteAsync(HttpContext httpContext)

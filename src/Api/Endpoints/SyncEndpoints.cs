@@ -7,6 +7,7 @@ using BnService.Api.Sessions;
 using BnService.Api.Wire;
 using BnService.Core;
 using BnService.Core.Layers;
+using BnService.Core.Tensors;
 
 namespace BnService.Api.Endpoints;
 
@@ -34,8 +35,9 @@ internal static class SyncEndpoints
     {
         var joined = RankOf(group, rank, worldSize);
         var found = await catalog.GetAsync(scope, session, cancellationToken);
-        using var gathered = new ArrivingBatch(catalog, found, passes, compute);
-        var request = await body.ReadAsync(gathered);
+        using var gathered = new ArrivingBatch(catalog, found, passes, compute) { Sent = () => body.Reread()?.X, Forget = body.Release };
+        var precision = found.Current.Layer.Options.Precision;
+        var request = await body.ReadAsync(gathered, precision, keepsText: precision == Precision.Float32);
         var input = new BatchInput(request.X, request.Residual, request.Mask) { Own = OwnParameters.Of(request.Gamma, request.Beta) };
         var step = await training.RunAsync(found, joined, input, gathered, request.Retain, headers.Terms, cancellationToken);
         if (step.HasTakenInput) (request.X, request.Residual) = (null!, null); // retained: no longer this request's to give back
@@ -43,13 +45,14 @@ internal static class SyncEndpoints
     }
 
     private static async Task<IResult> Backward(
-        string session, string group, string? rank, [Microsoft.AspNetCore.Mvc.FromQuery(Name = WorldSize)] string? worldSize, Body<BackwardRequest> body,
+        string session, string group, string? rank, [Microsoft.AspNetCore.Mvc.FromQuery(Name = WorldSize)] string? worldSize, Incoming<BackwardRequest> body,
         ChangeHeaders headers, SessionScope scope, SessionCatalog catalog, SyncBackward backward, CancellationToken cancellationToken)
     {
-        var (joined, request) = (RankOf(group, rank, worldSize), body.Value);
+        var joined = RankOf(group, rank, worldSize);
+        var found = await catalog.GetAsync(scope, session, cancellationToken);
+        var request = await body.ReadAsync(null, found.Current.Layer.Options.Precision);
         LayerEndpoints.RequireStepOrInput(request);
         var update = request.Update?.ToUpdate();
-        var found = await catalog.GetAsync(scope, session, cancellationToken);
         var result = request.StepId is { } stepId
             ? await backward.ThroughStepAsync(found, joined, stepId, request.Dy, update, headers.Terms, cancellationToken)
             : await backward.ThroughInputAsync(found, joined, LayerEndpoints.InputOf(request), request.Dy, request.Mode != BackwardMode.Inference, update, headers.Terms, cancellationToken);

@@ -17,12 +17,16 @@ internal sealed class ArrivingBatch(SessionCatalog catalog, LayerSession session
     private ArrivingMoments? _moments;
     private PassMeter.DividedPass? _pass;
     private int _arrived;
+    private LostPrecision? _lost;
+    private NormalizationPlan? _plan;
 
     /// <inheritdoc/>
     public void Begin(string field, Tensor tensor)
     {
         if (field != Input) return;
         var (plan, layer) = catalog.PlanFor(tensor.Shape, session.Current.Layer);
+        if (tensor.Precision == Precision.Float64) return;
+        _plan = layer.NormalizesWithBatch ? plan : NormalizationPlan.ForRunningStatistics(tensor.Shape, layer.Options);
         if (layer.NormalizesWithBatch && ArrivingMoments.Fits(plan) && new LayerPass(layer, tensor.Shape, compute).GathersWhole)
             (_moments, _pass) = (new ArrivingMoments(plan, tensor, compute), passes.Divided(PassKind.Moments, tensor.Shape));
     }
@@ -37,6 +41,39 @@ internal sealed class ArrivingBatch(SessionCatalog catalog, LayerSession session
         _arrived = count;
     }
 
+    /// <inheritdoc/>
+    public void Rounded(string field, ReadOnlySpan<double> sent)
+    {
+        if (field == Input && _plan is { HasMean: true }) (_lost ??= new(_plan)).Look(sent);
+    }
+
+    /// <summary>Reads the batch again as it was sent, in float64, where it came as JSON; the caller's to dispose.</summary>
+    public Func<Tensor?>? Sent { private get; init; }
+
+    /// <summary>Called when the batch as it was sent is not looked at any more.</summary>
+    public Action? Forget { private get; init; }
+
+    /// <summary>The statistics that rounding to float32 has spoilt; null for none.</summary>
+    /// <param name="plan">How the batch is laid out.</param>
+    /// <param name="mean">The mean of each statistic that normalizes it; null where none is subtracted.</param>
+    /// <param name="variance">Their variance.</param>
+    public LostPrecision? LostFrom(NormalizationPlan plan, double[]? mean, double[] variance)
+    {
+        var (some, found) = (false, _lost);
+        for (var i = 0; i < mean?.Length && plan.Elements > 0 && !some; i++) some = LostPrecision.MayBeLost(mean[i], variance[i]);
+        if (some && found is null)
+        {
+            using var sent = Sent?.Invoke();
+            if (sent is not null)
+            {
+                _lost = found = new LostPrecision(plan);
+                found.Look(sent.Doubles);
+            }
+        }
+        Forget?.Invoke();
+        return some ? found : null;
+    }
+
     /// <summary>The moments of the whole batch; null where they have not been gathered.</summary>
     public Moments? Finish()
     {
@@ -45,6 +82,8 @@ internal sealed class ArrivingBatch(SessionCatalog catalog, LayerSession session
         var moments = _moments.Finish();
         _pass.End(begun, 0);
         _pass.Dispose();
+        _moments.Dispose();
+        _moments = null;
         return moments;
     }
 

@@ -80,7 +80,7 @@ internal sealed class BackwardPass(SessionCatalog catalog, RetainedSteps retaine
         StepStatistics OfBatch()
         {
             using var timed = passes.Begin(PassKind.Moments, input.X.Shape);
-            return pass.Statistics(input.X.Data, input.Mask);
+            return pass.Statistics(input.X, input.Mask);
         }
     }
 
@@ -139,8 +139,8 @@ internal sealed class BackwardPass(SessionCatalog catalog, RetainedSteps retaine
         var shape = step.Input.X.Shape;
         if (!dy.Shape.Equals(shape))
             throw new LayerException(LayerError.ShapeMismatch, $"dy must have the shape of x, {shape}, got {dy.Shape}");
-        var dx = Tensor.Rent(shape);
-        var dresidual = step.Input.Residual is null ? null : Tensor.Rent(shape);
+        var dx = Tensor.Rent(shape, dy.Precision);
+        var dresidual = step.Input.Residual is null ? null : Tensor.Rent(shape, dy.Precision);
         try
         {
             ParameterGradients gradients;
@@ -191,7 +191,7 @@ internal sealed class BackwardPass(SessionCatalog catalog, RetainedSteps retaine
     {
         using var timed = passes.Begin(PassKind.Gradients, step.Input.X.Shape);
         return new LayerPass(step.Layer, step.Input.X.Shape, compute).Differentiate(
-            step.Input.X.Data, dy.Data, step.Statistics, step.Input.Residual is { } residual ? residual.Data : [], dx.Data, dresidual is null ? [] : dresidual.Data);
+            step.Input.X, dy, step.Statistics, step.Input.Residual, dx, dresidual);
     }
 
     private sealed record ForwardStep(BatchInput Input, LayerState Layer, StepStatistics? Statistics);

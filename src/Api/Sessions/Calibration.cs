@@ -39,8 +39,8 @@ internal sealed class Calibration(SessionCatalog catalog, PassMeter passes, Comp
         pass.RequireMask(mask);
         Moments batch;
         using (await gate.EnterAsync(x.Shape, cancellationToken))
-        using (passes.Begin(PassKind.Moments, x.Shape)) batch = pass.MomentsOf(x.Data, mask);
-        if (!batch.IsFinite) throw NonFinite(x.Data);
+        using (passes.Begin(PassKind.Moments, x.Shape)) batch = pass.MomentsOf(x, mask);
+        if (!batch.IsFinite) throw NonFinite(x);
         return await ChangeAsync(session, layer => layer.SizedFor(plan).Accumulate(new PopulationEstimate(batch, 1)), Gathered, terms, cancellationToken);
     }
 
@@ -132,10 +132,10 @@ internal sealed class Calibration(SessionCatalog catalog, PassMeter passes, Comp
         ? $"sessions[{index}] must be another session: '{name}' is the one to merge into"
         : $"sessions[{index}] must be a session of its own: '{name}' is sessions[{earlier}] again, and its values would count twice");
 
-    private static LayerException NonFinite(ReadOnlySpan<float> x)
+    private static LayerException NonFinite(Tensor x)
     {
         var index = TrainStep.FirstNonFinite(x);
         return new LayerException(LayerError.NonFiniteInput,
-            $"x must be finite, since it goes into the population statistics: element {index} is {(index < x.Length ? x[index] : float.NaN)}");
+            $"x must be finite, since it goes into the population statistics: element {index} is {(index < x.Shape.Count ? TrainStep.ValueAt(x, index) : double.NaN)}");
     }
 }

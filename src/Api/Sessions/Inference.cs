@@ -15,13 +15,15 @@ internal sealed class Inference(SessionCatalog catalog, PassMeter passes, Comput
         input.RequireFit();
         var layer = input.On(LayerFor(state, input.X.Shape));
         var pass = new LayerPass(layer, input.X.Shape, compute);
-        if (layer.Running is not null) return new ComputedOutput(input, passes.Metered(pass.Output(null), input.X.Shape));
-        var y = Tensor.Rent(input.X.Shape);
+        var isWide = input.X.Precision == Precision.Float64;
+        if (layer.Running is not null && !isWide) return new ComputedOutput(input, passes.Metered(pass.Output(null), input.X.Shape));
+        var y = Tensor.Rent(input.X.Shape, input.X.Precision);
         try
         {
             using var turn = await gate.EnterAsync(input.X.Shape, cancellationToken);
             using var timed = passes.Begin(PassKind.Normalize, input.X.Shape);
-            pass.NormalizeAtOnce(input.X.Data, input.Residual is { } added ? added.Data : [], y.Data);
+            if (layer.Running is not null) pass.Normalize(input.X, null, input.Residual, y);
+            else pass.NormalizeAtOnce(input.X, input.Residual, y);
             return y;
         }
         catch
@@ -42,6 +44,7 @@ internal sealed class Inference(SessionCatalog catalog, PassMeter passes, Comput
         var layer = LayerFor(state, shape);
         if (own is not null) layer = own.On(layer);
         var pass = new LayerPass(layer, shape, compute);
+        if (layer.Options.Precision == Precision.Float64) return null;
         if (layer.Running is not null) return passes.Metered(pass.Output(null), shape);
         if (layer.Options.Kind.IsOverBatch) return null;
         var output = pass.OutputBySample();

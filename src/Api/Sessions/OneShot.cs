@@ -32,18 +32,17 @@ internal sealed class OneShot(SessionCatalog catalog, PassMeter passes, ComputeG
         var rented = new List<Tensor>();
         try
         {
-            var y = Rent(input.X.Shape, rented);
+            var y = Rent(input.X, rented);
             using var turn = await gate.EnterAsync(input.X.Shape, cancellationToken);
-            ReadOnlySpan<float> residual = input.Residual is { } added ? added.Data : [];
             StepStatistics statistics;
-            using (passes.Begin(PassKind.Moments, input.X.Shape)) statistics = pass.Statistics(input.X.Data, input.Mask);
+            using (passes.Begin(PassKind.Moments, input.X.Shape)) statistics = pass.Statistics(input.X, input.Mask);
             TrainStep.RequireFinite(statistics, input.X, layer.Options);
-            using (passes.Begin(PassKind.Normalize, input.X.Shape)) pass.Normalize(input.X.Data, statistics, residual, y.Data);
+            using (passes.Begin(PassKind.Normalize, input.X.Shape)) pass.Normalize(input.X, statistics, input.Residual, y);
             if (dy is null) return new(y, statistics, null);
-            var dx = Rent(input.X.Shape, rented);
-            var dresidual = input.Residual is null ? null : Rent(input.X.Shape, rented);
+            var dx = Rent(input.X, rented);
+            var dresidual = input.Residual is null ? null : Rent(input.X, rented);
             using var timed = passes.Begin(PassKind.Gradients, input.X.Shape);
-            var gradients = pass.Differentiate(input.X.Data, dy.Data, statistics, residual, dx.Data, dresidual is null ? [] : dresidual.Data);
+            var gradients = pass.Differentiate(input.X, dy, statistics, input.Residual, dx, dresidual);
             return new(y, statistics, (dx, dresidual, gradients));
         }
         catch
@@ -53,9 +52,9 @@ internal sealed class OneShot(SessionCatalog catalog, PassMeter passes, ComputeG
         }
     }
 
-    private static Tensor Rent(Shape shape, List<Tensor> rented)
+    private static Tensor Rent(Tensor like, List<Tensor> rented)
     {
-        rented.Add(Tensor.Rent(shape));
+        rented.Add(Tensor.Rent(like.Shape, like.Precision));
         return rented[^1];
     }
 }

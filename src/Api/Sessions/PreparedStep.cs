@@ -17,6 +17,9 @@ internal sealed record PreparedStep(LayerPass Pass, NormalizationPlan Plan, Laye
     /// <summary>gamma and beta of the call, where it has brought them; null for the session's.</summary>
     public OwnParameters? Own { get; init; }
 
+    /// <summary>What rounding the batch to float32 has done to its statistics; null for nothing.</summary>
+    public LostPrecision? Lost { get; init; }
+
     /// <summary>Whether the session's mode is another one than that for which the step was prepared: it was not made.</summary>
     public bool HasFlipped { get; private set; }
 
@@ -51,7 +54,9 @@ internal sealed record PreparedStep(LayerPass Pass, NormalizationPlan Plan, Laye
     public RememberedAnswer Answer(LayerState after) => new(after.Version, after.Running?.BatchesTracked ?? 0)
     {
         StepId = Id,
-        Warnings = Diagnosis.OfStep(after, BatchFor(after), Statistics is not null),
+        Warnings = Diagnosis.OfRounding(Lost, Mean, Variance) is { } rounding
+            ? [rounding, .. Diagnosis.OfStep(after, BatchFor(after), Statistics is not null, Lost)]
+            : Diagnosis.OfStep(after, BatchFor(after), Statistics is not null),
     };
 
     /// <summary>The batch as diagnostics see it; null where nothing is known of it.</summary>

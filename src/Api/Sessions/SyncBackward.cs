@@ -55,7 +55,7 @@ internal sealed class SyncBackward(SessionCatalog catalog, SyncGroups groups, Re
         var pass = new LayerPass(layer, input.X.Shape, compute);
         Moments own;
         using (await gate.EnterAsync(input.X.Shape, cancellationToken))
-        using (passes.Begin(PassKind.Moments, input.X.Shape)) own = pass.OwnMoments(input.X.Data, input.Mask);
+        using (passes.Begin(PassKind.Moments, input.X.Shape)) own = pass.OwnMoments(input.X, input.Mask);
         // A repetition finds both halves of what was done, or the first one.
         var half = terms with { Key = terms.Key is null ? null : terms.Key with { Topic = MomentsCall } };
         if (earlier is null) terms.Check(session.Current.Layer.Version);
@@ -79,9 +79,9 @@ internal sealed class SyncBackward(SessionCatalog catalog, SyncGroups groups, Re
         if (earlier is not null) step = step with { Layer = BackwardResult.Before(step.Layer, earlier) };
         else terms.Check(session.Current.Layer.Version);
         var (input, shape) = (step.Input, step.Input.X.Shape);
-        var dx = Tensor.Rent(shape);
+        var dx = Tensor.Rent(shape, dy.Precision);
         // What the two halves share is also the gradient by the residual; without one it lies in dy's memory.
-        var dresidual = input.Residual is null ? null : Tensor.Rent(shape);
+        var dresidual = input.Residual is null ? null : Tensor.Rent(shape, dy.Precision);
         try
         {
             var pass = new LayerPass(step.Layer, shape, compute);
@@ -92,8 +92,8 @@ internal sealed class SyncBackward(SessionCatalog catalog, SyncGroups groups, Re
             using (await gate.EnterAsync(shape, cancellationToken))
             using (passes.Begin(PassKind.Gradients, shape))
             {
-                if (step.Statistics is { } statistics) sums = pass.OwnGradientSums(input.X.Data, dy.Data, statistics, Residual(input), gradient.Data);
-                else own = pass.Differentiate(input.X.Data, dy.Data, null, Residual(input), dx.Data, dresidual is null ? [] : dresidual.Data);
+                if (step.Statistics is { } statistics) sums = pass.OwnGradientSums(input.X, dy, statistics, input.Residual, gradient);
+                else own = pass.Differentiate(input.X, dy, null, input.Residual, dx, dresidual);
             }
             var part = new RememberedAnswer(0, 0)
             {
@@ -109,7 +109,7 @@ internal sealed class SyncBackward(SessionCatalog catalog, SyncGroups groups, Re
             {
                 using var timed = passes.Begin(PassKind.Gradients, shape);
                 own = pass.DifferentiateJoint(
-                    input.X.Data, gradient.Data, step.Statistics!, sums, new GradientSums(outcome.Arrays[SumDy], outcome.Arrays[SumDyXmu]), dx.Data);
+                    input.X, gradient, step.Statistics!, sums, new GradientSums(outcome.Arrays[SumDy], outcome.Arrays[SumDyXmu]), dx);
             }
             return new BackwardResult(dx, dresidual, own!, step.Layer, outcome, earlier is not null);
         }
@@ -165,8 +165,6 @@ internal sealed class SyncBackward(SessionCatalog catalog, SyncGroups groups, Re
         if (!dy.Shape.Equals(input.X.Shape))
             throw new LayerException(LayerError.ShapeMismatch, $"dy must have the shape of x, {input.X.Shape}, got {dy.Shape}");
     }
-
-    private static ReadOnlySpan<float> Residual(BatchInput input) => input.Residual is { } residual ? residual.Data : [];
 
     private sealed record ForwardStep(BatchInput Input, LayerState Layer, StepStatistics? Statistics);
 }

@@ -4,6 +4,7 @@ using BnService.Core;
 using BnService.Core.Layers;
 using BnService.Core.Normalizers;
 using BnService.Core.Statistics;
+using BnService.Core.Tensors;
 
 namespace BnService.Api.Sessions;
 
@@ -38,21 +39,21 @@ internal sealed class SyncTrainStep(
         var earlier = terms.Key is null ? null : await catalog.FindAnswerAsync(session, terms.Key, cancellationToken);
         // The running statistics are the same to every rank: there is nothing to wait for.
         if (earlier is null ? !layer.NormalizesWithBatch : !IsJoint(earlier)) return await alone.RunAsync(session, input, gathered, retain, terms, cancellationToken);
-        if (earlier is not null) return Result(layer, input, earlier, earlier.StepId).Result with { IsReplayed = true };
+        if (earlier is not null) return Result(layer, input, gathered, earlier, earlier.StepId).Result with { IsReplayed = true };
         var bytes = retain ? RetainedStep.BytesOf(input, plan, null) : 0;
         if (retain) retained.RequireRoom(bytes);
         var pass = new LayerPass(layer, input.X.Shape, compute);
         Moments moments;
         using (await gate.EnterAsync(input.X.Shape, cancellationToken)) moments = OwnMoments(pass, input, gathered);
-        if (layer.Options.NonFinite == NonFinitePolicy.Reject && !moments.IsFinite) throw TrainStep.NonFinite(input.X.Data, moments.Count);
+        if (layer.Options.NonFinite == NonFinitePolicy.Reject && !moments.IsFinite) throw TrainStep.NonFinite(input.X, moments.Count);
         terms.Check(session.Current.Layer.Version);
         var stepId = !retain ? null : terms.Key is { } key ? retained.IdFor(session.Id, key) : retained.NewId();
         var outcome = await groups.JoinAsync(session, Call, rank, terms, Encode(moments) with { StepId = stepId },
             parts => Completion(session, plan, layer, pass, input, Joined(parts, moments)), cancellationToken);
-        var (result, normalized) = Result(layer, input, outcome, stepId);
+        var (result, normalized) = Result(layer, input, gathered, outcome, stepId);
         if (stepId is null) return result;
         var kept = new RetainedStep(stepId, session.Id, input, normalized.Layer, normalized.Statistics, bytes);
-        ((ComputedOutput)result.Y).Hold(kept);
+        if (result.Y is ComputedOutput computed) computed.Hold(kept);
         retained.Add(kept);
         if (session.IsGone) retained.Drop(session.Id);
         return result with { HasTakenInput = true };
@@ -119,18 +120,32 @@ internal sealed class SyncTrainStep(
     private Moments OwnMoments(LayerPass pass, BatchInput input, ArrivingBatch? gathered)
     {
         var arrived = input.Mask is null && pass.GathersWhole ? gathered?.Finish() : null;
-        if (arrived is not null) return pass.OwnMoments(input.X.Data, null, arrived);
+        if (arrived is not null) return pass.OwnMoments(input.X, null, arrived);
         using var timed = passes.Begin(PassKind.Moments, input.X.Shape);
-        return pass.OwnMoments(input.X.Data, input.Mask);
+        return pass.OwnMoments(input.X, input.Mask);
     }
 
     private static bool IsJoint(RememberedAnswer answer) => answer.Arrays.ContainsKey(Mean);
 
-    private (TrainStepResult Result, NormalizedPart Part) Result(LayerState layer, BatchInput input, RememberedAnswer outcome, string? stepId)
+    private (TrainStepResult Result, NormalizedPart Part) Result(
+        LayerState layer, BatchInput input, ArrivingBatch? gathered, RememberedAnswer outcome, string? stepId)
     {
         var part = PartOf(layer, outcome, input, compute);
-        var (moments, y) = (part.Statistics.Moments, new ComputedOutput(input, passes.Metered(new LayerPass(part.Layer, input.X.Shape, compute).Output(part.Statistics), input.X.Shape)));
-        return (new(y, stepId, moments.Mean, moments.Variance(unbiased: false), outcome.Count, outcome.BatchesTracked, outcome.Version, outcome.Warnings), part);
+        var (mean, variance) = (part.Statistics.Moments.Mean, part.Statistics.Moments.Variance(unbiased: false));
+        // What a rank has sent only that rank knows.
+        var lost = input.X.Precision == Precision.Float32 ? gathered?.LostFrom(part.Statistics.Parts[0].Plan, mean, variance) : null;
+        var warnings = Diagnosis.OfRounding(lost, mean, variance) is { } rounding ? [rounding, .. outcome.Warnings] : outcome.Warnings;
+        return (new(OutputOf(part, input), stepId, mean, variance, outcome.Count, outcome.BatchesTracked, outcome.Version, warnings), part);
+    }
+
+    private TensorSource OutputOf(NormalizedPart part, BatchInput input)
+    {
+        var pass = new LayerPass(part.Layer, input.X.Shape, compute);
+        if (input.X.Precision == Precision.Float32) return new ComputedOutput(input, passes.Metered(pass.Output(part.Statistics), input.X.Shape));
+        var y = Tensor.Rent(input.X.Shape, input.X.Precision);
+        using var timed = passes.Begin(PassKind.Normalize, input.X.Shape);
+        pass.Normalize(input.X, part.Statistics, input.Residual, y);
+        return y;
     }
 
     private SyncCompletion Completion(LayerSession session, NormalizationPlan plan, LayerState layer, LayerPass pass, BatchInput input, Moments joint)

@@ -79,7 +79,7 @@ internal sealed class TrafficObserver(SessionCatalog catalog, PassMeter passes, 
     private LastBatch StatisticsOf(LayerSession session, Tensor x)
     {
         using var timed = passes.Begin(PassKind.Moments, x.Shape);
-        var moments = Forward.BatchMoments(NormalizationPlan.ForRunningStatistics(x.Shape, session.Current.Layer.Options), x.Data, compute);
+        var moments = Forward.BatchMoments(NormalizationPlan.ForRunningStatistics(x.Shape, session.Current.Layer.Options), x, compute);
         return new LastBatch(moments.Mean, moments.Variance(unbiased: false), moments.Count);
     }
 }

@@ -92,10 +92,10 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
             StepStatistics? statistics;
             if (layer.NormalizesWithBatch && !layer.MovesWithBatch)
             {
-                var whole = Tensor.Rent(input.X.Shape);
+                var whole = Tensor.Rent(input.X.Shape, input.X.Precision);
                 y = whole;
                 using var turn = await gate.EnterAsync(input.X.Shape, cancellationToken);
-                using (passes.Begin(PassKind.Normalize, input.X.Shape)) statistics = pass.NormalizeAtOnce(input.X.Data, Residual(input), whole.Data);
+                using (passes.Begin(PassKind.Normalize, input.X.Shape)) statistics = pass.NormalizeAtOnce(input.X, input.Residual, whole);
                 RequireFinite(statistics, input.X, layer.Options);
             }
             else
@@ -108,6 +108,8 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
                 Own = input.Own,
                 Frozen = layer.NormalizesWithBatch ? null : observer.Sample(session, input.X),
             };
+            if (input.X.Precision == Precision.Float32 && gathered?.LostFrom(LayoutOf(step, input), step.Mean, step.Variance) is { } lost)
+                step = step with { Lost = lost };
             // Once it is committed it must not fail for want of memory.
             MemoryAccount.Expect(OutputBytes(step, input, y));
             var committing = catalog.ChangeAsync(session, step.Change(terms), cancellationToken);
@@ -146,7 +148,7 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
         {
             y.Dispose();
             y = null;
-            return RunAsync(session, input, null, retain, terms, cancellationToken);
+            return RunAsync(session, input, gathered, retain, terms, cancellationToken);
         }
     }
 
@@ -154,7 +156,7 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
     /// <exception cref="LayerException">It is not finite.</exception>
     internal static void RequireFinite(StepStatistics step, Tensor x, NormalizerOptions options)
     {
-        if (options.NonFinite == NonFinitePolicy.Reject && !step.IsFinite) throw NonFinite(x.Data, step.Moments.Count);
+        if (options.NonFinite == NonFinitePolicy.Reject && !step.IsFinite) throw NonFinite(x, step.Moments.Count);
     }
 
     /// <summary>Refuses to use statistics that no data has touched, where the session asks for that.</summary>
@@ -173,7 +175,7 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
             return null;
         }
         var arrived = input.Mask is null && pass.GathersWhole ? gathered?.Finish() : null;
-        var step = arrived is null ? Gathered(pass, input) : pass.Statistics(input.X.Data, null, arrived);
+        var step = arrived is null ? Gathered(pass, input) : pass.Statistics(input.X, null, arrived);
         RequireFinite(step, input.X, layer.Options);
         return step;
     }
@@ -181,24 +183,30 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
     private StepStatistics Gathered(LayerPass pass, BatchInput input)
     {
         using var timed = passes.Begin(PassKind.Moments, input.X.Shape);
-        return pass.Statistics(input.X.Data, input.Mask);
+        return pass.Statistics(input.X, input.Mask);
     }
 
     private TensorSource OutputOf(PreparedStep step, BatchInput input, bool isAhead)
     {
-        if (step.Statistics is null || step.Pass.IsOverBatch)
+        if (IsComputedLater(step, input))
         {
             var computed = new ComputedOutput(input, passes.Metered(step.Pass.Output(step.Statistics), input.X.Shape));
             if (isAhead) computed.ComputeBeginning();
             return computed;
         }
-        // Statistics per sample have no output a stretch at a time.
-        var y = Tensor.Rent(input.X.Shape);
+        var y = Tensor.Rent(input.X.Shape, input.X.Precision);
         using var timed = passes.Begin(PassKind.Normalize, input.X.Shape);
-        if (step.Layer.MovesWithBatch) step.Pass.Normalize(input.X.Data, step.Statistics, Residual(input), y.Data);
-        else step.Pass.NormalizeAtOnce(input.X.Data, Residual(input), y.Data);
+        if (step.Layer.MovesWithBatch || step.Statistics is null) step.Pass.Normalize(input.X, step.Statistics, input.Residual, y);
+        else step.Pass.NormalizeAtOnce(input.X, input.Residual, y);
         return y;
     }
+
+    // Statistics per sample have no output a stretch at a time, and neither has float64.
+    private static bool IsComputedLater(PreparedStep step, BatchInput input) =>
+        input.X.Precision == Precision.Float32 && (step.Statistics is null || step.Pass.IsOverBatch);
+
+    private static NormalizationPlan LayoutOf(PreparedStep step, BatchInput input) =>
+        step.Statistics is null ? NormalizationPlan.ForRunningStatistics(input.X.Shape, step.Layer.Options) : step.Plan;
 
     // First the old one goes: there is memory for one.
     private TensorSource Replaced(TensorSource y, PreparedStep step, BatchInput input)
@@ -210,13 +218,11 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
     // What normalizes, for each statistic, and the beginning of y or all of it.
     private static long OutputBytes(PreparedStep step, BatchInput input, TensorSource? y) =>
         SessionCatalog.AnswerBytes + (64L * step.Layer.Features) + (y is not null ? 0
-            : step.Statistics is null || step.Pass.IsOverBatch ? ComputedOutput.BytesOf(input.X.Shape)
-            : NativeBuffer.LengthFor((long)input.X.Shape.Count * sizeof(float)));
+            : IsComputedLater(step, input) ? ComputedOutput.BytesOf(input.X.Shape)
+            : NativeBuffer.LengthFor((long)input.X.Shape.Count * input.X.Precision.Size()));
 
     private static TrainStepResult Result(PreparedStep step, TensorSource y, RememberedAnswer answer) => new(
         y, answer.StepId, step.Mean, step.Variance, step.Count, answer.BatchesTracked, answer.Version, answer.Warnings);
-
-    private static ReadOnlySpan<float> Residual(BatchInput input) => input.Residual is { } residual ? residual.Data : [];
 
     private void Retain(LayerSession session, RetainedStep step)
     {
@@ -226,22 +232,25 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
     }
 
     /// <summary>Index of the first element that is not finite; the length where all are.</summary>
-    internal static int FirstNonFinite(ReadOnlySpan<float> x)
+    internal static int FirstNonFinite(Tensor x)
     {
         var index = 0;
-        while (index < x.Length && float.IsFinite(x[index])) index++;
+        while (index < x.Shape.Count && double.IsFinite(ValueAt(x, index))) index++;
         return index;
     }
+
+    /// <summary>An element, in words.</summary>
+    internal static double ValueAt(Tensor x, int index) => x.Precision == Precision.Float64 ? x.Doubles[index] : x.Data[index];
 
     /// <summary>The refusal of a batch that is not finite.</summary>
     /// <param name="x">The batch.</param>
     /// <param name="count">Number of values per statistic.</param>
-    internal static LayerException NonFinite(ReadOnlySpan<float> x, long count)
+    internal static LayerException NonFinite(Tensor x, long count)
     {
         var index = FirstNonFinite(x);
-        if (index == x.Length) return new LayerException(LayerError.NonFiniteInput, $"x has statistics that are not finite ({count} values each)");
+        if (index == x.Shape.Count) return new LayerException(LayerError.NonFiniteInput, $"x has statistics that are not finite ({count} values each)");
         return new LayerException(LayerError.NonFiniteInput,
-            $"x must be finite, since it moves the running statistics for ever: element {index} is {x[index]}; " +
+            $"x must be finite, since it moves the running statistics for ever: element {index} is {ValueAt(x, index)}; " +
             "a session with non_finite propagate lets it through");
     }
 }

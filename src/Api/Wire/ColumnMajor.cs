@@ -11,7 +11,7 @@ internal static class ColumnMajor
     /// <param name="shape">The tensor's shape.</param>
     /// <param name="source">Its elements, the first dimension innermost.</param>
     /// <param name="target">Receives them, the last dimension innermost.</param>
-    public static void ToRowMajor(Shape shape, ReadOnlySpan<float> source, Span<float> target)
+    public static void ToRowMajor<T>(Shape shape, ReadOnlySpan<T> source, Span<T> target)
     {
         if (shape.Rank < 2 || shape.Count == 0)
         {

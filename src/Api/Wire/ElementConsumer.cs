@@ -80,7 +80,7 @@ internal abstract class ElementConsumer(ElementType type, bool isBigEndian) : IB
     }
 }
 
-/// <summary>Puts elements into a tensor, as float32.</summary>
+/// <summary>Puts elements into a tensor, in its precision.</summary>
 /// <param name="type">Their type.</param>
 /// <param name="tensor">The tensor, which stays the caller's.</param>
 /// <param name="field">Its name in the message.</param>
@@ -89,6 +89,8 @@ internal abstract class ElementConsumer(ElementType type, bool isBigEndian) : IB
 internal sealed class TensorFill(ElementType type, Tensor tensor, string field, IArrivals? arrivals, bool isBigEndian = false)
     : ElementConsumer(type, isBigEndian)
 {
+    private const int WatchedElements = 512;
+
     private int _count;
 
     /// <inheritdoc/>
@@ -102,8 +104,24 @@ internal sealed class TensorFill(ElementType type, Tensor tensor, string field, 
     protected override void TakeWhole(ReadOnlySpan<byte> elements)
     {
         var count = elements.Length / Type.Size();
-        Type.ToSingles(elements, tensor.Data.Slice(_count, count));
+        if (tensor.Precision == Precision.Float64) Type.ToDoubles(elements, tensor.Doubles.Slice(_count, count));
+        else if (Type.IsWiderThanSingle()) Round(elements, tensor.Data.Slice(_count, count));
+        else Type.ToSingles(elements, tensor.Data.Slice(_count, count));
         _count += count;
+    }
+
+    private void Round(ReadOnlySpan<byte> elements, Span<float> values)
+    {
+        Type.ToSingles(elements, values);
+        if (Type != ElementType.F64 && arrivals is null) return;
+        Span<double> sent = stackalloc double[WatchedElements];
+        for (int done = 0, count; done < values.Length; done += count)
+        {
+            count = Math.Min(WatchedElements, values.Length - done);
+            Type.ToDoubles(elements.Slice(done * Type.Size(), count * Type.Size()), sent[..count]);
+            if (Type == ElementType.F64) Float32Range.Require(field, _count + done, sent[..count], values.Slice(done, count));
+            arrivals?.Rounded(field, sent[..count]);
+        }
     }
 }
 
@@ -120,4 +138,9 @@ internal interface IArrivals
     /// <param name="field">The tensor's name in the message.</param>
     /// <param name="count">Number of its elements that are there.</param>
     void Arrived(string field, int count);
+
+    /// <summary>Elements that may have more digits than float32 holds have been rounded to it.</summary>
+    /// <param name="field">The tensor's name in the message.</param>
+    /// <param name="sent">The next elements of it as they were sent.</param>
+    void Rounded(string field, ReadOnlySpan<double> sent);
 }

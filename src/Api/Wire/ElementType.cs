@@ -53,6 +53,8 @@ public enum ElementType
 /// </summary>
 internal static class ElementTypes
 {
+    private const int ChunkElements = 512;
+
     /// <summary>Bytes of one element.</summary>
     public static int Size(this ElementType type) => type switch
     {
@@ -100,6 +102,59 @@ internal static class ElementTypes
         }
     }
 
+    /// <summary>Elements as float64.</summary>
+    /// <param name="type">The type of the elements.</param>
+    /// <param name="bytes">Whole elements, at any address.</param>
+    /// <param name="values">Receives as many values.</param>
+    public static void ToDoubles(this ElementType type, ReadOnlySpan<byte> bytes, Span<double> values)
+    {
+        switch (type)
+        {
+            case ElementType.F64:
+                bytes.CopyTo(MemoryMarshal.AsBytes(values));
+                break;
+            case ElementType.I64:
+                TensorPrimitives.ConvertTruncating<long, double>(MemoryMarshal.Cast<byte, long>(bytes), values);
+                break;
+            case ElementType.U64:
+                TensorPrimitives.ConvertTruncating<ulong, double>(MemoryMarshal.Cast<byte, ulong>(bytes), values);
+                break;
+            case ElementType.I32:
+                TensorPrimitives.ConvertTruncating<int, double>(MemoryMarshal.Cast<byte, int>(bytes), values);
+                break;
+            case ElementType.U32:
+                TensorPrimitives.ConvertTruncating<uint, double>(MemoryMarshal.Cast<byte, uint>(bytes), values);
+                break;
+            default:
+                ThroughSingles(type, bytes, values);
+                break;
+        }
+    }
+
+    /// <summary>Whether elements may be numbers that float32 cannot hold.</summary>
+    public static bool IsWiderThanSingle(this ElementType type) =>
+        type is ElementType.F64 or ElementType.I64 or ElementType.U64 or ElementType.I32 or ElementType.U32;
+
+    /// <summary>float64 values as elements; through float32 where the type is no wider.</summary>
+    /// <param name="type">The type of the elements, a floating-point one.</param>
+    /// <param name="values">The values.</param>
+    /// <param name="bytes">Receives as many elements.</param>
+    public static void FromDoubles(this ElementType type, ReadOnlySpan<double> values, Span<byte> bytes)
+    {
+        if (type == ElementType.F64)
+        {
+            MemoryMarshal.AsBytes(values).CopyTo(bytes);
+            return;
+        }
+        Span<float> singles = stackalloc float[ChunkElements];
+        for (; !values.IsEmpty; values = values[singles.Length..], bytes = bytes[(singles.Length * type.Size())..])
+        {
+            singles = singles[..Math.Min(singles.Length, values.Length)];
+            TensorPrimitives.ConvertTruncating<double, float>(values[..singles.Length], singles);
+            type.FromSingles(singles, bytes);
+        }
+    }
+
     /// <summary>float32 values as elements.</summary>
     /// <param name="type">The type of the elements, a floating-point one.</param>
     /// <param name="values">The values.</param>
@@ -121,6 +176,17 @@ internal static class ElementTypes
                 var halves = MemoryMarshal.Cast<byte, ushort>(bytes);
                 for (var i = 0; i < values.Length; i++) halves[i] = ToBFloat16(values[i]);
                 break;
+        }
+    }
+
+    private static void ThroughSingles(ElementType type, ReadOnlySpan<byte> bytes, Span<double> values)
+    {
+        Span<float> singles = stackalloc float[ChunkElements];
+        for (; !values.IsEmpty; values = values[singles.Length..], bytes = bytes[(singles.Length * type.Size())..])
+        {
+            singles = singles[..Math.Min(singles.Length, values.Length)];
+            type.ToSingles(bytes[..(singles.Length * type.Size())], singles);
+            TensorPrimitives.ConvertTruncating<float, double>(singles, values);
         }
     }
 

@@ -89,6 +89,9 @@ internal sealed class FieldDocument(JsonTypeInfo contract)
         return type;
     }
 
+    /// <summary>The JSON of a field at the top; empty where there is none.</summary>
+    public ReadOnlySpan<byte> Find(string name) => _root.Children.TryGetValue(name, out var child) ? child.Json : null;
+
     /// <summary>A field that was there already.</summary>
     public static ProblemException Twice(string path) => new(ProblemCode.MalformedBody, $"the request names '{path}' twice");
 

@@ -62,13 +62,9 @@ internal sealed record IncomingValues(string Path, int Count, long Bytes, Incomi
 internal sealed class IncomingMessage<T>
     where T : class
 {
-    private readonly JsonTypeInfo<T>? _contract;
-    private readonly FieldDocument? _fields;
-    private readonly bool _isWhole;
+    private readonly JsonTypeInfo<T> _contract;
+    private readonly FieldDocument _fields;
     private readonly HashSet<string>? _seen;
-
-    /// <summary>A message that is there.</summary>
-    public IncomingMessage(T message) => (Begun, _isWhole) = (message, true);
 
     /// <summary>A message of which some parts are still to come.</summary>
     /// <param name="contract">Metadata of its type.</param>
@@ -84,10 +80,10 @@ internal sealed class IncomingMessage<T>
     }
 
     /// <summary>What is to come, in its order.</summary>
-    public IReadOnlyList<IncomingPart> Parts { get; } = [];
+    public IReadOnlyList<IncomingPart> Parts { get; }
 
-    /// <summary>Where it comes from; null for a message that is there.</summary>
-    public RequestBytes? Bytes { get; }
+    /// <summary>Where it comes from.</summary>
+    public RequestBytes Bytes { get; }
 
     /// <summary>
     /// The message as far as it is there; null where fields are still to come that are no tensors. The caller's to dispose, where it is
@@ -95,25 +91,29 @@ internal sealed class IncomingMessage<T>
     /// </summary>
     public T? Begun { get; }
 
+    /// <summary>The JSON of a field that is there; null for none.</summary>
+    public ReadOnlySpan<byte> Find(string field) => _fields.Find(field);
+
     /// <summary>The message, once all of it is there.</summary>
     /// <param name="arrivals">Told of its tensors as they arrive, or null.</param>
+    /// <param name="precision">Type of the tensors' elements.</param>
     /// <returns>What has begun, completed; or else a message that is the caller's to dispose, where it is disposable.</returns>
     /// <exception cref="ProblemException">Something of it is missing, malformed or too much.</exception>
-    public async ValueTask<T> ReadAsync(IArrivals? arrivals = null)
+    public async ValueTask<T> ReadAsync(IArrivals? arrivals = null, Precision precision = Precision.Float32)
     {
-        if (_isWhole) return Begun!;
         var tensors = new List<(string Path, Tensor Tensor)>();
         try
         {
             foreach (var part in Parts)
             {
-                if (part is IncomingTensor tensor) await ReadAsync(tensor, tensors, arrivals);
+                if (part is IncomingTensor tensor) await ReadAsync(tensor, tensors, arrivals, precision);
                 else await ReadAsync((IncomingValues)part);
             }
-            await Bytes!.RequireEndAsync();
+            await Bytes.RequireEndAsync();
             var (message, seen) = Begun is null ? ReadFields() : (Begun, _seen!);
             Complete(message, seen, tensors);
             tensors.Clear();
+            if (!_fields.IsEmpty) TensorRounding.Bring(message, _contract, precision);
             return message;
         }
         finally
@@ -130,10 +130,10 @@ internal sealed class IncomingMessage<T>
             {
                 if (!seen.Add(path)) throw FieldDocument.Twice(path);
             }
-            JsonMessageReader.RequireAll(_contract!, seen, "");
+            JsonMessageReader.RequireAll(_contract, seen, "");
             foreach (var (path, tensor) in tensors)
             {
-                if (!TrySet(message, _contract!, path, tensor)) throw FieldDocument.Twice(path);
+                if (!TrySet(message, _contract, path, tensor)) throw FieldDocument.Twice(path);
             }
         }
         catch
@@ -143,12 +143,13 @@ internal sealed class IncomingMessage<T>
         }
     }
 
+    // What comes as text is brought to the precision of the others in the end.
     private (T Message, HashSet<string> Seen) ReadFields()
     {
-        var message = _contract!.CreateObject!();
+        var message = _contract.CreateObject!();
         try
         {
-            return (message, _fields!.IsEmpty ? [] : JsonMessageReader.ReadInto(message, _fields.ToJson(), _contract));
+            return (message, _fields.IsEmpty ? [] : JsonMessageReader.ReadInto(message, _fields.ToJson(), _contract, Precision.Float64));
         }
         catch
         {
@@ -157,24 +158,34 @@ internal sealed class IncomingMessage<T>
         }
     }
 
-    private async ValueTask ReadAsync(IncomingTensor part, List<(string Path, Tensor Tensor)> tensors, IArrivals? arrivals)
+    private async ValueTask ReadAsync(IncomingTensor part, List<(string Path, Tensor Tensor)> tensors, IArrivals? arrivals, Precision precision)
     {
-        var tensor = Tensor.Rent(part.Shape);
+        // What arrives in another order is rounded once it is in ours.
+        var isRoundedLater = part.IsColumnMajor && precision == Precision.Float32 && part.Type.IsWiderThanSingle();
+        var tensor = Tensor.Rent(part.Shape, isRoundedLater ? Precision.Float64 : precision);
         tensors.Add((part.Path, tensor));
         // What arrives in another order is known only when all of it is there.
-        if (part.IsColumnMajor) arrivals = null;
-        arrivals?.Begin(part.Path, tensor);
-        await Bytes!.ReadAsync(part.Bytes, new TensorFill(part.Type, tensor, part.Path, arrivals, part.IsBigEndian), part.Path);
+        if (!part.IsColumnMajor) arrivals?.Begin(part.Path, tensor);
+        var watching = part.IsColumnMajor ? null : arrivals;
+        await Bytes.ReadAsync(part.Bytes, new TensorFill(part.Type, tensor, part.Path, watching, part.IsBigEndian), part.Path);
         if (!part.IsColumnMajor) return;
-        var rowMajor = Tensor.Rent(part.Shape);
+        var rowMajor = Tensor.Rent(part.Shape, tensor.Precision);
         tensors[^1] = (part.Path, rowMajor);
-        using (tensor) ColumnMajor.ToRowMajor(part.Shape, tensor.Data, rowMajor.Data);
+        using (tensor)
+        {
+            if (rowMajor.Precision == Precision.Float64) ColumnMajor.ToRowMajor<double>(part.Shape, tensor.Doubles, rowMajor.Doubles);
+            else ColumnMajor.ToRowMajor<float>(part.Shape, tensor.Data, rowMajor.Data);
+        }
+        if (!isRoundedLater) return;
+        var rounded = Tensor.Rent(part.Shape);
+        tensors[^1] = (part.Path, rounded);
+        using (rowMajor) TensorRounding.Round(part.Path, rowMajor, rounded, arrivals);
     }
 
     private async ValueTask ReadAsync(IncomingValues part)
     {
-        using var buffer = await Bytes!.ReadBufferAsync(part.Bytes, part.Path);
-        _fields!.Add(part, buffer.Bytes);
+        using var buffer = await Bytes.ReadBufferAsync(part.Bytes, part.Path);
+        _fields.Add(part, buffer.Bytes);
     }
 
     // False where there is a tensor already, in an object that came as text.

@@ -4,7 +4,7 @@ using BnService.Core.Tensors;
 
 namespace BnService.Api.Wire;
 
-/// <summary>Writes a tensor's elements as they are, float32 and little-endian: computed or copied into the answer's own memory.</summary>
+/// <summary>Writes a tensor's elements as they are, little-endian: computed or copied into the answer's own memory.</summary>
 internal static class TensorWriter
 {
     // What is written before the client is given the chance to take it: bounds the memory of an answer of any size.
@@ -22,7 +22,7 @@ internal static class TensorWriter
         {
             var count = WriteSome(output, source, written);
             written += count;
-            unflushed += count * sizeof(float);
+            unflushed += count * source.Precision.Size();
             if (unflushed < FlushBytes) continue;
             unflushed = 0;
             await FlushAsync(output, cancellationToken);
@@ -42,11 +42,14 @@ internal static class TensorWriter
 
     private static int WriteSome(PipeWriter output, TensorSource source, int start)
     {
-        var left = (source.Shape.Count - start) * (long)sizeof(float);
+        var size = source.Precision.Size();
+        var left = (source.Shape.Count - start) * (long)size;
         var span = output.GetSpan((int)Math.Min(left, FewestBytes));
-        var values = MemoryMarshal.Cast<byte, float>(span[..(int)Math.Min(left, span.Length)]);
-        source.CopyTo(start, values);
-        output.Advance(values.Length * sizeof(float));
-        return values.Length;
+        var count = (int)Math.Min(left, span.Length) / size;
+        span = span[..(count * size)];
+        if (source.Precision == Precision.Float64) source.CopyTo(start, MemoryMarshal.Cast<byte, double>(span));
+        else source.CopyTo(start, MemoryMarshal.Cast<byte, float>(span));
+        output.Advance(span.Length);
+        return count;
     }
 }

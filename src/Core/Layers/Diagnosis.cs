@@ -1,3 +1,4 @@
+using BnService.Core.Normalizers;
 using BnService.Core.Statistics;
 
 namespace BnService.Core.Layers;
@@ -88,7 +89,8 @@ public sealed record Diagnosis
     /// <param name="layer">The layer after the step.</param>
     /// <param name="batch">The batch that normalized it, or in mode frozen the one that was looked at; null where it was not.</param>
     /// <param name="usedBatch">Whether the batch normalized itself.</param>
-    public static IReadOnlyList<Finding> OfStep(LayerState layer, LastBatch? batch, bool usedBatch)
+    /// <param name="lost">What rounding the batch to float32 has done to its statistics; null for nothing.</param>
+    public static IReadOnlyList<Finding> OfStep(LayerState layer, LastBatch? batch, bool usedBatch, LostPrecision? lost = null)
     {
         ArgumentNullException.ThrowIfNull(layer);
         if (batch is null or { Count: 0 }) return [];
@@ -101,7 +103,7 @@ public sealed record Diagnosis
         Finding?[] findings =
         [
             LayerFindings.SmallBatch(batch.Count),
-            LayerFindings.ConstantChannels(batch.Variance),
+            LayerFindings.ConstantChannels(batch, lost?.Statistics == batch.Variance.Length ? lost : null),
             layer.Running is null ? null : LayerFindings.NonFiniteBatch(batch),
             layer.Running is { } running && Convergence.Of(layer.Options.Momentum, running).IsSettled
                 ? LayerFindings.BatchDrift(DriftOf(batch, running), batch.Count)
@@ -109,6 +111,13 @@ public sealed record Diagnosis
         ];
         return [.. findings.OfType<Finding>()];
     }
+
+    /// <summary>What rounding a batch to float32 has spoilt; null for nothing.</summary>
+    /// <param name="lost">What was rounded, or null.</param>
+    /// <param name="mean">The mean of each statistic that normalizes the batch; null where none is subtracted.</param>
+    /// <param name="variance">Their variance.</param>
+    public static Finding? OfRounding(LostPrecision? lost, double[]? mean, double[] variance) =>
+        lost is null || mean is null || lost.Statistics != mean.Length ? null : LayerFindings.PrecisionLost(mean, variance, lost);
 
     /// <summary>Drift of a batch against running statistics; null without a batch.</summary>
     /// <param name="batch">The batch, or null.</param>

@@ -1,3 +1,4 @@
+using BnService.Core.Normalizers;
 using BnService.Core.Statistics;
 
 namespace BnService.Core.Layers;
@@ -30,7 +31,18 @@ internal static class LayerFindings
             new Dictionary<string, double> { ["count"] = count, ["relative_sd_of_var"] = noise });
     }
 
-    public static Finding? ConstantChannels(double[] variance) => OfChannels(variance.Length, c => variance[c] == 0, "constant-channels",
+    public static Finding? PrecisionLost(double[] mean, double[] variance, LostPrecision lost) => OfChannels(mean.Length,
+        c => lost.IsLost(c, mean[c], variance[c]), "precision-lost",
+        count => $"{count} of {mean.Length} statistics are not those of what was sent: float32 cannot tell its values apart at their size, and they were rounded to it",
+        "create the session with precision float64, or subtract a constant from the feature before it is sent");
+
+    public static Finding? ConstantChannels(double[] variance) => ConstantChannels(variance, c => variance[c] == 0);
+
+    // What rounding has made constant was not sent so.
+    public static Finding? ConstantChannels(LastBatch batch, LostPrecision? lost) => ConstantChannels(
+        batch.Variance, c => batch.Variance[c] == 0 && lost?.IsLost(c, batch.Mean[c], 0) != true);
+
+    private static Finding? ConstantChannels(double[] variance, Func<int, bool> isConstant) => OfChannels(variance.Length, isConstant, "constant-channels",
         count => $"{count} of {variance.Length} statistics have variance 0 in this batch and are normalized to beta; check the features",
         "look for features that are always the same, padded or not filled in");
 

@@ -37,6 +37,13 @@ public static unsafe class Forward
         return moments;
     }
 
+    /// <inheritdoc cref="BatchMoments{T}"/>
+    public static Moments BatchMoments(NormalizationPlan plan, Tensor x, ComputeSettings compute)
+    {
+        ArgumentNullException.ThrowIfNull(x);
+        return x.Precision == Precision.Float64 ? BatchMoments<double>(plan, x.Doubles, compute) : BatchMoments<float>(plan, x.Data, compute);
+    }
+
     /// <summary>
     /// The statistics of a batch, and y normalized with them. The bits are those of <see cref="BatchMoments"/> followed by
     /// <see cref="Apply{T}(NormalizationPlan, ReadOnlySpan{T}, Moments, LayerParameters, Span{T}, ComputeSettings, ReadOnlySpan{T})"/>;

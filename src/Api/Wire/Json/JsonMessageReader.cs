@@ -17,14 +17,15 @@ internal static class JsonMessageReader
     /// <summary>Reads one object.</summary>
     /// <param name="body">The whole body, UTF-8.</param>
     /// <param name="contract">Metadata of the type to read.</param>
+    /// <param name="precision">Type of the tensors' elements.</param>
     /// <exception cref="ProblemException">Not JSON, an unknown or missing or repeated field, or a value of the wrong type.</exception>
-    public static T Read<T>(ReadOnlySpan<byte> body, JsonTypeInfo<T> contract)
+    public static T Read<T>(ReadOnlySpan<byte> body, JsonTypeInfo<T> contract, Precision precision = Precision.Float32)
         where T : class
     {
         var message = contract.CreateObject!();
         try
         {
-            RequireAll(contract, ReadInto(message, body, contract), "");
+            RequireAll(contract, ReadInto(message, body, contract, precision), "");
             return message;
         }
         catch
@@ -38,9 +39,11 @@ internal static class JsonMessageReader
     /// <param name="message">Receives them.</param>
     /// <param name="body">A JSON object, UTF-8.</param>
     /// <param name="contract">Metadata of the message's type.</param>
+    /// <param name="precision">Type of the tensors' elements.</param>
     /// <returns>The names of the fields that were there.</returns>
     /// <exception cref="ProblemException">Not JSON, an unknown or repeated field, or a value of the wrong type.</exception>
-    public static HashSet<string> ReadInto<T>(T message, ReadOnlySpan<byte> body, JsonTypeInfo<T> contract)
+    public static HashSet<string> ReadInto<T>(
+        T message, ReadOnlySpan<byte> body, JsonTypeInfo<T> contract, Precision precision = Precision.Float32)
         where T : class
     {
         body = JsonText.WithoutMark(body);
@@ -50,7 +53,7 @@ internal static class JsonMessageReader
             var value = cursor.Value();
             if (value.TokenType != JsonTokenType.StartObject)
                 throw new ProblemException(ProblemCode.MalformedBody, $"the body must be a JSON object, got {JsonToken.Describe(ref value)}");
-            var seen = Fill(ref cursor, message, contract, "");
+            var seen = Fill(ref cursor, message, contract, "", precision);
             return cursor.IsAtEnd() ? seen : throw new JsonException();
         }
         catch (Exception exception) when (exception is JsonException or InvalidOperationException { Source: "System.Text.Json.Rethrowable" })
@@ -115,7 +118,7 @@ internal static class JsonMessageReader
     }
 
     // Fills an object of the contract from the JSON object that comes; path is where it lies, with a dot behind.
-    private static HashSet<string> Fill(ref JsonCursor cursor, object message, JsonTypeInfo contract, string path)
+    private static HashSet<string> Fill(ref JsonCursor cursor, object message, JsonTypeInfo contract, string path, Precision precision)
     {
         var seen = new HashSet<string>();
         var isFirst = true;
@@ -125,13 +128,13 @@ internal static class JsonMessageReader
             var name = TakeName(ref cursor);
             if (!seen.Add(name)) throw new ProblemException(ProblemCode.MalformedBody, $"the body names '{path}{name}' twice");
             var field = Find(contract, name, path);
-            var value = ReadValue(ref cursor, field, path + name);
+            var value = ReadValue(ref cursor, field, path + name, precision);
             if (value is not null || field.NullIsValue) field.Property.Set!(message, value);
         }
         return seen;
     }
 
-    private static object? ReadValue(ref JsonCursor cursor, ContractField field, string path)
+    private static object? ReadValue(ref JsonCursor cursor, ContractField field, string path, Precision precision)
     {
         var property = field.Property;
         if (cursor.TryTakeNonFinite(out var nonFinite)) return NonFinite(nonFinite, field, path);
@@ -144,18 +147,18 @@ internal static class JsonMessageReader
         // Whatever the field's type is: the serializer makes null of it for every class.
         if (reader.TokenType == JsonTokenType.Null && property.PropertyType != typeof(Tensor))
             throw new ProblemException(ProblemCode.InvalidOption, $"{path} must be {Expectation(field)}, got null");
-        if (property.PropertyType == typeof(Tensor)) return new JsonTensorReader(path).Read(ref cursor);
+        if (property.PropertyType == typeof(Tensor)) return new JsonTensorReader(path, precision).Read(ref cursor);
         if (reader.TokenType == JsonTokenType.StartArray)
         {
             if (property.PropertyType == typeof(double[])) return JsonNumberArrays.Read(ref cursor, path);
             if (property.PropertyType == typeof(double[][])) return JsonNumberArrays.ReadMany(ref cursor, path);
         }
         var type = property.Options.GetTypeInfo(property.PropertyType);
-        if (type.Kind == JsonTypeInfoKind.Object && reader.TokenType == JsonTokenType.StartObject) return ReadObject(ref cursor, type, $"{path}.");
+        if (type.Kind == JsonTypeInfoKind.Object && reader.TokenType == JsonTokenType.StartObject) return ReadObject(ref cursor, type, $"{path}.", precision);
         if (type.ElementType is { } element && property.Options.GetTypeInfo(element) is { Kind: JsonTypeInfoKind.Object } item
             && reader.TokenType == JsonTokenType.StartArray)
         {
-            return ReadObjects(ref cursor, item, path);
+            return ReadObjects(ref cursor, item, path, precision);
         }
         var sent = JsonToken.Describe(ref reader);
         // A first pass over the value finds what is not JSON; what then fails is JSON of the wrong type or range.
@@ -207,12 +210,12 @@ internal static class JsonMessageReader
             string.Create(CultureInfo.InvariantCulture, $"{path} must be {Expectation(field)}, got {value}"));
     }
 
-    private static object ReadObject(ref JsonCursor cursor, JsonTypeInfo type, string path)
+    private static object ReadObject(ref JsonCursor cursor, JsonTypeInfo type, string path, Precision precision)
     {
         var read = type.CreateObject!();
         try
         {
-            RequireAll(type, Fill(ref cursor, read, type, path), path);
+            RequireAll(type, Fill(ref cursor, read, type, path, precision), path);
             return read;
         }
         catch
@@ -223,7 +226,7 @@ internal static class JsonMessageReader
     }
 
     // Objects of an array one by one, so that each message says which entry, and of it which field, was meant.
-    private static Array ReadObjects(ref JsonCursor cursor, JsonTypeInfo item, string path)
+    private static Array ReadObjects(ref JsonCursor cursor, JsonTypeInfo item, string path, Precision precision)
     {
         var items = new List<object>();
         var isFirst = true;
@@ -233,7 +236,7 @@ internal static class JsonMessageReader
             var value = cursor.Value();
             if (value.TokenType != JsonTokenType.StartObject)
                 throw new ProblemException(ProblemCode.InvalidOption, $"{path}[{items.Count}] must be an object, got {JsonToken.Describe(ref value)}");
-            items.Add(ReadObject(ref cursor, item, $"{path}[{items.Count}]."));
+            items.Add(ReadObject(ref cursor, item, $"{path}[{items.Count}].", precision));
         }
         var array = Array.CreateInstance(item.Type, items.Count);
         ((System.Collections.ICollection)items).CopyTo(array, 0);

@@ -42,7 +42,7 @@ internal static class JsonMessageWriter
 
     private static async ValueTask WriteTensorAsync(Utf8JsonWriter json, PipeWriter output, TensorSource tensor, CancellationToken cancellationToken)
     {
-        using var chunk = NativeBuffer.Rent(ChunkElements * sizeof(float));
+        using var chunk = NativeBuffer.Rent(ChunkElements * tensor.Precision.Size());
         json.WriteStartObject();
         json.WriteStartArray("shape"u8);
         foreach (var dimension in tensor.Shape.Dimensions) json.WriteNumberValue(dimension);
@@ -53,8 +53,16 @@ internal static class JsonMessageWriter
         for (var written = 0; written < tensor.Shape.Count;)
         {
             var count = Math.Min(ChunkElements, tensor.Shape.Count - written);
-            tensor.CopyTo(written, chunk.Span<float>(count));
-            JsonElements.Write<float>(output, chunk.Span<float>(count), isFirst: written == 0);
+            if (tensor.Precision == Precision.Float64)
+            {
+                tensor.CopyTo(written, chunk.Span<double>(count));
+                JsonElements.Write<double>(output, chunk.Span<double>(count), isFirst: written == 0);
+            }
+            else
+            {
+                tensor.CopyTo(written, chunk.Span<float>(count));
+                JsonElements.Write<float>(output, chunk.Span<float>(count), isFirst: written == 0);
+            }
             written += count;
             await TensorWriter.FlushAsync(output, cancellationToken);
         }

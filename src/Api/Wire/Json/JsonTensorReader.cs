@@ -1,3 +1,4 @@
+using System.Numerics;
 using System.Text.Json;
 using BnService.Api.Hosting.Problems;
 using BnService.Core;
@@ -9,15 +10,20 @@ namespace BnService.Api.Wire.Json;
 /// Reads a tensor from JSON into pooled memory: <c>{"shape":[2,2],"data":[1,2,3,4]}</c>, or nested arrays whose shape is inferred.
 /// </summary>
 /// <param name="field">Name of the field, for messages.</param>
-internal readonly ref struct JsonTensorReader(string field)
+/// <param name="precision">Type of the tensor's elements.</param>
+internal readonly ref struct JsonTensorReader(string field, Precision precision)
 {
     /// <summary>Reads the tensor that comes.</summary>
     /// <exception cref="ProblemException">The tensor is not well-formed.</exception>
     /// <exception cref="JsonException">It is not JSON.</exception>
-    public Tensor Read(ref JsonCursor cursor)
+    public Tensor Read(ref JsonCursor cursor) =>
+        precision == Precision.Float64 ? Read<double>(ref cursor) : Read<float>(ref cursor);
+
+    private Tensor Read<T>(ref JsonCursor cursor)
+        where T : unmanaged, IBinaryFloatingPointIeee754<T>, IMinMaxValue<T>
     {
         var value = cursor.Value();
-        var elements = new JsonArrayReader<float>(field, isFlat: value.TokenType == JsonTokenType.StartObject);
+        var elements = new JsonArrayReader<T>(field, isFlat: value.TokenType == JsonTokenType.StartObject);
         try
         {
             var shape = value.TokenType switch
@@ -28,7 +34,7 @@ internal readonly ref struct JsonTensorReader(string field)
             };
             if (shape.Count != elements.Count)
                 throw Mismatch($"{field}.shape {shape} needs {shape.Count} elements, {field}.data has {elements.Count}");
-            return new Tensor(shape, elements.TakeElements());
+            return new Tensor(shape, elements.TakeElements(), precision);
         }
         finally
         {
@@ -36,7 +42,8 @@ internal readonly ref struct JsonTensorReader(string field)
         }
     }
 
-    private Shape ReadObject(ref JsonCursor cursor, ref JsonArrayReader<float> elements)
+    private Shape ReadObject<T>(ref JsonCursor cursor, ref JsonArrayReader<T> elements)
+        where T : unmanaged, IBinaryFloatingPointIeee754<T>, IMinMaxValue<T>
     {
         Shape? shape = null;
         var (hasData, isFirst) = (false, true);

@@ -96,11 +96,11 @@ internal sealed record NpyHeader(ElementType Type, bool IsColumnMajor, bool IsBi
         throw Malformed($"{Allowed}, got '{Excerpt.Of(descr)}'");
     }
 
-    /// <summary>The header of an array of float32 in row-major order, version 1.0.</summary>
-    public static byte[] Write(Shape shape)
+    /// <summary>The header of an array in row-major order, version 1.0.</summary>
+    public static byte[] Write(Shape shape, Precision precision = Precision.Float32)
     {
         var dimensions = string.Join(", ", shape.Dimensions) + (shape.Rank == 1 ? "," : "");
-        var text = $"{{'descr': '<f4', 'fortran_order': False, 'shape': ({dimensions}), }}";
+        var text = $"{{'descr': '{(precision == Precision.Float64 ? "<f8" : "<f4")}', 'fortran_order': False, 'shape': ({dimensions}), }}";
         var length = (PrefixLength + sizeof(ushort) + text.Length + 1 + Alignment - 1) / Alignment * Alignment;
         var header = new byte[length];
         header[0] = 0x93;

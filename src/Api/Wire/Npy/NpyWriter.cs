@@ -31,9 +31,9 @@ internal static class NpyWriter
         where T : class
     {
         SetHeaders(response, message, contract);
-        var shape = TensorOf(message, contract).Shape;
-        var header = NpyHeader.Write(shape);
-        response.ContentLength = header.Length + ((long)shape.Count * sizeof(float));
+        var tensor = TensorOf(message, contract);
+        var header = NpyHeader.Write(tensor.Shape, tensor.Precision);
+        response.ContentLength = header.Length + ((long)tensor.Shape.Count * tensor.Precision.Size());
         return header;
     }
 

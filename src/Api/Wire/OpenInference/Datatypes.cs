@@ -1,13 +1,17 @@
+using BnService.Core.Tensors;
+
 namespace BnService.Api.Wire.OpenInference;
 
 /// <summary>The protocol's names of the types in which tensors travel.</summary>
 internal static class Datatypes
 {
     /// <summary>The type that a model's description names.</summary>
-    public const string Described = "FP32";
+    /// <param name="precision">What the model computes in.</param>
+    public static string Described(Precision precision) => precision == Precision.Float64 ? "FP64" : "FP32";
 
     /// <summary>The same in a model's configuration.</summary>
-    public const string Configured = "TYPE_FP32";
+    /// <param name="precision">What the model computes in.</param>
+    public static string Configured(Precision precision) => $"TYPE_{Described(precision)}";
 
     private static readonly (string Name, ElementType Type)[] Known =
     [

@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Globalization;
+using System.Numerics;
 using System.Numerics.Tensors;
 using System.Text.Encodings.Web;
 using System.Text.Json;
@@ -62,7 +63,7 @@ internal sealed class InferAnswer(string model, string version, InferHeader head
 
     private async ValueTask WriteElementsAsync(HttpResponse response, TensorSource y, CancellationToken cancellationToken)
     {
-        if (header.OutputDatatype == ElementType.F32)
+        if (y.Precision == Precision.Float64 || header.OutputDatatype == ElementType.F32)
         {
             await TensorWriter.WriteAsync(response.BodyWriter, y, cancellationToken);
             return;
@@ -82,9 +83,17 @@ internal sealed class InferAnswer(string model, string version, InferHeader head
     private async ValueTask WriteJsonAsync(HttpResponse response, TensorSource source, CancellationToken cancellationToken)
     {
         // An element that JSON cannot say must be known before the first one is sent.
-        using var y = Tensor.Rent(source.Shape);
-        source.CopyTo(0, y.Data);
-        RequireFinite(y.Data);
+        using var y = Tensor.Rent(source.Shape, source.Precision);
+        if (y.Precision == Precision.Float64)
+        {
+            source.CopyTo(0, y.Doubles);
+            RequireFinite<double>(y.Doubles);
+        }
+        else
+        {
+            source.CopyTo(0, y.Data);
+            RequireFinite<float>(y.Data);
+        }
         response.ContentType = MediaTypes.Json;
         using var wide = NativeBuffer.Rent(header.OutputDatatype == ElementType.F64 ? ChunkElements * sizeof(double) : 0);
         await using var json = new Utf8JsonWriter(response.BodyWriter, JsonOptions);
@@ -94,7 +103,9 @@ internal sealed class InferAnswer(string model, string version, InferHeader head
         for (var done = 0; done < y.Shape.Count; done += ChunkElements)
         {
             if (done > 0) await TensorWriter.FlushAsync(response.BodyWriter, cancellationToken);
-            WriteChunk(response, y.Data.Slice(done, Math.Min(ChunkElements, y.Shape.Count - done)), wide, done == 0);
+            var count = Math.Min(ChunkElements, y.Shape.Count - done);
+            if (y.Precision == Precision.Float64) JsonElements.Write<double>(response.BodyWriter, y.Doubles.Slice(done, count), done == 0);
+            else WriteChunk(response, y.Data.Slice(done, count), wide, done == 0);
         }
         json.WriteEndArray();
         WriteEnd(json);
@@ -137,14 +148,15 @@ internal sealed class InferAnswer(string model, string version, InferHeader head
         json.Flush();
     }
 
-    private static void RequireFinite(ReadOnlySpan<float> y)
+    private static void RequireFinite<T>(ReadOnlySpan<T> y)
+        where T : unmanaged, IBinaryFloatingPointIeee754<T>
     {
         // Of no elements it says that they are not.
         if (y.IsEmpty || TensorPrimitives.IsFiniteAll(y)) return;
         var index = 0;
-        while (float.IsFinite(y[index])) index++;
+        while (T.IsFinite(y[index])) index++;
         throw new ProblemException(ProblemCode.NonFiniteInput,
-            $"element {index} of output '{InferText.Output}' is {y[index].ToString(CultureInfo.InvariantCulture)}, for which JSON has no word: " +
+            $"element {index} of output '{InferText.Output}' is {y[index].ToString(null, CultureInfo.InvariantCulture)}, for which JSON has no word: " +
             "ask for binary output (binary_data_output of the request, or binary_data of the output)");
     }
 }

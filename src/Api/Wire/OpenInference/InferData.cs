@@ -1,5 +1,7 @@
 using System.Buffers.Text;
 using System.Globalization;
+using System.Numerics;
+using BnService.Api.Hosting.Problems;
 using BnService.Api.Wire.Json;
 using BnService.Core.Tensors;
 
@@ -16,20 +18,22 @@ internal sealed class InferData : IDisposable
     private int _firstTruth = -1;
     private int[] _dimensions = [];
 
-    private InferData()
-    {
-    }
+    private readonly Precision _precision;
+
+    private InferData(Precision precision) => _precision = precision;
 
     /// <summary>Reads the array that begins at a position, which moves behind it.</summary>
     /// <param name="json">The text that holds it.</param>
     /// <param name="position">Where its bracket stands.</param>
+    /// <param name="precision">Type of the elements.</param>
     /// <exception cref="Hosting.Problems.ProblemException">It is not well-formed, or ragged.</exception>
-    public static InferData Read(ReadOnlySpan<byte> json, ref int position)
+    public static InferData Read(ReadOnlySpan<byte> json, ref int position, Precision precision)
     {
-        var elements = new InferData();
+        var elements = new InferData(precision);
         try
         {
-            new Scan(json, position, elements).Run(out position);
+            if (precision == Precision.Float64) new Scan<double>(json, position, elements).Run(out position);
+            else new Scan<float>(json, position, elements).Run(out position);
             return elements;
         }
         catch
@@ -53,7 +57,7 @@ internal sealed class InferData : IDisposable
                 ? $"data of input '{input}' is nested as [{string.Join(", ", _dimensions)}], its shape is {shape}"
                 : $"data of input '{input}' has {_count} elements, its shape {shape} needs {shape.Count}");
         }
-        var tensor = new Tensor(shape, _elements ?? NativeBuffer.Rent(0));
+        var tensor = new Tensor(shape, _elements ?? NativeBuffer.Rent(0), _precision);
         _elements = null;
         return tensor;
     }
@@ -63,36 +67,46 @@ internal sealed class InferData : IDisposable
 
     private void Require(ElementType datatype, string input)
     {
+        if (_precision == Precision.Float64) Require<double>(datatype, input);
+        else Require<float>(datatype, input);
+    }
+
+    private void Require<T>(ElementType datatype, string input)
+        where T : unmanaged, IBinaryFloatingPointIeee754<T>
+    {
         if (_firstTruth >= 0 && datatype != ElementType.BOOL)
         {
-            var truth = _elements!.Span<float>(_count)[_firstTruth] == 0 ? "false" : "true";
+            var truth = T.IsZero(_elements!.Span<T>(_count)[_firstTruth]) ? "false" : "true";
             throw InferText.Refused($"element {_firstTruth} of data must be a number, NaN, Infinity or -Infinity, got {truth}, which only BOOL has");
         }
         if (Datatypes.RangeOf(datatype) is not var (least, most) || _count == 0) return;
-        foreach (ref readonly var element in _elements!.Span<float>(_count))
+        foreach (ref readonly var element in _elements!.Span<T>(_count))
         {
-            if (element >= least && element <= most && float.IsInteger(element)) continue;
+            if (element >= T.CreateTruncating(least) && element <= T.CreateTruncating(most) && T.IsInteger(element)) continue;
             var allowed = datatype == ElementType.BOOL ? "true, false, 1 or 0" : $"a whole number from {least} to {most}";
-            var index = _elements.Span<float>(_count).IndexOf(element);
+            var index = _elements.Span<T>(_count).IndexOf(element);
             throw InferText.Refused($"element {index} of data of input '{input}' must be {allowed} ({datatype.Name()}), " +
-                $"got {element.ToString(CultureInfo.InvariantCulture)}");
+                $"got {element.ToString(null, CultureInfo.InvariantCulture)}");
         }
     }
 
     // Room for one more element at least.
-    private Span<float> Free()
+    private Span<T> Free<T>()
+        where T : unmanaged
     {
-        if (_elements is null || _count == _elements.Length / sizeof(float))
+        var size = _precision.Size();
+        if (_elements is null || _count == _elements.Length / size)
         {
-            var larger = NativeBuffer.Rent(Math.Max(64, 2L * _count) * sizeof(float));
-            if (_elements is not null) _elements.Span<float>(_count).CopyTo(larger.Span<float>(_count));
+            var larger = NativeBuffer.Rent(Math.Max(64, 2L * _count) * size);
+            if (_elements is not null) _elements.Span<T>(_count).CopyTo(larger.Span<T>(_count));
             _elements?.Dispose();
             _elements = larger;
         }
-        return _elements.Span<float>((int)Math.Min(_elements.Length / sizeof(float), int.MaxValue))[_count..];
+        return _elements.Span<T>((int)Math.Min(_elements.Length / size, int.MaxValue))[_count..];
     }
 
-    private ref struct Scan(ReadOnlySpan<byte> json, int position, InferData elements)
+    private ref struct Scan<T>(ReadOnlySpan<byte> json, int position, InferData elements)
+        where T : unmanaged, IBinaryFloatingPointIeee754<T>
     {
         private readonly ReadOnlySpan<byte> _json = json;
         private int _position = position;
@@ -145,7 +159,7 @@ internal sealed class InferData : IDisposable
         // As many plain numbers as come one behind the other, or one element that is none.
         private int Elements()
         {
-            var free = elements.Free();
+            var free = elements.Free<T>();
             var count = JsonNumbers.Read(_json, ref _position, free);
             if (count == 0)
             {
@@ -156,33 +170,43 @@ internal sealed class InferData : IDisposable
             return count;
         }
 
-        private float Element()
+        private T Element()
         {
             var text = _json[_position..];
             if (text.StartsWith("true"u8) || text.StartsWith("false"u8)) return Truth(text[0] == 't');
             if (text[0] is (byte)'N' or (byte)'I' or (byte)'"' || text is [(byte)'-', (byte)'I', ..]) return NonFinite(text);
             var length = JsonNumber.LengthOf(text);
-            if (length == 0 || !Utf8Parser.TryParse(text[..length], out float element, out _)) throw Unexpected("a number, NaN, Infinity or -Infinity");
-            if (!float.IsFinite(element))
-                throw InferText.Refused($"element {elements._count} of data is {JsonToken.Cut(text[..length])}, beyond float32 (±{float.MaxValue:R})");
+            if (length == 0 || !Utf8Parser.TryParse(text[..length], out double element, out _)) throw Unexpected("a number, NaN, Infinity or -Infinity");
+            if (!double.IsFinite(element))
+            {
+                throw new ProblemException(ProblemCode.NonFiniteInput,
+                    $"{InferText.Input} element {elements._count} is {JsonToken.Cut(text[..length])}, beyond float64's range (±1.7976931348623157e308)");
+            }
+            // Once, from the text: through a double it would be rounded twice.
+            if (typeof(T) == typeof(float))
+            {
+                Utf8Parser.TryParse(text[..length], out float single, out _);
+                if (!float.IsFinite(single)) throw Float32Range.Beyond(InferText.Input, elements._count, JsonToken.Cut(text[..length]));
+                element = single;
+            }
             _position += length;
-            return element;
+            return T.CreateTruncating(element);
         }
 
-        private float Truth(bool isTrue)
+        private T Truth(bool isTrue)
         {
             if (elements._firstTruth < 0) elements._firstTruth = elements._count;
             _position += isTrue ? 4 : 5;
-            return isTrue ? 1 : 0;
+            return isTrue ? T.One : T.Zero;
         }
 
-        private float NonFinite(ReadOnlySpan<byte> text)
+        private T NonFinite(ReadOnlySpan<byte> text)
         {
             var quote = text[0] == '"' ? 1 : 0;
             var word = text[quote..];
-            var (element, length) = word.StartsWith("NaN"u8) ? (float.NaN, 3)
-                : word.StartsWith("Infinity"u8) ? (float.PositiveInfinity, 8)
-                : word.StartsWith("-Infinity"u8) ? (float.NegativeInfinity, 9)
+            var (element, length) = word.StartsWith("NaN"u8) ? (T.NaN, 3)
+                : word.StartsWith("Infinity"u8) ? (T.PositiveInfinity, 8)
+                : word.StartsWith("-Infinity"u8) ? (T.NegativeInfinity, 9)
                 : throw Unexpected("a number, NaN, Infinity or -Infinity");
             if (quote == 1 && (word.Length == length || word[length] != '"')) throw Unexpected("a number, NaN, Infinity or -Infinity");
             _position += length + (2 * quote);

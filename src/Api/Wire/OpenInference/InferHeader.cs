@@ -17,8 +17,11 @@ internal sealed class InferHeader : IDisposable
     /// <summary>Type of the input's elements.</summary>
     public required ElementType Datatype { get; init; }
 
-    /// <summary>Type of the output's elements: the input's, or FP32 where those are whole numbers or truth values.</summary>
-    public ElementType OutputDatatype => Datatype.IsFloat() ? Datatype : ElementType.F32;
+    /// <summary>What the model computes in.</summary>
+    public required Precision Precision { get; init; }
+
+    /// <summary>Type of the output's elements: FP64 of a model in that; else the input's, or FP32 where those are whole numbers or truth values.</summary>
+    public ElementType OutputDatatype => Precision == Precision.Float64 ? ElementType.F64 : Datatype.IsFloat() ? Datatype : ElementType.F32;
 
     /// <summary>The input's elements where the JSON holds them; null where they follow it.</summary>
     public InferData? Data { get; init; }
@@ -33,27 +36,35 @@ internal sealed class InferHeader : IDisposable
     /// <param name="json">The JSON.</param>
     /// <param name="hasLength">Whether a header says how long it is, because tensors may follow it; else it is the whole body.</param>
     /// <param name="tensorBytes">Number of bytes behind it; null where the request does not say.</param>
+    /// <param name="precision">What the model computes in.</param>
     /// <exception cref="Hosting.Problems.ProblemException">It is not what the protocol asks for, or the bytes are not what it announces.</exception>
-    public static InferHeader Read(ReadOnlySpan<byte> json, bool hasLength, long? tensorBytes)
+    public static InferHeader Read(ReadOnlySpan<byte> json, bool hasLength, long? tensorBytes, Precision precision)
     {
-        var header = InferHeaderReader.Read(json, hasLength);
+        var header = InferHeaderReader.Read(json, hasLength, precision);
         if (tensorBytes is null || header.TensorBytes == tensorBytes) return header;
         header.Dispose();
         throw InferText.Refused($"{tensorBytes} bytes follow the JSON ({InferText.LengthHeader}), its inputs announce {header.TensorBytes}");
     }
 
-    /// <summary>The header that a request without JSON stands for: rows of float32, and a binary answer.</summary>
+    /// <summary>The header that a request without JSON stands for: rows of what the model computes in, and a binary answer.</summary>
     /// <param name="row">Dimensions of a row.</param>
     /// <param name="tensorBytes">Bytes of the body.</param>
-    public static InferHeader OfRaw(IReadOnlyList<int> row, long tensorBytes)
+    /// <param name="precision">What the model computes in.</param>
+    public static InferHeader OfRaw(IReadOnlyList<int> row, long tensorBytes, Precision precision)
     {
-        var rowBytes = row.Aggregate((long)sizeof(float), (product, dimension) => product * dimension);
+        var rowBytes = row.Aggregate((long)precision.Size(), (product, dimension) => product * dimension);
         if (tensorBytes % rowBytes != 0)
         {
-            throw InferText.Refused($"a body without JSON ({InferText.LengthHeader}: 0) is {Datatypes.Described} of shape " +
+            throw InferText.Refused($"a body without JSON ({InferText.LengthHeader}: 0) is {Datatypes.Described(precision)} of shape " +
                 $"[-1, {string.Join(", ", row)}], {rowBytes} bytes a row; {tensorBytes} bytes are no whole number of rows");
         }
-        return new InferHeader { Shape = new Shape([(int)(tensorBytes / rowBytes), .. row]), Datatype = ElementType.F32, IsOutputBinary = true };
+        return new InferHeader
+        {
+            Shape = new Shape([(int)(tensorBytes / rowBytes), .. row]),
+            Datatype = precision == Precision.Float64 ? ElementType.F64 : ElementType.F32,
+            Precision = precision,
+            IsOutputBinary = true,
+        };
     }
 
     /// <inheritdoc/>

@@ -27,9 +27,11 @@ internal ref struct InferHeaderReader
     private Shape? _shape;
     private ElementType? _datatype;
     private InferData? _data;
+    private readonly Precision _precision;
 
-    private InferHeaderReader(ReadOnlySpan<byte> json, int? length)
+    private InferHeaderReader(ReadOnlySpan<byte> json, int? length, Precision precision)
     {
+        _precision = precision;
         _json = JsonText.WithoutMark(json);
         _length = length;
         _reader = new Utf8JsonReader(_json, new JsonReaderOptions { MaxDepth = MaxDepth });
@@ -38,9 +40,10 @@ internal ref struct InferHeaderReader
     /// <summary>Reads the whole text.</summary>
     /// <param name="json">The text.</param>
     /// <param name="hasLength">Whether a header says how long it is; else it is the whole body.</param>
-    public static InferHeader Read(ReadOnlySpan<byte> json, bool hasLength)
+    /// <param name="precision">What the model computes in.</param>
+    public static InferHeader Read(ReadOnlySpan<byte> json, bool hasLength, Precision precision)
     {
-        var reader = new InferHeaderReader(json, hasLength ? json.Length : null);
+        var reader = new InferHeaderReader(json, hasLength ? json.Length : null, precision);
         try
         {
             reader.ReadRequest();
@@ -149,7 +152,7 @@ internal ref struct InferHeaderReader
             return;
         }
         if (_data is not null) throw Twice("data");
-        _data = InferData.Read(_json, ref position);
+        _data = InferData.Read(_json, ref position, _precision);
         var inPlace = new Utf8JsonReader("null"u8, isFinalBlock: false, _reader.CurrentState);
         inPlace.Read();
         _reader = new Utf8JsonReader(_json[position..], isFinalBlock: true, inPlace.CurrentState);
@@ -197,7 +200,7 @@ internal ref struct InferHeaderReader
             throw InferText.Refused($"binary_data_size of input '{InferText.Input}' must be {(long)shape.Count * datatype.Size()} " +
                 $"({datatype.Name()} of shape {shape}), got {size}");
         }
-        return new InferHeader { Id = _id, Shape = shape, Datatype = datatype, Data = _data, IsOutputBinary = isOutputBinary };
+        return new InferHeader { Id = _id, Shape = shape, Datatype = datatype, Data = _data, IsOutputBinary = isOutputBinary, Precision = _precision };
     }
 
     private bool NextMember() => _reader.Read() && _reader.TokenType == JsonTokenType.PropertyName;

@@ -24,19 +24,20 @@ internal sealed class InferRequest : IDisposable
     /// <param name="bytes">Its body, decoded.</param>
     /// <param name="lengthHeader">Its header <see cref="InferText.LengthHeader"/>: the bytes of the JSON. Where there is none the whole body is JSON, at 0 the single input's bytes.</param>
     /// <param name="row">Dimensions of a row, for a body that does not say.</param>
+    /// <param name="precision">What the model computes in.</param>
     /// <exception cref="Hosting.Problems.ProblemException">It is not what the protocol asks for.</exception>
-    public static async ValueTask<InferRequest> OpenAsync(RequestBytes bytes, StringValues lengthHeader, IReadOnlyList<int> row)
+    public static async ValueTask<InferRequest> OpenAsync(RequestBytes bytes, StringValues lengthHeader, IReadOnlyList<int> row, Precision precision)
     {
         bytes.RequireAllowedLength();
         if (lengthHeader.Count == 0)
         {
             using var whole = await bytes.ReadBufferAsync(null, "it");
-            return new InferRequest(InferHeader.Read(whole.Bytes, false, 0), bytes);
+            return new InferRequest(InferHeader.Read(whole.Bytes, false, 0, precision), bytes);
         }
         var length = JsonLength(lengthHeader, bytes.MostLeft);
-        if (length == 0) return await OpenRawAsync(bytes, row);
+        if (length == 0) return await OpenRawAsync(bytes, row, precision);
         using var json = await bytes.ReadBufferAsync(length, $"the JSON ({InferText.LengthHeader})");
-        return new InferRequest(InferHeader.Read(json.Bytes, true, bytes.Length - length), bytes);
+        return new InferRequest(InferHeader.Read(json.Bytes, true, bytes.Length - length, precision), bytes);
     }
 
     /// <summary>The input, once it is there; this request's to give back.</summary>
@@ -49,7 +50,7 @@ internal sealed class InferRequest : IDisposable
             return _x = data.ToTensor(InferText.Input, Header.Shape, Header.Datatype);
         }
         _bytes.RequireAllowedBehind(Header.TensorBytes);
-        _x = Tensor.Rent(Header.Shape);
+        _x = Tensor.Rent(Header.Shape, Header.Precision);
         await _bytes.ReadAsync(Header.TensorBytes, new TensorFill(Header.Datatype, _x, InferText.Input, null), $"input '{InferText.Input}'");
         await _bytes.RequireEndAsync();
         return _x;
@@ -63,13 +64,15 @@ internal sealed class InferRequest : IDisposable
     }
 
     // The shape follows from the body's length, which a request need not say.
-    private static async ValueTask<InferRequest> OpenRawAsync(RequestBytes bytes, IReadOnlyList<int> row)
+    private static async ValueTask<InferRequest> OpenRawAsync(RequestBytes bytes, IReadOnlyList<int> row, Precision precision)
     {
-        if (bytes.Length is { } length) return new InferRequest(InferHeader.OfRaw(row, length), bytes);
+        if (bytes.Length is { } length) return new InferRequest(InferHeader.OfRaw(row, length, precision), bytes);
         using var whole = await bytes.ReadBufferAsync(null, "it");
-        var header = InferHeader.OfRaw(row, whole.Length);
-        var x = Tensor.Rent(header.Shape);
-        header.Datatype.ToSingles(whole.Bytes, x.Data);
+        var header = InferHeader.OfRaw(row, whole.Length, precision);
+        var x = Tensor.Rent(header.Shape, precision);
+        // Of the same type as the tensor, byte by byte.
+        if (precision == Precision.Float64) header.Datatype.ToDoubles(whole.Bytes, x.Doubles);
+        else header.Datatype.ToSingles(whole.Bytes, x.Data);
         return new InferRequest(header, bytes) { _x = x };
     }
 

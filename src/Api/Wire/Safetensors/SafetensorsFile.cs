@@ -12,11 +12,11 @@ namespace BnService.Api.Wire.Safetensors;
 /// <param name="Type">Type of its elements.</param>
 /// <param name="Dimensions">Its dimensions.</param>
 /// <param name="Bytes">Its elements' bytes; empty where they come from <paramref name="Source"/>.</param>
-/// <param name="Source">Where float32 elements come from; null where they are bytes.</param>
+/// <param name="Source">Where elements come from; null where they are bytes.</param>
 internal sealed record SafetensorsTensor(string Name, ElementType Type, int[] Dimensions, ReadOnlyMemory<byte> Bytes, TensorSource? Source)
 {
     /// <summary>Number of bytes of the elements.</summary>
-    public long Length => Source is null ? Bytes.Length : (long)Source.Shape.Count * sizeof(float);
+    public long Length => Source is null ? Bytes.Length : (long)Source.Shape.Count * Source.Precision.Size();
 }
 
 /// <summary>The tensors and texts of a safetensors file that is to be written.</summary>
@@ -36,7 +36,8 @@ internal sealed class SafetensorsFile
     public long DataLength => _tensors.Sum(tensor => tensor.Length);
 
     /// <summary>Adds a tensor.</summary>
-    public void Add(string name, TensorSource source) => _tensors.Add(new(name, ElementType.F32, [.. source.Shape.Dimensions], default, source));
+    public void Add(string name, TensorSource source) => _tensors.Add(
+        new(name, source.Precision == Precision.Float64 ? ElementType.F64 : ElementType.F32, [.. source.Shape.Dimensions], default, source));
 
     /// <summary>Adds an array of float32.</summary>
     public void Add(string name, float[] values) => _tensors.Add(new(name, ElementType.F32, [values.Length], Copy<float>(values), null));

@@ -41,6 +41,8 @@ internal static class SafetensorsWriter
         where T : class
     {
         var file = new SafetensorsFile();
+        // The state of a layer in float64 is loaded into layers in float64.
+        var isWide = message is StateResponse { Options.Precision: Precision.Float64 };
         foreach (var field in ContractField.Of(contract))
         {
             var property = field.Property;
@@ -49,7 +51,7 @@ internal static class SafetensorsWriter
             switch (value)
             {
                 case TensorSource source: file.Add(property.Name, source); break;
-                case double[] values when named is not null && Array.TrueForAll(values, IsSingle): file.Add(named, Array.ConvertAll(values, number => (float)number)); break;
+                case double[] values when named is not null && !isWide && Array.TrueForAll(values, IsSingle): file.Add(named, Array.ConvertAll(values, number => (float)number)); break;
                 case double[] values: file.Add(named ?? property.Name, values); break;
                 case long number when named is not null: file.Add(named, number); break;
                 case string text: file.AddText(property.Name, text); break;

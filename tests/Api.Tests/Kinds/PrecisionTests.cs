@@ -1,0 +1,345 @@
+using System.Buffers.Binary;
+using System.Globalization;
+using System.Runtime.InteropServices;
+using System.Text;
+using BnService.Api.Tests.Harness;
+using BnService.Api.Tests.OpenInference;
+
+namespace BnService.Api.Tests.Kinds;
+
+/// <summary>Values that float32 cannot tell apart, or hold: computed in float64 where the session asks for it, and never as if they could.</summary>
+public sealed class PrecisionTests(Service service) : IClassFixture<Service>
+{
+    private const string Float64 = """{"num_features":1,"precision":"float64"}""";
+
+    // Seconds since 1970, one apart: mean 1700000001.5, variance 1.25.
+    private static readonly double[] Seconds = [1.7e9, 1700000001, 1700000002, 1700000003];
+
+    private static readonly double Scale = 1 / Math.Sqrt(1.25 + 1e-5);
+
+    private static readonly double[] Normalized = [-1.5 * Scale, -0.5 * Scale, 0.5 * Scale, 1.5 * Scale];
+
+    public static TheoryData<string> AllForms => ["json", "nested", "npy", "fortran", "big-endian", "int64", "safetensors"];
+
+    [Theory]
+    [MemberData(nameof(AllForms))]
+    public async Task A_train_step_in_float64_keeps_what_float32_would_lose(string form)
+    {
+        var session = await service.CreateAsync(Float64);
+        var answer = (await SendAsync(session, "train-step", "x", Seconds, form)).Expect(200);
+        AssertNear(Normalized, Doubles(answer, "y"));
+        var stats = (await session.StatsAsync()).Expect(200);
+        Assert.Equal([1700000001.5], stats["last_batch"].GetProperty("mean").EnumerateArray().Select(Answer.Number));
+        Assert.Equal([1.25], stats["last_batch"].GetProperty("var").EnumerateArray().Select(Answer.Number));
+        Assert.DoesNotContain("precision-lost", Warnings(answer));
+        Assert.Equal("float64", (await session.GetAsync())["precision"].GetString());
+    }
+
+    [Theory]
+    [MemberData(nameof(AllForms))]
+    public async Task Without_it_a_warning_names_the_channels(string form)
+    {
+        var session = await service.CreateAsync("""{"num_features":1}""");
+        var answer = (await SendAsync(session, "train-step", "x", Seconds, form)).Expect(200);
+        Assert.Contains("precision-lost", Warnings(answer));
+        Assert.DoesNotContain("constant-channels", Warnings(answer));
+        if (form is not ("json" or "nested")) return;
+        var warning = answer["warnings"].EnumerateArray().First(entry => entry.GetProperty("code").GetString() == "precision-lost");
+        Assert.Equal([0], warning.GetProperty("channels").EnumerateArray().Select(channel => channel.GetInt32()));
+        Assert.Contains("precision float64", warning.GetProperty("remedy").GetString(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Only_the_channels_that_rounding_has_changed_are_named()
+    {
+        var session = await service.CreateAsync("""{"num_features":6}""");
+        // Lost, ordinary, the same, the same and inexact, merged far from 0, exact in float32.
+        var rows = Enumerable.Range(0, 4).Select(i => FormattableString.Invariant(
+            $"[{16777217 + i},{0.1 + i},1,0.1,{(i % 2 == 0 ? "5e15" : "5000000000000001")},{1_000_000_000 + (64 * i)}]"));
+        var answer = (await session.TrainAsync($$"""{"x":[{{string.Join(',', rows)}}]}""")).Expect(200);
+        var found = answer["warnings"].EnumerateArray().Where(entry => entry.TryGetProperty("channels", out _)).ToDictionary(
+            entry => entry.GetProperty("code").GetString()!, entry => entry.GetProperty("channels").ToString());
+        Assert.Equal("[0,4]", found["precision-lost"]);
+        Assert.Equal("[2,3]", found["constant-channels"]);
+        double[] values = [.. Enumerable.Range(0, 4).SelectMany(i => (double[])[16777217 + i, 0.1 + i, 1, 0.1, i % 2 == 0 ? 5e15 : 5000000000000001, 1e9 + (64 * i)])];
+        var file = new TensorFile().Add("x", "F64", [4, 6], Bytes(values)).ToBytes();
+        var texts = (await session.PostAsync("train-step", Forms.Safetensors, file)).Expect(200).Tensors.Texts["warnings"];
+        Assert.Contains("\"channels\":[0,4]", texts, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("""{"num_features":2}""", "[[0.1,1e-3],[0.3,7.123456789],[0.7,1000.5],[123456.789,3e-7]]")]
+    [InlineData("""{"num_features":2}""", "[[1,20.5],[2,20.25],[3,21],[4,22.1]]")]
+    [InlineData("""{"kind":"layer_norm","normalized_shape":[4]}""", "[[0.1,0.2,0.3,0.4],[1000.1,1001.2,1002.3,1003.4]]")]
+    public async Task Ordinary_decimals_are_not_worth_a_word(string options, string x)
+    {
+        var session = await service.CreateAsync(options);
+        Assert.DoesNotContain("precision-lost", Warnings((await session.TrainAsync($$"""{"x":{{x}}}""")).Expect(200)));
+    }
+
+    [Fact]
+    public async Task Kinds_that_normalize_each_sample_warn_as_well()
+    {
+        var session = await service.CreateAsync("""{"kind":"layer_norm","normalized_shape":[4]}""");
+        var answer = (await session.TrainAsync("""{"x":[[1,2,3,4],[1.7e9,1700000001,1700000002,1700000003]]}""")).Expect(200);
+        var warning = Assert.Single(answer["warnings"].EnumerateArray());
+        Assert.Equal("precision-lost", warning.GetProperty("code").GetString());
+        Assert.Equal("[1]", warning.GetProperty("channels").ToString());
+    }
+
+    [Theory]
+    [InlineData("json")]
+    [InlineData("nested")]
+    [InlineData("npy")]
+    [InlineData("fortran")]
+    [InlineData("big-endian")]
+    [InlineData("safetensors")]
+    public async Task A_value_beyond_float32_is_refused_in_every_form_and_call(string form)
+    {
+        var session = await service.CreateAsync("""{"num_features":1}""");
+        double[] values = [1, 2, 3, 1e300];
+        var words = "element 3 is 1e300, beyond float32's range (±3.4028235e38); create the session with precision float64";
+        foreach (var call in (string[])["train-step", "inference", "calibration/batches"])
+            (await SendAsync(session, call, "x", values, form)).Expect(422).ExpectProblem("non-finite-input", $"x {words}");
+        Assert.Equal(0, (await session.StatsAsync())["num_batches_tracked"].GetInt64());
+        if (form is "npy" or "fortran" or "big-endian") return;
+        (await SendAsync(session, "backward", "dy", values, form)).Expect(422).ExpectProblem("non-finite-input", $"dy {words}");
+        if (form != "safetensors") return;
+        var file = new TensorFile().Add("x", "F64", [4, 1], Bytes(values)).Text("kind", "rms_norm").Text("normalized_shape", "[1]").ToBytes();
+        (await service.Client.PostAsync("/v1/normalize", Forms.Safetensors, file)).ExpectProblem("non-finite-input", $"x {words}");
+    }
+
+    [Fact]
+    public async Task A_value_beyond_float32_is_refused_by_the_inference_protocol()
+    {
+        var model = await service.ModelAsync("""{"num_features":1}""");
+        var words = "x element 3 is 1e300, beyond float32's range";
+        var json = """{"inputs":[{"name":"x","shape":[4,1],"datatype":"FP64","data":[1,2,3,1e300]}]}""";
+        Assert.Contains(words, (await model.InferAsync(json)).Expect(400)["error"].GetString(), StringComparison.Ordinal);
+        var bytes = Bytes([1, 2, 3, 1e300]);
+        var binary = ModelClient.Request(ModelClient.BinaryInput([4, 1], "FP64", bytes.Length));
+        Assert.Contains(words, (await model.InferAsync(binary, bytes)).Expect(400)["error"].GetString(), StringComparison.Ordinal);
+        // Large enough to be answered while it arrives, were it known to be well.
+        var many = Bytes([.. Enumerable.Range(0, 20_000).Select(i => i == 19_000 ? -1e300 : i)]);
+        binary = ModelClient.Request(ModelClient.BinaryInput([20_000, 1], "FP64", many.Length), """ "parameters":{"binary_data_output":true},""");
+        Assert.Contains("x element 19000 is -1e300", (await model.InferAsync(binary, many)).Expect(400)["error"].GetString(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task An_infinity_that_was_sent_is_an_infinity()
+    {
+        var session = await service.CreateAsync("""{"num_features":1,"non_finite":"propagate"}""");
+        var answer = (await SendAsync(session, "inference", "x", [1, double.NegativeInfinity], "safetensors")).Expect(200);
+        Assert.True(double.IsNegativeInfinity(answer.Tensors["y"].Values[1]));
+        (await SendAsync(await service.CreateAsync(Float64), "train-step", "x", [1, double.PositiveInfinity], "npy")).Expect(422)
+            .ExpectProblem("non-finite-input", "element 1 is ");
+    }
+
+    [Fact]
+    public async Task Values_beyond_float32_are_normalized_in_float64()
+    {
+        var session = await service.CreateAsync("""{"num_features":1,"precision":"float64","eps":0}""");
+        var answer = (await session.TrainAsync("""{"x":[[1e150],[2e150],[3e150],[4e150]]}""")).Expect(200);
+        AssertNear([.. new[] { -1.5, -0.5, 0.5, 1.5 }.Select(value => value / Math.Sqrt(1.25))], Doubles(answer, "y"));
+        (await session.TrainAsync("""{"x":[[1],[1e400]]}""")).ExpectProblem("non-finite-input", "x element 1 is 1e400, beyond float64's range");
+    }
+
+    [Fact]
+    public async Task The_inference_protocol_answers_and_describes_float64()
+    {
+        var model = await service.ModelAsync(Float64);
+        (await model.Session.PutRunningStatsAsync("""{"running_mean":[1700000001.5],"running_var":[1.25]}""")).Expect(200);
+        var described = (await model.GetAsync()).Expect(200);
+        Assert.Equal("FP64", described["inputs"][0].GetProperty("datatype").GetString());
+        Assert.Equal("FP64", described["outputs"][0].GetProperty("datatype").GetString());
+        Assert.Equal("TYPE_FP64", (await model.GetAsync("/config"))["input"][0].GetProperty("data_type").GetString());
+        var json = InferResult.Of(await model.InferAsync(
+            """{"inputs":[{"name":"x","shape":[4,1],"datatype":"FP64","data":[1.7e9,1700000001,1700000002,1700000003]}]}"""));
+        Assert.Equal("FP64", json.Datatype);
+        AssertNear(Normalized, json.Elements);
+        foreach (var isBinary in (bool[])[false, true])
+        {
+            var bytes = Bytes(Seconds);
+            var request = ModelClient.Request(
+                ModelClient.BinaryInput([4, 1], "FP64", bytes.Length), $$""" "parameters":{"binary_data_output":{{(isBinary ? "true" : "false")}}},""");
+            var answer = InferResult.Of(await model.InferAsync(request, bytes));
+            Assert.Equal("FP64", answer.Datatype);
+            AssertNear(Normalized, answer.Elements);
+        }
+        var single = InferResult.Of(await model.InferAsync("""{"inputs":[{"name":"x","shape":[1,1],"datatype":"FP32","data":[1700000000]}]}"""));
+        Assert.Equal("FP64", single.Datatype);
+        AssertNear([Normalized[0]], single.Elements);
+        // Bytes without JSON are rows of what the model computes in.
+        var raw = InferResult.Of(await model.InferAsync("", Bytes(Seconds)));
+        AssertNear(Normalized, raw.Elements);
+    }
+
+    [Theory]
+    [InlineData("""{"num_features":2,"activation":"relu"}""")]
+    [InlineData("""{"num_features":2,"ghost_batch_size":2}""")]
+    [InlineData("""{"num_features":2,"granularity":"per_activation"}""")]
+    [InlineData("""{"num_features":2,"channel_axis":-1}""")]
+    [InlineData("""{"num_features":2,"mode":"frozen"}""")]
+    [InlineData("""{"kind":"batch_renorm","num_features":2,"renorm":{"r_max":3,"d_max":5,"warmup_steps":0}}""")]
+    [InlineData("""{"kind":"layer_norm","normalized_shape":[2]}""")]
+    [InlineData("""{"kind":"rms_norm","normalized_shape":[2]}""")]
+    [InlineData("""{"kind":"group_norm","num_features":2,"num_groups":1}""")]
+    [InlineData("""{"kind":"instance_norm","num_features":2,"track_running_stats":true}""")]
+    public async Task Every_kind_goes_through_all_calls_in_float64_as_in_float32(string options)
+    {
+        var single = await service.CreateAsync(options);
+        var twice = await service.CreateAsync($"{options[..^1]},\"precision\":\"float64\"}}");
+        // float32 holds these exactly, so that both answer the same to float32's digits.
+        var x = options.Contains("instance_norm", StringComparison.Ordinal)
+            ? "[[[1,2.5],[4,0.5]],[[7,3],[1.25,2]],[[0,1],[5,2.25]],[[3,8],[2,6]]]"
+            : "[[1,2.5],[4,0.5],[7,3],[1.25,2],[0.125,6]]";
+        foreach (var call in (string[])["train-step", "inference", "backward", "again"])
+        {
+            var body = call == "backward" ? $$"""{"x":{{x}},"dy":{{x}},"residual":{{x}}}""" : $$"""{"x":{{x}},"residual":{{x}}}""";
+            var path = call == "again" ? "train-step" : call;
+            var (expected, answer) = ((await service.Client.PostAsync($"{single.Path}/{path}", body)).Expect(200), (await service.Client.PostAsync($"{twice.Path}/{path}", body)).Expect(200));
+            foreach (var field in (string[])["y", "dx", "dresidual"])
+            {
+                if (expected.Has(field)) AssertNear(Doubles(expected, field), Doubles(answer, field), 1e-5);
+            }
+            foreach (var field in (string[])["batch_mean", "batch_var", "dgamma", "dbeta"])
+            {
+                if (expected.Has(field) && expected[field].ValueKind == System.Text.Json.JsonValueKind.Array)
+                    AssertNear(expected.Numbers(field), answer.Numbers(field), 1e-5);
+            }
+        }
+    }
+
+    [Fact]
+    public async Task A_retained_step_is_differentiated_in_float64()
+    {
+        var session = await service.CreateAsync(Float64);
+        var step = (await session.TrainAsync("""{"x":[[1.7e9],[1700000001],[1700000002],[1700000003]],"retain":true,"mask":[1,1,1,1]}""")).Expect(200);
+        var answer = (await session.BackwardAsync($$"""{"step_id":"{{step.StepId}}","dy":[[1],[0],[0],[0.1]]}""")).Expect(200);
+        double[] dy = [1, 0, 0, 0.1];
+        var along = dy.Zip(Normalized, (g, normalized) => g * normalized).Sum() / 4;
+        AssertNear([.. dy.Zip(Normalized, (g, normalized) => Scale * (g - 0.275 - (normalized * along)))], Doubles(answer, "dx"), 1e-14);
+        answer.ExpectNumbers("dbeta", 1.1);
+    }
+
+    [Fact]
+    public async Task Ranks_train_together_in_float64()
+    {
+        var session = await service.CreateAsync(Float64);
+        var answers = await Task.WhenAll(Enumerable.Range(0, 2).Select(rank => service.Client.PostAsync(
+            FormattableString.Invariant($"{session.Path}/sync/g/train-step?rank={rank}&world_size=2"),
+            FormattableString.Invariant($$"""{"x":[[{{Seconds[2 * rank]}}],[{{Seconds[(2 * rank) + 1]}}]],"retain":true}"""))));
+        for (var rank = 0; rank < 2; rank++) AssertNear(Normalized[(2 * rank)..(2 * (rank + 1))], Doubles(answers[rank].Expect(200), "y"));
+        answers[0].ExpectNumbers("batch_mean", 1700000001.5);
+        var gradients = await Task.WhenAll(Enumerable.Range(0, 2).Select(rank => service.Client.PostAsync(
+            FormattableString.Invariant($"{session.Path}/sync/g/backward?rank={rank}&world_size=2"),
+            FormattableString.Invariant($$"""{"step_id":"{{answers[rank].StepId}}","dy":[[{{rank}}],[{{rank}}]]}"""))));
+        var along = (Normalized[2] + Normalized[3]) / 4;
+        AssertNear([.. Normalized[..2].Select(value => Scale * (-0.5 - (value * along)))], Doubles(gradients[0].Expect(200), "dx"), 1e-14);
+    }
+
+    [Fact]
+    public async Task A_repeated_train_step_has_the_same_bits()
+    {
+        var session = await service.CreateAsync(Float64);
+        var body = """{"x":[[1.7e9],[1700000001],[1700000002],[1700000003]]}""";
+        var first = (await session.TrainAsync(body, ("Idempotency-Key", "k"))).Expect(200);
+        (await session.TrainAsync("""{"x":[[3],[4]]}""")).Expect(200);
+        var again = (await session.TrainAsync(body, ("Idempotency-Key", "k"))).Expect(200);
+        Assert.Equal(first["y"].ToString(), again["y"].ToString());
+    }
+
+    [Fact]
+    public async Task One_shot_normalization_computes_in_float64()
+    {
+        const string x = "[[1.7e9],[1700000001],[1700000002],[1700000003]]";
+        foreach (var body in (string[])[$$"""{"x":{{x}},"backward":{"dy":[[1],[0],[0],[0]]} ,"precision":"float64"}""", $$"""{"precision":"float64","x":{{x}}}"""])
+        {
+            var answer = (await service.Client.PostAsync("/v1/normalize", body)).Expect(200);
+            AssertNear(Normalized, Doubles(answer, "y"));
+            answer.ExpectNumbers("mean", 1700000001.5);
+            answer.ExpectNumbers("var", 1.25);
+        }
+        var array = ArrayFile.Of("{'descr': '<f8', 'fortran_order': False, 'shape': (4, 1), }", Bytes(Seconds));
+        AssertNear(Normalized, NpyDoubles((await service.Client.PostAsync("/v1/normalize?precision=float64", Forms.Npy, array)).Expect(200)));
+        var file = new TensorFile().Add("x", "F64", [4, 1], Bytes(Seconds)).Add("gamma", "F64", [1], Bytes([2])).Text("precision", "float64").ToBytes();
+        var tensors = (await service.Client.PostAsync("/v1/normalize", Forms.Safetensors, file)).Expect(200).Tensors;
+        Assert.Equal("F64", tensors["y"].Type);
+        AssertNear([.. Normalized.Select(value => 2 * value)], tensors["y"].Values);
+    }
+
+    [Fact]
+    public async Task Calibration_counts_in_float64()
+    {
+        var session = await service.CreateAsync(Float64);
+        foreach (var part in (double[][])[Seconds[..1], Seconds[1..]]) (await SendAsync(session, "calibration/batches", "x", part, "npy")).Expect(200);
+        (await service.Client.PostAsync($"{session.Path}/calibration/commit", null)).Expect(200).ExpectNumbers("running_mean", 1700000001.5);
+    }
+
+    [Fact]
+    public async Task The_precision_is_part_of_the_state_and_stays()
+    {
+        var session = await service.CreateAsync(Float64);
+        (await SendAsync(session, "train-step", "x", Seconds, "npy")).Expect(200);
+        var file = (await service.Client.GetAsync($"{session.Path}/state", ("Accept", Forms.Safetensors))).Expect(200);
+        Assert.All(file.Tensors.Tensors.Where(tensor => tensor.Name is "weight" or "bias" or "running_mean"), tensor => Assert.Equal("F64", tensor.Type));
+        var copy = new SessionClient(service.Client, $"copy-of-{session.Name}");
+        (await service.Client.SendAsync(HttpMethod.Put, $"{copy.Path}/state", ServiceClient.Content(Forms.Safetensors, file.Body))).Expect(201);
+        Assert.Equal("float64", (await copy.GetAsync())["precision"].GetString());
+        (await service.Client.PutAsync($"{session.Path}/state", """{"options":{"precision":"float32"}}""")).ExpectProblem("invalid-option", "options.precision must be float64");
+        (await session.PatchAsync("""{"precision":"float32"}""")).ExpectProblem("invalid-option", "precision");
+    }
+
+    private async Task<Answer> SendAsync(SessionClient session, string call, string field, double[] values, string form)
+    {
+        var texts = string.Join(',', values.Select(value => value.ToString("R", CultureInfo.InvariantCulture).Replace("E+", "e", StringComparison.Ordinal)));
+        var flat = $$"""{"shape":[{{values.Length}},1],"data":[{{texts}}]}""";
+        var big = Bytes(values);
+        for (var i = 0; i < values.Length; i++) BinaryPrimitives.WriteDoubleBigEndian(big.AsSpan(8 * i), values[i]);
+        var header = $"'shape': ({values.Length}, 1), }}";
+        var other = field == "dy" ? $",\"x\":[{string.Join(',', values.Select((_, i) => $"[{i}]"))}]" : "";
+        return form switch
+        {
+            "json" => await service.Client.PostAsync($"{session.Path}/{call}", $$"""{"{{field}}":{{flat}}{{other}}}"""),
+            "nested" => await service.Client.PostAsync($"{session.Path}/{call}", $$"""{"{{field}}":[[{{texts.Replace(",", "],[", StringComparison.Ordinal)}}]]{{other}}}"""),
+            "npy" => await session.PostAsync(call, Forms.Npy, ArrayFile.Of($"{{'descr': '<f8', 'fortran_order': False, {header}", Bytes(values))),
+            "fortran" => await session.PostAsync(call, Forms.Npy, ArrayFile.Of($"{{'descr': '<f8', 'fortran_order': True, {header}", Bytes(values))),
+            "big-endian" => await session.PostAsync(call, Forms.Npy, ArrayFile.Of($"{{'descr': '>f8', 'fortran_order': False, {header}", big)),
+            "int64" => await session.PostAsync(call, Forms.Npy, ArrayFile.Of($"{{'descr': '<i8', 'fortran_order': False, {header}",
+                MemoryMarshal.AsBytes<long>(Array.ConvertAll(values, value => (long)value)).ToArray())),
+            _ => await session.PostAsync(call, Forms.Safetensors, With(new TensorFile().Add(field, "F64", [values.Length, 1], Bytes(values)), field, values.Length).ToBytes()),
+        };
+    }
+
+    private static TensorFile With(TensorFile file, string field, int count) =>
+        field == "dy" ? file.Add("x", "F64", [count, 1], Bytes([.. Enumerable.Range(0, count).Select(i => (double)i)])) : file;
+
+    private static byte[] Bytes(double[] values) => MemoryMarshal.AsBytes<double>(values).ToArray();
+
+    private static string[] Warnings(Answer answer) => answer.ContentType switch
+    {
+        Forms.Json => [.. answer["warnings"].EnumerateArray().Select(warning => warning.GetProperty("code").GetString()!)],
+        Forms.Npy => answer.Headers.GetValueOrDefault("Bn-Warnings", "").Split(", "),
+        _ => [answer.Tensors.Texts["warnings"].Contains("precision-lost", StringComparison.Ordinal) ? "precision-lost" : "none",
+            answer.Tensors.Texts["warnings"].Contains("constant-channels", StringComparison.Ordinal) ? "constant-channels" : "none"],
+    };
+
+    private static double[] Doubles(Answer answer, string field) => answer.ContentType switch
+    {
+        Forms.Json => [.. answer[field].GetProperty("data").EnumerateArray().Select(Answer.Number)],
+        Forms.Npy => NpyDoubles(answer),
+        _ => answer.Tensors[field].Type == "F64" ? answer.Tensors[field].Values : throw new InvalidOperationException("expected F64"),
+    };
+
+    private static double[] NpyDoubles(Answer answer)
+    {
+        Assert.Contains("'<f8'", Encoding.ASCII.GetString(answer.Body, 0, 64), StringComparison.Ordinal);
+        return MemoryMarshal.Cast<byte, double>(answer.Body.AsSpan(10 + BinaryPrimitives.ReadUInt16LittleEndian(answer.Body.AsSpan(8)))).ToArray();
+    }
+
+    private static void AssertNear(double[] expected, double[] actual, double tolerance = 1e-15)
+    {
+        Assert.Equal(expected.Length, actual.Length);
+        for (var i = 0; i < actual.Length; i++) Assert.Equal(expected[i], actual[i], tolerance * Math.Max(1, Math.Abs(expected[i])));
+    }
+}
