@@ -152,7 +152,11 @@ public sealed partial class BnClient
     /// <param name="options">Parameters, mask, residual, and dy for the gradients too; null for none.</param>
     /// <param name="cancellationToken">Ends the call.</param>
     public Task<NormalizedBatch> NormalizeAsync(
-        ReadOnlyMemory<float> x, IReadOnlyList<int> shape, LayerOptions layer, NormalizeOptions? options = null, CancellationToken cancellationToken = default)
+        ReadOnlyMemory<float> x, IReadOnlyList<int> shape, LayerOptions layer, NormalizeOptions? options = null, CancellationToken cancellationToken = default) =>
+        NormalizeAsync((InputTensor)x, shape, layer, options, cancellationToken);
+
+    private Task<NormalizedBatch> NormalizeAsync(
+        InputTensor x, IReadOnlyList<int> shape, LayerOptions layer, NormalizeOptions? options, CancellationToken cancellationToken)
     {
         ArgumentNullException.ThrowIfNull(layer);
         var dimensions = LayerCalls.Checked(x, shape);
@@ -162,6 +166,16 @@ public sealed partial class BnClient
         return _connection.SendAsync(call, async (content, token) =>
             new NormalizedBatch(await SafetensorsAnswer.ReadAsync(content, x.Length, null, default, token).ConfigureAwait(false)), cancellationToken);
     }
+
+    /// <summary>Normalizes a tensor of float64 once, without a session; in float64 with <see cref="LayerOptions.Precision"/>.</summary>
+    /// <param name="x">The input.</param>
+    /// <param name="shape">Its dimensions.</param>
+    /// <param name="layer">How to normalize it.</param>
+    /// <param name="options">What else is asked for; null for nothing.</param>
+    /// <param name="cancellationToken">Ends the call.</param>
+    public Task<NormalizedBatch> NormalizeAsync(
+        ReadOnlyMemory<double> x, IReadOnlyList<int> shape, LayerOptions layer, NormalizeOptions? options = null, CancellationToken cancellationToken = default) =>
+        NormalizeAsync((InputTensor)x, shape, layer, options, cancellationToken);
 
     /// <summary>Waits, as long as calls are tried, until the service is ready.</summary>
     /// <param name="cancellationToken">Ends the call.</param>

@@ -4,7 +4,7 @@ using BnService.Client.Wire;
 namespace BnService.Client;
 
 /// <summary>
-/// A session of the service: a normalization layer with its state. Tensors are row-major float32, with dimensions outermost first. What
+/// A session of the service: a normalization layer with its state. Tensors are row-major, float32 or of sessions with <see cref="Precision.Float64"/> float64, with dimensions outermost first. What
 /// is sent is not copied: it must stay as it is until the call has ended, x of a train-step until its backward has.
 /// </summary>
 public sealed partial class LayerSession
@@ -116,11 +116,11 @@ public sealed partial class LayerSession
     }
 
     private Task<InferredBatch> InferAsync(
-        ReadOnlyMemory<float> x, IReadOnlyList<int> shape, Memory<float>? y, InferOptions? options, CancellationToken cancellationToken)
+        InputTensor x, IReadOnlyList<int> shape, Memory<float>? y, InferOptions? options, CancellationToken cancellationToken)
     {
         options ??= InferOptions.Default;
         var dimensions = LayerCalls.Checked(x, shape);
-        LayerCalls.RequireOutput(y, x.Length, "y", x, options.Residual);
+        LayerCalls.RequireOutput(y, x.Length, "y", x.Singles, options.Residual);
         var message = new SafetensorsMessage().Add("x", x, dimensions);
         if (!options.Residual.IsEmpty) message.Add("residual", options.Residual, LayerCalls.Checked(options.Residual, dimensions, "residual"));
         message.AddOwn(options.Gamma, options.Beta);

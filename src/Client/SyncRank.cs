@@ -50,4 +50,21 @@ public sealed class SyncRank
     /// <param name="cancellationToken">Ends the call; the update may have been made.</param>
     public Task<Gradients> BackwardAsync(TrainStep step, ReadOnlyMemory<float> dy, BackwardOptions? options = null, CancellationToken cancellationToken = default) =>
         _calls.BackwardAsync(step, dy, null, options, cancellationToken);
+
+    /// <summary>Trains on this rank's part of a batch of float64.</summary>
+    /// <param name="x">The part; it may be empty.</param>
+    /// <param name="shape">Its dimensions.</param>
+    /// <param name="options">What else is asked for; null for nothing.</param>
+    /// <param name="cancellationToken">Ends the call; the step may have been made.</param>
+    public Task<TrainStep> TrainStepAsync(
+        ReadOnlyMemory<double> x, IReadOnlyList<int> shape, TrainStepOptions? options = null, CancellationToken cancellationToken = default) =>
+        _calls.TrainStepAsync(x, shape, null, options, cancellationToken);
+
+    /// <summary>Takes a gradient of float64 back through a step of all ranks.</summary>
+    /// <param name="step">This rank's train-step.</param>
+    /// <param name="dy">Gradient of the loss by y, in the shape of x.</param>
+    /// <param name="options">What else is asked for, the same for all ranks; null for nothing.</param>
+    /// <param name="cancellationToken">Ends the call; the update may have been made.</param>
+    public Task<Gradients> BackwardAsync(TrainStep step, ReadOnlyMemory<double> dy, BackwardOptions? options = null, CancellationToken cancellationToken = default) =>
+        _calls.BackwardAsync(step, dy, null, options, cancellationToken);
 }

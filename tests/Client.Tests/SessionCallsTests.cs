@@ -239,4 +239,24 @@ public sealed class SessionCallsTests : IDisposable
             new NormalizeOptions { Convention = Convention.Keras });
         Assert.Equal(0.5345225, small.Y.Span[0], 1e-6); // eps 1e-6
     }
+
+    [Fact]
+    public async Task A_session_in_float64_takes_and_gives_doubles()
+    {
+        var layer = await Client.CreateSessionAsync("seconds", new BatchNormOptions { NumFeatures = 1, Precision = Precision.Float64 });
+        Assert.Equal(Precision.Float64, (await layer.GetAsync()).Precision);
+        double[] x = [1.7e9, 1700000001, 1700000002, 1700000003], dy = [1, 0, 0, 0];
+        using var step = await layer.TrainStepAsync(x, [4, 1]);
+        Assert.Equal([1700000001.5], step.BatchMean!);
+        Assert.Equal([1.25], step.BatchVar);
+        Assert.Equal(-1.5 / Math.Sqrt(1.25 + 1e-5), step.YFloat64.Span[0], 1e-15);
+        Assert.Throws<InvalidOperationException>(() => step.Y);
+        using var gradients = await layer.BackwardAsync(step, dy);
+        using var again = await layer.BackwardAsync(x, [4, 1], dy);
+        Assert.Equal(again.DxFloat64.ToArray(), gradients.DxFloat64.ToArray());
+        using var inferred = await layer.InferAsync(x, [4, 1]);
+        Assert.Equal(4, inferred.YFloat64.Length);
+        using var once = await Client.NormalizeAsync(x, [4, 1], new BatchNormOptions { Precision = Precision.Float64 });
+        Assert.Equal(step.YFloat64.ToArray(), once.YFloat64.ToArray());
+    }
 }

@@ -18,11 +18,11 @@ internal static class FoldEndpoints
             .Describe("Fold", "Fold into a layer", "Weight and bias of one layer that does the work of two: of a linear layer or a convolution, and of the normalization by running statistics `after` it (the default) or `before` it. Changes nothing. Not for padded convolutions after the normalization, whose padding is not normalized.");
 
     private static async Task<IResult> Fold(
-        string session, Body<FoldRequest> body, SessionScope scope, SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken)
+        string session, Incoming<FoldRequest> body, SessionScope scope, SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken)
     {
-        var request = body.Value;
-        if (request.Version < 1) throw new ProblemException(ProblemCode.InvalidOption, $"version must be a whole number of 1 or more, got {request.Version}");
         var found = await catalog.GetAsync(scope, session, cancellationToken);
+        var request = await body.ReadAsync(null, found.Current.Layer.Options.Precision);
+        if (request.Version < 1) throw new ProblemException(ProblemCode.InvalidOption, $"version must be a whole number of 1 or more, got {request.Version}");
         var layer = await snapshots.LayerAsync(found, request.Version, cancellationToken);
         var toFold = new LayerToFold(request.Layer, request.Weight, request.Bias, request.Groups, request.Position, request.Padding?.Values, request.Layout);
         var folded = FoldedSession.Of(layer, toFold);

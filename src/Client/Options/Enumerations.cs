@@ -1,3 +1,5 @@
+using System.Diagnostics.CodeAnalysis;
+
 namespace BnService.Client;
 
 /// <summary>The kinds of layers.</summary>
@@ -50,6 +52,17 @@ public enum Activation
 
     /// <summary>max(y, 0).</summary>
     Relu,
+}
+
+/// <summary>What batches, outputs and gradients are, and are computed in.</summary>
+[SuppressMessage("Naming", "CA1720", Justification = "these are the names of the contract")]
+public enum Precision
+{
+    /// <summary>24 bits, magnitudes up to 3.4e38.</summary>
+    Float32,
+
+    /// <summary>53 bits: for values that lie closer together than float32 tells apart, or beyond its range.</summary>
+    Float64,
 }
 
 /// <summary>What becomes of NaN and infinities in a batch that would move the state.</summary>

@@ -30,6 +30,9 @@ public abstract class LayerOptions
     /// <summary>What becomes of NaN and infinities in a train-step; it is refused.</summary>
     public NonFinitePolicy? NonFinite { get; set; }
 
+    /// <summary>What batches, outputs and gradients are, and are computed in, for the life of the session; float32.</summary>
+    public Precision? Precision { get; set; }
+
     /// <summary>The options as they are sent.</summary>
     internal abstract JsonObject ToJson();
 }

@@ -75,6 +75,9 @@ public sealed record SessionInfo
     /// <summary>What becomes of NaN and infinity in a train-step.</summary>
     public NonFinitePolicy NonFinite { get; init; }
 
+    /// <summary>What batches, outputs and gradients are, and are computed in.</summary>
+    public Precision Precision { get; init; }
+
     /// <summary>Whether inference is refused until there are running statistics.</summary>
     public bool RequireStatistics { get; init; }
 

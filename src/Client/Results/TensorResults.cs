@@ -18,8 +18,11 @@ public sealed class TrainStep : IDisposable
         Warnings = answer.Value("warnings", ClientJson.Default.FindingArray);
     }
 
-    /// <summary>The normalized batch, in the shape of x, row-major.</summary>
+    /// <summary>The normalized batch, in the shape of x, row-major; of a session in float32.</summary>
     public ReadOnlyMemory<float> Y => _y.Values;
+
+    /// <summary>The normalized batch, in the shape of x, row-major, in float64.</summary>
+    public ReadOnlyMemory<double> YFloat64 => _y.Doubles;
 
     /// <summary>Dimensions of x and y, outermost first.</summary>
     public IReadOnlyList<int> Shape => _y.Shape;
@@ -58,7 +61,7 @@ public sealed class TrainStep : IDisposable
 /// <param name="Shape">Its dimensions.</param>
 /// <param name="Mask">What counts; empty for all.</param>
 /// <param name="Residual">What was added; empty for nothing.</param>
-internal sealed record StepInput(string Session, ReadOnlyMemory<float> X, IReadOnlyList<int> Shape, ReadOnlyMemory<bool> Mask, ReadOnlyMemory<float> Residual)
+internal sealed record StepInput(string Session, InputTensor X, IReadOnlyList<int> Shape, ReadOnlyMemory<bool> Mask, ReadOnlyMemory<float> Residual)
 {
     /// <summary>Dimensions of the mask; null for one value per sample.</summary>
     public IReadOnlyList<int>? MaskShape { get; init; }
@@ -77,8 +80,11 @@ public sealed class InferredBatch : IDisposable
 
     internal InferredBatch(SafetensorsAnswer answer) => (_y, Version) = (answer.Tensor("y"), answer.Number("version"));
 
-    /// <summary>The output, in the shape of x, row-major.</summary>
+    /// <summary>The output, in the shape of x, row-major; of a session in float32.</summary>
     public ReadOnlyMemory<float> Y => _y.Values;
+
+    /// <summary>The output, in the shape of x, row-major, in float64.</summary>
+    public ReadOnlyMemory<double> YFloat64 => _y.Doubles;
 
     /// <summary>Dimensions of x and y, outermost first.</summary>
     public IReadOnlyList<int> Shape => _y.Shape;
@@ -106,8 +112,14 @@ public sealed class Gradients : IDisposable
     /// <summary>Gradient of the loss by x, row-major.</summary>
     public ReadOnlyMemory<float> Dx => _dx.Values;
 
+    /// <summary>Gradient of the loss by x, row-major, in float64.</summary>
+    public ReadOnlyMemory<double> DxFloat64 => _dx.Doubles;
+
     /// <summary>Gradient by the residual; null where none was added.</summary>
     public ReadOnlyMemory<float>? Dresidual => _dresidual?.Values;
+
+    /// <summary>Gradient by the residual, in float64; null where there is none.</summary>
+    public ReadOnlyMemory<double>? DresidualFloat64 => _dresidual?.Doubles;
 
     /// <summary>Dimensions of x and dx, outermost first.</summary>
     public IReadOnlyList<int> Shape => _dx.Shape;
@@ -188,8 +200,11 @@ public sealed class NormalizedBatch : IDisposable
         (Dgamma, Dbeta) = (answer.FindArray("dgamma"), answer.FindArray("dbeta"));
     }
 
-    /// <summary>The output, in the shape of x, row-major.</summary>
+    /// <summary>The output, in the shape of x, row-major; of a session in float32.</summary>
     public ReadOnlyMemory<float> Y => _y.Values;
+
+    /// <summary>The output, in the shape of x, row-major, in float64.</summary>
+    public ReadOnlyMemory<double> YFloat64 => _y.Doubles;
 
     /// <summary>Dimensions of x and y, outermost first.</summary>
     public IReadOnlyList<int> Shape => _y.Shape;
@@ -209,8 +224,14 @@ public sealed class NormalizedBatch : IDisposable
     /// <summary>Gradient by x; null where no dy was sent.</summary>
     public ReadOnlyMemory<float>? Dx => _dx?.Values;
 
+    /// <summary>Gradient by x, in float64; null where no dy was sent.</summary>
+    public ReadOnlyMemory<double>? DxFloat64 => _dx?.Doubles;
+
     /// <summary>Gradient by the residual; null where there is none.</summary>
     public ReadOnlyMemory<float>? Dresidual => _dresidual?.Values;
+
+    /// <summary>Gradient by the residual, in float64; null where there is none.</summary>
+    public ReadOnlyMemory<double>? DresidualFloat64 => _dresidual?.Doubles;
 
     /// <summary>Gradient by gamma; null where there is none.</summary>
     public IReadOnlyList<double>? Dgamma { get; }

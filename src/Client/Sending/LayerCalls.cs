@@ -14,7 +14,7 @@ internal sealed class LayerCalls(ServiceConnection connection, string session, s
 
     /// <summary>Trains on a batch.</summary>
     public Task<TrainStep> TrainStepAsync(
-        ReadOnlyMemory<float> x, IReadOnlyList<int> shape, Memory<float>? y, TrainStepOptions? options, CancellationToken cancellationToken)
+        InputTensor x, IReadOnlyList<int> shape, Memory<float>? y, TrainStepOptions? options, CancellationToken cancellationToken)
     {
         options ??= TrainStepOptions.Default;
         var input = new StepInput(session, x, Checked(x, shape), options.Mask, options.Residual)
@@ -23,7 +23,7 @@ internal sealed class LayerCalls(ServiceConnection connection, string session, s
             Gamma = options.Gamma,
             Beta = options.Beta,
         };
-        RequireOutput(y, x.Length, "y", x, options.Residual);
+        RequireOutput(y, x.Length, "y", x.Singles, options.Residual);
         var message = MessageOf(input);
         if (!options.Retain) message.Add("retain", "false");
         var call = new ServiceCall($"{_prefix}train-step", HttpMethod.Post, $"{path}/train-step{query}")
@@ -38,14 +38,14 @@ internal sealed class LayerCalls(ServiceConnection connection, string session, s
 
     /// <summary>Takes a gradient back through a step: through what the service keeps of it, or else through x.</summary>
     public async Task<Gradients> BackwardAsync(
-        TrainStep step, ReadOnlyMemory<float> dy, Memory<float>? dx, BackwardOptions? options, CancellationToken cancellationToken)
+        TrainStep step, InputTensor dy, Memory<float>? dx, BackwardOptions? options, CancellationToken cancellationToken)
     {
         ArgumentNullException.ThrowIfNull(step);
         options ??= BackwardOptions.Default;
         var input = step.Input;
         if (input.Session != session) throw new ArgumentException($"the step is one of session '{input.Session}', not of '{session}'", nameof(step));
         RequireGradient(input, dy);
-        RequireOutput(dx, dy.Length, "dx", dy, input.X, input.Residual);
+        RequireOutput(dx, dy.Length, "dx", dy.Singles, input.X.Singles, input.Residual);
         var key = KeyFor(options);
         if (step.StepId is null) return await ThroughInputAsync(input, BackwardMode.Train, dy, dx, options, key, cancellationToken).ConfigureAwait(false);
         BnServiceException expired;
@@ -78,7 +78,7 @@ internal sealed class LayerCalls(ServiceConnection connection, string session, s
     }
 
     /// <summary>Takes a gradient back through an input of which the service has kept nothing.</summary>
-    public Task<Gradients> BackwardAsync(ReadOnlyMemory<float> x, IReadOnlyList<int> shape, ReadOnlyMemory<float> dy, Memory<float>? dx,
+    public Task<Gradients> BackwardAsync(InputTensor x, IReadOnlyList<int> shape, InputTensor dy, Memory<float>? dx,
         InputBackwardOptions? options, CancellationToken cancellationToken)
     {
         options ??= InputBackwardOptions.Default;
@@ -89,13 +89,13 @@ internal sealed class LayerCalls(ServiceConnection connection, string session, s
             Beta = options.Beta,
         };
         RequireGradient(input, dy);
-        RequireOutput(dx, dy.Length, "dx", dy, x, options.Residual);
+        RequireOutput(dx, dy.Length, "dx", dy.Singles, x.Singles, options.Residual);
         return ThroughInputAsync(input, options.Mode, dy, dx, options, KeyFor(options), cancellationToken);
     }
 
     /// <summary>The dimensions of values, checked.</summary>
     /// <exception cref="ArgumentException">They are those of another number of values.</exception>
-    public static int[] Checked(ReadOnlyMemory<float> values, IReadOnlyList<int> shape, string name = "x")
+    public static int[] Checked(InputTensor values, IReadOnlyList<int> shape, string name = "x")
     {
         ArgumentNullException.ThrowIfNull(shape);
         int[] dimensions = [.. shape];
@@ -121,7 +121,7 @@ internal sealed class LayerCalls(ServiceConnection connection, string session, s
         ? key
         : throw new ArgumentException("IdempotencyKey must be 1 to 64 visible ASCII characters");
 
-    private Task<Gradients> ThroughInputAsync(StepInput input, BackwardMode mode, ReadOnlyMemory<float> dy, Memory<float>? dx,
+    private Task<Gradients> ThroughInputAsync(StepInput input, BackwardMode mode, InputTensor dy, Memory<float>? dx,
         BackwardOptions options, string? key, CancellationToken cancellationToken)
     {
         var message = MessageOf(input).Add("dy", dy, input.Shape);
@@ -157,7 +157,7 @@ internal sealed class LayerCalls(ServiceConnection connection, string session, s
         return message;
     }
 
-    private static void RequireGradient(StepInput input, ReadOnlyMemory<float> dy)
+    private static void RequireGradient(StepInput input, InputTensor dy)
     {
         if (dy.Length != input.X.Length) throw new ArgumentException($"dy must have the {input.X.Length} elements of x, got {dy.Length}", nameof(dy));
     }

@@ -12,7 +12,7 @@ namespace BnService.Client;
     NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals,
     DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
     Converters = [typeof(SnakeCaseEnum<LayerKind>), typeof(SnakeCaseEnum<Granularity>), typeof(SnakeCaseEnum<NormalizationMode>), typeof(SnakeCaseEnum<Activation>),
-        typeof(SnakeCaseEnum<NonFinitePolicy>), typeof(SnakeCaseEnum<Convention>), typeof(SnakeCaseEnum<FoldableLayer>), typeof(SnakeCaseEnum<FoldPosition>),
+        typeof(SnakeCaseEnum<NonFinitePolicy>), typeof(SnakeCaseEnum<Precision>), typeof(SnakeCaseEnum<Convention>), typeof(SnakeCaseEnum<FoldableLayer>), typeof(SnakeCaseEnum<FoldPosition>),
         typeof(SnakeCaseEnum<FoldLayout>)])]
 [JsonSerializable(typeof(BatchNormOptions))]
 [JsonSerializable(typeof(BatchRenormOptions))]

@@ -14,7 +14,7 @@ internal sealed class SafetensorsAnswer
     // More values per statistic than a session can have by far.
     private const int LongestArray = 1 << 29;
 
-    private readonly Dictionary<string, double[]> _arrays = [];
+    private readonly Dictionary<string, (double[] Values, int[] Shape)> _arrays = [];
     private readonly Dictionary<string, TensorMemory> _tensors = [];
     private readonly Dictionary<string, string> _texts = [];
 
@@ -24,7 +24,7 @@ internal sealed class SafetensorsAnswer
 
     /// <summary>Reads an answer.</summary>
     /// <param name="content">Its body.</param>
-    /// <param name="count">Number of elements that each tensor of float32 must have; nothing else is given memory.</param>
+    /// <param name="count">Number of elements that each tensor must have; nothing else is given memory.</param>
     /// <param name="target">Name of the tensor that goes to <paramref name="destination"/>, or null.</param>
     /// <param name="destination">The caller's memory for it.</param>
     /// <param name="cancellationToken">Ends reading.</param>
@@ -49,7 +49,7 @@ internal sealed class SafetensorsAnswer
                 {
                     var values = new double[bytes / sizeof(double)];
                     foreach (var piece in ElementBytes<double>.Of(values.AsMemory())) await stream.ReadExactlyAsync(piece, cancellationToken).ConfigureAwait(false);
-                    answer._arrays.Add(name, values);
+                    answer._arrays.Add(name, (values, shape));
                     continue;
                 }
                 if (type != "F32" || bytes != (long)count * sizeof(float))
@@ -67,16 +67,17 @@ internal sealed class SafetensorsAnswer
     }
 
     /// <summary>A tensor that must be there.</summary>
-    public TensorMemory Tensor(string name) => _tensors.GetValueOrDefault(name) ?? throw new InvalidDataException($"no tensor '{name}'");
+    public TensorMemory Tensor(string name) => FindTensor(name) ?? throw new InvalidDataException($"no tensor '{name}'");
 
     /// <summary>A tensor, or null.</summary>
-    public TensorMemory? FindTensor(string name) => _tensors.GetValueOrDefault(name);
+    public TensorMemory? FindTensor(string name) => _tensors.GetValueOrDefault(name) is { } tensor ? tensor
+        : _arrays.TryGetValue(name, out var wide) ? TensorMemory.Of(wide.Values, wide.Shape) : null;
 
     /// <summary>An array that must be there.</summary>
     public double[] Array(string name) => FindArray(name) ?? throw new InvalidDataException($"no array '{name}'");
 
     /// <summary>An array, or null.</summary>
-    public double[]? FindArray(string name) => _arrays.GetValueOrDefault(name);
+    public double[]? FindArray(string name) => _arrays.GetValueOrDefault(name).Values;
 
     /// <summary>A text, or null.</summary>
     public string? FindText(string name) => _texts.GetValueOrDefault(name);

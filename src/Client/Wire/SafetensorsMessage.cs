@@ -27,6 +27,14 @@ internal sealed class SafetensorsMessage
         return this;
     }
 
+    /// <summary>Adds a tensor of float32 or float64.</summary>
+    public SafetensorsMessage Add(string name, InputTensor tensor, IReadOnlyList<int> shape)
+    {
+        if (tensor.Doubles.IsEmpty) return Add(name, tensor.Singles, shape);
+        _tensors.Add((name, "F64", [.. shape], (long)tensor.Length * sizeof(double), [.. ElementBytes<double>.Of(tensor.Doubles)]));
+        return this;
+    }
+
     /// <summary>Adds an array of float64.</summary>
     public SafetensorsMessage Add(string name, IReadOnlyList<double> values)
     {

@@ -6,9 +6,12 @@ namespace BnService.Client.Wire;
 internal sealed class TensorMemory : IDisposable
 {
     private float[]? _rented;
+    private readonly double[]? _doubles;
     private bool _isGone;
 
     private TensorMemory(Memory<float> values, float[]? rented, int[] shape) => (Writable, _rented, Shape) = (values, rented, shape);
+
+    private TensorMemory(double[] doubles, int[] shape) => (_doubles, Shape) = (doubles, shape);
 
     /// <summary>Its dimensions, outermost first.</summary>
     public IReadOnlyList<int> Shape { get; }
@@ -23,9 +26,15 @@ internal sealed class TensorMemory : IDisposable
         get
         {
             ObjectDisposedException.ThrowIf(_isGone, typeof(TensorMemory));
-            return Writable;
+            return _doubles is null ? Writable : throw new InvalidOperationException("the session computes in float64: take the property that ends in Float64");
         }
     }
+
+    /// <summary>Its elements as float64, whatever they were answered as.</summary>
+    public ReadOnlyMemory<double> Doubles => _doubles ?? Array.ConvertAll(Values.ToArray(), value => (double)value);
+
+    /// <summary>A float64 tensor.</summary>
+    public static TensorMemory Of(double[] values, int[] shape) => new(values, shape);
 
     /// <summary>A tensor in the caller's memory.</summary>
     public static TensorMemory Of(Memory<float> values, int[] shape) => new(values, null, shape);

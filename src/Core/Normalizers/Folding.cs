@@ -62,7 +62,7 @@ public sealed record LayerToFold(
 /// <param name="MaxRelativeDifference">The largest relative difference of its output from that of the two, on <see cref="FoldingProbe"/>.</param>
 public sealed record FoldedLayer(Tensor Weight, double[] Bias, double MaxRelativeDifference);
 
-// With a = γ·s and s = 1/√(r_var + ε), in double; the weight is rounded to float32 once, at the end.
+// With a = γ·s and s = 1/√(r_var + ε), in double; the weight is rounded to its own precision once, at the end.
 // After:  W'[o,…] = W[o,…]·a[o], b'[o] = (b[o] − r_mean[o])·a[o] + β[o].
 // Before: W'[o,i,…] = W[o,i,…]·a[i], b'[o] = b[o] + Σ_{i,k} W[o,i,k]·(β[i] − r_mean[i]·a[i]).
 // A weight is (A, B, K): rows, channels within a group, kernel. Its element (a, b, k) belongs to output a and input (a / (A/G))·B + b;
@@ -82,11 +82,11 @@ public static class Folding
         RequireFoldable(layer);
         var view = FoldedView.Of(layer, channels.Count);
         var bias = BiasOf(layer, view);
-        RequireFinite(layer.Weight.Data);
-        var weight = Tensor.Rent(layer.Weight.Shape);
+        RequireFinite(new(layer.Weight));
+        var weight = Tensor.Rent(layer.Weight.Shape, layer.Weight.Precision);
         try
         {
-            var folded = Scale(layer.Weight.Data, weight.Data, bias, view, channels);
+            var folded = Scale(new(layer.Weight), new(weight), bias, view, channels, weight.Precision);
             var probe = new FoldingProbe(view, channels, layer.Weight, bias, weight, folded);
             return new FoldedLayer(weight, folded, probe.MaxRelativeDifference());
         }
@@ -97,7 +97,8 @@ public static class Folding
         }
     }
 
-    private static double[] Scale(ReadOnlySpan<float> weight, Span<float> scaled, double[] bias, FoldedView view, FoldedChannels channels)
+    private static double[] Scale(
+        TensorElements weight, TensorElements scaled, double[] bias, FoldedView view, FoldedChannels channels, Precision precision)
     {
         var folded = view.IsAfter
             ? [.. bias.Select((b, o) => ((b - channels.Mean[o]) * channels.Scale[o]) + channels.Beta[o])]
@@ -109,15 +110,15 @@ public static class Folding
                 var (from, channel, sum) = (view.Offset(row, column), view.Channel(row, column), 0.0);
                 for (var (k, left) = (from, view.Kernel); left > 0; k += view.KernelStride, left--)
                 {
-                    scaled[k] = (float)(weight[k] * channels.Scale[channel]);
-                    if (!float.IsFinite(scaled[k])) throw TooLarge($"weight element {k}", weight[k] * channels.Scale[channel], channel, channels);
+                    scaled[k] = weight[k] * channels.Scale[channel];
+                    if (!double.IsFinite(scaled[k])) throw TooLarge($"weight element {k}", weight[k] * channels.Scale[channel], channel, channels, precision);
                     sum += weight[k];
                 }
                 if (!view.IsAfter) folded[row] += sum * (channels.Beta[channel] - (channels.Mean[channel] * channels.Scale[channel]));
             }
         }
-        if (Array.FindIndex(folded, b => !float.IsFinite((float)b)) is var index and >= 0)
-            throw TooLarge($"bias element {index}", folded[index], view.IsAfter ? index : null, channels);
+        if (Array.FindIndex(folded, b => !double.IsFinite(precision == Precision.Float64 ? b : (float)b)) is var index and >= 0)
+            throw TooLarge($"bias element {index}", folded[index], view.IsAfter ? index : null, channels, precision);
         return folded;
     }
 
@@ -153,21 +154,21 @@ public static class Folding
         }
     }
 
-    private static void RequireFinite(ReadOnlySpan<float> weight)
+    private static void RequireFinite(TensorElements weight)
     {
         for (var i = 0; i < weight.Length; i++)
         {
-            if (float.IsFinite(weight[i])) continue;
+            if (double.IsFinite(weight[i])) continue;
             throw new LayerException(LayerError.NonFiniteInput, string.Create(CultureInfo.InvariantCulture, $"weight must be finite: element {i} is {weight[i]}"));
         }
     }
 
-    private static LayerException TooLarge(string element, double value, int? channel, FoldedChannels channels)
+    private static LayerException TooLarge(string element, double value, int? channel, FoldedChannels channels, Precision precision)
     {
         var cause = channel is { } c
             ? string.Create(CultureInfo.InvariantCulture, $": channel {c} is multiplied by gamma/sqrt(running_var + eps) = {channels.Scale[c]:R}")
             : "";
-        return Invalid(string.Create(CultureInfo.InvariantCulture, $"folded, {element} would be {value:R}, beyond float32{cause}"));
+        return Invalid(string.Create(CultureInfo.InvariantCulture, $"folded, {element} would be {value:R}, beyond {(precision == Precision.Float64 ? "float64" : "float32")}{cause}"));
     }
 
     private static LayerException Invalid(string message) => new(LayerError.InvalidOption, message);

@@ -4,14 +4,14 @@ namespace BnService.Core.Normalizers;
 
 /// <summary>
 /// How far a folded layer is from the two that it stands for, on inputs made from the running statistics: all in double, but with the
-/// folded weight and bias as float32, which is what a layer keeps of them.
+/// folded weight and bias in the weight's precision, which is what a layer keeps of them.
 /// </summary>
 /// <remarks>
 /// Each output is evaluated at inputs of its own, x = center + spread·u, with u = 0 and with three fixed pseudo-random u of mean 0 and
 /// variance 1, so that every channel that is normalized has its running mean and its running variance.
 /// After a layer: center = w·(r_mean − b)/|w|², spread = σ/|w| with w the weights of that output: what the layer puts out then lies at r_mean ± σ.
 /// Before a layer: center = r_mean, spread = σ of each input channel.
-/// The difference is divided by max(|y|, the deviation of y over such inputs). Where σ is less than half a unit of float32 in what is
+/// The difference is divided by max(|y|, the deviation of y over such inputs). Where σ is less than half a unit of that precision in what is
 /// normalized, that half unit stands for σ: nothing smaller gets there, and a difference of 1 then says that nothing but rounding is left.
 /// </remarks>
 /// <param name="view">What belongs to what in the weights.</param>
@@ -24,8 +24,8 @@ internal sealed class FoldingProbe(
     FoldedView view, FoldedChannels channels, Tensor weight, double[] bias, Tensor foldedWeight, double[] foldedBias)
 {
     private const int Directions = 3;
-    private const double HalfUnit = 1.0 / (1 << 24);
     private static readonly double Sqrt3 = Math.Sqrt(3);
+    private readonly double _halfUnit = weight.Precision == Precision.Float64 ? 1.0 / (1L << 53) : 1.0 / (1 << 24);
 
     /// <summary>max |folded(x) − unfolded(x)| / max(|unfolded(x)|, deviation) over all outputs and inputs.</summary>
     public double MaxRelativeDifference()
@@ -39,7 +39,7 @@ internal sealed class FoldingProbe(
             {
                 var y = unfolded[o] + bias[o];
                 if (view.IsAfter) y = ((y - channels.Mean[o]) * channels.Scale[o]) + channels.Beta[o];
-                var difference = Math.Abs(folded[o] + (float)foldedBias[o] - y);
+                var difference = Math.Abs(folded[o] + (weight.Precision == Precision.Float64 ? foldedBias[o] : (float)foldedBias[o]) - y);
                 if (difference != 0) largest = Math.Max(largest, difference / Math.Max(Math.Abs(y), deviation[o]));
             }
         }
@@ -51,14 +51,14 @@ internal sealed class FoldingProbe(
     private (double[] Center, double[] Spread, double[] Deviation) AtOutputs()
     {
         var squares = new double[view.Outputs];
-        var data = weight.Data;
+        var data = new TensorElements(weight);
         for (var row = 0; row < view.Rows; row++)
         {
             for (var column = 0; column < view.Columns; column++)
             {
                 var from = view.Offset(row, column);
                 var output = view.Output(row, column);
-                for (var (k, left) = (from, view.Kernel); left > 0; k += view.KernelStride, left--) squares[output] += (double)data[k] * data[k];
+                for (var (k, left) = (from, view.Kernel); left > 0; k += view.KernelStride, left--) squares[output] += data[k] * data[k];
             }
         }
         var (center, spread, deviation) = (new double[view.Outputs], new double[view.Outputs], new double[view.Outputs]);
@@ -75,7 +75,7 @@ internal sealed class FoldingProbe(
     private (double[] Center, double[] Spread, double[] Deviation) AtInputs()
     {
         var squares = new double[view.Outputs];
-        var data = weight.Data;
+        var data = new TensorElements(weight);
         for (var row = 0; row < view.Rows; row++)
         {
             for (var column = 0; column < view.Columns; column++)
@@ -92,7 +92,7 @@ internal sealed class FoldingProbe(
     private (double[] Unfolded, double[] Folded) Evaluate(double[] center, double[] spread, int direction)
     {
         var (unfolded, folded) = (new double[view.Outputs], new double[view.Outputs]);
-        ReadOnlySpan<float> plain = weight.Data, scaled = foldedWeight.Data;
+        TensorElements plain = new(weight), scaled = new(foldedWeight);
         for (var row = 0; row < view.Rows; row++)
         {
             for (var column = 0; column < view.Columns; column++)
@@ -112,7 +112,7 @@ internal sealed class FoldingProbe(
         return (unfolded, folded);
     }
 
-    private static double Smallest(double deviation, double magnitude) => Math.Max(deviation, HalfUnit * magnitude);
+    private double Smallest(double deviation, double magnitude) => Math.Max(deviation, _halfUnit * magnitude);
 
     // Uniform over ±√3: mean 0 and variance 1. The finalizer of SplitMix64 (Steele et al. 2014) makes of each place its own number.
     private static double Uniform(int place, int direction)

@@ -269,6 +269,16 @@ public sealed class PrecisionTests(Service service) : IClassFixture<Service>
     }
 
     [Fact]
+    public async Task A_layer_is_folded_in_float64()
+    {
+        var session = await service.CreateAsync("""{"num_features":1,"precision":"float64","eps":0}""");
+        (await session.PutRunningStatsAsync("""{"running_mean":[1700000001.5],"running_var":[9]}""")).Expect(200);
+        var answer = (await session.FoldAsync("""{"layer":"linear","weight":[[0.1]],"bias":[1.7e9]}""")).Expect(200);
+        AssertNear([0.1 / 3], Doubles(answer, "weight"));
+        answer.ExpectNumbers("bias", -0.5);
+    }
+
+    [Fact]
     public async Task Calibration_counts_in_float64()
     {
         var session = await service.CreateAsync(Float64);

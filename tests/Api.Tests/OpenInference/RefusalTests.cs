@@ -71,7 +71,7 @@ public sealed class RefusalTests(Service service) : IClassFixture<Service>
         { Input("""{"name":"x","shape":[1,3],"datatype":"FP32","data":[1,,3]}"""), "element 1" },
         { Input("""{"name":"x","shape":[1,3],"datatype":"FP32","data":[1,2,3,]}"""), "element 3" },
         { Input("""{"name":"x","shape":[1,3],"datatype":"FP32","data":[1 2 3]}"""), "',' or ']'" },
-        { Input("""{"name":"x","shape":[1,3],"datatype":"FP32","data":[1,1e39,3]}"""), "element 1 of data is 1e39, beyond float32" },
+        { Input("""{"name":"x","shape":[1,3],"datatype":"FP32","data":[1,1e39,3]}"""), "x element 1 is 1e39, beyond float32" },
         { Input("""{"name":"x","shape":[1,3],"datatype":"FP64","data":[1,-1e300,3]}"""), "beyond float32" },
         { Input("""{"name":"x","shape":[1,3],"datatype":"FP32","data":[1,2,3],"data":[1,2,3]}"""), "names 'data' twice" },
         { Input("""{"name":"x","shape":[1,3],"data":[1,2,3]}"""), "datatype of input 'x' is missing" },

@@ -185,8 +185,8 @@ internal sealed class InferData : IDisposable
             // Once, from the text: through a double it would be rounded twice.
             if (typeof(T) == typeof(float))
             {
-                Utf8Parser.TryParse(text[..length], out float single, out _);
-                if (!float.IsFinite(single)) throw Float32Range.Beyond(InferText.Input, elements._count, JsonToken.Cut(text[..length]));
+                if (!Utf8Parser.TryParse(text[..length], out float single, out _) || !float.IsFinite(single))
+                    throw Float32Range.Beyond(InferText.Input, elements._count, JsonToken.Cut(text[..length]));
                 element = single;
             }
             _position += length;

@@ -86,7 +86,7 @@ public sealed class JsonNumbersTests
         {
             var refusal = Assert.Throws<ProblemException>(() => Read<float>(array));
             Assert.Equal(ProblemCode.NonFiniteInput, refusal.Code);
-            Assert.Contains("beyond float32 (±3.4028235E+38)", refusal.Message, StringComparison.Ordinal);
+            Assert.Contains("beyond float32's range (±3.4028235e38)", refusal.Message, StringComparison.Ordinal);
             var value = double.Parse(text, CultureInfo.InvariantCulture);
             if (double.IsFinite(value)) Assert.Contains(value, Read<double>(array).Elements);
             else Assert.Contains("beyond float64", Assert.Throws<ProblemException>(() => Read<double>(array)).Message, StringComparison.Ordinal);
