@@ -58,7 +58,7 @@ internal static class LayerEndpoints
         PassMeter passes, ComputeSettings compute, CancellationToken cancellationToken)
     {
         var found = await catalog.GetAsync(scope, session, cancellationToken);
-        using var gathered = new ArrivingBatch(catalog, found, passes, compute) { Sent = () => body.Reread()?.X, Forget = body.Release };
+        using var gathered = new ArrivingBatch(catalog, found, passes, compute) { Sent = body.Message is null ? () => body.Reread()?.X : null, Forget = body.Release };
         var options = found.Current.Layer.Options;
         var request = await body.ReadAsync(gathered, options.Precision, WholeOutputs(found.Current.Layer), options.Precision == Precision.Float32);
         var input = new BatchInput(request.X, request.Residual, request.Mask) { Own = OwnParameters.Of(request.Gamma, request.Beta) };

@@ -59,6 +59,7 @@ internal sealed class ArrivingBatch(SessionCatalog catalog, LayerSession session
     /// <param name="variance">Their variance.</param>
     public LostPrecision? LostFrom(NormalizationPlan plan, double[]? mean, double[] variance)
     {
+        if (_lost is null && Sent is null) return null;
         var (some, found) = (false, _lost);
         for (var i = 0; i < mean?.Length && plan.Elements > 0 && !some; i++) some = LostPrecision.MayBeLost(mean[i], variance[i]);
         if (some && found is null)

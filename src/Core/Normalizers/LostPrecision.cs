@@ -7,8 +7,8 @@ namespace BnService.Core.Normalizers;
 /// <param name="plan">How the tensor is laid out.</param>
 public sealed class LostPrecision(NormalizationPlan plan)
 {
-    // Rounding moves a normalized value by up to |μ|·2⁻²⁴/σ; more than this and the statistics are not those of what was sent.
-    private const double NoticedShare = 1.0 / 1024;
+    // Rounding moves a normalized value by up to |μ|·2⁻²⁴/σ. From 2⁻¹⁰ on, |μ| > 2¹⁴·σ, the statistics are not those of what was sent.
+    private const double MostRatio = 1 << 14;
 
     private readonly IEnumerator<Float64Block> _blocks = Float64Block.Of(plan, CancellationToken.None).GetEnumerator();
     private readonly double[] _first = new double[plan.Statistics];
@@ -63,7 +63,7 @@ public sealed class LostPrecision(NormalizationPlan plan)
     /// <param name="mean">Mean of the rounded values.</param>
     /// <param name="variance">Their variance.</param>
     public static bool MayBeLost(double mean, double variance) =>
-        variance == 0 || Math.ScaleB(Math.Abs(mean), -24) > NoticedShare * Math.Sqrt(variance);
+        variance == 0 || mean * mean > MostRatio * MostRatio * variance;
 
     private void Look(double value, int statistic)
     {
