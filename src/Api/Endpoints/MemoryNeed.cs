@@ -33,7 +33,7 @@ internal static class MemoryNeed
             largest = Math.Max(largest, bytes);
             // What is put into another order, and what is made text of, is there twice for a moment; what is rounded then as well, in float64.
             sum += part is IncomingTensor { IsColumnMajor: false } ? bytes
-                : part is IncomingTensor { Type: var type } && type.IsWiderThanSingle() && precision == Precision.Float32 ? 4 * bytes
+                : part is IncomingTensor { Type: ElementType.F64 } && precision == Precision.Float32 ? 4 * bytes
                 : 2 * bytes;
         }
         return sum + (largest * (outputs ?? OutputsOf<T>(parts))) + BesideOf(sum);

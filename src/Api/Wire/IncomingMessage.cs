@@ -160,8 +160,8 @@ internal sealed class IncomingMessage<T>
 
     private async ValueTask ReadAsync(IncomingTensor part, List<(string Path, Tensor Tensor)> tensors, IArrivals? arrivals, Precision precision)
     {
-        // What arrives in another order is rounded once it is in ours.
-        var isRoundedLater = part.IsColumnMajor && precision == Precision.Float32 && part.Type.IsWiderThanSingle();
+        // What arrives in another order is rounded once it is in ours; whole numbers at once, since a double may not hold them.
+        var isRoundedLater = part.IsColumnMajor && precision == Precision.Float32 && part.Type == ElementType.F64;
         var tensor = Tensor.Rent(part.Shape, isRoundedLater ? Precision.Float64 : precision);
         tensors.Add((part.Path, tensor));
         // What arrives in another order is known only when all of it is there.
