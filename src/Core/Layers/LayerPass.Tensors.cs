@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using BnService.Core.Normalizers;
 using BnService.Core.Statistics;
 using BnService.Core.Tensors;
@@ -46,6 +47,21 @@ public sealed partial class LayerPass
         Tensor x, Tensor gradient, StepStatistics statistics, GradientSums own, GradientSums total, Tensor dx) => IsDouble(x)
         ? DifferentiateJoint<double>(x.Doubles, gradient.Doubles, statistics, own, total, dx.Doubles)
         : DifferentiateJoint<float>(x.Data, gradient.Data, statistics, own, total, dx.Data);
+
+    private void NormalizeByRunning<T>(ReadOnlySpan<T> x, ReadOnlySpan<T> residual, Span<T> y)
+        where T : unmanaged
+    {
+        var plan = NormalizationPlan.ForRunningStatistics(shape, _options);
+        if (typeof(T) == typeof(double)) Forward.Apply(plan, x, layer.Running!.AsMoments(), Parameters(), y, compute, residual);
+        else
+        {
+            using var map = RunningMap();
+            Forward.Apply(plan, Floats(x), map, _options.Activation, MemoryMarshal.Cast<T, float>(y), compute, Floats(residual));
+        }
+    }
+
+    private static ReadOnlySpan<float> Floats<T>(ReadOnlySpan<T> values)
+        where T : unmanaged => MemoryMarshal.Cast<T, float>(values);
 
     private static bool IsDouble(Tensor x)
     {

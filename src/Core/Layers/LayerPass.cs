@@ -208,21 +208,6 @@ public sealed partial class LayerPass(LayerState layer, Shape shape, ComputeSett
         }
     }
 
-    private void NormalizeByRunning<T>(ReadOnlySpan<T> x, ReadOnlySpan<T> residual, Span<T> y)
-        where T : unmanaged
-    {
-        var plan = NormalizationPlan.ForRunningStatistics(shape, _options);
-        if (typeof(T) == typeof(double)) Forward.Apply(plan, x, layer.Running!.AsMoments(), Parameters(), y, compute, residual);
-        else
-        {
-            using var map = RunningMap();
-            Forward.Apply(plan, Floats(x), map, _options.Activation, MemoryMarshal.Cast<T, float>(y), compute, Floats(residual));
-        }
-    }
-
-    private static ReadOnlySpan<float> Floats<T>(ReadOnlySpan<T> values)
-        where T : unmanaged => MemoryMarshal.Cast<T, float>(values);
-
     private StepStatistics AsOnePart(NormalizationPlan plan, Moments moments) => new([new BatchPart(plan, 0, 0, shape[0], moments, false, null)], null);
 
     private AffineMap RunningMap() => AffineMap.Of(layer.Running!, layer.EffectiveGamma, layer.Beta, _options.Eps);
