@@ -135,7 +135,8 @@ public sealed record LayerImport
 
     // A layer that has no arrays of its own to tell how many positions there are.
     private LayerState SizedByLastBatch(LayerState state) =>
-        state is { Gamma: null, Running: null, FeaturesAreFixed: false } && LastBatch is { Mean.Length: > 0 and var length } && length % state.Options.NumFeatures == 0
+        state is { Gamma: null, Beta: null, Running: null, FeaturesAreFixed: false }
+            && LastBatch is { Mean.Length: > 0 and var length } && length % state.Options.NumFeatures == 0
             ? state with { Features = length, FeaturesAreFixed = true }
             : state;
 

@@ -257,7 +257,7 @@ public sealed partial record LayerState
     private void RequireParameter(double[]? values, double[]? current, string name)
     {
         if (values is not null && current is null)
-            throw new LayerException(LayerError.InvalidOption, $"{name} was sent, but the session has none ({WhyNone(Options, name == "gamma")})");
+            throw new LayerException(LayerError.InvalidOption, $"{name} was sent, but the session has none ({WhyNone(Options, name is "gamma" or "dgamma")})");
         RequireFinite(values, name);
     }
 

@@ -50,6 +50,9 @@ public sealed class ParameterOptionsTests(Service service) : IClassFixture<Servi
             }
             Accuracy.Doubles_are(Optimizer().After(reference.Beta!, back.Numbers("dbeta")), back.Numbers("beta"), "beta");
             Assert.False(back.Has("gamma"));
+            var gradient = $$"""{"dgamma":{{Batch.Array(reference.Beta!)}},"update":{{Sgd}}}""";
+            (await session.RefusedAsync(s => service.Client.PostAsync($"{s.Path}/update", gradient)))
+                .ExpectProblem("invalid-option", "dgamma was sent, but the session has none (its scale is false)");
             Assert.Equal(JsonValueKind.Null, (await session.StatsAsync())["gamma"].ValueKind);
             await IsTheSameAfterAsync(session, x, dy);
         }
