@@ -119,8 +119,13 @@ if wanted metrics; then
     if program=$(find_promtool) && have curl curl; then step "metrics" tests/Metrics/check.sh "$program"; else leave_out "metrics (needs promtool and curl)"; fi
 fi
 if wanted openapi; then
-    heading "the OpenAPI document under Spectral's spectral:oas"
-    if have npm nodejs npm; then step "openapi" tests/OpenApi/lint.sh; else leave_out "openapi (needs Node.js)"; fi
+    heading "the OpenAPI document under Spectral's spectral:oas, and clients that are generated from it"
+    if have npm nodejs npm; then
+        step "openapi: lint" tests/OpenApi/lint.sh
+        step "openapi: generated clients" tests/with-service.sh tests/OpenApi/clients.sh
+    else
+        leave_out "openapi (needs Node.js)"
+    fi
 fi
 if wanted dashboard; then
     heading "the dashboard in a browser"
