@@ -1,4 +1,5 @@
 using BnService.Core.Normalizers;
+using BnService.Core.Tensors;
 
 namespace BnService.Api.Contracts;
 
@@ -45,6 +46,7 @@ internal static class ConventionMapping
         ChannelAxis = request.ChannelAxis,
         Affine = request.Affine ?? (request.Bias == true || request.Scale == true ? true : null),
         ZeroDebias = request.ZeroDebias,
+        IsDouble = request.Precision == Precision.Float64,
     };
 
     /// <summary>What a convention has done, for the session's resource.</summary>

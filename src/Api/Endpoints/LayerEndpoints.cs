@@ -58,7 +58,8 @@ internal static class LayerEndpoints
         PassMeter passes, ComputeSettings compute, CancellationToken cancellationToken)
     {
         var found = await catalog.GetAsync(scope, session, cancellationToken);
-        using var gathered = new ArrivingBatch(catalog, found, passes, compute) { Sent = body.Message is null ? () => body.Reread()?.X : null, Forget = body.Release };
+        var digits = new SentDigits(shape => LayoutOf(found.Current.Layer, shape)) { Sent = body.Message is null ? () => body.Reread()?.X : null, Forget = body.Release };
+        using var gathered = new ArrivingBatch(catalog, found, digits, passes, compute);
         var options = found.Current.Layer.Options;
         var request = await body.ReadAsync(gathered, options.Precision, WholeOutputs(found.Current.Layer), options.Precision == Precision.Float32);
         var input = new BatchInput(request.X, request.Residual, request.Mask) { Own = OwnParameters.Of(request.Gamma, request.Beta) };
@@ -66,6 +67,11 @@ internal static class LayerEndpoints
         if (step.HasTakenInput) (request.X, request.Residual) = (null!, null); // retained: no longer this request's to give back
         return new Answer<TrainStepResponse>(Response(step), step.Version) { IsReplayed = step.IsReplayed };
     }
+
+    /// <summary>How a batch lies whose statistics, its own or the running ones, normalize it.</summary>
+    internal static NormalizationPlan LayoutOf(LayerState layer, Shape shape) => layer.NormalizesWithBatch
+        ? NormalizationPlan.ForBatch(shape, layer.Options)
+        : NormalizationPlan.ForRunningStatistics(shape, layer.Options);
 
     // Where y of a training batch is not computed where it is sent from, it lies in memory as a whole.
     private static int WholeOutputs(LayerState layer) => layer.Running is null || !layer.Options.Kind.IsOverBatch || layer.Options.Precision == Precision.Float64 ? 1 : 0;
@@ -78,10 +84,18 @@ internal static class LayerEndpoints
         var layer = await snapshots.LayerAsync(found, QueryNumber.Version(version), cancellationToken);
         if (StreamedInference.InputOf(body.Message, Negotiation.Of(context).Answer) is { } x && inference.RunArriving(layer, x.Shape, OwnParameters.Of(body.Message!.Begun!.Gamma, body.Message.Begun.Beta)) is { } arriving)
             return new StreamedInference(new(body.Message.Bytes, x, arriving, observer.SampleArriving(found, x.Shape)), x.Shape, layer.Version);
-        var request = await body.ReadAsync(null, layer.Options.Precision, layer.Running is null || layer.Options.Precision == Precision.Float64 ? 1 : 0);
+        var options = layer.Options;
+        var looked = options.Precision == Precision.Float32 && layer.Running is not null;
+        var digits = new SentDigits(shape => NormalizationPlan.ForRunningStatistics(shape, options)) { Sent = body.Message is null ? () => body.Reread()?.X : null, Forget = body.Release };
+        var request = await body.ReadAsync(looked ? digits : null, options.Precision, layer.Running is null || options.Precision == Precision.Float64 ? 1 : 0, looked);
         var sample = observer.Sample(found, request.X);
         var y = await inference.RunAsync(layer, new BatchInput(request.X, request.Residual, null) { Own = OwnParameters.Of(request.Gamma, request.Beta) }, cancellationToken);
         observer.Inferred(found, sample);
+        if (looked && digits.LostFrom(NormalizationPlan.ForRunningStatistics(request.X.Shape, options), layer.Running!.Mean, layer.Running.Variance) is { } lost
+            && Diagnosis.OfRounding(lost, layer.Running.Mean, layer.Running.Variance) is { } finding)
+        {
+            context.Response.Headers["Bn-Warnings"] = finding.Code;
+        }
         return new Answer<InferenceResponse>(new InferenceResponse { Y = y, Version = layer.Version }, layer.Version);
     }
 

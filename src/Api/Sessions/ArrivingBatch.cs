@@ -11,14 +11,18 @@ namespace BnService.Api.Sessions;
 /// <summary>
 /// A training batch that is still arriving: refused as soon as its shape does not fit, and summed while the rest of it is on its way.
 /// </summary>
-internal sealed class ArrivingBatch(SessionCatalog catalog, LayerSession session, PassMeter passes, ComputeSettings compute) : IArrivals, IDisposable
+/// <param name="catalog">Knows how batches are laid out.</param>
+/// <param name="session">The session.</param>
+/// <param name="digits">What the numbers were before they were rounded.</param>
+/// <param name="passes">Measures.</param>
+/// <param name="compute">With what to compute.</param>
+internal sealed class ArrivingBatch(SessionCatalog catalog, LayerSession session, SentDigits digits, PassMeter passes, ComputeSettings compute)
+    : IArrivals, IDisposable
 {
-    private const string Input = "x";
+    private const string Input = SentDigits.Input;
     private ArrivingMoments? _moments;
     private PassMeter.DividedPass? _pass;
     private int _arrived;
-    private LostPrecision? _lost;
-    private NormalizationPlan? _plan;
 
     /// <inheritdoc/>
     public void Begin(string field, Tensor tensor)
@@ -26,7 +30,7 @@ internal sealed class ArrivingBatch(SessionCatalog catalog, LayerSession session
         if (field != Input) return;
         var (plan, layer) = catalog.PlanFor(tensor.Shape, session.Current.Layer);
         if (tensor.Precision == Precision.Float64) return;
-        _plan = layer.NormalizesWithBatch ? plan : NormalizationPlan.ForRunningStatistics(tensor.Shape, layer.Options);
+        digits.Begin(field, tensor);
         if (layer.NormalizesWithBatch && ArrivingMoments.Fits(plan) && new LayerPass(layer, tensor.Shape, compute).GathersWhole)
             (_moments, _pass) = (new ArrivingMoments(plan, tensor, compute), passes.Divided(PassKind.Moments, tensor.Shape));
     }
@@ -42,38 +46,10 @@ internal sealed class ArrivingBatch(SessionCatalog catalog, LayerSession session
     }
 
     /// <inheritdoc/>
-    public void Rounded(string field, ReadOnlySpan<double> sent)
-    {
-        if (field == Input && _plan is { HasMean: true }) (_lost ??= new(_plan)).Look(sent);
-    }
+    public void Rounded(string field, ReadOnlySpan<double> sent) => digits.Rounded(field, sent);
 
-    /// <summary>Reads the batch again as it was sent, in float64, where it came as JSON; the caller's to dispose.</summary>
-    public Func<Tensor?>? Sent { private get; init; }
-
-    /// <summary>Called when the batch as it was sent is not looked at any more.</summary>
-    public Action? Forget { private get; init; }
-
-    /// <summary>The statistics that rounding to float32 has spoilt; null for none.</summary>
-    /// <param name="plan">How the batch is laid out.</param>
-    /// <param name="mean">The mean of each statistic that normalizes it; null where none is subtracted.</param>
-    /// <param name="variance">Their variance.</param>
-    public LostPrecision? LostFrom(NormalizationPlan plan, double[]? mean, double[] variance)
-    {
-        if (_lost is null && Sent is null) return null;
-        var (some, found) = (false, _lost);
-        for (var i = 0; i < mean?.Length && plan.Elements > 0 && !some; i++) some = LostPrecision.MayBeLost(mean[i], variance[i]);
-        if (some && found is null)
-        {
-            using var sent = Sent?.Invoke();
-            if (sent is not null)
-            {
-                _lost = found = new LostPrecision(plan);
-                found.Look(sent.Doubles);
-            }
-        }
-        Forget?.Invoke();
-        return some ? found : null;
-    }
+    /// <inheritdoc cref="SentDigits.LostFrom"/>
+    public LostPrecision? LostFrom(NormalizationPlan plan, double[]? mean, double[] variance) => digits.LostFrom(plan, mean, variance);
 
     /// <summary>The moments of the whole batch; null where they have not been gathered.</summary>
     public Moments? Finish()

@@ -49,6 +49,16 @@ public sealed class PrecisionTests(Service service) : IClassFixture<Service>
         Assert.Contains("precision float64", warning.GetProperty("remedy").GetString(), StringComparison.Ordinal);
     }
 
+    [Theory]
+    [MemberData(nameof(AllForms))]
+    public async Task An_inference_warns_in_a_header(string form)
+    {
+        var session = await service.CreateAsync("""{"num_features":1}""");
+        Assert.DoesNotContain("Bn-Warnings", (await SendAsync(session, "inference", "x", Seconds, form)).Expect(200).Headers.Keys);
+        (await session.PutRunningStatsAsync("""{"running_mean":[1700000001.5],"running_var":[1.25]}""")).Expect(200);
+        Assert.Equal("precision-lost", (await SendAsync(session, "inference", "x", Seconds, form)).Expect(200).Headers["Bn-Warnings"]);
+    }
+
     [Fact]
     public async Task Only_the_channels_that_rounding_has_changed_are_named()
     {
@@ -276,6 +286,13 @@ public sealed class PrecisionTests(Service service) : IClassFixture<Service>
         var answer = (await session.FoldAsync("""{"layer":"linear","weight":[[0.1]],"bias":[1.7e9]}""")).Expect(200);
         AssertNear([0.1 / 3], Doubles(answer, "weight"));
         answer.ExpectNumbers("bias", -0.5);
+    }
+
+    [Fact]
+    public async Task RMS_normalization_has_torchs_epsilon_of_float64()
+    {
+        var created = await service.Client.PostAsync("/v1/sessions", """{"kind":"rms_norm","normalized_shape":[2],"convention":"pytorch","precision":"float64"}""");
+        Assert.Equal(Math.ScaleB(1, -52), created.Expect(201)["eps"].GetDouble());
     }
 
     [Fact]
