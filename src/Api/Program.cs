@@ -1,12 +1,11 @@
 using BnService.Api.Hosting;
 using BnService.Api.Hosting.Auth;
-
-if (args is ["healthcheck"]) return await HealthCheckCommand.RunAsync();
+using BnService.Api.Hosting.Commands;
 
 try
 {
-    if (args is ["keys", .. var command]) return await KeysCommand.RunAsync(command);
-    var builder = WebApplication.CreateBuilder(args);
+    if (await CommandLine.RunAsync(args) is { } exitCode) return exitCode;
+    var builder = ServiceComposition.CreateBuilder(args);
     builder.AddBnService();
     await using var app = builder.Build();
     await app.OpenStorageAsync();

@@ -1,4 +1,5 @@
 using System.ComponentModel.DataAnnotations;
+using BnService.Api.Hosting.Commands;
 using BnService.Api.Hosting.Edge;
 using BnService.Api.Hosting.Telemetry;
 using System.Globalization;
@@ -32,6 +33,7 @@ internal static class OptionsBinding
     private static void AddSection<T>(this IServiceCollection services, string section)
         where T : class
     {
+        services.AddSingleton(new SettingsSection(section, typeof(T)));
         services.AddOptions<T>().BindConfiguration(section).ValidateOnStart();
         services.AddSingleton<IValidateOptions<T>>(provider => new SectionValidation<T>(section, provider.GetRequiredService<IConfiguration>()));
     }

@@ -1,6 +1,7 @@
 using BnService.Api.Contracts;
 using BnService.Api.Endpoints;
 using BnService.Api.Hosting.Auth;
+using BnService.Api.Hosting.Commands;
 using BnService.Api.Hosting.Edge;
 using BnService.Api.Hosting.Limits;
 using BnService.Api.Hosting.Memory;
@@ -13,6 +14,7 @@ using BnService.Api.Storage.Memory;
 using BnService.Api.Storage.Postgres;
 using BnService.Api.Storage.Sqlite;
 using BnService.Core.Tensors;
+using Microsoft.Extensions.Configuration.Json;
 using Microsoft.Extensions.Options;
 
 namespace BnService.Api.Hosting;
@@ -20,6 +22,27 @@ namespace BnService.Api.Hosting;
 /// <summary>What the service is made of, and in which order a request passes through it.</summary>
 internal static partial class ServiceComposition
 {
+    private const string SettingsFile = "appsettings.json";
+
+    /// <summary>
+    /// Begins with the configuration: the settings beside the program, wherever it is started from, those in the working directory, the
+    /// environment and the command line, the later before the earlier.
+    /// </summary>
+    /// <exception cref="UnknownSettingException">A section of this service has a setting that there is not.</exception>
+    public static WebApplicationBuilder CreateBuilder(string[] arguments)
+    {
+        var builder = WebApplication.CreateBuilder(new WebApplicationOptions { Args = arguments, ContentRootPath = AppContext.BaseDirectory });
+        var (sources, own) = (builder.Configuration.Sources, Path.GetFullPath(SettingsFile));
+        if (own != Path.Combine(AppContext.BaseDirectory, SettingsFile) && File.Exists(own))
+        {
+            var source = new JsonConfigurationSource { Path = own };
+            source.ResolveFileProvider();
+            sources.Insert(sources.IndexOf(sources.OfType<JsonConfigurationSource>().Last()) + 1, source);
+        }
+        Settings.Require(builder.Configuration);
+        return builder;
+    }
+
     /// <summary>Registers everything.</summary>
     public static void AddBnService(this WebApplicationBuilder builder)
     {

@@ -1,4 +1,5 @@
 using BnService.Api.Hosting.Auth;
+using BnService.Api.Hosting.Commands;
 using BnService.Api.Storage;
 using Microsoft.Extensions.Options;
 
@@ -14,6 +15,9 @@ internal static class StartFailure
         // More than one section is wrong.
         AggregateException several when several.InnerExceptions.All(inner => inner is OptionsValidationException) =>
             [.. several.InnerExceptions.SelectMany(inner => LinesOf(inner)!)],
+        UnknownSettingException => exception.Message.Split('\n'),
+        InvalidDataException { InnerException: { } cause } when exception.Message.StartsWith("Failed to load configuration", StringComparison.Ordinal) =>
+            [$"{exception.Message} {cause.Message}"],
         StorageUnusableException or ListeningRefusedException => [exception.Message],
         InvalidOperationException when exception.Message.StartsWith("Failed to convert configuration value", StringComparison.Ordinal) => [exception.Message],
         _ => null,

@@ -10,6 +10,9 @@ public sealed partial class ServiceProcess : IDisposable
     /// <summary>Names the control group that the process is to run in.</summary>
     public const string GroupVariable = "BN_TEST_GROUP";
 
+    /// <summary>Names the folder that the process is to be started from; its storage is then where its settings say.</summary>
+    public const string FolderVariable = "BN_TEST_FOLDER";
+
     private const int TerminateSignal = 15;
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
 
@@ -20,7 +23,7 @@ public sealed partial class ServiceProcess : IDisposable
 
     private ServiceProcess(string[] arguments, (string Name, string Value)[] environment)
     {
-        var start = new ProcessStartInfo(Environment.GetEnvironmentVariable("DOTNET_HOST_PATH") ?? "dotnet", ["exec", "BnService.Api.dll", .. arguments])
+        var start = new ProcessStartInfo(Environment.GetEnvironmentVariable("DOTNET_HOST_PATH") ?? "dotnet", ["exec", Path.Combine(AppContext.BaseDirectory, "BnService.Api.dll"), .. arguments])
         {
             WorkingDirectory = AppContext.BaseDirectory,
             RedirectStandardOutput = true,
@@ -32,6 +35,11 @@ public sealed partial class ServiceProcess : IDisposable
         start.Environment.Remove("DOTNET_RUNNING_IN_CONTAINER");
         start.Environment["Storage__Path"] = Path.Combine(_folder, "bn.db");
         foreach (var (name, value) in environment) start.Environment[name] = value;
+        if (start.Environment.Remove(FolderVariable, out var folder) && folder is not null)
+        {
+            start.WorkingDirectory = folder;
+            start.Environment.Remove("Storage__Path");
+        }
         // A process is put into its control group before it becomes the service.
         if (start.Environment.Remove(GroupVariable, out var group) && group is not null)
         {

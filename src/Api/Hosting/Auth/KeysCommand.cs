@@ -1,5 +1,6 @@
 using System.Globalization;
 using BnService.Api.Endpoints;
+using BnService.Api.Hosting.Commands;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Storage;
 using Microsoft.Extensions.Options;
@@ -13,7 +14,9 @@ namespace BnService.Api.Hosting.Auth;
 internal static class KeysCommand
 {
     private const int Refused = 1, Misused = 2;
-    private const string Usage = """
+
+    /// <summary>How it is used.</summary>
+    public const string Usage = """
         usage: keys create --name <name> --role reader|trainer|admin [--prefix <prefix>]
                keys generate    prints a key for Auth:AdminKey and stores nothing
                keys list
@@ -30,7 +33,10 @@ internal static class KeysCommand
         // The first words are the verb's own; settings begin with dashes.
         var own = arguments.TakeWhile(argument => !argument.StartsWith('-')).ToArray();
         if (own is ["generate"]) return await PrintAsync(KeyText.New(KeyText.NewId()), "a key for Auth:AdminKey; it is stored nowhere");
-        var builder = WebApplication.CreateBuilder(arguments[own.Length..]);
+        string[] options = own is ["create"] ? ["name", "role", "prefix"] : [];
+        if (own is not (["create"] or ["list"] or ["rotate", _] or ["revoke", _])) return await FailAsync(Usage, Misused);
+        if (CommandLine.Mistake(arguments[own.Length..], options) is { } mistake) return await CommandLine.RefuseAsync(mistake);
+        var builder = ServiceComposition.CreateBuilder(arguments[own.Length..]);
         // The standard output is for keys alone.
         builder.Logging.ClearProviders().AddConsole(console => console.LogToStandardErrorThreshold = LogLevel.Trace).SetMinimumLevel(LogLevel.Warning);
         builder.Services.AddServiceOptions();
