@@ -21,12 +21,13 @@ internal static partial class Usage
     /// <summary>The verbs, and every setting with its default, what it allows and what it is for.</summary>
     public static string Text()
     {
+        var keys = KeysCommand.Usage.Split('\n').Where(line => line.Contains("keys", StringComparison.Ordinal)).Select(line => $"       dotnet BnService.Api.dll {line[7..]}");
         var text = new StringBuilder($"""
             {Version}: normalization layers as a web service
 
             usage: dotnet BnService.Api.dll [serve] [--Section:Setting value ...]
                    dotnet BnService.Api.dll healthcheck    asks the service in the same container whether it is ready
-            {KeysCommand.Usage.Replace("usage: ", "       dotnet BnService.Api.dll ", StringComparison.Ordinal).Replace("       keys", "       dotnet BnService.Api.dll keys", StringComparison.Ordinal)}
+            {string.Join('\n', keys)}
                    dotnet BnService.Api.dll --help | --version
 
             Settings come from appsettings.json beside the program, then appsettings.json in the working directory, then the environment
@@ -48,6 +49,7 @@ internal static partial class Usage
     private static string Default(Setting setting, object options) => setting.Property.GetValue(options) switch
     {
         null or ICollection { Count: 0 } => "(none)",
+        bool value => value ? "(true)" : "(false)",
         IFormattable value => $"({value.ToString(null, CultureInfo.InvariantCulture)})",
         var value => $"({value.ToString()})",
     };
