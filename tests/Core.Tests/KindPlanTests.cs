@@ -37,10 +37,10 @@ public sealed class KindPlanTests
     }
 
     [Theory]
-    [InlineData(new[] { 2, 3 }, new[] { 4 }, "expected input with shape [*, 4], got [2, 3]")]
-    [InlineData(new[] { 2, 4, 3 }, new[] { 2, 4 }, "expected input with shape [*, 2, 4], got [2, 4, 3]")]
-    [InlineData(new[] { 3, 4 }, new[] { 2, 3, 4 }, "expected input with shape [*, 2, 3, 4], got [3, 4]")]
-    [InlineData(new[] { 4 }, new[] { 4 }, "expected 2D to 5D input (got 1D input of shape [4])")]
+    [InlineData(new[] { 2, 3 }, new[] { 4 }, "x: expected input with shape [*, 4], got [2, 3]")]
+    [InlineData(new[] { 2, 4, 3 }, new[] { 2, 4 }, "x: expected input with shape [*, 2, 4], got [2, 4, 3]")]
+    [InlineData(new[] { 3, 4 }, new[] { 2, 3, 4 }, "x: expected input with shape [*, 2, 3, 4], got [3, 4]")]
+    [InlineData(new[] { 4 }, new[] { 4 }, "x: expected 2D to 5D input (got 1D input of shape [4])")]
     public void A_tensor_that_does_not_end_in_the_normalized_shape_is_refused(int[] shape, int[] normalized, string message)
     {
         foreach (var kind in new[] { Layer, Rms })
@@ -59,17 +59,17 @@ public sealed class KindPlanTests
         var refusal = Assert.Throws<LayerException>(
             () => NormalizationPlan.ForBatch(new Shape(2, 5, 7), Options(kind) with { ChannelAxis = axis }));
         Assert.Equal(LayerError.ShapeMismatch, refusal.Error);
-        Assert.Equal($"expected 4 channels (num_features) along axis {axis}, got {(axis == 1 ? 5 : 7)} in input of shape [2, 5, 7]", refusal.Message);
+        Assert.Equal($"x: expected 4 channels (num_features) along axis {axis}, got {(axis == 1 ? 5 : 7)} in input of shape [2, 5, 7]", refusal.Message);
     }
 
     [Theory]
-    [InlineData(Group, 4, new[] { 3, 4 }, "expected more than 1 value per channel and sample, got input size [3, 4]")]
-    [InlineData(Group, 4, new[] { 3, 4, 1, 1 }, "expected more than 1 value per channel and sample, got input size [3, 4, 1, 1]")]
-    [InlineData(Instance, 0, new[] { 3, 4, 1 }, "expected more than 1 value per channel and sample, got input size [3, 4, 1]")]
+    [InlineData(Group, 4, new[] { 3, 4 }, "x: expected more than 1 value per group and sample, got input size [3, 4]")]
+    [InlineData(Group, 4, new[] { 3, 4, 1, 1 }, "x: expected more than 1 value per group and sample, got input size [3, 4, 1, 1]")]
+    [InlineData(Instance, 0, new[] { 3, 4, 1 }, "x: expected more than 1 value per channel and sample, got input size [3, 4, 1]")]
     public void A_statistic_over_a_single_value_is_refused(NormalizerKind kind, int groups, int[] shape, string message)
     {
         var plan = NormalizationPlan.ForBatch(new Shape(shape), Options(kind) with { NumGroups = groups });
-        var refusal = Assert.Throws<LayerException>(() => plan.RequireVariance(new Shape(shape)));
+        var refusal = Assert.Throws<LayerException>(() => plan.RequireVariance(new Shape(shape), kind));
         Assert.Equal((LayerError.BatchTooSmall, message), (refusal.Error, refusal.Message));
     }
 

@@ -32,10 +32,10 @@ public sealed class NormalizationPlanTests
         Assert.Equal(new ChannelView(1, 1, 4), NormalizationPlan.ForBatch(new Shape(shape), Options(1, axis)).View);
 
     [Theory]
-    [InlineData(new[] { 3 }, "expected 2D to 5D input (got 1D input of shape [3])")]
-    [InlineData(new[] { 1, 3, 1, 1, 1, 1 }, "expected 2D to 5D input (got 6D input of shape [1, 3, 1, 1, 1, 1])")]
-    [InlineData(new[] { 4, 5 }, "expected 3 channels (num_features) along axis 1, got 5 in input of shape [4, 5]")]
-    [InlineData(new[] { 4, 5, 3 }, "expected 3 channels (num_features) along axis 1, got 5 in input of shape [4, 5, 3]")]
+    [InlineData(new[] { 3 }, "x: expected 2D to 5D input (got 1D input of shape [3])")]
+    [InlineData(new[] { 1, 3, 1, 1, 1, 1 }, "x: expected 2D to 5D input (got 6D input of shape [1, 3, 1, 1, 1, 1])")]
+    [InlineData(new[] { 4, 5 }, "x: expected 3 channels (num_features) along axis 1, got 5 in input of shape [4, 5]")]
+    [InlineData(new[] { 4, 5, 3 }, "x: expected 3 channels (num_features) along axis 1, got 5 in input of shape [4, 5, 3]")]
     public void A_batch_that_does_not_fit_is_refused(int[] shape, string message)
     {
         var refusal = Assert.Throws<LayerException>(() => NormalizationPlan.ForBatch(new Shape(shape), Options(3, 1)));
@@ -46,7 +46,7 @@ public sealed class NormalizationPlanTests
     public void Channels_last_looks_at_the_last_axis()
     {
         var refusal = Assert.Throws<LayerException>(() => NormalizationPlan.ForBatch(new Shape(4, 3, 5), Options(3, -1)));
-        Assert.Equal("expected 3 channels (num_features) along axis -1, got 5 in input of shape [4, 3, 5]", refusal.Message);
+        Assert.Equal("x: expected 3 channels (num_features) along axis -1, got 5 in input of shape [4, 3, 5]", refusal.Message);
     }
 
     [Theory]
@@ -58,7 +58,7 @@ public sealed class NormalizationPlanTests
         var plan = NormalizationPlan.ForBatch(new Shape(shape), Options(shape[1], axis, granularity));
         var refusal = Assert.Throws<LayerException>(() => plan.RequireVariance(new Shape(shape)));
         Assert.Equal(LayerError.BatchTooSmall, refusal.Error);
-        Assert.Equal($"expected more than 1 value per channel when training, got input size {text}", refusal.Message);
+        Assert.Equal($"x: expected more than 1 value per channel when training, got input size {text}", refusal.Message);
     }
 
     [Theory]

@@ -79,7 +79,7 @@ internal static class NormalizeEndpoints
         if (shape.Rank is < NormalizationPlan.MinRank or > NormalizationPlan.MaxRank)
         {
             throw new ProblemException(ProblemCode.ShapeMismatch,
-                $"expected {NormalizationPlan.MinRank}D to {NormalizationPlan.MaxRank}D input (got {shape.Rank}D input of shape {shape})");
+                $"x: expected {NormalizationPlan.MinRank}D to {NormalizationPlan.MaxRank}D input (got {shape.Rank}D input of shape {shape})");
         }
         if (axis is not (1 or -1)) throw Invalid($"channel_axis must be 1, or -1 for channels last, got {axis}");
         return Math.Max(shape[axis], 1);

@@ -172,9 +172,9 @@ internal sealed class RequestBytes(HttpRequest request, long limit)
         BadHttpRequestException or ConnectionResetException => null,
         // What gzip, deflate and br say of bytes that are none of theirs.
         InvalidDataException or InvalidOperationException { Source: "System.IO.Compression.Brotli" } =>
-            new ProblemException(ProblemCode.MalformedBody, $"the body is not what Content-Encoding says: {exception.Message}"),
+            new ProblemException(ProblemCode.MalformedBody, "the body is not what Content-Encoding says: it cannot be decompressed, or ends too early"),
         // Kestrel's word for some chunks that are none.
-        IOException => new ProblemException(ProblemCode.BadRequest, $"the body cannot be read: {exception.Message}"),
+        IOException => new ProblemException(ProblemCode.BadRequest, "the body cannot be read: its chunks are not what HTTP allows"),
         _ => null,
     };
 

@@ -64,7 +64,7 @@ public sealed partial class LayerPass
             throw new LayerException(LayerError.BatchTooSmall,
                 $"mask leaves {joint.Count} of the values per channel in the parts of all ranks together: a variance needs 2 or more");
         }
-        plan.RequireVariance(shape, joint.Count);
+        plan.RequireVariance(shape, _options.Kind, joint.Count);
         return new([new(plan, 0, 0, shape[0], joint, positions is not null, Correction(joint))], positions) { AreJoint = true };
     }
 

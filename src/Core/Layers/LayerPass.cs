@@ -25,13 +25,13 @@ public sealed partial class LayerPass(LayerState layer, Shape shape, ComputeSett
         var plan = NormalizationPlan.ForBatch(shape, _options);
         if (gathered is not null)
         {
-            plan.RequireVariance(shape);
+            plan.RequireVariance(shape, _options.Kind);
             return new([new(plan, 0, 0, shape[0], gathered, false, Correction(gathered))], null);
         }
         if (!_options.Kind.IsOverBatch)
         {
             RequireMask(mask);
-            plan.RequireVariance(shape);
+            plan.RequireVariance(shape, _options.Kind);
             return AsOnePart(plan, Forward.BatchMoments(plan, x, compute));
         }
         var parts = new List<BatchPart>();
@@ -77,7 +77,7 @@ public sealed partial class LayerPass(LayerState layer, Shape shape, ComputeSett
     /// <exception cref="LayerException"><see cref="LayerError.BatchTooSmall"/>.</exception>
     public LayerOutput OutputBySample()
     {
-        NormalizationPlan.ForBatch(shape, _options).RequireVariance(shape);
+        NormalizationPlan.ForBatch(shape, _options).RequireVariance(shape, _options.Kind);
         return new SampleOutput(layer, _options.NormalizedShape is { } row ? [.. row] : [.. shape.Dimensions.Skip(1)], compute);
     }
 
@@ -118,7 +118,7 @@ public sealed partial class LayerPass(LayerState layer, Shape shape, ComputeSett
             return statistics;
         }
         var plan = NormalizationPlan.ForBatch(shape, _options);
-        plan.RequireVariance(shape);
+        plan.RequireVariance(shape, _options.Kind);
         var moments = Forward.Train(plan, x, new(layer.EffectiveGamma, layer.Beta, _options.Eps, _options.Activation), y, compute, residual);
         return AsOnePart(plan, moments);
     }
@@ -227,7 +227,7 @@ public sealed partial class LayerPass(LayerState layer, Shape shape, ComputeSett
         var positions = Of(mask, first, samples);
         var isMasked = positions.Contains(false);
         if (isMasked) RequireVariance(positions.Count(true), positions.Length, samples == shape[0] ? "" : $" in the ghost batch of samples {first} to {first + samples - 1}");
-        else plan.RequireVariance(shape);
+        else plan.RequireVariance(shape, _options.Kind);
         var moments = isMasked ? MaskedMoments(plan, part, positions) : Forward.BatchMoments(plan, part, compute);
         return new(plan, first * sample, first, samples, moments, isMasked, Correction(moments));
     }

@@ -84,7 +84,7 @@ public sealed partial record LayerState
         if (FeaturesAreFixed)
         {
             throw new LayerException(LayerError.ShapeMismatch,
-                $"expected {Features} activations per sample, as the layer has statistics for, got {plan.Statistics}");
+                $"x: expected {Features} activations per sample, as the layer has statistics for, got {plan.Statistics}");
         }
         return Sized(plan.Statistics);
     }

@@ -115,19 +115,25 @@ public sealed record NormalizationPlan
 
     /// <summary>Refuses statistics over a single value, whose variance is undefined.</summary>
     /// <param name="shape">The batch's shape, for the message.</param>
+    /// <param name="kind">The layer's kind, for the message.</param>
     /// <exception cref="LayerException"><see cref="LayerError.BatchTooSmall"/>.</exception>
-    public void RequireVariance(Shape shape) => RequireVariance(shape, Count);
+    public void RequireVariance(Shape shape, NormalizerKind kind = NormalizerKind.BatchNorm) => RequireVariance(shape, kind, Count);
 
     /// <summary>Refuses statistics over a single value, where this tensor is a part of what shares them.</summary>
     /// <param name="shape">The part's shape, for the message.</param>
+    /// <param name="kind">The layer's kind, for the message.</param>
     /// <param name="count">Number of values per statistic, those of all parts together.</param>
     /// <exception cref="LayerException"><see cref="LayerError.BatchTooSmall"/>.</exception>
-    public void RequireVariance(Shape shape, long count)
+    public void RequireVariance(Shape shape, NormalizerKind kind, long count)
     {
         if (count != 1 || !NeedsVariance) return;
-        throw new LayerException(LayerError.BatchTooSmall, Reduction == Reduction.Channels
-            ? $"expected more than 1 value per channel when training, got input size {shape}"
-            : $"expected more than 1 value per {(ChannelsPerStatistic == 1 ? "channel and sample" : "group")}, got input size {shape}");
+        var each = kind switch
+        {
+            NormalizerKind.GroupNorm => "group and sample",
+            NormalizerKind.InstanceNorm => "channel and sample",
+            _ => "channel when training",
+        };
+        throw new LayerException(LayerError.BatchTooSmall, $"x: expected more than 1 value per {each}, got input size {shape}");
     }
 
     private static NormalizationPlan ForChannels(ChannelView view) => new(view)
@@ -191,5 +197,5 @@ public sealed record NormalizationPlan
             $"got {shape[options.ChannelAxis]} in input of shape {shape}");
     }
 
-    private static LayerException Mismatch(string message) => new(LayerError.ShapeMismatch, message);
+    private static LayerException Mismatch(string message) => new(LayerError.ShapeMismatch, $"x: {message}");
 }

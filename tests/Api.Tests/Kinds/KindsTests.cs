@@ -87,7 +87,7 @@ public sealed class KindsTests(Service service) : IClassFixture<Service>
     [InlineData("layer_norm", "\"normalized_shape\":[4]", "[[1,2,3]]", "shape-mismatch", "expected input with shape [*, 4], got [1, 3]")]
     [InlineData("layer_norm", "\"normalized_shape\":[2,4]", "[[1,2,3,4]]", "shape-mismatch", "expected input with shape [*, 2, 4], got [1, 4]")]
     [InlineData("group_norm", "\"num_features\":4,\"num_groups\":2", "[[1,2,3]]", "shape-mismatch", "expected 4 channels (num_features) along axis 1, got 3")]
-    [InlineData("group_norm", "\"num_features\":2,\"num_groups\":2", "[[1,2]]", "batch-too-small", "expected more than 1 value per channel and sample")]
+    [InlineData("group_norm", "\"num_features\":2,\"num_groups\":2", "[[1,2]]", "batch-too-small", "expected more than 1 value per group and sample")]
     [InlineData("instance_norm", "\"num_features\":2", "[[1,2]]", "batch-too-small", "expected more than 1 value per channel and sample, got input size [1, 2]")]
     [InlineData("layer_norm", "\"normalized_shape\":[2]", "[[1,\"NaN\"]]", "non-finite-input", "element 1 is NaN")]
     public async Task Batches_that_do_not_fit_are_refused(string kind, string options, string x, string code, string detail)

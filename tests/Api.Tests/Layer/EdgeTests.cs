@@ -17,7 +17,7 @@ public sealed class EdgeTests(Service service) : IClassFixture<Service>
         var session = await service.CreateAsync(options);
         var body = $"{{\"x\":{{\"shape\":{shape},\"data\":[1,2,3]}}}}";
         var answer = await session.RefusedAsync(s => s.TrainAsync(body));
-        Assert.Equal($"expected more than 1 value per channel when training, got input size {words}", answer.ExpectProblem("batch-too-small").Detail);
+        Assert.Equal($"x: expected more than 1 value per channel when training, got input size {words}", answer.ExpectProblem("batch-too-small").Detail);
         (await session.RefusedAsync(s => s.BackwardAsync($"{{\"x\":{{\"shape\":{shape},\"data\":[1,2,3]}},\"dy\":{{\"shape\":{shape},\"data\":[1,2,3]}}}}")))
             .ExpectProblem("batch-too-small", words);
         (await session.InferAsync(body)).Expect(200);

@@ -79,7 +79,7 @@ public sealed class JointStatisticsTests
             var refused = Assert.Throws<LayerException>(() => Pass(samples, 2).JointStatistics(own, mask));
             Assert.Equal(LayerError.BatchTooSmall, refused.Error);
             Assert.Equal(mask is null
-                ? $"expected more than 1 value per channel when training, got input size [{samples}, 2]"
+                ? $"x: expected more than 1 value per channel when training, got input size [{samples}, 2]"
                 : "mask leaves 1 of the values per channel in the parts of all ranks together: a variance needs 2 or more", refused.Message);
         }
         var y = new float[2];

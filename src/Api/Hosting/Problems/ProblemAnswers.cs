@@ -34,7 +34,7 @@ internal sealed partial class ProblemAnswers(CallMeter calls, ILogger<ProblemAns
             MemoryBudgetException memory => (ProblemCode.Overloaded, memory.Message),
             OutOfMemoryException => (ProblemCode.Overloaded, "the process has no memory left for the request; send it again later, or smaller batches"),
             StorageFullException full => (ProblemCode.LimitReached, full.Message),
-            BadHttpRequestException http => (CodeOf(http.StatusCode), http.Message),
+            BadHttpRequestException http => (CodeOf(http.StatusCode), DetailOf(http)),
             _ => (ProblemCode.InternalError, "an unexpected condition; the service's log has the cause under this trace_id"),
         };
         if (exception is StorageUnavailableException or StorageFullException)
@@ -95,6 +95,15 @@ internal sealed partial class ProblemAnswers(CallMeter calls, ILogger<ProblemAns
         };
         await context.Response.WriteAsJsonAsync(problem, ContractJson.Context.Problem, MediaTypes.ProblemJson, context.RequestAborted);
     }
+
+    // The server's own words are about its settings.
+    private static string DetailOf(BadHttpRequestException exception) => exception.StatusCode switch
+    {
+        StatusCodes.Status408RequestTimeout => "the body came more slowly than the service waits for; send it again, or in smaller batches",
+        StatusCodes.Status413PayloadTooLarge => "the body must be at most Limits:MaxBodyBytes long, got more",
+        StatusCodes.Status400BadRequest => "the request is not valid HTTP: its body ends before its Content-Length, or a header or chunk is malformed",
+        _ => exception.Message,
+    };
 
     // What the protocol's clients know to tell apart; everything else that is wrong with a request is 400 to them.
     private static int OpenInferenceStatus(int status) => status switch

@@ -1,6 +1,7 @@
 using System.Buffers;
 using System.Text;
 using System.Text.Json;
+using System.Text.Unicode;
 
 namespace BnService.Api.Wire.Json;
 
@@ -32,7 +33,9 @@ internal static class JsonToken
             return end < text.Length && text[end] == '"' ? $"\"{Cut(text[1..end])}\"" : $"\"{Cut(text[1..end])}";
         }
         var length = WordLength(text);
-        return length == 0 ? $"'{(char)text[0]}'" : Cut(text[..length]);
+        if (length == 0) return $"'{(char)text[0]}'";
+        var word = text[..length];
+        return word.IndexOfAnyInRange((byte)0, (byte)31) < 0 && Utf8.IsValid(word) ? Cut(word) : "bytes that are no text";
     }
 
     /// <summary>Number of bytes up to the next space, bracket, quote or separator.</summary>
