@@ -136,6 +136,7 @@ internal sealed class Calibration(SessionCatalog catalog, PassMeter passes, Comp
     {
         var index = TrainStep.FirstNonFinite(x);
         return new LayerException(LayerError.NonFiniteInput,
-            $"x must be finite, since it goes into the population statistics: element {index} is {(index < x.Shape.Count ? TrainStep.ValueAt(x, index) : double.NaN)}");
+            "x must be finite, since it goes into the population statistics: " +
+            (index < x.Shape.Count ? TrainStep.Describe(x, index) : "its sums are too large for float64"));
     }
 }

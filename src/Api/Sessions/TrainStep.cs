@@ -1,3 +1,4 @@
+using System.Globalization;
 using BnService.Api.Hosting.Telemetry;
 using BnService.Core;
 using BnService.Core.Layers;
@@ -239,8 +240,15 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
         return index;
     }
 
-    /// <summary>An element, in words.</summary>
-    internal static double ValueAt(Tensor x, int index) => x.Precision == Precision.Float64 ? x.Doubles[index] : x.Data[index];
+    /// <summary>An element of x, and where it stands in nested arrays.</summary>
+    internal static string Describe(Tensor x, int index)
+    {
+        var (place, rest) = (new int[x.Shape.Rank], index);
+        for (var axis = place.Length - 1; axis >= 0; axis--) (rest, place[axis]) = Math.DivRem(rest, x.Shape[axis]);
+        return string.Create(CultureInfo.InvariantCulture, $"element {index} is {ValueAt(x, index)}, at x[{string.Join("][", place)}]");
+    }
+
+    private static double ValueAt(Tensor x, int index) => x.Precision == Precision.Float64 ? x.Doubles[index] : x.Data[index];
 
     /// <summary>The refusal of a batch that is not finite.</summary>
     /// <param name="x">The batch.</param>
@@ -250,7 +258,7 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
         var index = FirstNonFinite(x);
         if (index == x.Shape.Count) return new LayerException(LayerError.NonFiniteInput, $"x has statistics that are not finite ({count} values each)");
         return new LayerException(LayerError.NonFiniteInput,
-            $"x must be finite, since it moves the running statistics for ever: element {index} is {ValueAt(x, index)}; " +
+            $"x must be finite, since it moves the running statistics for ever: {Describe(x, index)}; " +
             "a session with non_finite propagate lets it through");
     }
 }
