@@ -136,12 +136,13 @@ public sealed partial class BnClient
     /// <param name="layer">Options of the layer where the file names none, as PyTorch's do; null for batch normalization with its defaults.</param>
     /// <param name="convention">Whose convention the options and the running variance are meant in; null for PyTorch's.</param>
     /// <param name="ifMatch">The version that the session must have; null for any, and for none.</param>
+    /// <param name="from">Prefix of the layer's names in a whole model's file, <c>layer1.0.bn1.</c>; null where the file has one layer.</param>
     /// <param name="cancellationToken">Ends the call.</param>
     public async Task<LayerSession> ImportStateAsync(string name, ReadOnlyMemory<byte> safetensors, LayerOptions? layer = null, Convention? convention = null,
-        long? ifMatch = null, CancellationToken cancellationToken = default)
+        long? ifMatch = null, string? from = null, CancellationToken cancellationToken = default)
     {
         var session = Session(name);
-        await session.ImportStateAsync(safetensors, layer, convention, ifMatch, cancellationToken).ConfigureAwait(false);
+        await session.ImportStateAsync(safetensors, layer, convention, ifMatch, from, cancellationToken).ConfigureAwait(false);
         return session;
     }
 

@@ -107,11 +107,13 @@ public sealed partial class LayerSession
     /// <param name="layer">Options of the layer where the file names none; null for those of the session, or batch normalization with its defaults.</param>
     /// <param name="convention">Whose convention the options and the running variance are meant in; null for PyTorch's.</param>
     /// <param name="ifMatch">The version that the session must have; null for any, and for none.</param>
+    /// <param name="from">Prefix of the layer's names in a whole model's file, <c>layer1.0.bn1.</c>; null where the file has one layer.</param>
     /// <param name="cancellationToken">Ends the call.</param>
     public Task<LayerState> ImportStateAsync(ReadOnlyMemory<byte> safetensors, LayerOptions? layer = null, Convention? convention = null, long? ifMatch = null,
-        CancellationToken cancellationToken = default)
+        string? from = null, CancellationToken cancellationToken = default)
     {
-        var query = BnClient.Query("options", layer?.ToJson().ToJsonString()) + BnClient.Query("convention", convention is { } named ? ClientJson.Name(named) : null);
+        var query = BnClient.Query("options", layer?.ToJson().ToJsonString()) + BnClient.Query("convention", convention is { } named ? ClientJson.Name(named) : null)
+            + BnClient.Query("from", from);
         var call = Call("import state", HttpMethod.Put, $"/state{(query.Length == 0 ? "" : $"?{query[1..]}")}") with
         {
             Body = ServiceCall.BytesBody(safetensors, SafetensorsMessage.MediaType),

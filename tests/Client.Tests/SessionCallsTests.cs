@@ -148,6 +148,12 @@ public sealed class SessionCallsTests : IDisposable
         var torch = await Client.ImportStateAsync("torch", plain, new BatchNormOptions { NumFeatures = 2, Eps = 0.25, ChannelAxis = -1 });
         Assert.Equal((0.25, -1), ((await torch.GetAsync()).Eps, (await torch.GetAsync()).ChannelAxis));
         Assert.Equal([5, 6], (await torch.GetStateAsync()).RunningVar);
+
+        var model = new TensorFile().Add("fc.weight", "F32", 1).Add("bn.weight", "F32", 1, 2).Add("bn.bias", "F32", 3, 4).ToBytes();
+        var norm = await Client.ImportStateAsync("of-model", model, new LayerNormOptions { NormalizedShape = [2], ChannelAxis = 1 }, from: "bn.");
+        Assert.Equal([3, 4], (await norm.GetStateAsync()).Beta);
+        using var y = await norm.InferAsync(new float[] { 1, 3 }, [1, 2, 1]);
+        Assert.Equal([2, 6], y.Y.ToArray().Select(value => Math.Round(value)));
     }
 
     [Fact]

@@ -249,7 +249,7 @@ public sealed class UpdateParametersRequest
 }
 
 /// <summary>The gradients.</summary>
-public sealed class BackwardResponse : IDisposable
+public sealed class BackwardResponse : IDisposable, IShapesParameters
 {
     /// <summary>Gradient of the loss by x.</summary>
     [JsonConverter(typeof(TensorPlaceholder))]
@@ -260,11 +260,11 @@ public sealed class BackwardResponse : IDisposable
     public Tensor? Dresidual { get; init; }
 
     /// <summary>Gradient by gamma; absent where the session has none.</summary>
-    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    [ParameterShape, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public double[]? Dgamma { get; init; }
 
     /// <summary>Gradient by beta; absent where the session has none.</summary>
-    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    [ParameterShape, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public double[]? Dbeta { get; init; }
 
     /// <summary>Version of the state, after the update if there was one.</summary>
@@ -272,12 +272,16 @@ public sealed class BackwardResponse : IDisposable
     public required long Version { get; init; }
 
     /// <summary>gamma after the update; absent without one.</summary>
-    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    [ParameterShape, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public double[]? Gamma { get; init; }
 
     /// <summary>beta after the update; absent without one.</summary>
-    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    [ParameterShape, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public double[]? Beta { get; init; }
+
+    /// <inheritdoc/>
+    [JsonIgnore]
+    public IReadOnlyList<int>? ParameterShape { get; init; }
 
     /// <inheritdoc/>
     public void Dispose()

@@ -1,5 +1,6 @@
 using BnService.Core;
 using BnService.Core.Normalizers;
+using BnService.Core.Tensors;
 
 namespace BnService.Api.Contracts;
 
@@ -15,7 +16,7 @@ internal static class LayerOptions
         RequireOwn(request);
         var kind = request.Kind;
         var defaults = new NormalizerOptions { NumFeatures = 1 };
-        var normalizedShape = kind.IsOverRows ? request.NormalizedShape ?? throw Missing("normalized_shape", "an array of whole numbers") : null;
+        var normalizedShape = kind.IsOverRows ? RowOf(request) : null;
         var options = defaults with
         {
             Kind = kind,
@@ -31,7 +32,9 @@ internal static class LayerOptions
             TrackRunningStats = request.TrackRunningStats ?? kind.IsOverBatch,
             UnbiasedRunningVar = request.UnbiasedRunningVar ?? true,
             ZeroDebias = request.ZeroDebias ?? false,
-            ChannelAxis = request.ChannelAxis ?? defaults.ChannelAxis,
+            // -1 says of rows what they are anyway: trailing dimensions.
+            ChannelAxis = kind.IsOverRows && request.ChannelAxis == -1 ? defaults.ChannelAxis : request.ChannelAxis ?? defaults.ChannelAxis,
+            IsOverChannels = kind.IsOverRows && request.ChannelAxis == 1,
             Granularity = request.Granularity ?? defaults.Granularity,
             Mode = request.Mode ?? defaults.Mode,
             Activation = request.Activation ?? defaults.Activation,
@@ -46,6 +49,17 @@ internal static class LayerOptions
         return (convention?.Adopt(options) ?? options).Validated();
     }
 
+    /// <summary>Dimensions of gamma and beta where they have several; null for one, and where only a batch could tell.</summary>
+    /// <param name="options">The layer's options.</param>
+    /// <param name="batch">The shape of a batch, or null.</param>
+    public static IReadOnlyList<int>? ParameterShape(this NormalizerOptions options, Shape? batch = null) =>
+        options.NormalizedShape is { Count: > 1 } row ? row
+        : options.Granularity == Granularity.PerActivation && batch is not null ? batch.Dimensions[1..] : null;
+
+    /// <summary>The axis of the channels as it is sent and answered; of kinds over rows -1, unless they normalize the channels of positions.</summary>
+    public static int AxisOf(this NormalizerOptions options) =>
+        !options.Kind.IsOverRows ? options.ChannelAxis : options.IsOverChannels ? 1 : -1;
+
     /// <summary>The limits in the core's terms.</summary>
     public static RenormLimits ToLimits(this RenormOptions renorm) => new(renorm.RMax, renorm.DMax, renorm.WarmupSteps);
 
@@ -57,7 +71,7 @@ internal static class LayerOptions
     public static void Require(bool belongs, string option, NormalizerKind kind)
     {
         if (belongs) return;
-        throw new LayerException(LayerError.InvalidOption, $"{option} is not an option of {kind.WireName}; {Reason(option, kind)}");
+        throw new LayerException(LayerError.InvalidOption, $"{option} is not an option of {kind.WireName}; {Reason(option)}");
     }
 
     private static void RequireOwn(LayerOptionsRequest request)
@@ -65,7 +79,7 @@ internal static class LayerOptions
         var kind = request.Kind;
         (bool IsSent, string Option, bool Belongs)[] options =
         [
-            (request.NumFeatures is not null, "num_features", !kind.IsOverRows),
+            (request.NumFeatures is not null, "num_features", !kind.IsOverRows || request.ChannelAxis is not null),
             (request.NormalizedShape is not null, "normalized_shape", kind.IsOverRows),
             (request.NumGroups is not null, "num_groups", kind == NormalizerKind.GroupNorm),
             (request.Momentum is not null, "momentum", kind.CanTrack), // null for a kind without one says nothing, as for every option
@@ -74,7 +88,6 @@ internal static class LayerOptions
             (request.ZeroDebias is not null, "zero_debias", kind.CanTrack),
             (request.Mode is not null, "mode", kind.CanTrack),
             (request.RequireStatistics is not null, "require_statistics", kind.CanTrack),
-            (request.ChannelAxis is not null, "channel_axis", !kind.IsOverRows),
             (request.Granularity is not null, "granularity", kind.IsOverBatch),
             (request.GhostBatchSize is not null, "ghost_batch_size", kind.IsOverBatch),
             (request.Renorm is not null, "renorm", kind == NormalizerKind.BatchRenorm),
@@ -88,18 +101,28 @@ internal static class LayerOptions
         }
     }
 
-    private static string Reason(string option, NormalizerKind kind) => option switch
+    private static string Reason(string option) => option switch
     {
-        "num_features" => "send normalized_shape, the trailing dimensions that are normalized together",
+        "num_features" => "send normalized_shape, the trailing dimensions that are normalized together " +
+            "(or channel_axis 1 with it, for the channels of [N, C, ...])",
         "normalized_shape" => "send num_features, the number of channels",
         "num_groups" => "it belongs to group_norm",
         "renorm" => "it belongs to batch_renorm",
         "granularity" or "ghost_batch_size" => "it belongs to batch_norm and batch_renorm",
         "bias" or "beta_init" => "RMS normalization has a gamma and no beta",
         "scale" => "gamma is its only parameter: send affine false to leave it out",
-        "channel_axis" => $"{kind.WireName} normalizes trailing dimensions and knows no channels",
         _ => "it belongs to kinds with running statistics: batch_norm, batch_renorm, instance_norm",
     };
+
+    // With an axis of channels, their number is the row.
+    private static int[] RowOf(LayerOptionsRequest request)
+    {
+        var row = request.NormalizedShape ?? (request.NumFeatures is { } features ? new[] { features } : null)
+            ?? throw Missing("normalized_shape", request.ChannelAxis is null ? "an array of whole numbers" : "an array of whole numbers, or num_features a whole number");
+        if (request.NumFeatures is not { } channels || row is [var only] && only == channels) return row;
+        throw new LayerException(LayerError.InvalidOption,
+            $"num_features must be what normalized_shape is, [{string.Join(", ", row)}], where both are sent, got {channels}");
+    }
 
     // Beyond what a whole number holds, the options' own check refuses the shape.
     private static int Product(int[] dimensions) =>

@@ -46,11 +46,11 @@ public class LayerOptionsRequest
     [JsonIgnore]
     public bool SendsKind { get; private set; }
 
-    /// <summary>Number of channels; needed by the kinds that have channels.</summary>
+    /// <summary>Number of channels; needed by the kinds that have channels. layer_norm, rms_norm: with channel_axis, in place of normalized_shape.</summary>
     [Range(1, int.MaxValue), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public int? NumFeatures { get; set; }
 
-    /// <summary>layer_norm, rms_norm: the trailing dimensions that are normalized together.</summary>
+    /// <summary>layer_norm, rms_norm: the trailing dimensions that are normalized together; with channel_axis 1 the number of channels alone.</summary>
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public int[]? NormalizedShape { get; set; }
 
@@ -114,7 +114,10 @@ public class LayerOptionsRequest
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public bool? ZeroDebias { get; set; }
 
-    /// <summary>Axis of the channels: 1, which it is where absent, or -1 for channels last.</summary>
+    /// <summary>
+    /// Axis of the channels: 1, which it is where absent, or -1 for channels last. layer_norm, rms_norm: 1 normalizes the channels of each position of [N, C, spatial...]
+    /// (ConvNeXt), with num_features or normalized_shape [C]; -1, or absent, the trailing dimensions.
+    /// </summary>
     [AllowedValues(null, 1, -1), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public int? ChannelAxis { get; set; }
 

@@ -70,7 +70,7 @@ public sealed class NormalizeBackward : IDisposable
 }
 
 /// <summary>A normalized tensor, its statistics, and where asked for the gradients.</summary>
-public sealed class NormalizeResponse : IDisposable
+public sealed class NormalizeResponse : IDisposable, IShapesParameters
 {
     /// <summary>The output, in the shape of x.</summary>
     [JsonConverter(typeof(TensorPlaceholder))]
@@ -99,16 +99,20 @@ public sealed class NormalizeResponse : IDisposable
     public Tensor? Dresidual { get; init; }
 
     /// <summary>Gradient by gamma; absent without backward and where affine is false.</summary>
-    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    [ParameterShape, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public double[]? Dgamma { get; init; }
 
     /// <summary>Gradient by beta; absent without backward and where there is none.</summary>
-    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    [ParameterShape, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public double[]? Dbeta { get; init; }
 
     /// <summary>The convention that the options were sent in, and what was converted; absent where none was named.</summary>
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public ConventionReport? Convention { get; init; }
+
+    /// <inheritdoc/>
+    [JsonIgnore]
+    public IReadOnlyList<int>? ParameterShape { get; init; }
 
     /// <inheritdoc/>
     public void Dispose()

@@ -6,17 +6,17 @@ using BnService.Core.Normalizers;
 namespace BnService.Api.Contracts;
 
 /// <summary>The whole state of a session. Sent back as it is, it makes the same layer.</summary>
-public sealed class StateResponse
+public sealed class StateResponse : IShapesParameters
 {
     /// <summary>The layer's options, those that belong to its kind.</summary>
     public required LayerOptionsRequest Options { get; init; }
 
     /// <summary>gamma; null where the session has none.</summary>
-    [TensorName("weight")]
+    [TensorName("weight"), ParameterShape]
     public required double[]? Gamma { get; init; }
 
     /// <summary>beta; null where the session has none.</summary>
-    [TensorName("bias")]
+    [TensorName("bias"), ParameterShape]
     public required double[]? Beta { get; init; }
 
     /// <summary>Running mean, one value per statistic; null where none is tracked.</summary>
@@ -60,12 +60,22 @@ public sealed class StateResponse
 
     /// <summary>Version of the state.</summary>
     public required long Version { get; init; }
+
+    /// <summary>PUT: the names of the body that are not of this layer, which were left alone; absent where there are none.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public string[]? Ignored { get; init; }
+
+    /// <inheritdoc/>
+    [JsonIgnore]
+    public IReadOnlyList<int>? ParameterShape { get; init; }
 }
 
 /// <summary>
 /// A state to put: what GET state answers, or the arrays of another framework under its own names. Parameters are gamma and beta,
-/// or weight and bias (PyTorch), scale and bias (flax), scale_blobs (Caffe); statistics are running_mean and running_var, or moving_mean and
-/// moving_variance (Keras), mean and var (flax), blobs (Caffe).
+/// or weight and bias (PyTorch), scale and bias (flax), scale and B (ONNX), scale_blobs (Caffe); statistics are running_mean and running_var, or
+/// moving_mean and moving_variance (Keras), moving_mean and moving_var (MXNet), mean and var (flax), input_mean and input_var (ONNX), blobs
+/// (Caffe). Names may have a prefix that all share (`module.`, `bn.`) and flax's collections (`params`, `batch_stats`, as objects or prefixes);
+/// of a whole model's names the query's `from` says which layer's they are.
 /// </summary>
 public sealed class PutStateRequest
 {
@@ -93,6 +103,10 @@ public sealed class PutStateRequest
     /// <summary>beta by PyTorch's and flax's name.</summary>
     public double[]? Bias { get; set; }
 
+    /// <summary>beta by ONNX's name.</summary>
+    [JsonPropertyName("B")]
+    public double[]? OnnxBias { get; set; }
+
     /// <summary>Running mean, one finite value per statistic.</summary>
     public double[]? RunningMean { get; set; }
 
@@ -102,6 +116,9 @@ public sealed class PutStateRequest
     /// <summary>Running mean by flax's name.</summary>
     public double[]? Mean { get; set; }
 
+    /// <summary>Running mean by ONNX's name.</summary>
+    public double[]? InputMean { get; set; }
+
     /// <summary>Running variance, one finite value of 0 or more per statistic, of the kind that unbiased_running_var says.</summary>
     public double[]? RunningVar { get; set; }
 
@@ -110,6 +127,12 @@ public sealed class PutStateRequest
 
     /// <summary>Running variance by flax's name.</summary>
     public double[]? Var { get; set; }
+
+    /// <summary>Running variance by MXNet's name.</summary>
+    public double[]? MovingVar { get; set; }
+
+    /// <summary>Running variance by ONNX's name.</summary>
+    public double[]? InputVar { get; set; }
 
     /// <summary>The blobs of Caffe's BatchNorm layer: mean, variance and the factor that both are divided by, 0 for no statistics yet.</summary>
     public double[][]? Blobs { get; set; }
@@ -175,6 +198,13 @@ public sealed class PutStateRequest
 
     /// <summary>Not looked at, so that the answer of GET can be sent as it is: a session counts its own versions. If-Match asks for one.</summary>
     public long? Version { get; set; }
+
+    /// <summary>Not looked at, so that the answer of PUT can be sent as it is.</summary>
+    public string[]? Ignored { get; set; }
+
+    /// <summary>The dimensions of arrays that came with some, by their fields' names.</summary>
+    [JsonIgnore]
+    public Dictionary<string, IReadOnlyList<long>> Shapes { get; } = [];
 }
 
 /// <summary>What an optimizer remembers between updates.</summary>

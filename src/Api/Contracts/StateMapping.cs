@@ -10,8 +10,12 @@ namespace BnService.Api.Contracts;
 internal static class StateMapping
 {
     /// <summary>The whole state of a layer.</summary>
-    public static StateResponse ToState(this LayerState layer) => new()
+    /// <param name="layer">The layer.</param>
+    /// <param name="ignored">The names of a request that are not the layer's, or null.</param>
+    public static StateResponse ToState(this LayerState layer, string[]? ignored = null) => new()
     {
+        Ignored = ignored,
+        ParameterShape = layer.Options.ParameterShape(),
         Options = layer.Options.ToRequest(),
         Gamma = layer.Gamma,
         Beta = layer.Beta,
@@ -37,9 +41,10 @@ internal static class StateMapping
     {
         (string Name, double[]? Values)[] arrays =
         [
-            ("gamma", request.Gamma), ("weight", request.Weight), ("scale", request.Scale), ("beta", request.Beta), ("bias", request.Bias),
-            ("running_mean", request.RunningMean), ("moving_mean", request.MovingMean), ("mean", request.Mean),
-            ("running_var", request.RunningVar), ("moving_variance", request.MovingVariance), ("var", request.Var),
+            ("gamma", request.Gamma), ("weight", request.Weight), ("scale", request.Scale), ("beta", request.Beta), ("bias", request.Bias), ("B", request.OnnxBias),
+            ("running_mean", request.RunningMean), ("moving_mean", request.MovingMean), ("mean", request.Mean), ("input_mean", request.InputMean),
+            ("running_var", request.RunningVar), ("moving_variance", request.MovingVariance), ("var", request.Var), ("moving_var", request.MovingVar),
+            ("input_var", request.InputVar),
         ];
         var import = StateNames.Import(arrays.Where(array => array.Values is not null).ToDictionary(array => array.Name, array => array.Values!),
             request.Blobs, request.ScaleBlobs);
@@ -74,11 +79,62 @@ internal static class StateMapping
     public static (NormalizerOptions Options, AppliedConvention? Convention) NewOptions(this PutStateRequest request, LayerImport import)
     {
         var options = request.Options ?? new LayerOptionsRequest();
-        if (options.Kind.IsOverRows) options.NormalizedShape ??= import.Length is { } length ? [length] : null;
+        RequireWhole(options, import);
+        // Statistics in the file are statistics that the layer keeps.
+        if (options.Kind == NormalizerKind.InstanceNorm && import.Mean is not null) options.TrackRunningStats ??= true;
+        if (options.Kind.IsOverRows) options.NormalizedShape ??= RowOf(request, import, options);
         else if (options.Granularity != Granularity.PerActivation) options.NumFeatures ??= import.Length;
         var convention = options.MeantIn(request.Convention);
         if (import.Length is not null && options.Affine is null) convention = TakeParameters(options, import, convention);
-        return (options.ToOptions(convention), convention);
+        var made = options.ToOptions(convention);
+        RequireShapes(request, made);
+        return (made, convention);
+    }
+
+    /// <summary>Refuses a query that says another kind than the body.</summary>
+    /// <exception cref="LayerException">It does.</exception>
+    public static void RequireSameKind(NormalizerKind inQuery, NormalizerKind inBody)
+    {
+        if (inQuery == inBody) return;
+        throw new LayerException(LayerError.InvalidOption, $"kind must be the same in the query and in the body, got {inQuery.WireName} and {inBody.WireName}");
+    }
+
+    // gamma and beta are every kind's; a mean belongs to a variance.
+    private static void RequireWhole(LayerOptionsRequest options, LayerImport import)
+    {
+        if (!options.SendsKind && import is { Mean: null, Variance: null } && (import.Gamma ?? import.Beta) is { } parameter)
+        {
+            throw new LayerException(LayerError.InvalidOption,
+                $"kind is missing: {parameter.Name} without running statistics may belong to a layer of any kind; say it in the query (?kind=layer_norm), " +
+                "in options.kind, or as kind in the metadata of a safetensors file: one of " +
+                $"{string.Join(", ", StateNames.Kinds)} (group_norm with num_groups)");
+        }
+        if (import.Mean is null == import.Variance is null) return;
+        var (missing, sent) = import.Mean is null ? ("running_mean", import.Variance!.Name) : ("running_var", import.Mean.Name);
+        throw new LayerException(LayerError.InvalidOption, $"{missing} is missing: a new session takes both running statistics or none, got {sent} alone");
+    }
+
+    // The shape of the parameters, where they came with one.
+    private static int[]? RowOf(PutStateRequest request, LayerImport import, LayerOptionsRequest options)
+    {
+        if (import.Length is not { } length) return null;
+        var isShaped = options.ChannelAxis != 1 && (import.Gamma ?? import.Beta) is { } parameter
+            && request.Shapes.TryGetValue(parameter.Name, out var dimensions) && dimensions is { Count: > 1 and < NormalizationPlan.MaxRank };
+        return isShaped ? [.. request.Shapes[(import.Gamma ?? import.Beta)!.Name].Select(dimension => (int)dimension)] : [length];
+    }
+
+    // Dimensions of 1 say nothing: frameworks write [1, C, 1, 1] for [C]. One dimension is the flat form, which is always taken.
+    private static void RequireShapes(PutStateRequest request, NormalizerOptions options)
+    {
+        int[] expected = options.NormalizedShape is { } row ? [.. row] : [options.NumFeatures];
+        foreach (var (name, dimensions) in request.Shapes)
+        {
+            long[] sent = [.. dimensions.Where(dimension => dimension != 1)];
+            if (dimensions.Count <= 1 || !StateNames.IsKnown(name) || sent.SequenceEqual(expected.Where(dimension => dimension != 1).Select(dimension => (long)dimension))) continue;
+            if (options.Granularity == Granularity.PerActivation && dimensions[options.ChannelAxis == 1 ? 0 : ^1] == options.NumFeatures) continue;
+            throw new LayerException(LayerError.ShapeMismatch,
+                $"{name} must have the shape {Text(expected)} of the layer's parameters, or be flat, got [{string.Join(", ", dimensions)}]");
+        }
     }
 
     // What the arrays do not have the layer does not have either, unless its options say so: a gamma of 1 that nobody has sent would be moved
@@ -113,7 +169,7 @@ internal static class StateMapping
         RequireSame("num_features", options.NumFeatures, current.NumFeatures);
         RequireSame("normalized_shape", Text(options.NormalizedShape), Text(current.NormalizedShape));
         RequireSame("num_groups", options.NumGroups, current.NumGroups);
-        RequireSame("channel_axis", options.ChannelAxis, current.ChannelAxis);
+        RequireSame("channel_axis", options.AxisOf(), current.AxisOf());
         RequireSame("granularity", options.Granularity, current.Granularity);
         RequireSame("affine", options.Affine, current.Affine);
         RequireSame("bias", options.Bias, current.Bias);
@@ -121,6 +177,7 @@ internal static class StateMapping
         RequireSame("gamma_offset", options.GammaOffset, current.GammaOffset);
         RequireSame("track_running_stats", options.TrackRunningStats, current.TrackRunningStats);
         RequireSame("precision", options.Precision, current.Precision);
+        RequireShapes(request, options);
         return (options, convention);
     }
 
@@ -142,7 +199,7 @@ internal static class StateMapping
             TrackRunningStats = kind.CanTrack ? options.TrackRunningStats : null,
             UnbiasedRunningVar = kind.CanTrack ? options.UnbiasedRunningVar : null,
             ZeroDebias = kind.CanTrack ? options.ZeroDebias : null,
-            ChannelAxis = kind.IsOverRows ? null : options.ChannelAxis,
+            ChannelAxis = kind.IsOverRows && !options.IsOverChannels ? null : options.AxisOf(),
             Granularity = kind.IsOverBatch ? options.Granularity : null,
             Mode = kind.CanTrack ? options.Mode : null,
             Activation = options.Activation,

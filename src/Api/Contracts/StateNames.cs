@@ -1,6 +1,7 @@
 using System.Globalization;
 using BnService.Core;
 using BnService.Core.Layers;
+using BnService.Core.Normalizers;
 
 namespace BnService.Api.Contracts;
 
@@ -8,9 +9,20 @@ namespace BnService.Api.Contracts;
 internal static class StateNames
 {
     private static readonly string[] Gamma = ["gamma", "weight", "scale"];
-    private static readonly string[] Beta = ["beta", "bias"];
-    private static readonly string[] Mean = ["running_mean", "moving_mean", "mean"];
-    private static readonly string[] Variance = ["running_var", "moving_variance", "var"];
+    private static readonly string[] Beta = ["beta", "bias", "B"];
+    private static readonly string[] Mean = ["running_mean", "moving_mean", "mean", "input_mean"];
+    private static readonly string[] Variance = ["running_var", "moving_variance", "var", "moving_var", "input_var"];
+    private static readonly HashSet<string> Statistics = [.. Mean, .. Variance];
+    private static readonly HashSet<string> Known = [.. Gamma, .. Beta, .. Statistics, "num_batches_tracked"];
+
+    /// <summary>The kinds as they are called on the wire.</summary>
+    public static IReadOnlyList<string> Kinds { get; } = [.. Enum.GetValues<NormalizerKind>().Select(kind => kind.WireName)];
+
+    /// <summary>Whether a framework calls a layer's array, or its number of batches, so.</summary>
+    public static bool IsKnown(string name) => Known.Contains(name);
+
+    /// <summary>Whether a framework calls a running statistic so.</summary>
+    public static bool IsStatistic(string name) => Statistics.Contains(name);
 
     /// <summary>Parameters and statistics from named arrays, whatever they were read from.</summary>
     /// <param name="arrays">The arrays by their frameworks' names.</param>

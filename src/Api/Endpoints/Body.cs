@@ -66,7 +66,7 @@ internal sealed class Incoming<T>(HttpContext context, IncomingMessage<T>? messa
         if (reading is not null) context.Response.RegisterForDispose(new Span(reading));
         var message = Negotiation.Of(context).Request switch
         {
-            MediaTypes.Safetensors => await SafetensorsReader.OpenAsync(bytes, Options(context.Request), Contract),
+            MediaTypes.Safetensors => await SafetensorsReader.OpenAsync(bytes, Options(context.Request), Contract, StateOf(context.Request)),
             MediaTypes.Npy => await NpyReader.OpenAsync(bytes, Options(context.Request), Contract),
             _ => null,
         };
@@ -118,7 +118,9 @@ internal sealed class Incoming<T>(HttpContext context, IncomingMessage<T>? messa
         try
         {
             Negotiation.RequireJson(context, text.Bytes);
-            value = length == 0 && isOptional ? Contract.CreateObject!() : JsonMessageReader.Read(text.Bytes, Contract, precision);
+            value = length == 0 && isOptional
+                ? Contract.CreateObject!()
+                : JsonMessageReader.Read(StateOf(context.Request)?.Rewritten(text.Bytes) ?? text.Bytes, Contract, precision);
         }
         catch
         {
@@ -146,6 +148,9 @@ internal sealed class Incoming<T>(HttpContext context, IncomingMessage<T>? messa
         context.Response.RegisterForDispose(text);
         return text;
     }
+
+    // A state comes under the names of many libraries.
+    private static StateSource? StateOf(HttpRequest request) => typeof(T) == typeof(PutStateRequest) ? StateSource.Of(request) : null;
 
     // Options of a binary body may come in the query: an array has no place for them.
     private static FieldDocument Options(HttpRequest request)

@@ -154,6 +154,7 @@ internal static class LayerEndpoints
         Version = result.Answer.Version,
         Gamma = result.Answer.Arrays.GetValueOrDefault(BackwardResult.Gamma),
         Beta = result.Answer.Arrays.GetValueOrDefault(BackwardResult.Beta),
+        ParameterShape = result.Layer.Options.ParameterShape(result.Dx.Shape),
     };
 
     private static ProblemException Invalid(string detail) => new(ProblemCode.InvalidOption, detail);

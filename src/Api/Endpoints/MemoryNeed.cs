@@ -29,6 +29,7 @@ internal static class MemoryNeed
         var (sum, largest) = (0L, 0L);
         foreach (var part in parts)
         {
+            if (part is IncomingRest) continue;
             var bytes = part is IncomingTensor tensor ? NativeBuffer.LengthFor((long)tensor.Shape.Count * precision.Size()) : part.Bytes;
             largest = Math.Max(largest, bytes);
             // What is put into another order, and what is made text of, is there twice for a moment; what is rounded then as well, in float64.

@@ -35,6 +35,7 @@ internal static class NormalizeEndpoints
             Dgamma = layer.Gamma is null ? null : result.Backward?.Gradients.DGamma,
             Dbeta = layer.Beta is null ? null : result.Backward?.Gradients.DBeta,
             Convention = convention?.ToReport(),
+            ParameterShape = layer.Options.ParameterShape(result.Y.Shape),
         };
     }
 
@@ -67,7 +68,8 @@ internal static class NormalizeEndpoints
             ? meant with { CanTrack = false, Affine = meant.Affine ?? ((request.Gamma ?? request.Beta) is null ? null : true) }
             : null;
         var axis = request.ChannelAxis ?? convention?.AxisOfChannels() ?? 1;
-        if (!request.Kind.IsOverRows && request.NumFeatures is null) request.NumFeatures = Channels(request, axis);
+        var hasChannels = !request.Kind.IsOverRows || (request.NormalizedShape is null && request.ChannelAxis is not null);
+        if (hasChannels && request.NumFeatures is null) request.NumFeatures = Channels(request, axis);
         // Nothing is poisoned where nothing is kept.
         request.NonFinite ??= NonFinitePolicy.Propagate;
         return (request.ToOptions(convention), convention);

@@ -163,7 +163,7 @@ internal static partial class SessionEndpoints
             TrackRunningStats = options.TrackRunningStats,
             UnbiasedRunningVar = options.UnbiasedRunningVar,
             ZeroDebias = options.ZeroDebias,
-            ChannelAxis = options.ChannelAxis,
+            ChannelAxis = options.AxisOf(),
             Granularity = options.Granularity,
             Mode = options.Mode,
             Activation = options.Activation,

@@ -20,9 +20,9 @@ internal static class StateEndpoints
         var group = routes.MapGroup("/sessions/{session}").WithTags("Statistics");
         group.MapGet("/state", Get).Needs(Role.Reader).Answers<StateResponse>(forms: MediaTypes.Named).FindsVersion()
             .Describe("GetState", "The whole state of a session", "Options, parameters, running statistics, optimizer buffers and the last batch. PUT takes it back as it is, and every number keeps its bits. `version` picks a snapshot.");
-        group.MapPut("/state", Put).Needs(Role.Trainer).Reads<PutStateRequest>(MediaTypes.Named).Answers<StateResponse>(forms: MediaTypes.Named).Answers<StateResponse>(201, MediaTypes.Named).FindsSession().ChangesState()
+        group.MapPut("/state", Put).Needs(Role.Trainer).Reads<PutStateRequest>(MediaTypes.Named).Answers<StateResponse>(forms: MediaTypes.Named).Answers<StateResponse>(201, MediaTypes.Named).FindsSession().ChangesState().HasQuery(StateSource.QueryNames)
             .Fails(ProblemCode.ShapeMismatch, ProblemCode.InvalidOption, ProblemCode.LimitReached, ProblemCode.SessionExists)
-            .Describe("PutState", "Put a whole state", "Replaces a session's parameters and statistics in one step, or creates the session where the name is free. Takes what GET answers, and the arrays of PyTorch (`weight`, `bias`, `running_mean`, `running_var`, `num_batches_tracked`), Keras (`gamma`, `beta`, `moving_mean`, `moving_variance`), flax (`scale`, `bias`, `mean`, `var`) and Caffe (`blobs`, `scale_blobs`).");
+            .Describe("PutState", "Put a whole state", "Replaces a session's parameters and statistics in one step, or creates the session where the name is free. Takes what GET answers, and the arrays of PyTorch (`weight`, `bias`, `running_mean`, `running_var`, `num_batches_tracked`), Keras (`gamma`, `beta`, `moving_mean`, `moving_variance`), flax (`scale`, `bias`, `mean`, `var`, also in `params` and `batch_stats`), MXNet (`gamma`, `beta`, `moving_mean`, `moving_var`), ONNX (`scale`, `B`, `input_mean`, `input_var`) and Caffe (`blobs`, `scale_blobs`). A prefix that all names share (`module.`) is taken off; of a whole model's file `from` picks the layer, and the other names are left alone and answered as `ignored`. A new session without running statistics in the body needs its `kind`. The options of the layer and `convention` may also be query parameters of the same names. The metadata of a safetensors file that is not this service's is left alone.");
     }
 
     private static async Task<IResult> Get(
@@ -30,19 +30,22 @@ internal static class StateEndpoints
         AnswerWith(await snapshots.LayerAsync(await catalog.GetAsync(scope, session, cancellationToken), QueryNumber.Version(version), cancellationToken));
 
     private static async Task<IResult> Put(
-        string session, Body<PutStateRequest> body, Precondition ifMatch, SessionScope scope, SessionCatalog catalog, CancellationToken cancellationToken)
+        string session, Body<PutStateRequest> body, string? from, string? kind, HttpRequest http, Precondition ifMatch, SessionScope scope, SessionCatalog catalog,
+        CancellationToken cancellationToken)
     {
-        var (request, import) = (body.Value, body.Value.ToImport());
+        _ = kind; // an option as the others are, but one that the document names
+        StateSource.ApplyQuery(http.Query, body.Value);
+        var (request, import, ignored) = (body.Value, body.Value.ToImport(), string.IsNullOrEmpty(from) ? null : body.Value.Ignored);
         for (var attempt = 1; ; attempt++)
         {
             if (await catalog.FindAsync(scope, session, cancellationToken) is { } found)
-                return AnswerWith(await ReplaceAsync(found, request, import, ifMatch, catalog, cancellationToken));
+                return AnswerWith(await ReplaceAsync(found, request, import, ifMatch, catalog, cancellationToken), ignored);
             // Another's name is not there to be created, as what it names is not there to be replaced.
             if (!scope.Contains(session)) throw SessionCatalog.NotFound(session);
             ifMatch.CheckAbsent(session);
             SessionEndpoints.RequireName(session);
             if (await TryCreateAsync(session, request, import, scope, catalog, attempt == MostAttempts, cancellationToken) is { } created)
-                return new Answer<StateResponse>(created.ToState(), created.Version) { Status = 201, Location = $"/v1/sessions/{session}" };
+                return new Answer<StateResponse>(created.ToState(ignored), created.Version) { Status = 201, Location = $"/v1/sessions/{session}" };
         }
     }
 
@@ -78,5 +81,5 @@ internal static class StateEndpoints
         }
     }
 
-    private static Answer<StateResponse> AnswerWith(LayerState layer) => new(layer.ToState(), layer.Version);
+    private static Answer<StateResponse> AnswerWith(LayerState layer, string[]? ignored = null) => new(layer.ToState(ignored), layer.Version);
 }

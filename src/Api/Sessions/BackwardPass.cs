@@ -80,7 +80,7 @@ internal sealed class BackwardPass(SessionCatalog catalog, RetainedSteps retaine
         StepStatistics OfBatch()
         {
             using var timed = passes.Begin(PassKind.Moments, input.X.Shape);
-            return pass.Statistics(input.X, input.Mask);
+            return pass.Statistics(input.X, input.Mask, isTraining: throughBatch);
         }
     }
 

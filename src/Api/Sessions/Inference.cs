@@ -23,7 +23,7 @@ internal sealed class Inference(SessionCatalog catalog, PassMeter passes, Comput
             using var turn = await gate.EnterAsync(input.X.Shape, cancellationToken);
             using var timed = passes.Begin(PassKind.Normalize, input.X.Shape);
             if (layer.Running is not null) pass.Normalize(input.X, null, input.Residual, y);
-            else pass.NormalizeAtOnce(input.X, input.Residual, y);
+            else pass.NormalizeAtOnce(input.X, input.Residual, y, isTraining: false);
             return y;
         }
         catch

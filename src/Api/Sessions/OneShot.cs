@@ -35,7 +35,8 @@ internal sealed class OneShot(SessionCatalog catalog, PassMeter passes, ComputeG
             var y = Rent(input.X, rented);
             using var turn = await gate.EnterAsync(input.X.Shape, cancellationToken);
             StepStatistics statistics;
-            using (passes.Begin(PassKind.Moments, input.X.Shape)) statistics = pass.Statistics(input.X, input.Mask);
+            using (passes.Begin(PassKind.Moments, input.X.Shape))
+                statistics = pass.Statistics(input.X, input.Mask, isTraining: dy is not null);
             TrainStep.RequireFinite(statistics, input.X, layer.Options);
             using (passes.Begin(PassKind.Normalize, input.X.Shape)) pass.Normalize(input.X, statistics, input.Residual, y);
             if (dy is null) return new(y, statistics, null);

@@ -22,6 +22,7 @@ internal sealed class ContractField
         IsTensor = property.PropertyType.IsAssignableTo(typeof(TensorSource));
         Words = WordsOf(Nullable.GetUnderlyingType(property.PropertyType) ?? property.PropertyType, property.Options);
         TensorName = Attribute<TensorNameAttribute>(property)?.Name;
+        HasParameterShape = Attribute<ParameterShapeAttribute>(property) is not null;
         HeaderName = Attribute<HeaderFieldAttribute>(property)?.Name;
     }
 
@@ -48,6 +49,9 @@ internal sealed class ContractField
 
     /// <summary>See <see cref="TensorNameAttribute"/>; null for none.</summary>
     public string? TensorName { get; }
+
+    /// <summary>See <see cref="ParameterShapeAttribute"/>.</summary>
+    public bool HasParameterShape { get; }
 
     /// <summary>See <see cref="HeaderFieldAttribute"/>; null for none.</summary>
     public string? HeaderName { get; }

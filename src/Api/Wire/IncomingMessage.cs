@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
+using BnService.Api.Contracts;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Wire.Json;
 using BnService.Core;
@@ -48,14 +49,28 @@ internal sealed record IncomingTensor(string Path, Shape Shape, ElementType Type
 /// <param name="Write">Writes them as JSON numbers.</param>
 internal sealed record IncomingValues(string Path, int Count, long Bytes, IncomingValues.NumberWriter Write) : IncomingPart(Path, Bytes)
 {
+    /// <summary>Their dimensions.</summary>
+    public IReadOnlyList<long> Dimensions { get; init; } = [];
+
     /// <summary>The most values of one field: more than any layer has statistics, and as text still less than an array can hold.</summary>
     public const int MostCount = 1 << 26;
 
-    /// <summary>Their dimensions, for fields that have a shape.</summary>
-    public IReadOnlyList<long> Dimensions { get; init; } = [];
-
     /// <summary>Writes bytes as JSON numbers, one behind the other.</summary>
     public delegate void NumberWriter(ReadOnlySpan<byte> bytes, Utf8JsonWriter json);
+}
+
+/// <summary>Bytes that are passed over.</summary>
+/// <param name="Path">What they are called.</param>
+/// <param name="Bytes">How many.</param>
+internal sealed record IncomingRest(string Path, long Bytes) : IncomingPart(Path, Bytes), IByteConsumer
+{
+    /// <inheritdoc/>
+    public void Take(ReadOnlySpan<byte> bytes)
+    {
+    }
+
+    /// <inheritdoc/>
+    public ValueTask TakenAsync(CancellationToken cancellationToken) => ValueTask.CompletedTask;
 }
 
 /// <summary>A message of which the tensors may still be on their way: what it will be is known, what is in it is not.</summary>
@@ -107,11 +122,16 @@ internal sealed class IncomingMessage<T>
             foreach (var part in Parts)
             {
                 if (part is IncomingTensor tensor) await ReadAsync(tensor, tensors, arrivals, precision);
+                else if (part is IncomingRest rest) await Bytes!.ReadAsync(rest.Bytes, rest, rest.Path);
                 else await ReadAsync((IncomingValues)part);
             }
             await Bytes.RequireEndAsync();
             var (message, seen) = Begun is null ? ReadFields() : (Begun, _seen!);
             Complete(message, seen, tensors);
+            if (message is PutStateRequest state)
+            {
+                foreach (var values in Parts.OfType<IncomingValues>()) state.Shapes[values.Path] = values.Dimensions;
+            }
             tensors.Clear();
             if (!_fields.IsEmpty) TensorRounding.Bring(message, _contract, precision);
             return message;

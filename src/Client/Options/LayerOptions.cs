@@ -152,8 +152,11 @@ public sealed class LayerNormOptions : LayerOptions
     /// <inheritdoc/>
     public override LayerKind Kind => LayerKind.LayerNorm;
 
-    /// <summary>The trailing dimensions that are normalized together.</summary>
+    /// <summary>The trailing dimensions that are normalized together; with <see cref="ChannelAxis"/> 1 the number of channels alone.</summary>
     public required IReadOnlyList<int> NormalizedShape { get; set; }
+
+    /// <summary>1 for the channels of each position of [N, C, spatial…] (ConvNeXt); null for the trailing dimensions.</summary>
+    public int? ChannelAxis { get; set; }
 
     /// <summary>Whether beta exists, where there are parameters; true.</summary>
     public bool? Bias { get; set; }
@@ -173,8 +176,11 @@ public sealed class RmsNormOptions : LayerOptions
     /// <inheritdoc/>
     public override LayerKind Kind => LayerKind.RmsNorm;
 
-    /// <summary>The trailing dimensions that are normalized together.</summary>
+    /// <summary>The trailing dimensions that are normalized together; with <see cref="ChannelAxis"/> 1 the number of channels alone.</summary>
     public required IReadOnlyList<int> NormalizedShape { get; set; }
+
+    /// <summary>1 for the channels of each position of [N, C, spatial…] (ConvNeXt); null for the trailing dimensions.</summary>
+    public int? ChannelAxis { get; set; }
 
     internal override JsonObject ToJson() => ClientJson.Fields(this, ClientJson.Default.RmsNormOptions);
 }

@@ -66,7 +66,7 @@ internal sealed class KnownOutput(IReadOnlyList<(int Start, ForwardStretches Str
     }
 }
 
-/// <summary>y of a layer that normalizes each sample, or each row, with statistics of its own: whole ones at a time.</summary>
+/// <summary>y of a layer that infers each sample, or each row, with statistics of its own: whole ones at a time.</summary>
 /// <param name="layer">The layer.</param>
 /// <param name="dimensions">The dimensions of a sample or row.</param>
 /// <param name="compute">With what to compute.</param>
@@ -75,7 +75,7 @@ internal sealed class SampleOutput(LayerState layer, int[] dimensions, ComputeSe
     public override int Unit { get; } = new Shape(dimensions).Count;
 
     public override void Apply(int start, ReadOnlySpan<float> x, ReadOnlySpan<float> residual, Span<float> y) =>
-        new LayerPass(layer, new Shape([x.Length / Unit, .. dimensions]), compute).NormalizeAtOnce(x, residual, y);
+        new LayerPass(layer, new Shape([x.Length / Unit, .. dimensions]), compute).NormalizeAtOnce(x, residual, y, isTraining: false);
 
     protected override void Dispose(bool disposing)
     {

@@ -8,9 +8,9 @@ namespace BnService.Core.Layers;
 // The passes over tensors, whose precision says with what they are computed: all tensors of a call have the same one.
 public sealed partial class LayerPass
 {
-    /// <inheritdoc cref="Statistics{T}(ReadOnlySpan{T}, BatchMask, Moments)"/>
-    public StepStatistics Statistics(Tensor x, BatchMask? mask, Moments? gathered = null) =>
-        IsDouble(x) ? Statistics<double>(x.Doubles, mask, gathered) : Statistics<float>(x.Data, mask, gathered);
+    /// <inheritdoc cref="Statistics{T}(ReadOnlySpan{T}, BatchMask, Moments, bool)"/>
+    public StepStatistics Statistics(Tensor x, BatchMask? mask, Moments? gathered = null, bool isTraining = true) =>
+        IsDouble(x) ? Statistics<double>(x.Doubles, mask, gathered, isTraining) : Statistics<float>(x.Data, mask, gathered, isTraining);
 
     /// <inheritdoc cref="OwnMoments{T}(ReadOnlySpan{T}, BatchMask, Moments)"/>
     public Moments OwnMoments(Tensor x, BatchMask? mask, Moments? gathered = null) =>
@@ -26,10 +26,10 @@ public sealed partial class LayerPass
         else Normalize(x.Data, statistics, FloatsOf(residual), y.Data);
     }
 
-    /// <inheritdoc cref="NormalizeAtOnce{T}(ReadOnlySpan{T}, ReadOnlySpan{T}, Span{T})"/>
-    public StepStatistics NormalizeAtOnce(Tensor x, Tensor? residual, Tensor y) => IsDouble(x)
-        ? NormalizeAtOnce(x.Doubles, DoublesOf(residual), y.Doubles)
-        : NormalizeAtOnce(x.Data, FloatsOf(residual), y.Data);
+    /// <inheritdoc cref="NormalizeAtOnce{T}(ReadOnlySpan{T}, ReadOnlySpan{T}, Span{T}, bool)"/>
+    public StepStatistics NormalizeAtOnce(Tensor x, Tensor? residual, Tensor y, bool isTraining = true) => IsDouble(x)
+        ? NormalizeAtOnce(x.Doubles, DoublesOf(residual), y.Doubles, isTraining)
+        : NormalizeAtOnce(x.Data, FloatsOf(residual), y.Data, isTraining);
 
     /// <inheritdoc cref="Differentiate{T}(ReadOnlySpan{T}, ReadOnlySpan{T}, StepStatistics, ReadOnlySpan{T}, Span{T}, Span{T})"/>
     public ParameterGradients Differentiate(Tensor x, Tensor dy, StepStatistics? statistics, Tensor? residual, Tensor dx, Tensor? dresidual) =>

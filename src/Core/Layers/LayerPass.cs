@@ -18,8 +18,9 @@ public sealed partial class LayerPass(LayerState layer, Shape shape, ComputeSett
     /// <param name="x">The batch.</param>
     /// <param name="mask">What of it counts; null for all. For kinds over the batch.</param>
     /// <param name="gathered">The moments of the whole batch where they are known already; see <see cref="GathersWhole"/>.</param>
+    /// <param name="isTraining">Whether one value per statistic is refused for kinds that normalize each sample by itself, too.</param>
     /// <exception cref="LayerException"><see cref="LayerError.BatchTooSmall"/>, or a mask that does not fit.</exception>
-    public StepStatistics Statistics<T>(ReadOnlySpan<T> x, BatchMask? mask, Moments? gathered = null)
+    public StepStatistics Statistics<T>(ReadOnlySpan<T> x, BatchMask? mask, Moments? gathered = null, bool isTraining = true)
         where T : unmanaged
     {
         var plan = NormalizationPlan.ForBatch(shape, _options);
@@ -31,7 +32,8 @@ public sealed partial class LayerPass(LayerState layer, Shape shape, ComputeSett
         if (!_options.Kind.IsOverBatch)
         {
             RequireMask(mask);
-            plan.RequireVariance(shape, _options.Kind);
+            if (_options.IsOverChannels) return StatisticsOfRows(x);
+            if (isTraining) plan.RequireVariance(shape, _options.Kind);
             return AsOnePart(plan, Forward.BatchMoments(plan, x, compute));
         }
         var parts = new List<BatchPart>();
@@ -73,13 +75,9 @@ public sealed partial class LayerPass(LayerState layer, Shape shape, ComputeSett
         })]);
     }
 
-    /// <summary>y of a batch whose samples or rows are each normalized by themselves, some of them at a time; for kinds that do that.</summary>
-    /// <exception cref="LayerException"><see cref="LayerError.BatchTooSmall"/>.</exception>
-    public LayerOutput OutputBySample()
-    {
-        NormalizationPlan.ForBatch(shape, _options).RequireVariance(shape, _options.Kind);
-        return new SampleOutput(layer, _options.NormalizedShape is { } row ? [.. row] : [.. shape.Dimensions.Skip(1)], compute);
-    }
+    /// <summary>y of an inference batch whose samples or rows are each normalized by themselves, some of them at a time; for kinds that do that.</summary>
+    public LayerOutput OutputBySample() => new SampleOutput(
+        layer, _options is { NormalizedShape: { } row, IsOverChannels: false } ? [.. row] : [.. shape.Dimensions.Skip(1)], compute);
 
     /// <summary>y of a batch, with its own statistics or with the running ones.</summary>
     /// <param name="x">The batch.</param>
@@ -94,6 +92,11 @@ public sealed partial class LayerPass(LayerState layer, Shape shape, ComputeSett
             NormalizeByRunning(x, residual, y);
             return;
         }
+        if (_options.IsOverChannels)
+        {
+            NormalizeRows(x, statistics, residual, y);
+            return;
+        }
         foreach (var part in statistics.Parts)
         {
             var length = part.Plan.Elements;
@@ -105,12 +108,18 @@ public sealed partial class LayerPass(LayerState layer, Shape shape, ComputeSett
     /// <summary>
     /// The statistics of a batch and y in one pass where that is possible. For kinds whose statistics move nothing.
     /// </summary>
+    /// <remarks>
+    /// Inference of one value per statistic is x̂ = 0 and y = β where each sample is normalized by itself, as in PyTorch's GroupNorm and in
+    /// ONNX. Statistics over a batch of one value are refused in inference too, as PyTorch does where it tracks none.
+    /// </remarks>
     /// <param name="x">The batch.</param>
     /// <param name="residual">Added before the activation; empty for nothing.</param>
     /// <param name="y">Receives the output.</param>
-    public StepStatistics NormalizeAtOnce<T>(ReadOnlySpan<T> x, ReadOnlySpan<T> residual, Span<T> y)
+    /// <param name="isTraining">Whether one value per statistic is refused for kinds that normalize each sample by itself, too.</param>
+    public StepStatistics NormalizeAtOnce<T>(ReadOnlySpan<T> x, ReadOnlySpan<T> residual, Span<T> y, bool isTraining = true)
         where T : unmanaged
     {
+        if (_options.IsOverChannels) return NormalizeRowsAtOnce(x, residual, y);
         if (_options.Kind.IsOverBatch)
         {
             var statistics = Statistics(x, null);
@@ -118,7 +127,7 @@ public sealed partial class LayerPass(LayerState layer, Shape shape, ComputeSett
             return statistics;
         }
         var plan = NormalizationPlan.ForBatch(shape, _options);
-        plan.RequireVariance(shape, _options.Kind);
+        if (isTraining) plan.RequireVariance(shape, _options.Kind);
         var moments = Forward.Train(plan, x, new(layer.EffectiveGamma, layer.Beta, _options.Eps, _options.Activation), y, compute, residual);
         return AsOnePart(plan, moments);
     }
@@ -135,6 +144,7 @@ public sealed partial class LayerPass(LayerState layer, Shape shape, ComputeSett
         where T : unmanaged
     {
         if (statistics is { AreJoint: true }) throw new ArgumentException("joint statistics need the sums of all ranks", nameof(statistics));
+        if (statistics is not null && _options.IsOverChannels) return DifferentiateRows(x, dy, statistics, residual, dx, dresidual);
         // dx may hold the gated gradient until it is overwritten, unless masked values still need that afterwards.
         using var scratch = _options.Activation == Activation.Relu && residual.IsEmpty && statistics?.Mask is not null
             ? NativeBuffer.Rent((long)dy.Length * Unsafe.SizeOf<T>())

@@ -58,7 +58,7 @@ public sealed record NormalizationPlan
 
     /// <summary>The plan of a layer for one batch.</summary>
     /// <param name="shape">The batch's shape: [N, C, spatial…] or [N, spatial…, C], or for kinds over rows […, normalized_shape].</param>
-    /// <param name="options">The layer's options.</param>
+    /// <param name="options">The layer's options; where they are over the channels of positions the plan is that of <see cref="PositionRows"/>.</param>
     /// <exception cref="LayerException"><see cref="LayerError.ShapeMismatch"/> where the batch does not fit the layer.</exception>
     public static NormalizationPlan ForBatch(Shape shape, NormalizerOptions options)
     {
@@ -66,6 +66,7 @@ public sealed record NormalizationPlan
         ArgumentNullException.ThrowIfNull(options);
         if (shape.Rank is < MinRank or > MaxRank)
             throw Mismatch($"expected {MinRank}D to {MaxRank}D input (got {shape.Rank}D input of shape {shape})");
+        if (options.IsOverChannels) return ForRows(RowsOf(shape, options), options);
         if (options.Kind.IsOverRows) return ForRows(shape, options);
         RequireChannels(shape, options);
         return options.Kind switch
@@ -164,6 +165,10 @@ public sealed record NormalizationPlan
             Count = (long)perGroup * spatial,
         };
     }
+
+    // The plan of the rows: the tensor itself has to be transposed.
+    private static Shape RowsOf(Shape shape, NormalizerOptions options) => shape[1] == options.NumFeatures ? PositionRows.Of(shape) : throw Mismatch(
+        $"expected {options.NumFeatures} channels (normalized_shape) along axis 1 (channel_axis), got {shape[1]} in input of shape {shape}");
 
     private static NormalizationPlan ForRows(Shape shape, NormalizerOptions options)
     {

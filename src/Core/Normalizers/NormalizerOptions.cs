@@ -91,6 +91,11 @@ public sealed record NormalizerOptions
     /// <summary>The axis of the channels: 1, or −1 for channels last.</summary>
     public int ChannelAxis { get; init; } = 1;
 
+    /// <summary>
+    /// For kinds over rows: whether a row is the channels of one position of [N, C, spatial…], along axis 1, and not the trailing dimensions.
+    /// </summary>
+    public bool IsOverChannels { get; init; }
+
     /// <summary>What shares a statistic.</summary>
     public Granularity Granularity { get; init; }
 
@@ -160,6 +165,8 @@ public sealed record NormalizerOptions
             var dimensions = NormalizedShape ?? [];
             Require(dimensions.Count >= 1 && dimensions.Count < NormalizationPlan.MaxRank, "normalized_shape",
                 $"{dimensions.Count} dimensions", $"1 to {NormalizationPlan.MaxRank - 1} dimensions");
+            Require(!IsOverChannels || dimensions.Count == 1, "normalized_shape", $"[{string.Join(", ", dimensions)}]",
+                "one dimension, the number of channels, with channel_axis 1");
             Require(dimensions.All(dimension => dimension >= 1), "normalized_shape", $"[{string.Join(", ", dimensions)}]", "dimensions of 1 or more");
             Require(dimensions.Aggregate(1.0, (product, dimension) => product * dimension) <= int.MaxValue, "normalized_shape",
                 $"[{string.Join(", ", dimensions)}]", $"at most {int.MaxValue} elements");

@@ -9,11 +9,12 @@ namespace BnService.Core.Tests.Expected;
 /// <param name="ChannelAxis">1 or −1, where there are channels.</param>
 /// <param name="Groups">Number of groups, for group normalization.</param>
 /// <param name="Trailing">Number of dimensions of a row, for kinds over rows.</param>
+/// <param name="OverChannels">Whether a row is the channels of a position, along axis 1.</param>
 /// <param name="HasGamma">Whether there is a γ.</param>
 /// <param name="HasBeta">Whether there is a β.</param>
 /// <param name="Eps">ε.</param>
 internal sealed record KindLayout(
-    NormalizerKind Kind, int[] Shape, int ChannelAxis = 1, int Groups = 1, int Trailing = 1,
+    NormalizerKind Kind, int[] Shape, int ChannelAxis = 1, int Groups = 1, int Trailing = 1, bool OverChannels = false,
     bool HasGamma = true, bool HasBeta = true, double Eps = 1e-5)
 {
     public bool IsOverRows => Kind is NormalizerKind.LayerNorm or NormalizerKind.RmsNorm;
@@ -21,16 +22,17 @@ internal sealed record KindLayout(
     public NormalizerOptions Options => new()
     {
         Kind = Kind,
-        NumFeatures = IsOverRows ? Shape[^Trailing..].Aggregate(1, (product, d) => product * d) : Shape[ChannelAxis == 1 ? 1 : ^1],
-        NormalizedShape = IsOverRows ? Shape[^Trailing..] : null,
+        NumFeatures = OverChannels ? Shape[1] : IsOverRows ? Shape[^Trailing..].Aggregate(1, (product, d) => product * d) : Shape[ChannelAxis == 1 ? 1 : ^1],
+        NormalizedShape = OverChannels ? [Shape[1]] : IsOverRows ? Shape[^Trailing..] : null,
         NumGroups = Kind == NormalizerKind.GroupNorm ? Groups : null,
         ChannelAxis = ChannelAxis,
+        IsOverChannels = OverChannels,
         TrackRunningStats = false,
         Eps = Eps,
     };
 
     public override string ToString() =>
-        $"{Kind} [{string.Join(", ", Shape)}]{(IsOverRows ? $" last {Trailing}" : ChannelAxis == 1 ? "" : " channels last")}" +
+        $"{Kind} [{string.Join(", ", Shape)}]{(OverChannels ? " over channels" : IsOverRows ? $" last {Trailing}" : ChannelAxis == 1 ? "" : " channels last")}" +
         $"{(Kind == NormalizerKind.GroupNorm ? $" G={Groups}" : "")}{(HasGamma ? " γ" : "")}{(HasBeta ? " β" : "")} ε={Eps:R}";
 }
 

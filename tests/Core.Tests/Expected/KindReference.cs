@@ -24,13 +24,15 @@ internal sealed class KindReference
         var groups = kind == NormalizerKind.InstanceNorm ? dimensions[axis] : layout.Groups;
         for (var element = 0; element < elements; element++)
         {
-            (_statisticOf[element], _parameterOf[element]) = isOverRows
+            (_statisticOf[element], _parameterOf[element]) = layout.OverChannels
+                ? ((index[0] * Product(dimensions, 2, dimensions.Length)) + Place(index, dimensions, 2, dimensions.Length), index[1])
+                : isOverRows
                 ? (Place(index, dimensions, 0, leading), Place(index, dimensions, leading, dimensions.Length))
                 : ((index[0] * groups) + (index[axis] * groups / dimensions[axis]), index[axis]);
             Increment(index, dimensions);
         }
-        Parameters = isOverRows ? Product(dimensions, leading, dimensions.Length) : dimensions[axis];
-        var perSample = isOverRows ? Product(dimensions, 1, leading) : groups;
+        Parameters = layout.OverChannels ? dimensions[1] : isOverRows ? Product(dimensions, leading, dimensions.Length) : dimensions[axis];
+        var perSample = layout.OverChannels ? Product(dimensions, 2, dimensions.Length) : isOverRows ? Product(dimensions, 1, leading) : groups;
         Statistics = elements == 0 ? 0 : leading == 0 && isOverRows ? 1 : dimensions[0] * perSample;
         Count = Statistics == 0 ? 0 : elements / Statistics;
         Members = Enumerable.Range(0, Statistics).Select(_ => new int[Count]).ToArray();

@@ -40,10 +40,12 @@ internal sealed class SafetensorsFile
         new(name, source.Precision == Precision.Float64 ? ElementType.F64 : ElementType.F32, [.. source.Shape.Dimensions], default, source));
 
     /// <summary>Adds an array of float32.</summary>
-    public void Add(string name, float[] values) => _tensors.Add(new(name, ElementType.F32, [values.Length], Copy<float>(values), null));
+    public void Add(string name, float[] values, IReadOnlyList<int>? shape = null) =>
+        _tensors.Add(new(name, ElementType.F32, Dimensions(values.Length, shape), Copy<float>(values), null));
 
     /// <summary>Adds an array of float64.</summary>
-    public void Add(string name, double[] values) => _tensors.Add(new(name, ElementType.F64, [values.Length], Copy<double>(values), null));
+    public void Add(string name, double[] values, IReadOnlyList<int>? shape = null) =>
+        _tensors.Add(new(name, ElementType.F64, Dimensions(values.Length, shape), Copy<double>(values), null));
 
     /// <summary>Adds a whole number, as a tensor without dimensions.</summary>
     public void Add(string name, long value) => _tensors.Add(new(name, ElementType.I64, [], Copy<long>([value]), null));
@@ -104,6 +106,9 @@ internal sealed class SafetensorsFile
         }
         return file;
     }
+
+    private static int[] Dimensions(int length, IReadOnlyList<int>? shape) =>
+        shape is not null && shape.Aggregate(1L, (product, dimension) => product * dimension) == length ? [.. shape] : [length];
 
     private static byte[] Copy<T>(ReadOnlySpan<T> values)
         where T : unmanaged => MemoryMarshal.AsBytes(values).ToArray();

@@ -20,11 +20,20 @@ internal static class SafetensorsReader
     /// <param name="bytes">The request's bytes.</param>
     /// <param name="fields">Receives the texts.</param>
     /// <param name="contract">Metadata of the message's type.</param>
+    /// <param name="state">How a state's names are read; null for every other message, whose names are the contract's.</param>
     /// <exception cref="ProblemException">It is not one, does not agree with the body's length, or has names that the message has not.</exception>
-    public static async ValueTask<IncomingMessage<T>> OpenAsync<T>(RequestBytes bytes, FieldDocument fields, JsonTypeInfo<T> contract)
+    public static async ValueTask<IncomingMessage<T>> OpenAsync<T>(RequestBytes bytes, FieldDocument fields, JsonTypeInfo<T> contract, StateSource? state = null)
         where T : class
     {
         var header = await ReadHeaderAsync(bytes);
+        if (state is not null)
+        {
+            StateSource.AddTexts(header.Metadata, fields);
+            var names = state.Select([.. header.Entries.Select(entry => entry.Name)], fields);
+            return new(contract, bytes, fields, [.. header.Entries.Select(entry => names.TryGetValue(entry.Name, out var field)
+                ? PartOf(entry with { Name = field }, fields.TypeOf(field))
+                : new IncomingRest(entry.Name, entry.End - entry.Begin))]);
+        }
         foreach (var (name, text) in header.Metadata)
         {
             if (name != FormatName) fields.Add(name, text);

@@ -48,11 +48,12 @@ internal static class SafetensorsWriter
             var property = field.Property;
             if (property.Get?.Invoke(message) is not { } value || (message is IPartialAnswer partial && !partial.Includes(property.Name))) continue;
             var named = field.TensorName;
+            var shape = field.HasParameterShape ? (message as IShapesParameters)?.ParameterShape : null;
             switch (value)
             {
                 case TensorSource source: file.Add(property.Name, source); break;
-                case double[] values when named is not null && !isWide && Array.TrueForAll(values, IsSingle): file.Add(named, Array.ConvertAll(values, number => (float)number)); break;
-                case double[] values: file.Add(named ?? property.Name, values); break;
+                case double[] values when named is not null && !isWide && Array.TrueForAll(values, IsSingle): file.Add(named, Array.ConvertAll(values, number => (float)number), shape); break;
+                case double[] values: file.Add(named ?? property.Name, values, shape); break;
                 case long number when named is not null: file.Add(named, number); break;
                 case string text: file.AddText(property.Name, text); break;
                 default: file.AddText(property.Name, Text(value, property)); break;

@@ -1,0 +1,96 @@
+using System.Text.RegularExpressions;
+using BnService.Api.Hosting.Problems;
+
+namespace BnService.Api.Contracts;
+
+/// <summary>
+/// Which of a file's names belong to the layer that is imported. A name is the layer's, then the array's: <c>layer1.0.bn1.weight</c>,
+/// <c>bn/gamma:0</c>, or flax's <c>params.bn.scale</c> and <c>batch_stats.bn.mean</c>.
+/// </summary>
+/// <param name="Fields">The layer's names, each with the field of the contract that it is.</param>
+/// <param name="Ignored">The other names.</param>
+internal sealed partial record StateSelection(IReadOnlyDictionary<string, string> Fields, IReadOnlyList<string> Ignored)
+{
+    private const int FirstNamed = 8;
+
+    // What data-parallel and compiled modules put before every name.
+    private static readonly string[] Wrappers = ["module.", "_orig_mod."];
+
+    /// <summary>The only layer of a file, or the one that is asked for.</summary>
+    /// <param name="names">The names of the file's arrays.</param>
+    /// <param name="from">The layer's prefix, with or without the separator at its end; null for the only layer.</param>
+    /// <exception cref="ProblemException">There are several layers, or none of that prefix.</exception>
+    public static StateSelection Of(IEnumerable<string> names, string? from)
+    {
+        var arrays = names.Select(NamedArray.Of).ToList();
+        var layers = arrays.Where(array => array.IsKnown).Select(array => array.Layer).Distinct().ToList();
+        if (!string.IsNullOrEmpty(from)) return Under(from, arrays, layers);
+        if (layers.Count > 1)
+        {
+            var found = Prefixes(arrays, layers);
+            throw Invalid($"the file has {layers.Count} layers: say whose state it is by its prefix, as ?from={Excerpt.Of(found[0])}; found {Listed(found)}");
+        }
+        var layer = layers.SingleOrDefault() ?? "";
+        if (layer.Length > 0 && arrays.Find(array => array.Layer != layer || !array.IsKnown) is { } other)
+            throw Invalid($"the file has other arrays than the layer '{Excerpt.Of(layer)}', as '{Excerpt.Of(other.Name)}': to take the layer alone, say ?from={Excerpt.Of(layer)}.");
+        // What is not known keeps its name, which is then refused.
+        return new(arrays.ToDictionary(array => array.Name, array => array.IsKnown ? array.Field : array.Name), []);
+    }
+
+    private static StateSelection Under(string from, List<NamedArray> arrays, List<string> layers)
+    {
+        var asked = NamedArray.LayerOf(from.TrimEnd('.', '/').Replace('/', '.'));
+        var layer = layers.Contains(asked) ? asked : layers.SingleOrDefault(name => Unwrapped(name) == Unwrapped(asked));
+        if (layer is null)
+        {
+            var below = layers.Where(name => name.StartsWith($"{asked}.", StringComparison.Ordinal)).ToList();
+            var found = Prefixes(arrays, below.Count > 0 ? below : layers);
+            throw Invalid($"from must be the prefix of a layer's arrays, got '{Excerpt.Of(from)}'; " +
+                (found.Count == 0 ? "the file has no layer" : $"found {Listed(found)}"));
+        }
+        var own = arrays.Where(array => array.IsKnown && array.Layer == layer).ToDictionary(array => array.Name, array => array.Field);
+        return new(own, [.. arrays.Select(array => array.Name).Where(name => !own.ContainsKey(name))]);
+    }
+
+    // Those that have statistics are surely normalization layers; a weight and a bias are a convolution's too.
+    private static List<string> Prefixes(List<NamedArray> arrays, List<string> layers)
+    {
+        var normalizing = layers.FindAll(layer => arrays.Exists(array => array.Layer == layer && StateNames.IsStatistic(array.Field)));
+        return (normalizing.Count > 0 ? normalizing : layers).ConvertAll(layer => layer.Length == 0 ? "(no prefix)" : $"{layer}.");
+    }
+
+    private static string Listed(List<string> prefixes) => string.Join(", ", prefixes.Take(FirstNamed).Select(prefix => Excerpt.Of(prefix))) +
+        (prefixes.Count > FirstNamed ? $" and {prefixes.Count - FirstNamed} more" : "");
+
+    private static string Unwrapped(string layer)
+    {
+        while (Array.Find(Wrappers, wrapper => layer.StartsWith(wrapper, StringComparison.Ordinal)) is { } wrapper) layer = layer[wrapper.Length..];
+        return layer;
+    }
+
+    private static ProblemException Invalid(string detail) => new(ProblemCode.InvalidOption, detail);
+
+    /// <summary>The number that TensorFlow puts behind a variable's name.</summary>
+    [GeneratedRegex(":[0-9]+$")]
+    private static partial Regex Number();
+
+    private sealed record NamedArray(string Name, string Layer, string Field)
+    {
+        public bool IsKnown => StateNames.IsKnown(Field);
+
+        public static NamedArray Of(string name)
+        {
+            var path = Number().Replace(name, "").Replace('/', '.');
+            var end = path.LastIndexOf('.');
+            return new(name, LayerOf(path[..Math.Max(end, 0)]), path[(end + 1)..]);
+        }
+
+        // Without flax's collection, which comes before the layer.
+        public static string LayerOf(string path)
+        {
+            var first = path.IndexOf('.');
+            return path is "params" or "batch_stats" ? ""
+                : first > 0 && path[..first] is "params" or "batch_stats" ? path[(first + 1)..] : path;
+        }
+    }
+}
