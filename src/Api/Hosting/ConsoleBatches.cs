@@ -22,10 +22,13 @@ internal sealed class ConsoleBatches(ITextFormatter formatter) : IBatchedLogEven
     /// <inheritdoc/>
     public async Task EmitBatchAsync(IReadOnlyCollection<LogEvent> batch)
     {
+        var text = _text.GetStringBuilder();
         foreach (var logEvent in batch)
         {
+            // What could not be written comes again, with its batch.
+            text.Clear();
             formatter.Format(logEvent, _text);
-            WriteText(_text.GetStringBuilder());
+            WriteText(text);
         }
         await _output.FlushAsync();
     }
@@ -45,6 +48,5 @@ internal sealed class ConsoleBatches(ITextFormatter formatter) : IBatchedLogEven
         var isWhole = chunks.Current.Length == text.Length;
         if (isWhole && !KeyText.MayBeIn(chunks.Current.Span)) _output.Write(text);
         else _output.Write(KeyText.Mask(text.ToString()));
-        text.Clear();
     }
 }
