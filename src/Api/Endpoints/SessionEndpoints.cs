@@ -50,7 +50,8 @@ internal static partial class SessionEndpoints
     }
 
     private static async Task<IResult> Put(
-        string session, Body<CreateSessionRequest> body, Precondition ifMatch, SessionScope scope, SessionCatalog catalog, HttpContext context, CancellationToken cancellationToken)
+        string session, Body<CreateSessionRequest> body, Precondition ifMatch, SessionScope scope, SessionCatalog catalog, HttpContext context,
+        CancellationToken cancellationToken)
     {
         var request = body.Value;
         var convention = request.MeantIn(request.Convention);
@@ -77,7 +78,8 @@ internal static partial class SessionEndpoints
                 var created = await catalog.CreateAsync(scope, session, labels, options, convention, null, cancellationToken);
                 return Created(created);
             }
-            catch (ProblemException problem) when ((problem.Code == ProblemCode.SessionExists || problem.Code == ProblemCode.LimitReached) && attempt < MostAttempts)
+            catch (ProblemException problem)
+                when ((problem.Code == ProblemCode.SessionExists || problem.Code == ProblemCode.LimitReached) && attempt < MostAttempts)
             {
                 // Somebody else has taken the name meanwhile, or is about to, and with it the last place.
                 if (problem.Code == ProblemCode.LimitReached) await Task.Delay(attempt * WaitForOther, cancellationToken);

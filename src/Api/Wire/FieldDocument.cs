@@ -34,7 +34,7 @@ internal sealed class FieldDocument(JsonTypeInfo contract)
         if (type == typeof(string) || type.IsEnum) Put(path, JsonSerializer.SerializeToUtf8Bytes(text, TextJson.Default.String));
         // Python writes True and False.
         else if (type == typeof(bool) && bool.TryParse(text, out var truth)) Put(path, truth ? "true"u8.ToArray() : "false"u8.ToArray());
-        else Put(path, Checked(path, type == typeof(BatchMask) ? text.Replace("True", "true", StringComparison.Ordinal).Replace("False", "false", StringComparison.Ordinal) : text));
+        else Put(path, Checked(path, type == typeof(BatchMask) ? InJson(text) : text));
     }
 
     /// <summary>Adds numbers.</summary>
@@ -107,6 +107,9 @@ internal sealed class FieldDocument(JsonTypeInfo contract)
         if (node.Json is not null || node.Children.Count > 0) throw Twice(path);
         node.Json = json;
     }
+
+    private static string InJson(string python) =>
+        python.Replace("True", "true", StringComparison.Ordinal).Replace("False", "false", StringComparison.Ordinal);
 
     private byte[] Checked(string path, string text)
     {

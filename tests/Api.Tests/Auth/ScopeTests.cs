@@ -56,6 +56,7 @@ public sealed class ScopeTests : IAsyncLifetime
             // Not even its version can be asked for, nor does a condition find it.
             (await Client.PostAsync($"/v1/sessions/{name}/inference", X, _red, ("Bn-Min-Version", "99"))).ExpectProblem("session-not-found");
             (await Client.PutAsync($"/v1/sessions/{name}/state", """{"weight":[1,1]}""", _red, ("If-Match", "\"99\""))).ExpectProblem("session-not-found");
+            (await Client.PutAsync($"/v1/sessions/{name}", """{"num_features":2}""", _red)).ExpectProblem("session-not-found");
             (await Client.DeleteAsync($"/v1/sessions/{name}", _red, ("If-Match", "\"99\""))).ExpectProblem("session-not-found");
         }
         Assert.Equal(before.Text, (await Client.GetAsync("/v1/sessions/blue-a/state", _admin)).Expect(200).Text);

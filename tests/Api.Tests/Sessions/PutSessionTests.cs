@@ -78,6 +78,16 @@ public sealed class PutSessionTests(Service service) : IClassFixture<Service>
     }
 
     [Fact]
+    public async Task The_last_place_is_enough_for_all_who_want_the_same_session()
+    {
+        using var small = Service.With(("Limits:MaxSessions", "1"));
+        var answers = await Task.WhenAll(Enumerable.Range(0, 40).Select(_ => small.Client.PutAsync("/v1/sessions/only", """{"num_features":2}""")));
+        Assert.Single(answers, answer => answer.Status == 201);
+        Assert.Equal(39, answers.Count(answer => answer.Status == 200));
+        (await small.Client.PutAsync("/v1/sessions/other", """{"num_features":2}""")).ExpectProblem("limit-reached");
+    }
+
+    [Fact]
     public async Task If_match_asks_for_a_session_that_is_there()
     {
         (await service.Client.PutAsync("/v1/sessions/fresh-4", """{"num_features":2}""", ("If-Match", "*"))).ExpectProblem("version-conflict");
