@@ -87,6 +87,7 @@ public sealed class ConventionTests(Service service) : IClassFixture<Service>
     [InlineData("""{"kind":"batch_renorm","num_features":2,"convention":"keras"}""", "1e-3")]
     [InlineData("""{"kind":"rms_norm","normalized_shape":[2],"convention":"keras"}""", "1e-6")]
     [InlineData("""{"kind":"rms_norm","normalized_shape":[2],"convention":"pytorch"}""", "1.1920928955078125e-7")]
+    [InlineData("""{"kind":"rms_norm","normalized_shape":[2],"convention":"pytorch","precision":"float64"}""", "2.220446049250313e-16")]
     [InlineData("""{"kind":"rms_norm","normalized_shape":[2],"convention":"onnx"}""", "1e-5")]
     [InlineData("""{"kind":"rms_norm","normalized_shape":[2]}""", "1e-5")]
     public async Task The_other_kinds_take_their_eps_from_it(string options, string eps) =>
