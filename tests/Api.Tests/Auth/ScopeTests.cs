@@ -149,7 +149,7 @@ public sealed class ScopeTests : IAsyncLifetime
         var id = (await CreateAsync("blue-a", _blue)).Expect(201)["id"].GetString()!;
         var key = KeyedService.Bearer(await _keyed.KeyAsync("trainer", id[..8]));
         (await CreateAsync(id, key)).ExpectProblem("session-exists");
-        (await Client.PutAsync($"/v1/sessions/{id}/state", """{"weight":[1,1],"num_batches_tracked":1}""", key)).ExpectProblem("session-exists");
+        (await Client.PutAsync($"/v1/sessions/{id}/state", """{"options":{"kind":"batch_norm"},"weight":[1,1],"num_batches_tracked":1}""", key)).ExpectProblem("session-exists");
         (await Client.GetAsync($"/v1/sessions/{id}", key)).ExpectProblem("session-not-found");
     }
 

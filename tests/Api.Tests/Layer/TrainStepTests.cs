@@ -124,7 +124,7 @@ public sealed class TrainStepTests(Service service) : IClassFixture<Service>
     [InlineData("""{"kind":"layer_norm","normalized_shape":[]}""", "normalized_shape must be 1 to 4 dimensions")]
     [InlineData("""{"kind":"layer_norm","normalized_shape":[2,0]}""", "normalized_shape must be dimensions of 1 or more, got [2, 0]")]
     [InlineData("""{"kind":"layer_norm","normalized_shape":[2],"momentum":0.1}""", "momentum is not an option of layer_norm")]
-    [InlineData("""{"kind":"layer_norm","normalized_shape":[2],"channel_axis":1}""", "channel_axis is not an option of layer_norm")]
+    [InlineData("""{"kind":"layer_norm","normalized_shape":[2],"channel_axis":2}""", "channel_axis must be 1, or -1")]
     [InlineData("""{"kind":"rms_norm","normalized_shape":[2],"bias":true}""", "bias is not an option of rms_norm; RMS normalization has a gamma and no beta")]
     [InlineData("""{"kind":"group_norm","num_features":4}""", "num_groups is missing")]
     [InlineData("""{"kind":"group_norm","num_features":4,"num_groups":3}""", "num_features must be divisible by num_groups, got num_features 4 and num_groups 3")]

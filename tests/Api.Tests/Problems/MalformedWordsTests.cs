@@ -127,8 +127,8 @@ public sealed class MalformedWordsTests(Service service) : IClassFixture<Service
     [InlineData("merge", """{"moments":[{"count":2,"mean":[1,2,"a"],"m2":[1,2,3]}]}""", "moments[0].mean[2]")]
     [InlineData("merge", """{"moments":7}""", "moments")]
     [InlineData("merge", """{"moments":[7]}""", "moments[0]")]
-    [InlineData("/v1/normalize", """{"kind":"group_norm","num_groups":3,"x":[[1,2,3]]}""", "group and sample")]
-    [InlineData("/v1/normalize", """{"kind":"instance_norm","x":[[1,2,3]]}""", "channel and sample")]
+    [InlineData("/v1/normalize", """{"kind":"group_norm","num_groups":3,"x":[[1,2,3]],"backward":{"dy":[[1,2,3]]}}""", "group and sample")]
+    [InlineData("/v1/normalize", """{"kind":"instance_norm","x":[[1,2,3]],"backward":{"dy":[[1,2,3]]}}""", "channel and sample")]
     [InlineData("/v1/normalize", """{"kind":"layer_norm","normalized_shape":[4],"x":[[1,2,3]]}""", "x")]
     public async Task A_field_that_is_wrong_is_named(string call, string body, string field)
     {
