@@ -11,6 +11,9 @@ namespace BnService.Api.Contracts;
 /// <param name="Ignored">The other names.</param>
 internal sealed partial record StateSelection(IReadOnlyDictionary<string, string> Fields, IReadOnlyList<string> Ignored)
 {
+    /// <summary>The most arrays of a file: more than any model has, and no more than an answer can name.</summary>
+    public const int MostArrays = 1 << 16;
+
     private const int FirstNamed = 8;
 
     // What data-parallel and compiled modules put before every name.
@@ -23,6 +26,7 @@ internal sealed partial record StateSelection(IReadOnlyDictionary<string, string
     public static StateSelection Of(IEnumerable<string> names, string? from)
     {
         var arrays = names.Select(NamedArray.Of).ToList();
+        RequireFew(arrays.Count);
         var layers = arrays.Where(array => array.IsKnown).Select(array => array.Layer).Distinct().ToList();
         if (!string.IsNullOrEmpty(from)) return Under(from, arrays, layers);
         if (layers.Count > 1)
@@ -37,11 +41,21 @@ internal sealed partial record StateSelection(IReadOnlyDictionary<string, string
         return new(arrays.ToDictionary(array => array.Name, array => array.IsKnown ? array.Field : array.Name), []);
     }
 
+    /// <summary>Refuses a file of more arrays than <see cref="MostArrays"/>.</summary>
+    /// <exception cref="ProblemException">It has more.</exception>
+    public static void RequireFew(int arrays)
+    {
+        if (arrays > MostArrays) throw Invalid($"a state has at most {MostArrays} arrays, those of other layers in the same file included, got more");
+    }
+
     private static StateSelection Under(string from, List<NamedArray> arrays, List<string> layers)
     {
         var asked = NamedArray.LayerOf(from.TrimEnd('.', '/').Replace('/', '.'));
-        var layer = layers.Contains(asked) ? asked : layers.SingleOrDefault(name => Unwrapped(name) == Unwrapped(asked));
-        if (layer is null)
+        var unwrapped = Unwrapped(asked);
+        var meant = layers.Contains(asked) ? [asked] : layers.FindAll(name => Unwrapped(name) == unwrapped);
+        if (meant.Count > 1)
+            throw Invalid($"from must say which of {meant.Count} layers, got '{Excerpt.Of(from)}'; found {Listed(Prefixes(arrays, meant))}");
+        if (meant is not [var layer])
         {
             var below = layers.Where(name => name.StartsWith($"{asked}.", StringComparison.Ordinal)).ToList();
             var found = Prefixes(arrays, below.Count > 0 ? below : layers);
@@ -55,7 +69,8 @@ internal sealed partial record StateSelection(IReadOnlyDictionary<string, string
     // Those that have statistics are surely normalization layers; a weight and a bias are a convolution's too.
     private static List<string> Prefixes(List<NamedArray> arrays, List<string> layers)
     {
-        var normalizing = layers.FindAll(layer => arrays.Exists(array => array.Layer == layer && StateNames.IsStatistic(array.Field)));
+        var withStatistics = arrays.Where(array => StateNames.IsStatistic(array.Field)).Select(array => array.Layer).ToHashSet();
+        var normalizing = layers.FindAll(withStatistics.Contains);
         return (normalizing.Count > 0 ? normalizing : layers).ConvertAll(layer => layer.Length == 0 ? "(no prefix)" : $"{layer}.");
     }
 

@@ -58,23 +58,28 @@ internal static class LayerEndpoints
         PassMeter passes, ComputeSettings compute, CancellationToken cancellationToken)
     {
         var found = await catalog.GetAsync(scope, session, cancellationToken);
-        var digits = new SentDigits(shape => LayoutOf(found.Current.Layer, shape)) { Sent = body.Message is null ? () => body.Reread()?.X : null, Forget = body.Release };
-        using var gathered = new ArrivingBatch(catalog, found, digits, passes, compute);
-        var options = found.Current.Layer.Options;
-        var request = await body.ReadAsync(gathered, options.Precision, WholeOutputs(found.Current.Layer), options.Precision == Precision.Float32);
+        using var gathered = new ArrivingBatch(catalog, found, DigitsOf(body, found), passes, compute);
+        var layer = found.Current.Layer;
+        var isWhole = layer.Running is null || !layer.Options.Kind.IsOverBatch;
+        var request = await body.ReadAsync(
+            gathered, layer.Options.Precision, WholeOutputs(layer.Options, isWhole), layer.Options.Precision == Precision.Float32);
         var input = new BatchInput(request.X, request.Residual, request.Mask) { Own = OwnParameters.Of(request.Gamma, request.Beta) };
         var step = await training.RunAsync(found, input, gathered, request.Retain, headers.Terms, cancellationToken);
         if (step.HasTakenInput) (request.X, request.Residual) = (null!, null); // retained: no longer this request's to give back
         return new Answer<TrainStepResponse>(Response(step), step.Version) { IsReplayed = step.IsReplayed };
     }
 
-    /// <summary>How a batch lies whose statistics, its own or the running ones, normalize it.</summary>
-    internal static NormalizationPlan LayoutOf(LayerState layer, Shape shape) => layer.NormalizesWithBatch
-        ? NormalizationPlan.ForBatch(shape, layer.Options)
-        : NormalizationPlan.ForRunningStatistics(shape, layer.Options);
+    /// <summary>What the numbers of a train-step's batch were before they were rounded.</summary>
+    internal static SentDigits DigitsOf(Incoming<TrainStepRequest> body, LayerSession session) =>
+        new(shape => SentDigits.LayoutOf(session.Current.Layer.Options, session.Current.Layer.NormalizesWithBatch, shape))
+        {
+            Sent = body.Message is null ? () => body.Reread() is { } sent ? new BatchInput(sent.X, sent.Residual, null) : null : null,
+            Forget = body.Message is null ? body.Release : null,
+        };
 
-    // Where y of a training batch is not computed where it is sent from, it lies in memory as a whole.
-    private static int WholeOutputs(LayerState layer) => layer.Running is null || !layer.Options.Kind.IsOverBatch || layer.Options.Precision == Precision.Float64 ? 1 : 0;
+    // Where y is not computed where it is sent from, it lies in memory as a whole; over the channels of positions, so do the rows of x.
+    private static int WholeOutputs(NormalizerOptions options, bool isWhole) =>
+        options.IsOverChannels ? 2 : isWhole || options.Precision == Precision.Float64 ? 1 : 0;
 
     private static async Task<IResult> Infer(
         string session, string? version, Incoming<InferenceRequest> body, MinVersion least, HttpContext context, SessionScope scope, SessionCatalog catalog, Snapshots snapshots,
@@ -86,12 +91,17 @@ internal static class LayerEndpoints
             return new StreamedInference(new(body.Message.Bytes, x, arriving, observer.SampleArriving(found, x.Shape)), x.Shape, layer.Version);
         var options = layer.Options;
         var looked = options.Precision == Precision.Float32 && layer.Running is not null;
-        var digits = new SentDigits(shape => NormalizationPlan.ForRunningStatistics(shape, options)) { Sent = body.Message is null ? () => body.Reread()?.X : null, Forget = body.Release };
-        var request = await body.ReadAsync(looked ? digits : null, options.Precision, layer.Running is null || options.Precision == Precision.Float64 ? 1 : 0, looked);
+        var digits = !looked ? null : new SentDigits(shape => SentDigits.LayoutOf(options, false, shape))
+        {
+            Sent = body.Message is null ? () => body.Reread() is { } sent ? new BatchInput(sent.X, sent.Residual, null) : null : null,
+            Forget = body.Message is null ? body.Release : null,
+        };
+        var request = await body.ReadAsync(digits, options.Precision, WholeOutputs(options, layer.Running is null), looked);
         var sample = observer.Sample(found, request.X);
         var y = await inference.RunAsync(layer, new BatchInput(request.X, request.Residual, null) { Own = OwnParameters.Of(request.Gamma, request.Beta) }, cancellationToken);
         observer.Inferred(found, sample);
-        if (looked && digits.LostFrom(NormalizationPlan.ForRunningStatistics(request.X.Shape, options), layer.Running!.Mean, layer.Running.Variance) is { } lost
+        if (digits is { MayHaveMore: true }
+            && digits.LostFrom(SentDigits.LayoutOf(options, false, request.X.Shape), layer.Running!.Mean, layer.Running.Variance) is { } lost
             && Diagnosis.OfRounding(lost, layer.Running.Mean, layer.Running.Variance) is { } finding)
         {
             context.Response.Headers["Bn-Warnings"] = finding.Code;

@@ -35,8 +35,7 @@ internal static class SyncEndpoints
     {
         var joined = RankOf(group, rank, worldSize);
         var found = await catalog.GetAsync(scope, session, cancellationToken);
-        var digits = new SentDigits(shape => LayerEndpoints.LayoutOf(found.Current.Layer, shape)) { Sent = body.Message is null ? () => body.Reread()?.X : null, Forget = body.Release };
-        using var gathered = new ArrivingBatch(catalog, found, digits, passes, compute);
+        using var gathered = new ArrivingBatch(catalog, found, LayerEndpoints.DigitsOf(body, found), passes, compute);
         var precision = found.Current.Layer.Options.Precision;
         var request = await body.ReadAsync(gathered, precision, keepsText: precision == Precision.Float32);
         var input = new BatchInput(request.X, request.Residual, request.Mask) { Own = OwnParameters.Of(request.Gamma, request.Beta) };

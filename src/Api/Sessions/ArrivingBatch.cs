@@ -48,6 +48,9 @@ internal sealed class ArrivingBatch(SessionCatalog catalog, LayerSession session
     /// <inheritdoc/>
     public void Rounded(string field, ReadOnlySpan<double> sent) => digits.Rounded(field, sent);
 
+    /// <inheritdoc cref="SentDigits.MayHaveMore"/>
+    public bool MayHaveMoreDigits => digits.MayHaveMore;
+
     /// <inheritdoc cref="SentDigits.LostFrom"/>
     public LostPrecision? LostFrom(NormalizationPlan plan, double[]? mean, double[] variance) => digits.LostFrom(plan, mean, variance);
 

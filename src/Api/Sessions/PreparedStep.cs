@@ -54,7 +54,7 @@ internal sealed record PreparedStep(LayerPass Pass, NormalizationPlan Plan, Laye
     public RememberedAnswer Answer(LayerState after) => new(after.Version, after.Running?.BatchesTracked ?? 0)
     {
         StepId = Id,
-        Warnings = Diagnosis.OfRounding(Lost, Mean, Variance) is { } rounding
+        Warnings = Lost is not null && Diagnosis.OfRounding(Lost, Mean, Variance) is { } rounding
             ? [rounding, .. Diagnosis.OfStep(after, BatchFor(after), Statistics is not null, Lost)]
             : Diagnosis.OfStep(after, BatchFor(after), Statistics is not null),
     };

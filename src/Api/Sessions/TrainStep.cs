@@ -109,8 +109,11 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
                 Own = input.Own,
                 Frozen = layer.NormalizesWithBatch ? null : observer.Sample(session, input.X),
             };
-            if (input.X.Precision == Precision.Float32 && gathered?.LostFrom(LayoutOf(step, input), step.Mean, step.Variance) is { } lost)
+            if (input.X.Precision == Precision.Float32 && gathered is { MayHaveMoreDigits: true }
+                && gathered.LostFrom(SentDigits.LayoutOf(layer.Options, statistics is not null, input.X.Shape), step.Mean, step.Variance) is { } lost)
+            {
                 step = step with { Lost = lost };
+            }
             // Once it is committed it must not fail for want of memory.
             MemoryAccount.Expect(OutputBytes(step, input, y));
             var committing = catalog.ChangeAsync(session, step.Change(terms), cancellationToken);
@@ -205,9 +208,6 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
     // Statistics per sample have no output a stretch at a time, and neither has float64.
     private static bool IsComputedLater(PreparedStep step, BatchInput input) =>
         input.X.Precision == Precision.Float32 && (step.Statistics is null || step.Pass.IsOverBatch);
-
-    private static NormalizationPlan LayoutOf(PreparedStep step, BatchInput input) =>
-        step.Statistics is null ? NormalizationPlan.ForRunningStatistics(input.X.Shape, step.Layer.Options) : step.Plan;
 
     // First the old one goes: there is memory for one.
     private TensorSource Replaced(TensorSource y, PreparedStep step, BatchInput input)

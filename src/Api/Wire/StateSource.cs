@@ -14,6 +14,9 @@ internal sealed record StateSource(string? From)
     /// <summary>The query parameter that <see cref="From"/> comes in, and the one that the convention does.</summary>
     public const string FromName = "from", ConventionName = "convention";
 
+    // Names of models are shorter; each array below a name repeats it.
+    private const int LongestPath = 512;
+
     private const string KindName = "kind", OptionsName = "options", IgnoredName = "ignored", VersionName = "version";
 
     private static readonly JsonTypeInfo<PutStateRequest> Contract = (JsonTypeInfo<PutStateRequest>)ContractJson.Context.GetTypeInfo(typeof(PutStateRequest))!;
@@ -124,7 +127,7 @@ internal sealed record StateSource(string? From)
             var name = path + reader.GetString();
             reader.Read();
             var isOwn = path.Length == 0 && IsOwn(name);
-            if (!isOwn && reader.TokenType == JsonTokenType.StartObject)
+            if (!isOwn && reader.TokenType == JsonTokenType.StartObject && name.Length <= LongestPath)
             {
                 Walk(ref reader, $"{name}.", kept, arrays);
                 continue;
@@ -132,6 +135,7 @@ internal sealed record StateSource(string? From)
             var start = (int)reader.TokenStartIndex;
             reader.Skip();
             (isOwn ? kept : arrays).Add(new(name, start, (int)reader.BytesConsumed - start));
+            StateSelection.RequireFew(arrays.Count);
         }
     }
 

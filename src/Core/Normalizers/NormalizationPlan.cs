@@ -79,6 +79,25 @@ public sealed record NormalizationPlan
         };
     }
 
+    /// <summary>The plan of a layer by which statistics belong to elements in the order in which a batch lies, also where that is not normalized.</summary>
+    /// <inheritdoc cref="ForBatch"/>
+    public static NormalizationPlan ForElements(Shape shape, NormalizerOptions options)
+    {
+        var plan = ForBatch(shape, options);
+        if (!options.IsOverChannels || plan.Elements == 0) return plan;
+        // Of [N, C, spatial…]: a statistic per position, one sample after the other.
+        var positions = plan.Statistics / shape[0];
+        return new(new ChannelView(shape[1], positions, 1))
+        {
+            HasMean = plan.HasMean,
+            Slices = shape[0],
+            Elements = plan.Elements,
+            Statistics = plan.Statistics,
+            Parameters = positions,
+            Count = plan.Count,
+        };
+    }
+
     /// <summary>The plan for normalizing with running statistics, which belong to channels whatever the kind.</summary>
     /// <param name="shape">The batch's shape.</param>
     /// <param name="options">The layer's options; a kind that can track statistics.</param>

@@ -59,6 +59,21 @@ public sealed class PrecisionTests(Service service) : IClassFixture<Service>
         Assert.Equal("precision-lost", (await SendAsync(session, "inference", "x", Seconds, form)).Expect(200).Headers["Bn-Warnings"]);
     }
 
+    /// <summary>A position's channels do not lie side by side: its statistic is still its own.</summary>
+    [Fact]
+    public async Task Only_the_positions_that_rounding_has_changed_are_named_where_a_row_is_their_channels()
+    {
+        var session = await service.CreateAsync("""{"kind":"layer_norm","num_features":2,"channel_axis":1}""");
+        // [2, 2, 3]: of the second sample the second position is lost, and of the first one none.
+        var answer = (await session.TrainAsync("""{"x":[[[1,2,3],[3,2.5,1]],[[2,16777217,3],[0,16777218,1]]]}""")).Expect(200);
+        var warning = answer["warnings"].EnumerateArray().Single(entry => entry.GetProperty("code").GetString() == "precision-lost");
+        Assert.Equal("[4]", warning.GetProperty("channels").ToString());
+        double[] values = [1, 2, 3, 3, 2.5, 1, 2, 16777217, 3, 0, 16777218, 1];
+        var file = new TensorFile().Add("x", "F64", [2, 2, 3], Bytes(values)).ToBytes();
+        var texts = (await session.PostAsync("train-step", Forms.Safetensors, file)).Expect(200).Tensors.Texts["warnings"];
+        Assert.Contains("\"channels\":[4]", texts, StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task Only_the_channels_that_rounding_has_changed_are_named()
     {

@@ -55,6 +55,22 @@ public sealed class RefusalTests
         Assert.True(service.PeakMemory <= Budget);
     }
 
+    [Theory]
+    [InlineData("train-step", ",\"retain\":false")]
+    [InlineData("inference", "")]
+    public async Task What_is_read_again_for_its_digits_is_given_back(string call, string rest)
+    {
+        using var service = Service.With(("Memory:BudgetBytes", $"{Budget}"));
+        var session = await service.CreateAsync("""{"num_features":1}""");
+        (await session.PutRunningStatsAsync("""{"running_mean":[16777218],"running_var":[1]}""")).Expect(200);
+        var x = string.Join(',', Enumerable.Range(0, 1000).Select(i => $"[{16777217 + (i % 2)}]"));
+        var answer = (await service.Client.PostAsync($"{session.Path}/{call}", $$"""{"x":[{{x}}],"residual":[{{x}}]{{rest}}}""")).Expect(200);
+        if (call == "inference") Assert.Equal("precision-lost", answer.Headers["Bn-Warnings"]);
+        else Assert.Equal("precision-lost", answer["warnings"][0].GetProperty("code").GetString());
+        for (var wait = 0; wait < 100 && service.UsedMemory > 0; wait++) await Task.Delay(20);
+        Assert.Equal(0, service.UsedMemory);
+    }
+
     [Fact]
     public async Task Steps_that_are_retained_make_room_the_oldest_first()
     {

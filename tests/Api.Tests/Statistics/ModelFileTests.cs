@@ -47,6 +47,29 @@ public sealed class ModelFileTests(Service service) : IClassFixture<Service>
             .ExpectProblem("invalid-option", "the file has 2 layers", "?from=a.");
     }
 
+    [Fact]
+    public async Task A_prefix_that_two_wrapped_layers_have_is_refused()
+    {
+        var file = Add(Add(new TensorFile(), "module.bn.", 2), "_orig_mod.bn.", 3).ToBytes();
+        (await PutAsync(New(), Forms.Json, "?from=bn.", file, Forms.Safetensors))
+            .ExpectProblem("invalid-option", "from must say which of 2 layers, got 'bn.'; found module.bn., _orig_mod.bn.");
+        (await PutAsync(New(), Forms.Json, "?from=_orig_mod.bn.", file, Forms.Safetensors)).Expect(201).ExpectNumbers("gamma", 3, 3);
+    }
+
+    /// <summary>What a client can make the service keep, compare and answer ends somewhere: each array below a long name would repeat it.</summary>
+    [Fact]
+    public async Task Names_that_no_model_has_are_not_looked_through()
+    {
+        var layers = string.Join(',', Enumerable.Range(0, 50_000).Select(i => $"\"l{i}.weight\":[1]"));
+        var begun = System.Diagnostics.Stopwatch.GetTimestamp();
+        (await service.Client.PutAsync($"{New().Path}/state", $"{{{layers}}}")).ExpectProblem("invalid-option", "the file has 50000 layers", "and 49992 more");
+        Assert.InRange(System.Diagnostics.Stopwatch.GetElapsedTime(begun), TimeSpan.Zero, TimeSpan.FromSeconds(5));
+        var named = $$"""{"{{new string('n', 600)}}":{"weight":[1],"running_mean":[1],"running_var":[1]} }""";
+        (await service.Client.PutAsync($"{New().Path}/state", named)).ExpectProblem("invalid-option", "nnn…' is not a field");
+        var many = string.Join(',', Enumerable.Range(0, 70_000).Select(i => $"\"{i}\":1"));
+        (await service.Client.PutAsync($"{New().Path}/state?from=a.", $$"""{"a":{ {{many}} } }""")).ExpectProblem("invalid-option", "at most 65536 arrays");
+    }
+
     [Theory]
     [InlineData("module.", "")]
     [InlineData("_orig_mod.", "")]
