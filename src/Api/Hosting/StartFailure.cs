@@ -19,7 +19,6 @@ internal static class StartFailure
         InvalidDataException { InnerException: { } cause } when exception.Message.StartsWith("Failed to load configuration", StringComparison.Ordinal) =>
             [$"{exception.Message} {cause.Message}"],
         StorageUnusableException or ListeningRefusedException => [exception.Message],
-        InvalidOperationException when exception.Message.StartsWith("Failed to convert configuration value", StringComparison.Ordinal) => [exception.Message],
         _ => null,
     };
 }

@@ -70,6 +70,17 @@ public sealed class CommandLineTests
     }
 
     [Theory]
+    [InlineData("Retention:MaxBytes must be a whole number, got 'foo'", "--Retention:MaxBytes", "foo")]
+    [InlineData("Retention:MaxBytes must be a whole number, got ''", "--Retention:MaxBytes=")]
+    [InlineData("Retention:TimeToLive must be a time as hh:mm:ss, of days as d.hh:mm:ss, got 'ten minutes'", "--Retention:TimeToLive=ten minutes")]
+    [InlineData("Storage:Notifications must be true or false, got 'yes'", "--storage:notifications=yes")]
+    public async Task A_value_of_another_type_ends_the_start_in_one_line(string words, params string[] arguments)
+    {
+        var (exitCode, output, errors) = await ServiceProcess.RunAsync(arguments, ("ASPNETCORE_URLS", "http://127.0.0.1:0"));
+        Assert.Equal((1, 0, $"configuration: {words}"), (exitCode, output.Count, errors.Trim()));
+    }
+
+    [Theory]
     [InlineData("Retenton__MaxBytes", "Retenton__MaxBytes in the environment is no setting; did you mean Retention__MaxBytes?")]
     [InlineData("Retention__MaxByte", "did you mean Retention__MaxBytes?")]
     [InlineData("TELEMETRY__OTLP__ENDPONT", "did you mean Telemetry__Otlp__Endpoint?")]

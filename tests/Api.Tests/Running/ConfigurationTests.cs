@@ -8,7 +8,7 @@ public sealed class ConfigurationTests
 {
     [Theory]
     [InlineData("Retention__MaxBytes", "-1", "Retention:MaxBytes must be from 0 to 2^50 bytes, got '-1'")]
-    [InlineData("Retention__MaxBytes", "abc", "'abc' at 'Retention:MaxBytes' to type 'System.Int64'")]
+    [InlineData("Retention__MaxBytes", "abc", "Retention:MaxBytes must be a whole number, got 'abc'")]
     [InlineData("Retention__TimeToLive", "00:00:00", "Retention:TimeToLive must be from 00:00:00.001 to 365 days, got '00:00:00'")]
     [InlineData("Compute__Width", "77", "Compute:Width must be auto, 512, 256, 128 or 1, got '77'")]
     [InlineData("Compute__Threads", "0", "Compute:Threads must be from 1 to 1024, got '0'")]
@@ -18,7 +18,7 @@ public sealed class ConfigurationTests
     [InlineData("Sessions__MaxResidentBytes", "1", "Sessions:MaxResidentBytes must be from 1024 to 2^50 bytes, got '1'")]
     [InlineData("Limits__MaxBodyBytes", "5", "Limits:MaxBodyBytes must be from 1024 to 2^30 bytes, got '5'")]
     [InlineData("Limits__MaxFeatures", "0", "Limits:MaxFeatures must be from 1 to 2^26, got '0'")]
-    [InlineData("Limits__MaxSessions", "1.5", "'1.5' at 'Limits:MaxSessions' to type 'System.Int32'")]
+    [InlineData("Limits__MaxSessions", "1.5", "Limits:MaxSessions must be a whole number, got '1.5'")]
     [InlineData("Storage__Durability", "never", "Storage:Durability must be step or interval, got 'never'")]
     [InlineData("Storage__RefreshMs", "-1", "Storage:RefreshMs must be from 0 to 60000 milliseconds, got '-1'")]
     [InlineData("Limits__MaxSnapshots", "0", "Limits:MaxSnapshots must be from 1 to 10000, got '0'")]

@@ -1,4 +1,5 @@
 using System.Collections;
+using System.ComponentModel;
 using System.Reflection;
 
 namespace BnService.Api.Hosting.Commands;
@@ -18,9 +19,29 @@ internal sealed record Setting(string Name, PropertyInfo Property)
 
     /// <summary>The name as it is written: of a list, that of its first entry, as <c>Cors:Origins:0</c>.</summary>
     public string Written => IsList ? $"{Name}:0" : Name;
+
+    /// <summary>What a value must be that is none of the property's type; null where the value is one.</summary>
+    /// <param name="value">The value, as it was written.</param>
+    public string? Expectation(string value)
+    {
+        var type = Nullable.GetUnderlyingType(Property.PropertyType);
+        if (IsList || (type is not null && value.Length == 0)) return null;
+        type ??= Property.PropertyType;
+        try
+        {
+            TypeDescriptor.GetConverter(type).ConvertFromInvariantString(value);
+            return null;
+        }
+        // Converters fail with exceptions of their own, which they wrap or not.
+        catch (Exception)
+        {
+            return type == typeof(bool) ? "true or false" : type == typeof(TimeSpan) ? "a time as hh:mm:ss, of days as d.hh:mm:ss"
+                : type == typeof(int) || type == typeof(long) ? "a whole number" : "a number";
+        }
+    }
 }
 
-/// <summary>A setting or an argument that this service does not have: the start ends with it.</summary>
+/// <summary>A setting or an argument that this service does not have, or a value that is none of a setting's type: the start ends with it.</summary>
 /// <param name="message">What it is, and what was probably meant.</param>
 internal sealed class UnknownSettingException(string message) : Exception(message);
 
@@ -60,10 +81,20 @@ internal static class Settings
 
     /// <summary>
     /// Refuses what the configuration holds in a section of this service, or in one whose name is nearly that of one, and is none of its
-    /// settings. What lies elsewhere belongs to somebody else, as most variables of the environment do.
+    /// settings, and values that are none of their settings' types. What lies elsewhere belongs to somebody else, as most variables of the
+    /// environment do.
     /// </summary>
-    /// <exception cref="UnknownSettingException">There is such a setting.</exception>
+    /// <exception cref="UnknownSettingException">There is such a setting, or such a value.</exception>
     public static void Require(IConfiguration configuration)
+    {
+        RequireNames(configuration);
+        var wrong = All.Select(setting => (setting.Name, Value: configuration[setting.Name], setting))
+            .Where(entry => entry.Value is not null && entry.setting.Expectation(entry.Value) is not null)
+            .Select(entry => $"{entry.Name} must be {entry.setting.Expectation(entry.Value!)}, got '{entry.Value}'").ToList();
+        if (wrong.Count > 0) throw new UnknownSettingException(string.Join('\n', wrong));
+    }
+
+    private static void RequireNames(IConfiguration configuration)
     {
         var unknown = configuration.AsEnumerable().Where(entry => entry.Value is not null && IsMistaken(entry.Key)).Select(entry => entry.Key).ToList();
         if (unknown.Count == 0) return;
