@@ -11,7 +11,17 @@ try
     await app.OpenStorageAsync();
     app.RestrictListening();
     app.UseBnService();
-    await app.RunAsync();
+    try
+    {
+        await app.StartAsync();
+    }
+    catch
+    {
+        // What runs in the background is to end, and not to fail.
+        app.Lifetime.StopApplication();
+        throw;
+    }
+    await app.WaitForShutdownAsync();
     return 0;
 }
 catch (Exception exception) when (StartFailure.LinesOf(exception) is { } lines)

@@ -5,7 +5,7 @@ namespace BnService.Api.Contracts;
 
 /// <summary>
 /// Which of a file's names belong to the layer that is imported. A name is the layer's, then the array's: <c>layer1.0.bn1.weight</c>,
-/// <c>bn/gamma:0</c>, or flax's <c>params.bn.scale</c> and <c>batch_stats.bn.mean</c>.
+/// <c>bn/gamma:0</c>, MXNet's <c>bn0_moving_var</c>, or flax's <c>params.bn.scale</c> and <c>batch_stats.bn.mean</c>.
 /// </summary>
 /// <param name="Fields">The layer's names, each with the field of the contract that it is.</param>
 /// <param name="Ignored">The other names.</param>
@@ -50,7 +50,7 @@ internal sealed partial record StateSelection(IReadOnlyDictionary<string, string
 
     private static StateSelection Under(string from, List<NamedArray> arrays, List<string> layers)
     {
-        var asked = NamedArray.LayerOf(from.TrimEnd('.', '/').Replace('/', '.'));
+        var asked = NamedArray.LayerOf(from.TrimEnd('.', '/', '_').Replace('/', '.'));
         var unwrapped = Unwrapped(asked);
         var meant = layers.Contains(asked) ? [asked] : layers.FindAll(name => Unwrapped(name) == unwrapped);
         if (meant.Count > 1)
@@ -89,14 +89,23 @@ internal sealed partial record StateSelection(IReadOnlyDictionary<string, string
     [GeneratedRegex(":[0-9]+$")]
     private static partial Regex Number();
 
+    /// <summary>What MXNet's files of a model say of an array first.</summary>
+    [GeneratedRegex("^(arg|aux):")]
+    private static partial Regex MxnetStore();
+
+    [GeneratedRegex("_(gamma|beta|(moving|running)_(mean|var))$")]
+    private static partial Regex MxnetField();
+
     private sealed record NamedArray(string Name, string Layer, string Field)
     {
         public bool IsKnown => StateNames.IsKnown(Field);
 
         public static NamedArray Of(string name)
         {
-            var path = Number().Replace(name, "").Replace('/', '.');
+            var path = Number().Replace(MxnetStore().Replace(name, ""), "").Replace('/', '.');
             var end = path.LastIndexOf('.');
+            // MXNet joins the two by an underscore.
+            if (!StateNames.IsKnown(path[(end + 1)..]) && MxnetField().Match(path) is { Success: true } field) end = field.Index;
             return new(name, LayerOf(path[..Math.Max(end, 0)]), path[(end + 1)..]);
         }
 

@@ -24,6 +24,8 @@ internal static partial class RequestLogging
                 // What the host says of each request has its query in it; a request's own event has what may be told.
                 .MinimumLevel.Override("Microsoft.AspNetCore.Hosting.Diagnostics", LogEventLevel.Warning)
                 .Enrich.With(new SessionOfRequest())
+                // The program tells it in a line when it ends.
+                .Filter.ByExcluding(log => log.MessageTemplate.Text == "Hosting failed to start" && StartFailure.LinesOf(log.Exception!) is not null)
                 .WriteTo.Sink(new ConsoleBatches(WritesJson(configuration) ? new JsonFormatter(renderMessage: true) : new TextEvents()), ConsoleBatches.Options);
         }, preserveStaticLogger: true);
     }

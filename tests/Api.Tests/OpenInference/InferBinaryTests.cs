@@ -93,6 +93,19 @@ public sealed class InferBinaryTests(Service service) : IClassFixture<Service>
     }
 
     [Theory]
+    [InlineData(0f)]
+    [InlineData(0.1f)]
+    [InlineData(1f)]
+    [InlineData(2f)]
+    [InlineData(-1e30f)]
+    public async Task A_body_without_JSON_and_without_the_header_is_told_of_it(float value)
+    {
+        var model = await service.ModelAsync("""{"num_features":3}""");
+        (await model.SendAsync(TensorBytes.Write("FP32", [value, value, value])))
+            .ExpectError(400, "bytes that are no text", $"send the header {ModelClient.LengthHeader}: 0");
+    }
+
+    [Theory]
     [InlineData(1)]
     [InlineData(11)]
     [InlineData(13)]

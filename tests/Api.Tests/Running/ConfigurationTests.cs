@@ -1,3 +1,5 @@
+using System.Net;
+using System.Net.Sockets;
 using BnService.Api.Tests.Expected;
 using BnService.Api.Tests.Harness;
 using BnService.Core.Simd;
@@ -111,5 +113,33 @@ public sealed class ConfigurationTests
         }
         // Not by Assert.Equal: of megabytes it would print megabytes.
         Assert.All(answers, others => Assert.True(others.SequenceEqual(answers[0]), "the bits differ"));
+    }
+
+    [Fact]
+    public async Task An_address_in_use_ends_the_start_in_one_line()
+    {
+        using var listener = new TcpListener(IPAddress.Loopback, 0);
+        listener.Start();
+        var address = $"http://127.0.0.1:{((IPEndPoint)listener.LocalEndpoint).Port}";
+        await RefusesAddressAsync(address, $"Failed to bind to address {address}: address already in use");
+    }
+
+    [Theory]
+    [InlineData("localhost", "Invalid url: 'localhost'")]
+    [InlineData("http://localhost:0", "Dynamic port binding is not supported when binding to localhost")]
+    [InlineData("http://localhost:99999", "Parameter 'port'")]
+    [InlineData("http://localhost:5000/base", "path base")]
+    [InlineData("ftp://localhost:5000", "Unrecognized scheme in server address 'ftp://localhost:5000'")]
+    [InlineData("http://192.0.2.1:5000", "Cannot assign requested address")]
+    public Task An_address_that_cannot_be_listened_at_ends_the_start_in_one_line(string address, string words) => RefusesAddressAsync(address, words);
+
+    private static async Task RefusesAddressAsync(string address, string words)
+    {
+        var (exitCode, output, errors) = await ServiceProcess.RunAsync(["--Urls", address, "--Auth:Mode", "none"]);
+        Assert.Equal(1, exitCode);
+        Assert.StartsWith("configuration: the service cannot listen: ", errors, StringComparison.Ordinal);
+        Assert.Contains(words, errors, StringComparison.Ordinal);
+        Assert.EndsWith("Another address is given by --Urls http://localhost:5001", errors.TrimEnd(), StringComparison.Ordinal);
+        Assert.DoesNotContain(output, line => line.Contains(" ERR ", StringComparison.Ordinal) || line.StartsWith("   at ", StringComparison.Ordinal));
     }
 }

@@ -90,6 +90,8 @@ public sealed class ModelFileTests(Service service) : IClassFixture<Service>
     [InlineData("params.scale", "params.bias", "batch_stats.mean", "batch_stats.var", "")]
     [InlineData("scale", "B", "input_mean", "input_var", "")]
     [InlineData("gamma", "beta", "moving_mean", "moving_var", "")]
+    [InlineData("net0_batchnorm0_gamma", "net0_batchnorm0_beta", "net0_batchnorm0_running_mean", "net0_batchnorm0_running_var", "")]
+    [InlineData("arg:bn0_gamma", "arg:bn0_beta", "aux:bn0_moving_mean", "aux:bn0_moving_var", "?from=bn0_")]
     [InlineData("gamma:0", "beta:0", "moving_mean:0", "moving_variance:0", "")]
     [InlineData("net/bn/gamma:0", "net/bn/beta:0", "net/bn/moving_mean:0", "net/bn/moving_variance:0", "")]
     public async Task Tensors_have_their_frameworks_names(string gamma, string beta, string mean, string variance, string query)

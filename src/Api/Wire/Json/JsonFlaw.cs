@@ -12,6 +12,7 @@ namespace BnService.Api.Wire.Json;
 internal ref struct JsonFlaw
 {
     private const int MostDepth = 128;
+    private const string Wide = "UTF-16 or UTF-32; encode it as UTF-8";
 
     private static readonly SearchValues<byte> Space = SearchValues.Create(" \t\r\n"u8);
 
@@ -31,6 +32,9 @@ internal ref struct JsonFlaw
 
     /// <summary>Bytes of a whole value that is followed by something else; 0 where that is not the flaw.</summary>
     public int ValueLength { get; private set; }
+
+    /// <summary>Whether it begins with bytes that are no text.</summary>
+    public readonly bool IsBinary => !_json.IsEmpty && OtherForm() is null && JsonToken.At(_json) == JsonToken.Binary;
 
     /// <summary>Finds the flaw of a text.</summary>
     /// <param name="json">The text, UTF-8, without a byte order mark.</param>
@@ -61,7 +65,9 @@ internal ref struct JsonFlaw
     // Bodies of other forms under the name of JSON.
     private readonly string? OtherForm() => _json switch
     {
-        [0xFF, 0xFE, ..] or [0xFE, 0xFF, ..] or [0, ..] or [_, 0, _, 0, ..] => "UTF-16 or UTF-32; encode it as UTF-8",
+        [0xFF, 0xFE, ..] or [0xFE, 0xFF, ..] => Wide,
+        // Other zeros are those of numbers.
+        [(byte)'{' or (byte)'[', 0, ..] or [0, (byte)'{' or (byte)'[', ..] or [0, 0, 0, (byte)'{' or (byte)'[', ..] => Wide,
         [0x93, (byte)'N', (byte)'U', (byte)'M', (byte)'P', (byte)'Y', ..] => $"an npy array; send it with Content-Type: {MediaTypes.Npy}",
         [0x1F, 0x8B, ..] => "compressed; name the compression in Content-Encoding: gzip",
         _ => null,

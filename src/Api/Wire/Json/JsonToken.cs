@@ -8,6 +8,9 @@ namespace BnService.Api.Wire.Json;
 /// <summary>A token as it was sent, cut short: what came is part of every message.</summary>
 internal static class JsonToken
 {
+    /// <summary>What <see cref="At"/> says of bytes that are no text.</summary>
+    public const string Binary = "bytes that are no text";
+
     private const int Longest = 40;
 
     private static readonly SearchValues<byte> Delimiters = SearchValues.Create(" \t\r\n,:[]{}\""u8);
@@ -35,7 +38,7 @@ internal static class JsonToken
         var length = WordLength(text);
         if (length == 0) return $"'{(char)text[0]}'";
         var word = text[..length];
-        return word.IndexOfAnyInRange((byte)0, (byte)31) < 0 && Utf8.IsValid(word) ? Cut(word) : "bytes that are no text";
+        return word.IndexOfAnyInRange((byte)0, (byte)31) < 0 && Utf8.IsValid(word) ? Cut(word) : Binary;
     }
 
     /// <summary>Number of bytes up to the next space, bracket, quote or separator.</summary>

@@ -67,7 +67,9 @@ internal ref struct InferHeaderReader
             return flaw.Explain($"the JSON of the body, its first {length} bytes by {InferText.LengthHeader},") +
                 (flaw.ValueLength > 0 ? $"; the JSON takes {end} bytes" : "");
         }
-        return flaw.Explain("the body") + (flaw.ValueLength > 0 ? $"; if that is a tensor, send the header {InferText.LengthHeader}: {end}" : "");
+        var tensor = flaw.ValueLength > 0 ? $"; if that is a tensor, send the header {InferText.LengthHeader}: {end}"
+            : flaw.IsBinary ? $"; if the body is a tensor alone, send the header {InferText.LengthHeader}: 0" : "";
+        return flaw.Explain("the body") + tensor;
     }
 
     private void ReadRequest()
