@@ -6,8 +6,8 @@ namespace BnService.Api.Contracts;
 public sealed class FindingReport
 {
     /// <summary>
-    /// Stable name: small-batch, constant-channels, drift, inference-drift, train-serve-skew, not-settled, noisy-running-mean, estimate-gap,
-    /// momentum-convention, zero-running-variance, dead-channels, frozen-mean-mismatch, non-finite-batch, non-finite-statistics.
+    /// Stable name: precision-lost, small-batch, constant-channels, drift, inference-drift, train-serve-skew, not-settled, noisy-running-mean,
+    /// estimate-gap, momentum-convention, zero-running-variance, dead-channels, frozen-mean-mismatch, non-finite-batch, non-finite-statistics.
     /// </summary>
     public required string Code { get; init; }
 

@@ -160,7 +160,8 @@ public class LayerOptionsRequest
 
     /// <summary>
     /// What batches, outputs and gradients are, and are computed in: float32, or float64 for values that lie closer together than float32
-    /// tells apart (seconds since 1970) or beyond its range. It stays as it is for the life of a session. float32 where absent.
+    /// tells apart (seconds since 1970) or beyond its range. It stays as it is for the life of a session. float32 where absent: a batch that loses by it is warned of
+    /// (precision-lost), and a value beyond its range is refused.
     /// </summary>
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public Precision? Precision { get; set; }

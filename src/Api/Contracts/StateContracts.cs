@@ -74,8 +74,8 @@ public sealed class StateResponse : IShapesParameters
 /// A state to put: what GET state answers, or the arrays of another framework under its own names. Parameters are gamma and beta,
 /// or weight and bias (PyTorch), scale and bias (flax), scale and B (ONNX), scale_blobs (Caffe); statistics are running_mean and running_var, or
 /// moving_mean and moving_variance (Keras), moving_mean and moving_var (MXNet), mean and var (flax), input_mean and input_var (ONNX), blobs
-/// (Caffe). Names may have a prefix that all share (`module.`, `bn.`) and flax's collections (`params`, `batch_stats`, as objects or prefixes);
-/// of a whole model's names the query's `from` says which layer's they are.
+/// (Caffe). Names may have a prefix that all share (`module.`, `bn.`, `bn0_`), flax's collections (`params`, `batch_stats`, as objects or
+/// prefixes) and MXNet's `arg:` and `aux:`; of a whole model's names the query's `from` says which layer's they are.
 /// </summary>
 public sealed class PutStateRequest
 {

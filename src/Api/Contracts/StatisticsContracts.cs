@@ -85,7 +85,7 @@ public sealed class DriftReport
     /// <summary>Index of the statistic.</summary>
     public required int Channel { get; init; }
 
-    /// <summary>Kullback-Leibler divergence of two Gaussians, in nats.</summary>
+    /// <summary>Kullback-Leibler divergence of two Gaussians, ½[ln(σr²/σb²) + (σb² + (μb−μr)²)/σr² − 1], in nats.</summary>
     public required double KlDivergence { get; init; }
 
     /// <summary>How far the channel's mean is off, in running standard deviations.</summary>
@@ -94,10 +94,10 @@ public sealed class DriftReport
     /// <summary>The channel's standard deviation, relative to the running one.</summary>
     public required double DeviationRatio { get; init; }
 
-    /// <summary>Whether that is as much as matters, 0.25 nats or more, and not by chance, a p_value below 0.001.</summary>
+    /// <summary>Whether the effect is large and no accident: kl_divergence is 0.25 nats or more, and p_value below 0.001.</summary>
     public required bool Drifting { get; init; }
 
-    /// <summary>About the probability of so much divergence in any channel if nothing had changed.</summary>
+    /// <summary>About the probability of so much divergence in any of C channels of m values if nothing had changed: C·exp(−m·kl_divergence).</summary>
     public required double PValue { get; init; }
 }
 

@@ -26,7 +26,7 @@ internal static class LayerEndpoints
         group.MapPost("/inference", Infer).Needs(Role.Reader).Reads<InferenceRequest>(MediaTypes.Tensors).Answers<InferenceResponse>(forms: MediaTypes.Tensors).FindsVersion().ReadsRecent().HasQuery("version")
             .Fails(ProblemCode.ShapeMismatch, ProblemCode.BatchTooSmall, ProblemCode.NonFiniteInput, ProblemCode.InvalidOption, ProblemCode.LimitReached,
                 ProblemCode.NoRunningStatistics)
-            .Describe("Inference", "Infer a batch", "Normalizes with the running statistics and changes nothing; a single example is fine. `version` picks a snapshot. With several nodes the state may be up to Storage:RefreshMs behind another node's, unless Bn-Min-Version asks for more.");
+            .Describe("Inference", "Infer a batch", "Normalizes with the running statistics and changes nothing; a single example is fine. `version` picks a snapshot. With several nodes the state may be up to Storage:RefreshMs behind another node's, unless Bn-Min-Version asks for more. The header `Bn-Warnings: precision-lost` says that float32 could not tell the numbers of x apart.");
         group.MapPost("/backward", Backward).Needs(Role.Trainer).Reads<BackwardRequest>(MediaTypes.Tensors).Answers<BackwardResponse>(forms: MediaTypes.Tensors).FindsSession().ChangesState().RemembersAnswer()
             .Fails(ProblemCode.ShapeMismatch, ProblemCode.BatchTooSmall, ProblemCode.NonFiniteInput, ProblemCode.InvalidOption,
                 ProblemCode.StepExpired, ProblemCode.LimitReached)

@@ -53,7 +53,8 @@ internal static class ServiceDocument
                 "A tensor is `{\"shape\":[2,2],\"data\":[1,2,3,4]}` with `data` flat in row-major order; requests may have nested arrays instead. " +
                 "In arrays of numbers, NaN and infinities travel as the strings `\"NaN\"`, `\"Infinity\"` and `\"-Infinity\"`. " +
                 "In requests, null is as if the field were absent, except where a field says what null means; words such as `batch_norm` are read in any case. " +
-                "Every error is an RFC 9457 problem; an answer that is not 2xx has changed nothing.\n\n" +
+                "Every error is an RFC 9457 problem; an answer that is not 2xx has changed nothing. " +
+                "A call with a tensor in JSON looks for the session first: malformed JSON for one that does not exist is 404.\n\n" +
                 "Some calls also read and write `application/x-safetensors`: tensors under the names of the fields (F32, F64, F16, BF16, I8 to I64, U8 to U64 " +
                 "or BOOL), other fields as texts under `__metadata__`, objects as JSON; and `application/x-npy`: one array as numpy.save writes it, " +
                 "versions 1.0 to 3.0, floats (f2, f4, f8), whole numbers (i1 to i8, u1 to u8) or b1, little- or big-endian, in C or Fortran order, " +
