@@ -37,4 +37,15 @@ public sealed partial class LayerSession
     /// <param name="cancellationToken">Ends the call; the update may have been made.</param>
     public Task<Gradients> BackwardAsync(ReadOnlyMemory<double> x, IReadOnlyList<int> shape, ReadOnlyMemory<double> dy, InputBackwardOptions? options = null,
         CancellationToken cancellationToken = default) => _calls.BackwardAsync(x, shape, dy, null, options, cancellationToken);
+
+    /// <summary>Adds a batch of float64 to the exact statistics of a data set, once.</summary>
+    /// <param name="x">The batch.</param>
+    /// <param name="shape">Its dimensions.</param>
+    /// <param name="ifMatch">The version that the session must have; null for any.</param>
+    /// <param name="mask">One value per sample, or per position: what has false does not count. Empty for all.</param>
+    /// <param name="maskShape">Dimensions of the mask where it has a value per position; null for one value per sample.</param>
+    /// <param name="cancellationToken">Ends the call; the batch may have been added.</param>
+    public Task<PopulationStatistics> AddCalibrationBatchAsync(ReadOnlyMemory<double> x, IReadOnlyList<int> shape, long? ifMatch = null,
+        ReadOnlyMemory<bool> mask = default, IReadOnlyList<int>? maskShape = null, CancellationToken cancellationToken = default) =>
+        AddBatchAsync(x, shape, ifMatch, mask, maskShape, cancellationToken);
 }

@@ -73,7 +73,11 @@ public sealed partial class LayerSession
     /// <param name="maskShape">Dimensions of the mask where it has a value per position; null for one value per sample.</param>
     /// <param name="cancellationToken">Ends the call; the batch may have been added.</param>
     public Task<PopulationStatistics> AddCalibrationBatchAsync(ReadOnlyMemory<float> x, IReadOnlyList<int> shape, long? ifMatch = null,
-        ReadOnlyMemory<bool> mask = default, IReadOnlyList<int>? maskShape = null, CancellationToken cancellationToken = default)
+        ReadOnlyMemory<bool> mask = default, IReadOnlyList<int>? maskShape = null, CancellationToken cancellationToken = default) =>
+        AddBatchAsync(x, shape, ifMatch, mask, maskShape, cancellationToken);
+
+    private Task<PopulationStatistics> AddBatchAsync(
+        InputTensor x, IReadOnlyList<int> shape, long? ifMatch, ReadOnlyMemory<bool> mask, IReadOnlyList<int>? maskShape, CancellationToken cancellationToken)
     {
         var message = new SafetensorsMessage().Add("x", x, LayerCalls.Checked(x, shape)).AddMask(mask, maskShape);
         var call = Keyed("add calibration batch", HttpMethod.Post, "/calibration/batches", ifMatch) with { Body = message.ToContent };

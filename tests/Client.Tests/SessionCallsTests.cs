@@ -264,5 +264,28 @@ public sealed class SessionCallsTests : IDisposable
         Assert.Equal(4, inferred.YFloat64.Length);
         using var once = await Client.NormalizeAsync(x, [4, 1], new BatchNormOptions { Precision = Precision.Float64 });
         Assert.Equal(step.YFloat64.ToArray(), once.YFloat64.ToArray());
+        using var whole = await Client.NormalizeAsync(x, [4, 1], new BatchNormOptions { Precision = Precision.Float64 },
+            new NormalizeOptions { ResidualFloat64 = new double[] { 1e300, 0, 0, 0 }, DyFloat64 = dy });
+        Assert.Equal(1e300, whole.YFloat64.Span[0]);
+        Assert.Equal(gradients.DxFloat64.ToArray(), whole.DxFloat64!.Value.ToArray());
+        Assert.Equal([1700000001.5], (await layer.AddCalibrationBatchAsync(x, [4, 1])).Mean!);
+        Assert.Empty(inferred.Warnings);
+    }
+
+    [Fact]
+    public async Task What_float32_has_lost_is_named()
+    {
+        var layer = await Client.CreateSessionAsync("lost", new BatchNormOptions { NumFeatures = 1 });
+        double[] x = [1.7e9, 1700000001, 1700000002, 1700000003], dy = [1, 0, 0, 0];
+        await layer.PutRunningStatisticsAsync([1700000001.5], [1.25]);
+        using var inferred = await layer.InferAsync(x, [4, 1]);
+        using var gradients = await layer.BackwardAsync(x, [4, 1], dy);
+        using var once = await Client.NormalizeAsync(x, [4, 1], new BatchNormOptions());
+        var calibrated = await layer.AddCalibrationBatchAsync(x, [4, 1]);
+        foreach (var warnings in new[] { inferred.Warnings, gradients.Warnings, once.Warnings, calibrated.Warnings })
+        {
+            Assert.Equal("precision-lost", Assert.Single(warnings).Code);
+            Assert.Equal([0], warnings[0].Channels);
+        }
     }
 }

@@ -92,6 +92,10 @@ public sealed class PopulationResponse
 
     /// <summary>Version of the state.</summary>
     public required long Version { get; init; }
+
+    /// <summary>precision-lost where float32 could not tell the values of x apart, also in the header Bn-Warnings; absent without a warning.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public IReadOnlyList<FindingReport>? Warnings { get; init; }
 }
 
 /// <summary>Statistics from outside in the core's terms.</summary>

@@ -118,6 +118,10 @@ public sealed class InferenceResponse : IDisposable
     [HeaderField("Bn-State-Version")]
     public required long Version { get; init; }
 
+    /// <summary>precision-lost where float32 could not tell the values of x apart, also in the header Bn-Warnings; absent without a warning.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public IReadOnlyList<FindingReport>? Warnings { get; init; }
+
     /// <inheritdoc/>
     public void Dispose() => Y.Dispose();
 }
@@ -278,6 +282,10 @@ public sealed class BackwardResponse : IDisposable, IShapesParameters
     /// <summary>beta after the update; absent without one.</summary>
     [ParameterShape, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public double[]? Beta { get; init; }
+
+    /// <summary>precision-lost where float32 could not tell the values of x apart, also in the header Bn-Warnings; absent without a warning.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public IReadOnlyList<FindingReport>? Warnings { get; init; }
 
     /// <inheritdoc/>
     [JsonIgnore]

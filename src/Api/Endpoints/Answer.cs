@@ -5,6 +5,7 @@ using BnService.Api.Wire;
 using BnService.Api.Wire.Json;
 using BnService.Api.Wire.Npy;
 using BnService.Api.Wire.Safetensors;
+using BnService.Core.Statistics;
 
 namespace BnService.Api.Endpoints;
 
@@ -25,6 +26,9 @@ internal sealed class Answer<T>(T value, long? version = null) : IResult
     /// <summary>Whether the request was answered before, and has changed nothing now.</summary>
     public bool IsReplayed { get; init; }
 
+    /// <summary>What rounding x to float32 has spoilt, which a header says in every form; null for nothing.</summary>
+    public Finding? Rounding { get; init; }
+
     /// <inheritdoc/>
     public async Task ExecuteAsync(HttpContext httpContext)
     {
@@ -36,6 +40,7 @@ internal sealed class Answer<T>(T value, long? version = null) : IResult
         if (version is { } tag) response.Headers.ETag = Precondition.Tag(tag);
         if (Location is not null) response.Headers.Location = Location;
         if (IsReplayed) response.Headers[IdempotencyKey.ReplayedHeader] = "true";
+        if (Rounding is not null) response.Headers[DiagnosticsEndpoints.WarningsHeader] = Rounding.Code;
         await (form switch
         {
             MediaTypes.Safetensors => SafetensorsWriter.WriteAsync(response, value, Contract, httpContext.RequestAborted),

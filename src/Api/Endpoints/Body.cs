@@ -6,10 +6,12 @@ using BnService.Api.Hosting;
 using BnService.Api.Hosting.Memory;
 using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Hosting.Telemetry;
+using BnService.Api.Sessions;
 using BnService.Api.Wire;
 using BnService.Api.Wire.Json;
 using BnService.Api.Wire.Npy;
 using BnService.Api.Wire.Safetensors;
+using BnService.Core.Normalizers;
 using BnService.Core.Tensors;
 using Microsoft.Extensions.Options;
 
@@ -84,7 +86,7 @@ internal sealed class Incoming<T>(HttpContext context, IncomingMessage<T>? messa
     /// <param name="arrivals">Told of its tensors as they arrive, or null.</param>
     /// <param name="precision">Type of its tensors' elements.</param>
     /// <param name="outputs">How many tensors as large as its largest are made of it; null for what the call mostly makes.</param>
-    /// <param name="keepsText">Whether JSON may have to be read again.</param>
+    /// <param name="keepsText">Whether JSON is kept until it is known whether it has to be read again.</param>
     public async ValueTask<T> ReadAsync(IArrivals? arrivals, Precision precision, int? outputs = null, bool keepsText = false)
     {
         var memory = RequestMemory.Of(context);
@@ -100,11 +102,45 @@ internal sealed class Incoming<T>(HttpContext context, IncomingMessage<T>? messa
         return value;
     }
 
-    /// <summary>A body in JSON once more, with all digits that a double holds; null where it is gone. The caller's to dispose, where it is disposable.</summary>
-    public T? Reread() => text is null || _isReleased ? null : JsonMessageReader.Read(text.Bytes, Contract, Precision.Float64);
+    /// <summary>Whether a field may have a value: known before the body has been read, and of text only that the value stands in it.</summary>
+    public bool Says(string field, ReadOnlySpan<byte> value) => (text is null ? message!.Find(field) : text.Bytes).IndexOf(value) >= 0;
 
-    /// <summary>Lets go of the text that was kept.</summary>
-    public void Release()
+    /// <summary>Watches the digits of x; null where float32 has all of them.</summary>
+    /// <param name="options">The layer's options.</param>
+    /// <param name="usesBatch">Whether the batch's own statistics normalize it.</param>
+    /// <param name="x">The batch of a message.</param>
+    public SentDigits? Digits(NormalizerOptions options, bool usesBatch, Func<T, Tensor?> x) =>
+        options.Precision == Precision.Float32 && MayBeRounded ? Digits(SentDigits.LayoutOf(options, usesBatch), x) : null;
+
+    /// <summary>Watches the digits of x.</summary>
+    /// <param name="layout">How a batch of a shape is laid out.</param>
+    /// <param name="x">The batch of a message.</param>
+    public SentDigits Digits(Func<Shape, NormalizationPlan> layout, Func<T, Tensor?> x) =>
+        text is null ? new(layout) : new(layout) { Again = look => Reread(x, look), Forget = Release };
+
+    /// <summary>Whether x may have digits that float32 has not.</summary>
+    public bool MayBeRounded
+    {
+        get
+        {
+            for (var i = 0; i < message?.Parts.Count; i++)
+            {
+                if (message.Parts[i] is IncomingTensor { Path: SentDigits.Input } x && x.Type.IsWiderThanSingle()) return true;
+            }
+            return text is not null;
+        }
+    }
+
+    // With all digits that a double holds.
+    private void Reread(Func<T, Tensor?> x, Action<Tensor> look)
+    {
+        if (_isReleased) return;
+        var again = JsonMessageReader.Read(text!.Bytes, Contract, Precision.Float64);
+        using var owned = again as IDisposable;
+        if (x(again) is { } sent) look(sent);
+    }
+
+    private void Release()
     {
         _isReleased = true;
         text?.Dispose();

@@ -32,8 +32,10 @@ internal static class CalibrationEndpoints
         CancellationToken cancellationToken)
     {
         var found = await catalog.GetAsync(scope, session, cancellationToken);
-        var request = await body.ReadAsync(null, found.Current.Layer.Options.Precision);
-        return AnswerWith(await calibration.AddAsync(found, request.X, request.Mask, headers.Terms, cancellationToken));
+        var options = found.Current.Layer.Options;
+        var digits = body.Digits(options, usesBatch: true, request => request.X);
+        var request = await body.ReadAsync(digits, options.Precision, keepsText: digits is not null);
+        return AnswerWith(await calibration.AddAsync(found, request.X, request.Mask, digits, headers.Terms, cancellationToken));
     }
 
     private static async Task<IResult> Merge(
@@ -88,8 +90,9 @@ internal static class CalibrationEndpoints
             Mean = result.Mean,
             Var = result.Variance,
             Version = result.Answer.Version,
+            Warnings = DiagnosticsEndpoints.Warnings(result.Rounding),
         };
-        return new Answer<PopulationResponse>(gathered, result.Answer.Version) { IsReplayed = result.IsReplayed };
+        return new Answer<PopulationResponse>(gathered, result.Answer.Version) { IsReplayed = result.IsReplayed, Rounding = result.Rounding };
     }
 
     private static ProblemException Invalid(string detail) => new(ProblemCode.InvalidOption, detail);

@@ -49,6 +49,12 @@ internal static class DiagnosticsEndpoints
         }, layer.Version);
     }
 
+    /// <summary>The header of an answer that names its warnings.</summary>
+    internal const string WarningsHeader = "Bn-Warnings";
+
+    /// <summary>The warnings of an answer that has one at most; null for none.</summary>
+    internal static IReadOnlyList<FindingReport>? Warnings(Finding? finding) => finding is null ? null : [Report(finding)];
+
     /// <summary>A finding in the contract's terms.</summary>
     internal static FindingReport Report(Finding finding) => new()
     {

@@ -26,7 +26,7 @@ internal static class LayerEndpoints
         group.MapPost("/inference", Infer).Needs(Role.Reader).Reads<InferenceRequest>(MediaTypes.Tensors).Answers<InferenceResponse>(forms: MediaTypes.Tensors).FindsVersion().ReadsRecent().HasQuery("version")
             .Fails(ProblemCode.ShapeMismatch, ProblemCode.BatchTooSmall, ProblemCode.NonFiniteInput, ProblemCode.InvalidOption, ProblemCode.LimitReached,
                 ProblemCode.NoRunningStatistics)
-            .Describe("Inference", "Infer a batch", "Normalizes with the running statistics and changes nothing; a single example is fine. `version` picks a snapshot. With several nodes the state may be up to Storage:RefreshMs behind another node's, unless Bn-Min-Version asks for more. The header `Bn-Warnings: precision-lost` says that float32 could not tell the numbers of x apart.");
+            .Describe("Inference", "Infer a batch", "Normalizes with the running statistics and changes nothing; a single example is fine. `version` picks a snapshot. With several nodes the state may be up to Storage:RefreshMs behind another node's, unless Bn-Min-Version asks for more.");
         group.MapPost("/backward", Backward).Needs(Role.Trainer).Reads<BackwardRequest>(MediaTypes.Tensors).Answers<BackwardResponse>(forms: MediaTypes.Tensors).FindsSession().ChangesState().RemembersAnswer()
             .Fails(ProblemCode.ShapeMismatch, ProblemCode.BatchTooSmall, ProblemCode.NonFiniteInput, ProblemCode.InvalidOption,
                 ProblemCode.StepExpired, ProblemCode.LimitReached)
@@ -58,24 +58,15 @@ internal static class LayerEndpoints
         PassMeter passes, ComputeSettings compute, CancellationToken cancellationToken)
     {
         var found = await catalog.GetAsync(scope, session, cancellationToken);
-        using var gathered = new ArrivingBatch(catalog, found, DigitsOf(body, found), passes, compute);
         var layer = found.Current.Layer;
-        var isWhole = layer.Running is null || !layer.Options.Kind.IsOverBatch;
-        var request = await body.ReadAsync(
-            gathered, layer.Options.Precision, WholeOutputs(layer.Options, isWhole), layer.Options.Precision == Precision.Float32);
+        var digits = body.Digits(layer.Options, layer.NormalizesWithBatch, request => request.X);
+        using var gathered = new ArrivingBatch(catalog, found, digits, passes, compute);
+        var request = await body.ReadAsync(gathered, layer.Options.Precision, WholeOutputs(layer.Options, layer.Running is null || !layer.Options.Kind.IsOverBatch), digits is not null);
         var input = new BatchInput(request.X, request.Residual, request.Mask) { Own = OwnParameters.Of(request.Gamma, request.Beta) };
         var step = await training.RunAsync(found, input, gathered, request.Retain, headers.Terms, cancellationToken);
         if (step.HasTakenInput) (request.X, request.Residual) = (null!, null); // retained: no longer this request's to give back
         return new Answer<TrainStepResponse>(Response(step), step.Version) { IsReplayed = step.IsReplayed };
     }
-
-    /// <summary>What the numbers of a train-step's batch were before they were rounded.</summary>
-    internal static SentDigits DigitsOf(Incoming<TrainStepRequest> body, LayerSession session) =>
-        new(shape => SentDigits.LayoutOf(session.Current.Layer.Options, session.Current.Layer.NormalizesWithBatch, shape))
-        {
-            Sent = body.Message is null ? () => body.Reread() is { } sent ? new BatchInput(sent.X, sent.Residual, null) : null : null,
-            Forget = body.Message is null ? body.Release : null,
-        };
 
     // Where y is not computed where it is sent from, it lies in memory as a whole; over the channels of positions, so do the rows of x.
     private static int WholeOutputs(NormalizerOptions options, bool isWhole) =>
@@ -90,23 +81,14 @@ internal static class LayerEndpoints
         if (StreamedInference.InputOf(body.Message, Negotiation.Of(context).Answer) is { } x && inference.RunArriving(layer, x.Shape, OwnParameters.Of(body.Message!.Begun!.Gamma, body.Message.Begun.Beta)) is { } arriving)
             return new StreamedInference(new(body.Message.Bytes, x, arriving, observer.SampleArriving(found, x.Shape)), x.Shape, layer.Version);
         var options = layer.Options;
-        var looked = options.Precision == Precision.Float32 && layer.Running is not null;
-        var digits = !looked ? null : new SentDigits(shape => SentDigits.LayoutOf(options, false, shape))
-        {
-            Sent = body.Message is null ? () => body.Reread() is { } sent ? new BatchInput(sent.X, sent.Residual, null) : null : null,
-            Forget = body.Message is null ? body.Release : null,
-        };
-        var request = await body.ReadAsync(digits, options.Precision, WholeOutputs(options, layer.Running is null), looked);
+        var digits = body.Digits(options, layer.Running is null, request => request.X);
+        var request = await body.ReadAsync(digits, options.Precision, WholeOutputs(options, layer.Running is null), digits is not null);
         var sample = observer.Sample(found, request.X);
-        var y = await inference.RunAsync(layer, new BatchInput(request.X, request.Residual, null) { Own = OwnParameters.Of(request.Gamma, request.Beta) }, cancellationToken);
+        var input = new BatchInput(request.X, request.Residual, null) { Own = OwnParameters.Of(request.Gamma, request.Beta) };
+        var (y, rounding) = await inference.RunAsync(layer, input, digits, cancellationToken);
         observer.Inferred(found, sample);
-        if (digits is { MayHaveMore: true }
-            && digits.LostFrom(SentDigits.LayoutOf(options, false, request.X.Shape), layer.Running!.Mean, layer.Running.Variance) is { } lost
-            && Diagnosis.OfRounding(lost, layer.Running.Mean, layer.Running.Variance) is { } finding)
-        {
-            context.Response.Headers["Bn-Warnings"] = finding.Code;
-        }
-        return new Answer<InferenceResponse>(new InferenceResponse { Y = y, Version = layer.Version }, layer.Version);
+        var answer = new InferenceResponse { Y = y, Version = layer.Version, Warnings = DiagnosticsEndpoints.Warnings(rounding) };
+        return new Answer<InferenceResponse>(answer, layer.Version) { Rounding = rounding };
     }
 
     private static async Task<IResult> Backward(
@@ -114,14 +96,19 @@ internal static class LayerEndpoints
         CancellationToken cancellationToken)
     {
         var found = await catalog.GetAsync(scope, session, cancellationToken);
-        var request = await body.ReadAsync(null, found.Current.Layer.Options.Precision);
+        var digits = DigitsOf(body, found.Current.Layer);
+        var request = await body.ReadAsync(digits, found.Current.Layer.Options.Precision, keepsText: digits is not null);
         RequireStepOrInput(request);
         var update = request.Update?.ToUpdate();
         var result = request.StepId is { } stepId
             ? await backward.ThroughStepAsync(found, stepId, request.Dy, update, headers.Terms, cancellationToken)
-            : await backward.ThroughInputAsync(found, InputOf(request), request.Dy, request.Mode != BackwardMode.Inference, update, headers.Terms, cancellationToken);
-        return new Answer<BackwardResponse>(Response(result), result.Answer.Version) { IsReplayed = result.IsReplayed };
+            : await backward.ThroughInputAsync(found, InputOf(request), request.Dy, request.Mode != BackwardMode.Inference, digits, update, headers.Terms, cancellationToken);
+        return new Answer<BackwardResponse>(Response(result), result.Answer.Version) { IsReplayed = result.IsReplayed, Rounding = result.Rounding };
     }
+
+    /// <summary>Watches the digits of what a gradient goes through; null where float32 has all of them.</summary>
+    internal static SentDigits? DigitsOf(Incoming<BackwardRequest> body, LayerState layer) =>
+        body.Digits(layer.Options, layer.Running is null || (layer.NormalizesWithBatch && !body.Says("mode", "inference"u8)), request => request.X);
 
     /// <summary>Refuses a gradient of which it is not clear what it goes through.</summary>
     /// <exception cref="ProblemException">Both or neither of step_id and x, or something that belongs to the other one.</exception>
@@ -165,6 +152,7 @@ internal static class LayerEndpoints
         Gamma = result.Answer.Arrays.GetValueOrDefault(BackwardResult.Gamma),
         Beta = result.Answer.Arrays.GetValueOrDefault(BackwardResult.Beta),
         ParameterShape = result.Layer.Options.ParameterShape(result.Dx.Shape),
+        Warnings = DiagnosticsEndpoints.Warnings(result.Rounding),
     };
 
     private static ProblemException Invalid(string detail) => new(ProblemCode.InvalidOption, detail);

@@ -6,6 +6,7 @@ using BnService.Api.Sessions;
 using BnService.Api.Wire;
 using BnService.Core.Layers;
 using BnService.Core.Normalizers;
+using BnService.Core.Statistics;
 using BnService.Core.Tensors;
 
 namespace BnService.Api.Endpoints;
@@ -19,7 +20,7 @@ internal static class NormalizeEndpoints
             .Fails(ProblemCode.ShapeMismatch, ProblemCode.BatchTooSmall, ProblemCode.NonFiniteInput, ProblemCode.InvalidOption, ProblemCode.LimitReached)
             .Describe("Normalize", "Normalize once", "Any kind of layer, one shot, no session: y with the tensor's own statistics, and with `backward` the gradients as well.");
 
-    private static NormalizeResponse Response(OneShotResult result, LayerState layer, AppliedConvention? convention)
+    private static NormalizeResponse Response(OneShotResult result, LayerState layer, AppliedConvention? convention, Finding? rounding)
     {
         var moments = result.Statistics.Moments;
         var variance = moments.Variance(unbiased: false);
@@ -36,21 +37,46 @@ internal static class NormalizeEndpoints
             Dbeta = layer.Beta is null ? null : result.Backward?.Gradients.DBeta,
             Convention = convention?.ToReport(),
             ParameterShape = layer.Options.ParameterShape(result.Y.Shape),
+            Warnings = DiagnosticsEndpoints.Warnings(rounding),
         };
     }
 
     private static async Task<IResult> Normalize(Incoming<NormalizeRequest> body, OneShot oneShot, CancellationToken cancellationToken)
     {
-        var request = await body.ReadAsync(null, body.AsksForFloat64 ? Precision.Float64 : Precision.Float32);
-        var (options, convention) = Options(request);
-        if (request.X.Precision != options.Precision) TensorRounding.Bring(request, ContractJson.Context.NormalizeRequest, options.Precision);
+        var digits = body.MayBeRounded && !body.AsksForFloat64 ? DigitsOf(body) : null;
+        var request = await body.ReadAsync(digits, body.AsksForFloat64 ? Precision.Float64 : Precision.Float32, keepsText: digits is not null);
+        var (options, convention) = Options(request, request.X.Shape);
+        if (request.X.Precision != options.Precision)
+        {
+            digits = options.Precision == Precision.Float32 ? new SentDigits(SentDigits.LayoutOf(options, usesBatch: true)) : null;
+            TensorRounding.Bring(request, ContractJson.Context.NormalizeRequest, options.Precision, arrivals: digits);
+        }
         var layer = LayerState.Create(options);
         var result = await oneShot.RunAsync(layer, sized => WithParameters(request, sized),
             new BatchInput(request.X, request.Residual, request.Mask), request.Backward?.Dy, cancellationToken);
-        return new Answer<NormalizeResponse>(Response(result, layer, convention));
+        var rounding = digits?.FindingFrom(layer, result.Statistics);
+        return new Answer<NormalizeResponse>(Response(result, layer, convention, rounding)) { Rounding = rounding };
     }
 
-    private static (NormalizerOptions Options, AppliedConvention? Convention) Options(NormalizeRequest request)
+    // How the tensor lies is said by the body itself: by what is there of it before its tensors, or by its text.
+    private static SentDigits DigitsOf(Incoming<NormalizeRequest> body)
+    {
+        NormalizerOptions? options = null;
+        return body.Digits(shape => SentDigits.LayoutOf(options ?? Announced(shape), usesBatch: true)(shape), request =>
+        {
+            options = Options(request, request.X.Shape).Options;
+            return request.X;
+        });
+
+        NormalizerOptions Announced(Shape shape)
+        {
+            var announced = body.Message!.Announced();
+            using var owned = ReferenceEquals(announced, body.Message.Begun) ? null : announced;
+            return Options(announced, shape).Options;
+        }
+    }
+
+    private static (NormalizerOptions Options, AppliedConvention? Convention) Options(NormalizeRequest request, Shape shape)
     {
         var sent = request.Momentum is not null ? "momentum"
             : request.TrackRunningStats is not null ? "track_running_stats"
@@ -69,15 +95,14 @@ internal static class NormalizeEndpoints
             : null;
         var axis = request.ChannelAxis ?? convention?.AxisOfChannels() ?? 1;
         var hasChannels = !request.Kind.IsOverRows || (request.NormalizedShape is null && request.ChannelAxis is not null);
-        if (hasChannels && request.NumFeatures is null) request.NumFeatures = Channels(request, axis);
+        if (hasChannels && request.NumFeatures is null) request.NumFeatures = Channels(shape, axis);
         // Nothing is poisoned where nothing is kept.
         request.NonFinite ??= NonFinitePolicy.Propagate;
         return (request.ToOptions(convention), convention);
     }
 
-    private static int Channels(NormalizeRequest request, int axis)
+    private static int Channels(Shape shape, int axis)
     {
-        var shape = request.X.Shape;
         if (shape.Rank is < NormalizationPlan.MinRank or > NormalizationPlan.MaxRank)
         {
             throw new ProblemException(ProblemCode.ShapeMismatch,

@@ -9,6 +9,7 @@ using BnService.Api.Hosting.Telemetry;
 using BnService.Api.Sessions;
 using BnService.Api.Wire;
 using BnService.Api.Wire.OpenInference;
+using BnService.Core.Layers;
 using Microsoft.Extensions.Options;
 
 namespace BnService.Api.Endpoints;
@@ -97,16 +98,26 @@ internal static class OpenInferenceEndpoints
             return;
         }
         if (memory is not null && request.Incoming is { } incoming) await memory.ReserveAsync(MemoryNeed.OfParts<InferenceRequest>([incoming], null, model.Precision));
-        var input = await request.ReadAsync();
+        var digits = request.MayBeRounded ? DigitsOf(request, model.Layer) : null;
+        var input = await request.ReadAsync(digits);
         timing.Arrived();
         var sample = observer.Sample(model.Session, input);
         timing.Read();
         reading.Dispose();
-        using var y = await inference.RunAsync(model.Layer, new BatchInput(input, null, null), context.RequestAborted);
+        var (y, rounding) = await inference.RunAsync(model.Layer, new BatchInput(input, null, null), digits, context.RequestAborted);
+        using var owned = y;
         observer.Inferred(model.Session, sample);
+        if (rounding is not null)
+        {
+            answer = new InferAnswer(model.Name, model.Version, request.Header) { Warning = rounding };
+            context.Response.Headers[DiagnosticsEndpoints.WarningsHeader] = rounding.Code;
+        }
         using var writing = Spans.Of(Spans.Write);
         await answer.WriteAsync(context.Response, y, () => timing.Answered(shape[0]));
     }
+
+    private static SentDigits DigitsOf(InferRequest request, LayerState layer) =>
+        new(SentDigits.LayoutOf(layer.Options, layer.Running is null)) { Again = request.ShowAgain };
 
     private static IResult Statistics(Model model) => TypedResults.Json(
         new ModelStatisticsList { ModelStats = new[] { Entry(model.Name, model.Version, model.Session.Traffic.InferencesOf(model.Version).Totals) }.ToAsyncEnumerable() },

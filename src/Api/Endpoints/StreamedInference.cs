@@ -26,8 +26,8 @@ internal sealed class StreamedInference(StreamedOutput output, Shape shape, long
             Begun: { Residual: null, X: null },
         } && !MayBeBeyond(x) ? x : null;
 
-    /// <summary>Whether elements may be beyond float32's range, which could not be answered once the answer has begun.</summary>
-    public static bool MayBeBeyond(IncomingTensor x) => x.Type == ElementType.F64;
+    /// <summary>Whether elements may be more than float32 holds, which could not be said once the answer has begun.</summary>
+    public static bool MayBeBeyond(IncomingTensor x) => x.Type.IsWiderThanSingle();
 
     /// <inheritdoc/>
     public Task ExecuteAsync(HttpContext httpContext)

@@ -7,7 +7,6 @@ using BnService.Api.Sessions;
 using BnService.Api.Wire;
 using BnService.Core;
 using BnService.Core.Layers;
-using BnService.Core.Tensors;
 
 namespace BnService.Api.Endpoints;
 
@@ -35,9 +34,10 @@ internal static class SyncEndpoints
     {
         var joined = RankOf(group, rank, worldSize);
         var found = await catalog.GetAsync(scope, session, cancellationToken);
-        using var gathered = new ArrivingBatch(catalog, found, LayerEndpoints.DigitsOf(body, found), passes, compute);
-        var precision = found.Current.Layer.Options.Precision;
-        var request = await body.ReadAsync(gathered, precision, keepsText: precision == Precision.Float32);
+        var layer = found.Current.Layer;
+        var digits = body.Digits(layer.Options, layer.NormalizesWithBatch, request => request.X);
+        using var gathered = new ArrivingBatch(catalog, found, digits, passes, compute);
+        var request = await body.ReadAsync(gathered, layer.Options.Precision, keepsText: digits is not null);
         var input = new BatchInput(request.X, request.Residual, request.Mask) { Own = OwnParameters.Of(request.Gamma, request.Beta) };
         var step = await training.RunAsync(found, joined, input, gathered, request.Retain, headers.Terms, cancellationToken);
         if (step.HasTakenInput) (request.X, request.Residual) = (null!, null); // retained: no longer this request's to give back
@@ -50,13 +50,14 @@ internal static class SyncEndpoints
     {
         var joined = RankOf(group, rank, worldSize);
         var found = await catalog.GetAsync(scope, session, cancellationToken);
-        var request = await body.ReadAsync(null, found.Current.Layer.Options.Precision);
+        var digits = LayerEndpoints.DigitsOf(body, found.Current.Layer);
+        var request = await body.ReadAsync(digits, found.Current.Layer.Options.Precision, keepsText: digits is not null);
         LayerEndpoints.RequireStepOrInput(request);
         var update = request.Update?.ToUpdate();
         var result = request.StepId is { } stepId
             ? await backward.ThroughStepAsync(found, joined, stepId, request.Dy, update, headers.Terms, cancellationToken)
-            : await backward.ThroughInputAsync(found, joined, LayerEndpoints.InputOf(request), request.Dy, request.Mode != BackwardMode.Inference, update, headers.Terms, cancellationToken);
-        return new Answer<BackwardResponse>(LayerEndpoints.Response(result), result.Answer.Version) { IsReplayed = result.IsReplayed };
+            : await backward.ThroughInputAsync(found, joined, LayerEndpoints.InputOf(request), request.Dy, request.Mode != BackwardMode.Inference, digits, update, headers.Terms, cancellationToken);
+        return new Answer<BackwardResponse>(LayerEndpoints.Response(result), result.Answer.Version) { IsReplayed = result.IsReplayed, Rounding = result.Rounding };
     }
 
     private static RouteHandlerBuilder JoinsRanks(this RouteHandlerBuilder route) =>

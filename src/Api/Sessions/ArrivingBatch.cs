@@ -13,10 +13,10 @@ namespace BnService.Api.Sessions;
 /// </summary>
 /// <param name="catalog">Knows how batches are laid out.</param>
 /// <param name="session">The session.</param>
-/// <param name="digits">What the numbers were before they were rounded.</param>
+/// <param name="digits">What the numbers were before they were rounded; null where float32 has all of their digits.</param>
 /// <param name="passes">Measures.</param>
 /// <param name="compute">With what to compute.</param>
-internal sealed class ArrivingBatch(SessionCatalog catalog, LayerSession session, SentDigits digits, PassMeter passes, ComputeSettings compute)
+internal sealed class ArrivingBatch(SessionCatalog catalog, LayerSession session, SentDigits? digits, PassMeter passes, ComputeSettings compute)
     : IArrivals, IDisposable
 {
     private const string Input = SentDigits.Input;
@@ -30,7 +30,7 @@ internal sealed class ArrivingBatch(SessionCatalog catalog, LayerSession session
         if (field != Input) return;
         var (plan, layer) = catalog.PlanFor(tensor.Shape, session.Current.Layer);
         if (tensor.Precision == Precision.Float64) return;
-        digits.Begin(field, tensor);
+        digits?.Begin(field, tensor);
         if (layer.NormalizesWithBatch && ArrivingMoments.Fits(plan) && new LayerPass(layer, tensor.Shape, compute).GathersWhole)
             (_moments, _pass) = (new ArrivingMoments(plan, tensor, compute), passes.Divided(PassKind.Moments, tensor.Shape));
     }
@@ -46,13 +46,13 @@ internal sealed class ArrivingBatch(SessionCatalog catalog, LayerSession session
     }
 
     /// <inheritdoc/>
-    public void Rounded(string field, ReadOnlySpan<double> sent) => digits.Rounded(field, sent);
+    public void Rounded(string field, ReadOnlySpan<double> sent) => digits?.Rounded(field, sent);
 
-    /// <inheritdoc cref="SentDigits.MayHaveMore"/>
-    public bool MayHaveMoreDigits => digits.MayHaveMore;
+    /// <summary>Whether there may be digits that float32 has not.</summary>
+    public bool MayHaveMoreDigits => digits is not null;
 
     /// <inheritdoc cref="SentDigits.LostFrom"/>
-    public LostPrecision? LostFrom(NormalizationPlan plan, double[]? mean, double[] variance) => digits.LostFrom(plan, mean, variance);
+    public LostPrecision? LostFrom(double[]? mean, double[] variance) => digits?.LostFrom(mean, variance);
 
     /// <summary>The moments of the whole batch; null where they have not been gathered.</summary>
     public Moments? Finish()

@@ -3,6 +3,7 @@ using BnService.Api.Hosting.Telemetry;
 using BnService.Core;
 using BnService.Core.Layers;
 using BnService.Core.Normalizers;
+using BnService.Core.Statistics;
 using BnService.Core.Tensors;
 
 namespace BnService.Api.Sessions;
@@ -19,6 +20,9 @@ internal sealed record BackwardResult(
 {
     /// <summary>Names of what an answer holds: the parameters after the update, and those that the gradients were computed with.</summary>
     public const string Gamma = "gamma", Beta = "beta";
+
+    /// <summary>What rounding x to float32 has spoilt; null for nothing, and of what the server has kept.</summary>
+    public Finding? Rounding { get; init; }
 
     private const string GammaBefore = "gamma_before", BetaBefore = "beta_before";
 
@@ -56,11 +60,12 @@ internal sealed class BackwardPass(SessionCatalog catalog, RetainedSteps retaine
     /// <param name="input">The input of the forward pass.</param>
     /// <param name="dy">Gradient by its output.</param>
     /// <param name="throughBatch">Whether the gradient flows through the batch's statistics, where the session's mode lets it.</param>
+    /// <param name="digits">What the input was before it was rounded, or null.</param>
     /// <param name="update">How the gradients change gamma and beta, or null.</param>
     /// <param name="terms">The terms.</param>
     /// <param name="cancellationToken">Ends waiting for the store.</param>
     public async Task<BackwardResult> ThroughInputAsync(
-        LayerSession session, BatchInput input, Tensor dy, bool throughBatch, ParameterUpdate? update, ChangeTerms terms,
+        LayerSession session, BatchInput input, Tensor dy, bool throughBatch, SentDigits? digits, ParameterUpdate? update, ChangeTerms terms,
         CancellationToken cancellationToken)
     {
         input.RequireFit();
@@ -75,7 +80,8 @@ internal sealed class BackwardPass(SessionCatalog catalog, RetainedSteps retaine
             using var turn = await gate.EnterAsync(input.X.Shape, cancellationToken);
             statistics = OfBatch();
         }
-        return await RunAsync(session, new(input, layer, statistics), OfBatch, dy, update, terms, cancellationToken);
+        var rounding = digits?.FindingFrom(layer, statistics);
+        return await RunAsync(session, new(input, layer, statistics), OfBatch, dy, update, terms, cancellationToken) with { Rounding = rounding };
 
         StepStatistics OfBatch()
         {

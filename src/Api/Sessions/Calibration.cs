@@ -12,6 +12,9 @@ namespace BnService.Api.Sessions;
 /// <param name="IsReplayed">Whether the change was made, and answered, before.</param>
 internal sealed record PopulationResult(RememberedAnswer Answer, bool IsReplayed)
 {
+    /// <summary>What rounding the batch to float32 has spoilt; null for nothing.</summary>
+    public Finding? Rounding { get; init; }
+
     /// <summary>The mean; null where nothing has been gathered.</summary>
     public double[]? Mean => Answer.Arrays.GetValueOrDefault(nameof(Mean));
 
@@ -29,9 +32,11 @@ internal sealed class Calibration(SessionCatalog catalog, PassMeter passes, Comp
     /// <param name="session">The session.</param>
     /// <param name="x">The batch.</param>
     /// <param name="mask">What of it counts; null for all.</param>
+    /// <param name="digits">What it was before it was rounded, or null.</param>
     /// <param name="terms">The terms.</param>
     /// <param name="cancellationToken">Ends waiting for the store.</param>
-    public async Task<PopulationResult> AddAsync(LayerSession session, Tensor x, BatchMask? mask, ChangeTerms terms, CancellationToken cancellationToken)
+    public async Task<PopulationResult> AddAsync(
+        LayerSession session, Tensor x, BatchMask? mask, SentDigits? digits, ChangeTerms terms, CancellationToken cancellationToken)
     {
         session.Current.Layer.RequirePopulation();
         var (plan, layer) = catalog.PlanFor(x.Shape, session.Current.Layer);
@@ -41,7 +46,9 @@ internal sealed class Calibration(SessionCatalog catalog, PassMeter passes, Comp
         using (await gate.EnterAsync(x.Shape, cancellationToken))
         using (passes.Begin(PassKind.Moments, x.Shape)) batch = pass.MomentsOf(x, mask);
         if (!batch.IsFinite) throw NonFinite(x);
-        return await ChangeAsync(session, layer => layer.SizedFor(plan).Accumulate(new PopulationEstimate(batch, 1)), Gathered, terms, cancellationToken);
+        var rounding = digits?.FindingFrom(batch.Mean, batch.Variance(unbiased: false));
+        var added = await ChangeAsync(session, layer => layer.SizedFor(plan).Accumulate(new PopulationEstimate(batch, 1)), Gathered, terms, cancellationToken);
+        return added with { Rounding = rounding };
     }
 
     /// <summary>Adds statistics gathered elsewhere, all or none.</summary>

@@ -2,6 +2,7 @@ using BnService.Api.Hosting.Telemetry;
 using BnService.Core;
 using BnService.Core.Layers;
 using BnService.Core.Normalizers;
+using BnService.Core.Statistics;
 using BnService.Core.Tensors;
 
 namespace BnService.Api.Sessions;
@@ -9,22 +10,29 @@ namespace BnService.Api.Sessions;
 /// <summary>Inference: the affine map of the running statistics, or of the batch's own where none are tracked. Changes nothing.</summary>
 internal sealed class Inference(SessionCatalog catalog, PassMeter passes, ComputeGate gate, ComputeSettings compute)
 {
-    /// <summary>The output, the caller's to dispose while the batch still lives.</summary>
-    public async ValueTask<TensorSource> RunAsync(LayerState state, BatchInput input, CancellationToken cancellationToken)
+    /// <summary>The output, the caller's to dispose while the batch still lives, and what rounding the batch to float32 has spoilt.</summary>
+    /// <param name="state">The state to infer with.</param>
+    /// <param name="input">The batch.</param>
+    /// <param name="digits">What it was before it was rounded, or null.</param>
+    /// <param name="cancellationToken">Ends waiting for other batches.</param>
+    public async ValueTask<(TensorSource Y, Finding? Rounding)> RunAsync(
+        LayerState state, BatchInput input, SentDigits? digits, CancellationToken cancellationToken)
     {
         input.RequireFit();
         var layer = input.On(LayerFor(state, input.X.Shape));
         var pass = new LayerPass(layer, input.X.Shape, compute);
         var isWide = input.X.Precision == Precision.Float64;
-        if (layer.Running is not null && !isWide) return new ComputedOutput(input, passes.Metered(pass.Output(null), input.X.Shape));
+        if (layer.Running is not null && !isWide)
+            return (new ComputedOutput(input, passes.Metered(pass.Output(null), input.X.Shape)), digits?.FindingFrom(layer, null));
         var y = Tensor.Rent(input.X.Shape, input.X.Precision);
         try
         {
             using var turn = await gate.EnterAsync(input.X.Shape, cancellationToken);
             using var timed = passes.Begin(PassKind.Normalize, input.X.Shape);
+            StepStatistics? statistics = null;
             if (layer.Running is not null) pass.Normalize(input.X, null, input.Residual, y);
-            else pass.NormalizeAtOnce(input.X, input.Residual, y, isTraining: false);
-            return y;
+            else statistics = pass.NormalizeAtOnce(input.X, input.Residual, y, isTraining: false);
+            return (y, digits?.FindingFrom(layer, statistics));
         }
         catch
         {

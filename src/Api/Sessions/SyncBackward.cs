@@ -37,11 +37,12 @@ internal sealed class SyncBackward(SessionCatalog catalog, SyncGroups groups, Re
     /// <param name="input">The part.</param>
     /// <param name="dy">Gradient by its output.</param>
     /// <param name="throughBatch">Whether the gradient flows through the batch's statistics, where the session's mode lets it.</param>
+    /// <param name="digits">What the part was before it was rounded, or null.</param>
     /// <param name="update">How the gradients of the whole batch change gamma and beta, or null; the same for all ranks.</param>
     /// <param name="terms">The terms.</param>
     /// <param name="cancellationToken">Ends waiting.</param>
     public async Task<BackwardResult> ThroughInputAsync(
-        LayerSession session, SyncRank rank, BatchInput input, Tensor dy, bool throughBatch, ParameterUpdate? update, ChangeTerms terms,
+        LayerSession session, SyncRank rank, BatchInput input, Tensor dy, bool throughBatch, SentDigits? digits, ParameterUpdate? update, ChangeTerms terms,
         CancellationToken cancellationToken)
     {
         input.RequireFit();
@@ -51,7 +52,7 @@ internal sealed class SyncBackward(SessionCatalog catalog, SyncGroups groups, Re
         var earlier = await EarlierAsync(session, terms, cancellationToken);
         // A repetition goes the way that the call went.
         if (earlier is null ? (!throughBatch || !layer.NormalizesWithBatch) && layer.Running is not null : !earlier.Arrays.ContainsKey(SumDy))
-            return await RunAsync(session, rank, new(input, layer, null), dy, update, terms, earlier, cancellationToken);
+            return await RunAsync(session, rank, new(input, layer, null), dy, update, terms, earlier, cancellationToken) with { Rounding = digits?.FindingFrom(layer, null) };
         var pass = new LayerPass(layer, input.X.Shape, compute);
         Moments own;
         using (await gate.EnterAsync(input.X.Shape, cancellationToken))
@@ -67,7 +68,8 @@ internal sealed class SyncBackward(SessionCatalog catalog, SyncGroups groups, Re
                     SyncTrainStep.Normalizing(pass, after.Layer.SizedFor(plan), statistics) with { Version = after.Layer.Version });
             }, cancellationToken);
         var part = SyncTrainStep.PartOf(layer, outcome, input, compute);
-        return await RunAsync(session, rank, new(input, part.Layer, part.Statistics), dy, update, terms, earlier, cancellationToken);
+        var rounding = digits?.FindingFrom(part.Layer, part.Statistics);
+        return await RunAsync(session, rank, new(input, part.Layer, part.Statistics), dy, update, terms, earlier, cancellationToken) with { Rounding = rounding };
     }
 
     private async Task<BackwardResult> RunAsync(

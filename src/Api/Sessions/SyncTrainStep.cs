@@ -133,7 +133,7 @@ internal sealed class SyncTrainStep(
         var part = PartOf(layer, outcome, input, compute);
         var (mean, variance) = (part.Statistics.Moments.Mean, part.Statistics.Moments.Variance(unbiased: false));
         // What a rank has sent only that rank knows.
-        var lost = input.X.Precision == Precision.Float32 ? gathered?.LostFrom(part.Statistics.Parts[0].Plan, mean, variance) : null;
+        var lost = gathered?.LostFrom(mean, variance);
         var warnings = Diagnosis.OfRounding(lost, mean, variance) is { } rounding ? [rounding, .. outcome.Warnings] : outcome.Warnings;
         return (new(OutputOf(part, input), stepId, mean, variance, outcome.Count, outcome.BatchesTracked, outcome.Version, warnings), part);
     }

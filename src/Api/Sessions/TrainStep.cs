@@ -109,11 +109,7 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
                 Own = input.Own,
                 Frozen = layer.NormalizesWithBatch ? null : observer.Sample(session, input.X),
             };
-            if (input.X.Precision == Precision.Float32 && gathered is { MayHaveMoreDigits: true }
-                && gathered.LostFrom(SentDigits.LayoutOf(layer.Options, statistics is not null, input.X.Shape), step.Mean, step.Variance) is { } lost)
-            {
-                step = step with { Lost = lost };
-            }
+            if (gathered is { MayHaveMoreDigits: true } && gathered.LostFrom(step.Mean, step.Variance) is { } lost) step = step with { Lost = lost };
             // Once it is committed it must not fail for want of memory.
             MemoryAccount.Expect(OutputBytes(step, input, y));
             var committing = catalog.ChangeAsync(session, step.Change(terms), cancellationToken);

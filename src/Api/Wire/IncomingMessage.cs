@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 using BnService.Api.Contracts;
@@ -106,6 +107,9 @@ internal sealed class IncomingMessage<T>
     /// </summary>
     public T? Begun { get; }
 
+    /// <summary>What is there of the message: <see cref="Begun"/>, or one to look at that is the caller's to dispose, where it is disposable.</summary>
+    public T Announced() => Begun ?? ReadFields().Message;
+
     /// <summary>The JSON of a field that is there; null for none.</summary>
     public ReadOnlySpan<byte> Find(string field) => _fields.Find(field);
 
@@ -133,7 +137,7 @@ internal sealed class IncomingMessage<T>
                 foreach (var values in Parts.OfType<IncomingValues>()) state.Shapes[values.Path] = values.Dimensions;
             }
             tensors.Clear();
-            if (!_fields.IsEmpty) TensorRounding.Bring(message, _contract, precision);
+            if (!_fields.IsEmpty) TensorRounding.Bring(message, _contract, precision, arrivals: arrivals);
             return message;
         }
         finally
@@ -180,14 +184,16 @@ internal sealed class IncomingMessage<T>
 
     private async ValueTask ReadAsync(IncomingTensor part, List<(string Path, Tensor Tensor)> tensors, IArrivals? arrivals, Precision precision)
     {
-        // What arrives in another order is rounded once it is in ours; whole numbers at once, since a double may not hold them.
-        var isRoundedLater = part.IsColumnMajor && precision == Precision.Float32 && part.Type == ElementType.F64;
-        var tensor = Tensor.Rent(part.Shape, isRoundedLater ? Precision.Float64 : precision);
+        // What arrives in another order is rounded once it is in ours, and until then kept as the bytes that it is.
+        var isRoundedLater = part.IsColumnMajor && precision == Precision.Float32 && part.Type.IsWiderThanSingle();
+        var (type, kept) = !isRoundedLater ? (part.Type, precision)
+            : part.Type.Size() == sizeof(double) ? (ElementType.F64, Precision.Float64) : (ElementType.F32, Precision.Float32);
+        var tensor = Tensor.Rent(part.Shape, kept);
         tensors.Add((part.Path, tensor));
         // What arrives in another order is known only when all of it is there.
         if (!part.IsColumnMajor) arrivals?.Begin(part.Path, tensor);
         var watching = part.IsColumnMajor ? null : arrivals;
-        await Bytes.ReadAsync(part.Bytes, new TensorFill(part.Type, tensor, part.Path, watching, part.IsBigEndian), part.Path);
+        await Bytes.ReadAsync(part.Bytes, new TensorFill(type, tensor, part.Path, watching, part.IsBigEndian), part.Path);
         if (!part.IsColumnMajor) return;
         var rowMajor = Tensor.Rent(part.Shape, tensor.Precision);
         tensors[^1] = (part.Path, rowMajor);
@@ -199,7 +205,13 @@ internal sealed class IncomingMessage<T>
         if (!isRoundedLater) return;
         var rounded = Tensor.Rent(part.Shape);
         tensors[^1] = (part.Path, rounded);
-        using (rowMajor) TensorRounding.Round(part.Path, rowMajor, rounded, arrivals);
+        using (rowMajor)
+        {
+            arrivals?.Begin(part.Path, rounded);
+            var elements = kept == Precision.Float64 ? MemoryMarshal.AsBytes(rowMajor.Doubles) : MemoryMarshal.AsBytes(rowMajor.Data);
+            new TensorFill(part.Type, rounded, part.Path, arrivals).Take(elements);
+            arrivals?.Arrived(part.Path, part.Shape.Count);
+        }
     }
 
     private async ValueTask ReadAsync(IncomingValues part)

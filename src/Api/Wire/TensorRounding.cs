@@ -14,7 +14,7 @@ internal static class TensorRounding
     /// <param name="rounded">Receives its elements.</param>
     /// <param name="arrivals">Told of the tensor and of what was rounded, or null.</param>
     /// <exception cref="Hosting.Problems.ProblemException">An element is beyond float32's range.</exception>
-    public static void Round(string field, Tensor sent, Tensor rounded, IArrivals? arrivals)
+    private static void Round(string field, Tensor sent, Tensor rounded, IArrivals? arrivals)
     {
         TensorPrimitives.ConvertTruncating<double, float>(sent.Doubles, rounded.Data);
         Float32Range.Require(field, 0, sent.Doubles, rounded.Data);
@@ -28,27 +28,28 @@ internal static class TensorRounding
     /// <param name="contract">Metadata of its type.</param>
     /// <param name="precision">The precision.</param>
     /// <param name="path">Where the object lies, with a dot behind.</param>
+    /// <param name="arrivals">Told of what is rounded, or null.</param>
     /// <exception cref="Hosting.Problems.ProblemException">An element is beyond float32's range.</exception>
-    public static void Bring(object message, JsonTypeInfo contract, Precision precision, string path = "")
+    public static void Bring(object message, JsonTypeInfo contract, Precision precision, string path = "", IArrivals? arrivals = null)
     {
         foreach (var field in ContractField.Of(contract))
         {
             if (field.Property.Get?.Invoke(message) is not { } value) continue;
-            if (value is Tensor tensor && tensor.Precision != precision) field.Property.Set!(message, Converted(path + field.Name, tensor, precision));
+            if (value is Tensor tensor && tensor.Precision != precision) field.Property.Set!(message, Converted(path + field.Name, tensor, precision, arrivals));
             else if (value is IDisposable and not TensorSource
                 && contract.Options.GetTypeInfo(field.Property.PropertyType) is { Kind: JsonTypeInfoKind.Object } inner)
             {
-                Bring(value, inner, precision, $"{path}{field.Name}.");
+                Bring(value, inner, precision, $"{path}{field.Name}.", arrivals);
             }
         }
     }
 
-    private static Tensor Converted(string field, Tensor tensor, Precision precision)
+    private static Tensor Converted(string field, Tensor tensor, Precision precision, IArrivals? arrivals)
     {
         var converted = Tensor.Rent(tensor.Shape, precision);
         try
         {
-            if (precision == Precision.Float32) Round(field, tensor, converted, null);
+            if (precision == Precision.Float32) Round(field, tensor, converted, arrivals);
             else TensorPrimitives.ConvertTruncating<float, double>(tensor.Data, converted.Doubles);
         }
         catch

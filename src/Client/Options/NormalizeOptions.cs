@@ -26,6 +26,12 @@ public sealed record NormalizeOptions
     /// <summary>Gradient by y, in the shape of x, for which the gradients are answered. Empty for none.</summary>
     public ReadOnlyMemory<float> Dy { get; init; }
 
+    /// <summary>The residual in float64, in place of <see cref="Residual"/>. Empty for none.</summary>
+    public ReadOnlyMemory<double> ResidualFloat64 { get; init; }
+
+    /// <summary>The gradient by y in float64, in place of <see cref="Dy"/>. Empty for none.</summary>
+    public ReadOnlyMemory<double> DyFloat64 { get; init; }
+
     /// <summary>Batch renormalization: the running mean to correct towards; null for 0.</summary>
     public IReadOnlyList<double>? RunningMean { get; init; }
 
@@ -43,8 +49,10 @@ public sealed record NormalizeOptions
             if (values is not null) message.Add(name, values);
         }
         message.AddMask(Mask, MaskShape);
-        if (!Residual.IsEmpty) message.Add("residual", Residual, shape);
-        if (!Dy.IsEmpty) message.Add("backward.dy", Dy, shape);
+        foreach (var (name, tensor) in new[] { ("residual", new InputTensor(Residual, ResidualFloat64)), ("backward.dy", new InputTensor(Dy, DyFloat64)) })
+        {
+            if (tensor.Length > 0) message.Add(name, tensor, shape);
+        }
         if (NumBatchesTracked is { } steps) message.Add("num_batches_tracked", steps.ToString(System.Globalization.CultureInfo.InvariantCulture));
     }
 }

@@ -149,7 +149,11 @@ public sealed record Parameters(IReadOnlyList<double>? Gamma, IReadOnlyList<doub
 /// <param name="Mean">Mean, one value per statistic; null without values.</param>
 /// <param name="Var">Variance as commit would take it over, unbiased or not as the session's running variance is, one value per statistic; null below 2 values.</param>
 /// <param name="Version">Version of the state.</param>
-public sealed record PopulationStatistics(long Batches, long Count, IReadOnlyList<double>? Mean, IReadOnlyList<double>? Var, long Version);
+public sealed record PopulationStatistics(long Batches, long Count, IReadOnlyList<double>? Mean, IReadOnlyList<double>? Var, long Version)
+{
+    /// <summary>precision-lost where float32 could not tell the values of the batch apart; mostly none.</summary>
+    public IReadOnlyList<Finding> Warnings { get; init; } = [];
+}
 
 /// <summary>Statistics gathered elsewhere.</summary>
 /// <param name="Count">Number of values per statistic, 1 or more.</param>

@@ -15,7 +15,7 @@ public sealed class TrainStep : IDisposable
         BatchMean = answer.FindArray("batch_mean");
         BatchVar = answer.Array("batch_var");
         (Count, NumBatchesTracked, Version) = (answer.Number("count"), answer.Number("num_batches_tracked"), answer.Number("version"));
-        Warnings = answer.Value("warnings", ClientJson.Default.FindingArray);
+        Warnings = answer.Warnings();
     }
 
     /// <summary>The normalized batch, in the shape of x, row-major; of a session in float32.</summary>
@@ -78,7 +78,7 @@ public sealed class InferredBatch : IDisposable
 {
     private readonly TensorMemory _y;
 
-    internal InferredBatch(SafetensorsAnswer answer) => (_y, Version) = (answer.Tensor("y"), answer.Number("version"));
+    internal InferredBatch(SafetensorsAnswer answer) => (_y, Version, Warnings) = (answer.Tensor("y"), answer.Number("version"), answer.Warnings());
 
     /// <summary>The output, in the shape of x, row-major; of a session in float32.</summary>
     public ReadOnlyMemory<float> Y => _y.Values;
@@ -91,6 +91,9 @@ public sealed class InferredBatch : IDisposable
 
     /// <summary>Version of the state that was used.</summary>
     public long Version { get; }
+
+    /// <summary>precision-lost where float32 could not tell the values of x apart; mostly none.</summary>
+    public IReadOnlyList<Finding> Warnings { get; }
 
     /// <inheritdoc/>
     public void Dispose() => _y.Dispose();
@@ -106,7 +109,7 @@ public sealed class Gradients : IDisposable
     {
         (_dx, _dresidual) = (answer.Tensor("dx"), answer.FindTensor("dresidual"));
         (Dgamma, Dbeta, Gamma, Beta) = (answer.FindArray("dgamma"), answer.FindArray("dbeta"), answer.FindArray("gamma"), answer.FindArray("beta"));
-        Version = answer.Number("version");
+        (Version, Warnings) = (answer.Number("version"), answer.Warnings());
     }
 
     /// <summary>Gradient of the loss by x, row-major.</summary>
@@ -144,6 +147,9 @@ public sealed class Gradients : IDisposable
     /// these gradients have been computed from x with gamma and beta as they are after it.
     /// </summary>
     public bool FollowUpdate { get; internal set; }
+
+    /// <summary>precision-lost where float32 could not tell the values of x apart; mostly none.</summary>
+    public IReadOnlyList<Finding> Warnings { get; }
 
     /// <inheritdoc/>
     public void Dispose()
@@ -197,7 +203,7 @@ public sealed class NormalizedBatch : IDisposable
     {
         (_y, _dx, _dresidual) = (answer.Tensor("y"), answer.FindTensor("dx"), answer.FindTensor("dresidual"));
         (Mean, Var, InvStd, Count) = (answer.FindArray("mean"), answer.Array("var"), answer.Array("inv_std"), answer.Number("count"));
-        (Dgamma, Dbeta) = (answer.FindArray("dgamma"), answer.FindArray("dbeta"));
+        (Dgamma, Dbeta, Warnings) = (answer.FindArray("dgamma"), answer.FindArray("dbeta"), answer.Warnings());
     }
 
     /// <summary>The output, in the shape of x, row-major; of a session in float32.</summary>
@@ -238,6 +244,9 @@ public sealed class NormalizedBatch : IDisposable
 
     /// <summary>Gradient by beta; null where there is none.</summary>
     public IReadOnlyList<double>? Dbeta { get; }
+
+    /// <summary>precision-lost where float32 could not tell the values of x apart; mostly none.</summary>
+    public IReadOnlyList<Finding> Warnings { get; }
 
     /// <inheritdoc/>
     public void Dispose()

@@ -91,6 +91,9 @@ internal sealed class SafetensorsAnswer
     public T Value<T>(string name, JsonTypeInfo<T> contract) =>
         FindText(name) is { } text && JsonSerializer.Deserialize(text, contract) is { } value ? value : throw new InvalidDataException($"no value '{name}'");
 
+    /// <summary>What the service has to say of the input.</summary>
+    public Finding[] Warnings() => FindText("warnings") is null ? [] : Value("warnings", ClientJson.Default.FindingArray);
+
     // The tensors in the order of their bytes, which follow each other without holes.
     private IEnumerable<(string Name, string Type, int[] Shape, long Bytes)> ParseHeader(byte[] header)
     {

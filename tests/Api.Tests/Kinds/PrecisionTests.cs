@@ -1,9 +1,6 @@
-using System.Buffers.Binary;
-using System.Globalization;
-using System.Runtime.InteropServices;
-using System.Text;
 using BnService.Api.Tests.Harness;
 using BnService.Api.Tests.OpenInference;
+using static BnService.Api.Tests.Kinds.WideNumbers;
 
 namespace BnService.Api.Tests.Kinds;
 
@@ -12,21 +9,18 @@ public sealed class PrecisionTests(Service service) : IClassFixture<Service>
 {
     private const string Float64 = """{"num_features":1,"precision":"float64"}""";
 
-    // Seconds since 1970, one apart: mean 1700000001.5, variance 1.25.
-    private static readonly double[] Seconds = [1.7e9, 1700000001, 1700000002, 1700000003];
-
     private static readonly double Scale = 1 / Math.Sqrt(1.25 + 1e-5);
 
     private static readonly double[] Normalized = [-1.5 * Scale, -0.5 * Scale, 0.5 * Scale, 1.5 * Scale];
 
-    public static TheoryData<string> AllForms => ["json", "nested", "npy", "fortran", "big-endian", "int64", "safetensors"];
+    public static TheoryData<string> AllForms => [.. WideNumbers.AllForms];
 
     [Theory]
     [MemberData(nameof(AllForms))]
     public async Task A_train_step_in_float64_keeps_what_float32_would_lose(string form)
     {
         var session = await service.CreateAsync(Float64);
-        var answer = (await SendAsync(session, "train-step", "x", Seconds, form)).Expect(200);
+        var answer = (await service.SendAsync(session, "train-step", "x", Seconds, form)).Expect(200);
         AssertNear(Normalized, Doubles(answer, "y"));
         var stats = (await session.StatsAsync()).Expect(200);
         Assert.Equal([1700000001.5], stats["last_batch"].GetProperty("mean").EnumerateArray().Select(Answer.Number));
@@ -40,7 +34,7 @@ public sealed class PrecisionTests(Service service) : IClassFixture<Service>
     public async Task Without_it_a_warning_names_the_channels(string form)
     {
         var session = await service.CreateAsync("""{"num_features":1}""");
-        var answer = (await SendAsync(session, "train-step", "x", Seconds, form)).Expect(200);
+        var answer = (await service.SendAsync(session, "train-step", "x", Seconds, form)).Expect(200);
         Assert.Contains("precision-lost", Warnings(answer));
         Assert.DoesNotContain("constant-channels", Warnings(answer));
         if (form is not ("json" or "nested")) return;
@@ -54,9 +48,9 @@ public sealed class PrecisionTests(Service service) : IClassFixture<Service>
     public async Task An_inference_warns_in_a_header(string form)
     {
         var session = await service.CreateAsync("""{"num_features":1}""");
-        Assert.DoesNotContain("Bn-Warnings", (await SendAsync(session, "inference", "x", Seconds, form)).Expect(200).Headers.Keys);
+        Assert.DoesNotContain("Bn-Warnings", (await service.SendAsync(session, "inference", "x", Seconds, form)).Expect(200).Headers.Keys);
         (await session.PutRunningStatsAsync("""{"running_mean":[1700000001.5],"running_var":[1.25]}""")).Expect(200);
-        Assert.Equal("precision-lost", (await SendAsync(session, "inference", "x", Seconds, form)).Expect(200).Headers["Bn-Warnings"]);
+        Assert.Equal("precision-lost", (await service.SendAsync(session, "inference", "x", Seconds, form)).Expect(200).Headers["Bn-Warnings"]);
     }
 
     /// <summary>A position's channels do not lie side by side: its statistic is still its own.</summary>
@@ -115,21 +109,21 @@ public sealed class PrecisionTests(Service service) : IClassFixture<Service>
     [Theory]
     [InlineData("json")]
     [InlineData("nested")]
-    [InlineData("npy")]
-    [InlineData("fortran")]
-    [InlineData("big-endian")]
-    [InlineData("safetensors")]
+    [InlineData("npy <f8")]
+    [InlineData("fortran <f8")]
+    [InlineData("npy >f8")]
+    [InlineData("safetensors F64")]
     public async Task A_value_beyond_float32_is_refused_in_every_form_and_call(string form)
     {
         var session = await service.CreateAsync("""{"num_features":1}""");
         double[] values = [1, 2, 3, 1e300];
         var words = "element 3 is 1e300, beyond float32's range (±3.4028235e38); create the session with precision float64";
         foreach (var call in (string[])["train-step", "inference", "calibration/batches"])
-            (await SendAsync(session, call, "x", values, form)).Expect(422).ExpectProblem("non-finite-input", $"x {words}");
+            (await service.SendAsync(session, call, "x", values, form)).Expect(422).ExpectProblem("non-finite-input", $"x {words}");
         Assert.Equal(0, (await session.StatsAsync())["num_batches_tracked"].GetInt64());
-        if (form is "npy" or "fortran" or "big-endian") return;
-        (await SendAsync(session, "backward", "dy", values, form)).Expect(422).ExpectProblem("non-finite-input", $"dy {words}");
-        if (form != "safetensors") return;
+        if (form.EndsWith("f8", StringComparison.Ordinal)) return;
+        (await service.SendAsync(session, "backward", "dy", values, form)).Expect(422).ExpectProblem("non-finite-input", $"dy {words}");
+        if (form != "safetensors F64") return;
         var file = new TensorFile().Add("x", "F64", [4, 1], Bytes(values)).Text("kind", "rms_norm").Text("normalized_shape", "[1]").ToBytes();
         (await service.Client.PostAsync("/v1/normalize", Forms.Safetensors, file)).ExpectProblem("non-finite-input", $"x {words}");
     }
@@ -154,9 +148,9 @@ public sealed class PrecisionTests(Service service) : IClassFixture<Service>
     public async Task An_infinity_that_was_sent_is_an_infinity()
     {
         var session = await service.CreateAsync("""{"num_features":1,"non_finite":"propagate"}""");
-        var answer = (await SendAsync(session, "inference", "x", [1, double.NegativeInfinity], "safetensors")).Expect(200);
+        var answer = (await service.SendAsync(session, "inference", "x", [1, double.NegativeInfinity], "safetensors F64")).Expect(200);
         Assert.True(double.IsNegativeInfinity(answer.Tensors["y"].Values[1]));
-        (await SendAsync(await service.CreateAsync(Float64), "train-step", "x", [1, double.PositiveInfinity], "npy")).Expect(422)
+        (await service.SendAsync(await service.CreateAsync(Float64), "train-step", "x", [1, double.PositiveInfinity], "npy <f8")).Expect(422)
             .ExpectProblem("non-finite-input", "element 1 is ");
     }
 
@@ -314,7 +308,7 @@ public sealed class PrecisionTests(Service service) : IClassFixture<Service>
     public async Task Calibration_counts_in_float64()
     {
         var session = await service.CreateAsync(Float64);
-        foreach (var part in (double[][])[Seconds[..1], Seconds[1..]]) (await SendAsync(session, "calibration/batches", "x", part, "npy")).Expect(200);
+        foreach (var part in (double[][])[Seconds[..1], Seconds[1..]]) (await service.SendAsync(session, "calibration/batches", "x", part, "npy <f8")).Expect(200);
         (await service.Client.PostAsync($"{session.Path}/calibration/commit", null)).Expect(200).ExpectNumbers("running_mean", 1700000001.5);
     }
 
@@ -322,7 +316,7 @@ public sealed class PrecisionTests(Service service) : IClassFixture<Service>
     public async Task The_precision_is_part_of_the_state_and_stays()
     {
         var session = await service.CreateAsync(Float64);
-        (await SendAsync(session, "train-step", "x", Seconds, "npy")).Expect(200);
+        (await service.SendAsync(session, "train-step", "x", Seconds, "npy <f8")).Expect(200);
         var file = (await service.Client.GetAsync($"{session.Path}/state", ("Accept", Forms.Safetensors))).Expect(200);
         Assert.All(file.Tensors.Tensors.Where(tensor => tensor.Name is "weight" or "bias" or "running_mean"), tensor => Assert.Equal("F64", tensor.Type));
         var copy = new SessionClient(service.Client, $"copy-of-{session.Name}");
@@ -330,58 +324,5 @@ public sealed class PrecisionTests(Service service) : IClassFixture<Service>
         Assert.Equal("float64", (await copy.GetAsync())["precision"].GetString());
         (await service.Client.PutAsync($"{session.Path}/state", """{"options":{"precision":"float32"}}""")).ExpectProblem("invalid-option", "options.precision must be float64");
         (await session.PatchAsync("""{"precision":"float32"}""")).ExpectProblem("invalid-option", "precision");
-    }
-
-    private async Task<Answer> SendAsync(SessionClient session, string call, string field, double[] values, string form)
-    {
-        var texts = string.Join(',', values.Select(value => value.ToString("R", CultureInfo.InvariantCulture).Replace("E+", "e", StringComparison.Ordinal)));
-        var flat = $$"""{"shape":[{{values.Length}},1],"data":[{{texts}}]}""";
-        var big = Bytes(values);
-        for (var i = 0; i < values.Length; i++) BinaryPrimitives.WriteDoubleBigEndian(big.AsSpan(8 * i), values[i]);
-        var header = $"'shape': ({values.Length}, 1), }}";
-        var other = field == "dy" ? $",\"x\":[{string.Join(',', values.Select((_, i) => $"[{i}]"))}]" : "";
-        return form switch
-        {
-            "json" => await service.Client.PostAsync($"{session.Path}/{call}", $$"""{"{{field}}":{{flat}}{{other}}}"""),
-            "nested" => await service.Client.PostAsync($"{session.Path}/{call}", $$"""{"{{field}}":[[{{texts.Replace(",", "],[", StringComparison.Ordinal)}}]]{{other}}}"""),
-            "npy" => await session.PostAsync(call, Forms.Npy, ArrayFile.Of($"{{'descr': '<f8', 'fortran_order': False, {header}", Bytes(values))),
-            "fortran" => await session.PostAsync(call, Forms.Npy, ArrayFile.Of($"{{'descr': '<f8', 'fortran_order': True, {header}", Bytes(values))),
-            "big-endian" => await session.PostAsync(call, Forms.Npy, ArrayFile.Of($"{{'descr': '>f8', 'fortran_order': False, {header}", big)),
-            "int64" => await session.PostAsync(call, Forms.Npy, ArrayFile.Of($"{{'descr': '<i8', 'fortran_order': False, {header}",
-                MemoryMarshal.AsBytes<long>(Array.ConvertAll(values, value => (long)value)).ToArray())),
-            _ => await session.PostAsync(call, Forms.Safetensors, With(new TensorFile().Add(field, "F64", [values.Length, 1], Bytes(values)), field, values.Length).ToBytes()),
-        };
-    }
-
-    private static TensorFile With(TensorFile file, string field, int count) =>
-        field == "dy" ? file.Add("x", "F64", [count, 1], Bytes([.. Enumerable.Range(0, count).Select(i => (double)i)])) : file;
-
-    private static byte[] Bytes(double[] values) => MemoryMarshal.AsBytes<double>(values).ToArray();
-
-    private static string[] Warnings(Answer answer) => answer.ContentType switch
-    {
-        Forms.Json => [.. answer["warnings"].EnumerateArray().Select(warning => warning.GetProperty("code").GetString()!)],
-        Forms.Npy => answer.Headers.GetValueOrDefault("Bn-Warnings", "").Split(", "),
-        _ => [answer.Tensors.Texts["warnings"].Contains("precision-lost", StringComparison.Ordinal) ? "precision-lost" : "none",
-            answer.Tensors.Texts["warnings"].Contains("constant-channels", StringComparison.Ordinal) ? "constant-channels" : "none"],
-    };
-
-    private static double[] Doubles(Answer answer, string field) => answer.ContentType switch
-    {
-        Forms.Json => [.. answer[field].GetProperty("data").EnumerateArray().Select(Answer.Number)],
-        Forms.Npy => NpyDoubles(answer),
-        _ => answer.Tensors[field].Type == "F64" ? answer.Tensors[field].Values : throw new InvalidOperationException("expected F64"),
-    };
-
-    private static double[] NpyDoubles(Answer answer)
-    {
-        Assert.Contains("'<f8'", Encoding.ASCII.GetString(answer.Body, 0, 64), StringComparison.Ordinal);
-        return MemoryMarshal.Cast<byte, double>(answer.Body.AsSpan(10 + BinaryPrimitives.ReadUInt16LittleEndian(answer.Body.AsSpan(8)))).ToArray();
-    }
-
-    private static void AssertNear(double[] expected, double[] actual, double tolerance = 1e-15)
-    {
-        Assert.Equal(expected.Length, actual.Length);
-        for (var i = 0; i < actual.Length; i++) Assert.Equal(expected[i], actual[i], tolerance * Math.Max(1, Math.Abs(expected[i])));
     }
 }

@@ -6,6 +6,7 @@ using System.Text.Encodings.Web;
 using System.Text.Json;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Wire.Json;
+using BnService.Core.Statistics;
 using BnService.Core.Tensors;
 using Tensor = BnService.Core.Tensors.Tensor;
 
@@ -21,6 +22,9 @@ internal sealed class InferAnswer(string model, string version, InferHeader head
     private const int ChunkElements = 4096;
 
     private static readonly JsonWriterOptions JsonOptions = new() { SkipValidation = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
+    /// <summary>What the client should know of its input; null for nothing.</summary>
+    public Finding? Warning { get; init; }
 
     /// <summary>Writes it in the form that the request asks for.</summary>
     /// <param name="response">Where to.</param>
@@ -131,6 +135,12 @@ internal sealed class InferAnswer(string model, string version, InferHeader head
         json.WriteString("model_name"u8, model);
         if (version.Length > 0) json.WriteString("model_version"u8, version);
         if (header.Id is not null) json.WriteString("id"u8, header.Id);
+        if (Warning is not null)
+        {
+            json.WriteStartObject("parameters"u8);
+            json.WriteString("warnings"u8, $"{Warning.Code}: {Warning.Detail} (statistics {string.Join(", ", Warning.Channels ?? [])}); {Warning.Remedy}");
+            json.WriteEndObject();
+        }
         json.WriteStartArray("outputs"u8);
         json.WriteStartObject();
         json.WriteString("name"u8, InferText.Output);

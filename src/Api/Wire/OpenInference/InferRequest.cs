@@ -9,6 +9,8 @@ namespace BnService.Api.Wire.OpenInference;
 internal sealed class InferRequest : IDisposable
 {
     private readonly RequestBytes _bytes;
+    private BodyBuffer? _text;
+    private bool _hasLength;
     private Tensor? _x;
 
     private InferRequest(InferHeader header, RequestBytes bytes) => (Header, _bytes) = (header, bytes);
@@ -31,17 +33,46 @@ internal sealed class InferRequest : IDisposable
         bytes.RequireAllowedLength();
         if (lengthHeader.Count == 0)
         {
-            using var whole = await bytes.ReadBufferAsync(null, "it");
-            return new InferRequest(InferHeader.Read(whole.Bytes, false, 0, precision), bytes);
+            return Kept(await bytes.ReadBufferAsync(null, "it"), false, 0, bytes, precision);
         }
         var length = JsonLength(lengthHeader, bytes.MostLeft);
         if (length == 0) return await OpenRawAsync(bytes, row, precision);
-        using var json = await bytes.ReadBufferAsync(length, $"the JSON ({InferText.LengthHeader})");
-        return new InferRequest(InferHeader.Read(json.Bytes, true, bytes.Length - length, precision), bytes);
+        return Kept(await bytes.ReadBufferAsync(length, $"the JSON ({InferText.LengthHeader})"), true, bytes.Length - length, bytes, precision);
+    }
+
+    // Text is kept where it may have to be read again.
+    private static InferRequest Kept(BodyBuffer json, bool hasLength, long? tensorBytes, RequestBytes bytes, Precision precision)
+    {
+        var isKept = false;
+        try
+        {
+            var request = new InferRequest(InferHeader.Read(json.Bytes, hasLength, tensorBytes, precision), bytes);
+            isKept = request is { MayBeRounded: true, Header.Data: not null };
+            if (isKept) (request._text, request._hasLength) = (json, hasLength);
+            return request;
+        }
+        finally
+        {
+            if (!isKept) json.Dispose();
+        }
+    }
+
+    /// <summary>Whether the input may have digits that float32 has not, where the model computes in that.</summary>
+    public bool MayBeRounded => Header.Precision == Precision.Float32 && Header.Datatype.IsWiderThanSingle();
+
+    /// <summary>Shows the input as it was sent, in float64, where it is a part of the JSON.</summary>
+    public void ShowAgain(Action<Tensor> look)
+    {
+        if (_text is null) return;
+        using var again = InferHeader.Read(_text.Bytes, _hasLength, null, Precision.Float64);
+        if (again.Data is not { } data) return;
+        using var sent = data.ToTensor(InferText.Input, again.Shape, again.Datatype);
+        look(sent);
     }
 
     /// <summary>The input, once it is there; this request's to give back.</summary>
-    public async ValueTask<Tensor> ReadAsync()
+    /// <param name="arrivals">Told of it as it arrives, or null.</param>
+    public async ValueTask<Tensor> ReadAsync(IArrivals? arrivals)
     {
         if (_x is not null) return _x;
         if (Header.Data is { } data)
@@ -51,7 +82,8 @@ internal sealed class InferRequest : IDisposable
         }
         _bytes.RequireAllowedBehind(Header.TensorBytes);
         _x = Tensor.Rent(Header.Shape, Header.Precision);
-        await _bytes.ReadAsync(Header.TensorBytes, new TensorFill(Header.Datatype, _x, InferText.Input, null), $"input '{InferText.Input}'");
+        arrivals?.Begin(InferText.Input, _x);
+        await _bytes.ReadAsync(Header.TensorBytes, new TensorFill(Header.Datatype, _x, InferText.Input, arrivals), $"input '{InferText.Input}'");
         await _bytes.RequireEndAsync();
         return _x;
     }
@@ -61,6 +93,7 @@ internal sealed class InferRequest : IDisposable
     {
         Header.Dispose();
         _x?.Dispose();
+        _text?.Dispose();
     }
 
     // The shape follows from the body's length, which a request need not say.
