@@ -85,7 +85,7 @@ internal static class StateMapping
         if (options.Kind.IsOverRows) options.NormalizedShape ??= RowOf(request, import, options);
         else if (options.Granularity != Granularity.PerActivation) options.NumFeatures ??= import.Length;
         var convention = options.MeantIn(request.Convention);
-        if (import.Length is not null && options.Affine is null) convention = TakeParameters(options, import, convention);
+        if (import.Length is not null && options.Affine is null) convention = TakeParameters(options, import, convention, isFile: request.Shapes.Count > 0);
         var made = options.ToOptions(convention);
         RequireShapes(request, made);
         return (made, convention);
@@ -130,7 +130,7 @@ internal static class StateMapping
         foreach (var (name, dimensions) in request.Shapes)
         {
             long[] sent = [.. dimensions.Where(dimension => dimension != 1)];
-            if (dimensions.Count <= 1 || !StateNames.IsKnown(name) || sent.SequenceEqual(expected.Where(dimension => dimension != 1).Select(dimension => (long)dimension))) continue;
+            if (dimensions.Count <= 1 || !StateNames.IsArray(name) || sent.SequenceEqual(expected.Where(dimension => dimension != 1).Select(dimension => (long)dimension))) continue;
             if (options.Granularity == Granularity.PerActivation && dimensions[options.ChannelAxis == 1 ? 0 : ^1] == options.NumFeatures) continue;
             throw new LayerException(LayerError.ShapeMismatch,
                 $"{name} must have the shape {Text(expected)} of the layer's parameters, or be flat, got [{string.Join(", ", dimensions)}]");
@@ -138,15 +138,15 @@ internal static class StateMapping
     }
 
     // What the arrays do not have the layer does not have either, unless its options say so: a gamma of 1 that nobody has sent would be moved
-    // by the first update. Of a framework's own file that holds for beta, and for both, as well.
-    private static AppliedConvention? TakeParameters(LayerOptionsRequest options, LayerImport import, AppliedConvention? convention)
+    // by the first update. Of a file, and of what comes in a framework's convention, that holds for beta, and for both, as well.
+    private static AppliedConvention? TakeParameters(LayerOptionsRequest options, LayerImport import, AppliedConvention? convention, bool isFile)
     {
         var (hasGamma, hasBeta) = (import.Gamma is not null, import.Beta is not null);
         if (options.Kind != NormalizerKind.RmsNorm && hasBeta && !hasGamma) options.Scale ??= false;
-        if (convention is null) return null;
+        if (convention is null && !isFile) return null;
         if (options.Kind != NormalizerKind.RmsNorm && hasGamma && !hasBeta) options.Bias ??= false;
-        options.Affine = hasGamma || hasBeta || convention.Affine == true;
-        return convention with { Affine = options.Affine };
+        options.Affine = hasGamma || hasBeta || convention?.Affine == true;
+        return convention is null ? null : convention with { Affine = options.Affine };
     }
 
     /// <summary>The options of an existing session after a state has been put, and the convention they were sent in.</summary>

@@ -13,13 +13,16 @@ internal static class StateNames
     private static readonly string[] Mean = ["running_mean", "moving_mean", "mean", "input_mean"];
     private static readonly string[] Variance = ["running_var", "moving_variance", "var", "moving_var", "input_var"];
     private static readonly HashSet<string> Statistics = [.. Mean, .. Variance];
-    private static readonly HashSet<string> Known = [.. Gamma, .. Beta, .. Statistics, "num_batches_tracked"];
+    private static readonly HashSet<string> Arrays = [.. Gamma, .. Beta, .. Statistics];
 
     /// <summary>The kinds as they are called on the wire.</summary>
     public static IReadOnlyList<string> Kinds { get; } = [.. Enum.GetValues<NormalizerKind>().Select(kind => kind.WireName)];
 
     /// <summary>Whether a framework calls a layer's array, or its number of batches, so.</summary>
-    public static bool IsKnown(string name) => Known.Contains(name);
+    public static bool IsKnown(string name) => IsArray(name) || name == "num_batches_tracked";
+
+    /// <summary>Whether a framework calls a parameter or a running statistic so.</summary>
+    public static bool IsArray(string name) => Arrays.Contains(name);
 
     /// <summary>Whether a framework calls a running statistic so.</summary>
     public static bool IsStatistic(string name) => Statistics.Contains(name);

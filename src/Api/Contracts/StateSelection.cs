@@ -16,12 +16,15 @@ internal sealed partial record StateSelection(IReadOnlyDictionary<string, string
 
     private const int FirstNamed = 8;
 
+    // As a prefix, and in from, that of names without one.
+    private const string NoPrefix = ".";
+
     // What data-parallel and compiled modules put before every name.
     private static readonly string[] Wrappers = ["module.", "_orig_mod."];
 
     /// <summary>The only layer of a file, or the one that is asked for.</summary>
     /// <param name="names">The names of the file's arrays.</param>
-    /// <param name="from">The layer's prefix, with or without the separator at its end; null for the only layer.</param>
+    /// <param name="from">The layer's prefix, with or without the separator at its end, and "." for names without one; null for the only layer.</param>
     /// <exception cref="ProblemException">There are several layers, or none of that prefix.</exception>
     public static StateSelection Of(IEnumerable<string> names, string? from)
     {
@@ -71,10 +74,10 @@ internal sealed partial record StateSelection(IReadOnlyDictionary<string, string
     {
         var withStatistics = arrays.Where(array => StateNames.IsStatistic(array.Field)).Select(array => array.Layer).ToHashSet();
         var normalizing = layers.FindAll(withStatistics.Contains);
-        return (normalizing.Count > 0 ? normalizing : layers).ConvertAll(layer => layer.Length == 0 ? "(no prefix)" : $"{layer}.");
+        return (normalizing.Count > 0 ? normalizing : layers).ConvertAll(layer => layer.Length == 0 ? NoPrefix : $"{layer}.");
     }
 
-    private static string Listed(List<string> prefixes) => string.Join(", ", prefixes.Take(FirstNamed).Select(prefix => Excerpt.Of(prefix))) +
+    private static string Listed(List<string> prefixes) => string.Join(", ", prefixes.Take(FirstNamed).Select(prefix => prefix == NoPrefix ? $"{NoPrefix} (no prefix)" : Excerpt.Of(prefix))) +
         (prefixes.Count > FirstNamed ? $" and {prefixes.Count - FirstNamed} more" : "");
 
     private static string Unwrapped(string layer)

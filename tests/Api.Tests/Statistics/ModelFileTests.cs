@@ -56,6 +56,48 @@ public sealed class ModelFileTests(Service service) : IClassFixture<Service>
         (await PutAsync(New(), Forms.Json, "?from=_orig_mod.bn.", file, Forms.Safetensors)).Expect(201).ExpectNumbers("gamma", 3, 3);
     }
 
+    [Fact]
+    public async Task Names_without_a_prefix_are_a_layer_too()
+    {
+        var file = Add(Add(new TensorFile(), "", 2), "conv.", 3).ToBytes();
+        (await PutAsync(New(), Forms.Json, "", file, Forms.Safetensors))
+            .ExpectProblem("invalid-option", "the file has 2 layers: say whose state it is by its prefix, as ?from=.; found . (no prefix), conv.");
+        var state = (await PutAsync(New(), Forms.Json, "?from=.", file, Forms.Safetensors)).Expect(201);
+        state.ExpectNumbers("gamma", 2, 3);
+        Assert.All(state["ignored"].EnumerateArray(), name => Assert.StartsWith("conv.", name.GetString(), StringComparison.Ordinal));
+    }
+
+    /// <summary>
+    /// A file of torch.nn.BatchNorm1d(affine=False), or of Keras's center=False: a gamma of 1 or a beta of 0 that nobody has sent would be moved
+    /// by the first update, and load_state_dict refuses them in what goes back.
+    /// </summary>
+    [Theory]
+    [InlineData("", "running_mean,running_var", "affine")]
+    [InlineData("?kind=instance_norm", "running_mean,running_var", "affine")]
+    [InlineData("", "gamma,moving_mean,moving_variance", "bias")]
+    [InlineData("?kind=layer_norm", "weight", "bias")]
+    [InlineData("", "bias,running_mean,running_var", "scale")]
+    public async Task A_layer_has_no_parameters_that_its_file_does_not_have(string query, string names, string option)
+    {
+        var (file, session) = (new TensorFile(), New());
+        foreach (var name in names.Split(',')) file.Add(name, "F32", 2, 3);
+        var state = (await PutAsync(session, Forms.Json, query, file.ToBytes(), Forms.Safetensors)).Expect(201);
+        Assert.False(state["options"].GetProperty(option).GetBoolean());
+        var back = await NamesAsync(session);
+        Assert.Equal(option == "scale", back.Contains("bias"));
+        Assert.Equal(option == "bias", back.Contains("weight"));
+        var whole = New();
+        (await PutAsync(whole, Forms.Json, $"{query}{(query.Length == 0 ? '?' : '&')}{option}=true", file.ToBytes(), Forms.Safetensors)).Expect(201);
+        Assert.Subset((await NamesAsync(whole)).ToHashSet(), new HashSet<string> { "weight", "bias" });
+    }
+
+    [Fact]
+    public async Task A_number_of_batches_has_any_shape_of_one_value()
+    {
+        var file = new TensorFile().Add("running_mean", "F32", 2, 3).Add("running_var", "F32", 2, 3).Add("num_batches_tracked", "I64", [1, 1], Elements.Of("I64", [7]));
+        Assert.Equal(7, (await PutAsync(New(), Forms.Json, "", file.ToBytes(), Forms.Safetensors)).Expect(201)["num_batches_tracked"].GetInt64());
+    }
+
     /// <summary>What a client can make the service keep, compare and answer ends somewhere: each array below a long name would repeat it.</summary>
     [Fact]
     public async Task Names_that_no_model_has_are_not_looked_through()
@@ -182,6 +224,9 @@ public sealed class ModelFileTests(Service service) : IClassFixture<Service>
     private static TensorFile Model() => Add(new TensorFile().Add("conv1.weight", "F32", [1, 1, 2, 2], Elements.Of("F32", [1, 2, 3, 4])), "layer1.0.bn1.", 2)
         .Add("layer1.0.bn1.num_batches_tracked", "I64", [], BitConverter.GetBytes(10L)).Add("layer1.0.bn1.extra", "F32", 1)
         .Add("layer1.0.bn2.weight", "F32", 1, 2, 3).Add("layer1.0.bn2.running_mean", "F32", 1, 2, 3).Add("fc.bias", "F16", 1).Text("format", "pt").Text("options", "none");
+
+    private static async Task<List<string>> NamesAsync(SessionClient session) =>
+        [.. (await session.GetStateAsync(("Accept", Forms.Safetensors))).Expect(200).Tensors.Names];
 
     private static TensorFile Add(TensorFile file, string prefix, double gamma) => file.Add($"{prefix}weight", "F32", gamma, 3).Add($"{prefix}bias", "F32", 4, 5)
         .Add($"{prefix}running_mean", "F32", 6, 7).Add($"{prefix}running_var", "F32", 8, 9);

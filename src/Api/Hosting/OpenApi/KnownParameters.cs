@@ -23,7 +23,7 @@ internal static class KnownParameters
         ["version"] = new("Version of a snapshot.", 9, 1),
         ["Inference.version"] = new("Version of a snapshot to infer with; the newest state where absent.", null, 1),
         ["GetState.version"] = new("Version of a snapshot; the newest state where absent.", null, 1),
-        ["PutState.from"] = new("Prefix of the layer's names in the body, as `layer1.0.bn1.` in a whole model's file; the other names are ignored, and answered. " +
+        ["PutState.from"] = new("Prefix of the layer's names in the body, as `layer1.0.bn1.` in a whole model's file, or `.` for names without one; the other names are ignored, and answered. " +
             "Where absent the body has one layer.", null),
         ["PutState.kind"] = new("Kind of a new session, as options.kind. The other options of a layer, and convention, may stand in the query too.", null),
         ["group"] = new("Name of the group of ranks, of the caller's choice.", "workers"),
