@@ -11,8 +11,9 @@ trap 'rm -rf "$work"' EXIT
 mkdir "$work/program"
 dotnet pack src/Client -c Release --no-build --nologo -o "$work/packages" >"$work/log" || { cat "$work/log"; exit 1; }
 package=$(echo "$work"/packages/*.nupkg)
+parts=$(python3 -m zipfile -l "$package")
 for part in lib/net10.0/BnService.Client.dll lib/net10.0/BnService.Client.xml README.md; do
-    python3 -m zipfile -l "$package" | grep -q "^$part " || { echo "the package lacks $part"; exit 1; }
+    grep -q "^$part " <<<"$parts" || { echo "the package lacks $part"; exit 1; }
 done
 python3 - "$package" <<'PYTHON'
 import sys, zipfile
