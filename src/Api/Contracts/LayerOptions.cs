@@ -1,3 +1,4 @@
+using BnService.Api.Hosting.Problems;
 using BnService.Core;
 using BnService.Core.Normalizers;
 using BnService.Core.Tensors;
@@ -121,7 +122,7 @@ internal static class LayerOptions
             ?? throw Missing("normalized_shape", request.ChannelAxis is null ? "an array of whole numbers" : "an array of whole numbers, or num_features a whole number");
         if (request.NumFeatures is not { } channels || row is [var only] && only == channels) return row;
         throw new LayerException(LayerError.InvalidOption,
-            $"num_features must be what normalized_shape is, [{string.Join(", ", row)}], where both are sent, got {channels}");
+            $"num_features must be what normalized_shape is, [{Excerpt.Of(string.Join(", ", row))}], where both are sent, got {channels}");
     }
 
     // Beyond what a whole number holds, the options' own check refuses the shape.

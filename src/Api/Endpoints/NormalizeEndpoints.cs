@@ -103,11 +103,7 @@ internal static class NormalizeEndpoints
 
     private static int Channels(Shape shape, int axis)
     {
-        if (shape.Rank is < NormalizationPlan.MinRank or > NormalizationPlan.MaxRank)
-        {
-            throw new ProblemException(ProblemCode.ShapeMismatch,
-                $"x: expected {NormalizationPlan.MinRank}D to {NormalizationPlan.MaxRank}D input (got {shape.Rank}D input of shape {shape})");
-        }
+        NormalizationPlan.RequireRank(shape);
         if (axis is not (1 or -1)) throw Invalid($"channel_axis must be 1, or -1 for channels last, got {axis}");
         return Math.Max(shape[axis], 1);
     }

@@ -13,7 +13,9 @@ namespace BnService.Api.Endpoints;
 /// <summary>Synchronized batch normalization: the calls of all ranks of one step are joined.</summary>
 internal static class SyncEndpoints
 {
-    private const int MostRanks = 1024;
+    /// <summary>The most ranks of a group.</summary>
+    public const int MostRanks = 1024;
+
     private const string Rank = "rank", WorldSize = "world_size";
 
     /// <summary>Maps the calls.</summary>

@@ -142,10 +142,8 @@ internal sealed class SyncTrainStep(
     {
         var pass = new LayerPass(part.Layer, input.X.Shape, compute);
         if (input.X.Precision == Precision.Float32) return new ComputedOutput(input, passes.Metered(pass.Output(part.Statistics), input.X.Shape));
-        var y = Tensor.Rent(input.X.Shape, input.X.Precision);
         using var timed = passes.Begin(PassKind.Normalize, input.X.Shape);
-        pass.Normalize(input.X, part.Statistics, input.Residual, y);
-        return y;
+        return TrainStep.Filled(input.X, y => pass.Normalize(input.X, part.Statistics, input.Residual, y));
     }
 
     private SyncCompletion Completion(LayerSession session, NormalizationPlan plan, LayerState layer, LayerPass pass, BatchInput input, Moments joint)

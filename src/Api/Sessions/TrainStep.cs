@@ -194,11 +194,30 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
             if (isAhead) computed.ComputeBeginning();
             return computed;
         }
-        var y = Tensor.Rent(input.X.Shape, input.X.Precision);
         using var timed = passes.Begin(PassKind.Normalize, input.X.Shape);
+        return WholeOutputOf(step, input);
+    }
+
+    private static Tensor WholeOutputOf(PreparedStep step, BatchInput input) => Filled(input.X, y =>
+    {
         if (step.Layer.MovesWithBatch || step.Statistics is null) step.Pass.Normalize(input.X, step.Statistics, input.Residual, y);
         else step.Pass.NormalizeAtOnce(input.X, input.Residual, y);
-        return y;
+    });
+
+    /// <summary>A tensor of the shape and precision of another one, the caller's to dispose once it has been filled.</summary>
+    internal static Tensor Filled(Tensor like, Action<Tensor> fill)
+    {
+        var tensor = Tensor.Rent(like.Shape, like.Precision);
+        try
+        {
+            fill(tensor);
+            return tensor;
+        }
+        catch
+        {
+            tensor.Dispose();
+            throw;
+        }
     }
 
     // Statistics per sample have no output a stretch at a time, and neither has float64.

@@ -76,24 +76,31 @@ internal sealed class FieldDocument(JsonTypeInfo contract)
 
     /// <summary>The type of a field.</summary>
     /// <exception cref="ProblemException">There is none of that name.</exception>
-    public Type TypeOf(string path)
-    {
-        var (type, at) = (contract.Type, "");
-        foreach (var name in path.Split('.'))
-        {
-            if (type.IsArray && int.TryParse(name, NumberStyles.None, CultureInfo.InvariantCulture, out _)) type = type.GetElementType()!;
-            else if (contract.Options.TryGetTypeInfo(type, out var inner) && inner.Kind == JsonTypeInfoKind.Object) type = JsonMessageReader.Find(inner, name, at).Property.PropertyType;
-            else JsonMessageReader.Find(contract, path, "");
-            at += $"{name}.";
-        }
-        return type;
-    }
+    public Type TypeOf(string path) => Find(path).Type;
 
     /// <summary>The JSON of a field at the top; empty where there is none.</summary>
-    public ReadOnlySpan<byte> Find(string name) => _root.Children.TryGetValue(name, out var child) ? child.Json : null;
+    public ReadOnlySpan<byte> JsonOf(string name) => _root.Children.TryGetValue(name, out var child) ? child.Json : null;
 
     /// <summary>A field that was there already.</summary>
     public static ProblemException Twice(string path) => new(ProblemCode.MalformedBody, $"the request names '{path}' twice");
+
+    // The type of what a path leads to, and the last field on its way: an entry of an array is none.
+    private (Type Type, ContractField? Field) Find(string path)
+    {
+        var (type, field, at) = (contract.Type, (ContractField?)null, "");
+        foreach (var name in path.Split('.'))
+        {
+            if (type.IsArray && int.TryParse(name, NumberStyles.None, CultureInfo.InvariantCulture, out _)) (type, field) = (type.GetElementType()!, null);
+            else if (contract.Options.TryGetTypeInfo(type, out var inner) && inner.Kind == JsonTypeInfoKind.Object)
+            {
+                field = JsonMessageReader.Find(inner, name, at);
+                type = field.Property.PropertyType;
+            }
+            else JsonMessageReader.Find(contract, path, "");
+            at += $"{name}.";
+        }
+        return (type, field);
+    }
 
     private void Put(string path, byte[] json)
     {
@@ -115,7 +122,8 @@ internal sealed class FieldDocument(JsonTypeInfo contract)
     {
         var json = Encoding.UTF8.GetBytes(text);
         if (!JsonFlaw.Of(json, JsonCursor.MaxDepth).IsFound) return json;
-        throw Invalid($"{path} must be {JsonMessageReader.Expectation(JsonMessageReader.Find(contract, path.Split('.')[0], ""))}, got '{JsonToken.Cut(json)}'");
+        var expected = Find(path).Field is { } field ? JsonMessageReader.Expectation(field) : "JSON";
+        throw Invalid($"{path} must be {expected}, got '{JsonToken.Cut(json)}'");
     }
 
     private static void Write(Utf8JsonWriter writer, Node node, string path)

@@ -111,7 +111,7 @@ internal sealed class IncomingMessage<T>
     public T Announced() => Begun ?? ReadFields().Message;
 
     /// <summary>The JSON of a field that is there; null for none.</summary>
-    public ReadOnlySpan<byte> Find(string field) => _fields.Find(field);
+    public ReadOnlySpan<byte> Find(string field) => _fields.JsonOf(field);
 
     /// <summary>The message, once all of it is there.</summary>
     /// <param name="arrivals">Told of its tensors as they arrive, or null.</param>

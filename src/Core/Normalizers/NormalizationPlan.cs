@@ -62,10 +62,8 @@ public sealed record NormalizationPlan
     /// <exception cref="LayerException"><see cref="LayerError.ShapeMismatch"/> where the batch does not fit the layer.</exception>
     public static NormalizationPlan ForBatch(Shape shape, NormalizerOptions options)
     {
-        ArgumentNullException.ThrowIfNull(shape);
         ArgumentNullException.ThrowIfNull(options);
-        if (shape.Rank is < MinRank or > MaxRank)
-            throw Mismatch($"expected {MinRank}D to {MaxRank}D input (got {shape.Rank}D input of shape {shape})");
+        RequireRank(shape);
         if (options.IsOverChannels) return ForRows(RowsOf(shape, options), options);
         if (options.Kind.IsOverRows) return ForRows(shape, options);
         RequireChannels(shape, options);
@@ -131,6 +129,16 @@ public sealed record NormalizationPlan
         if (Slices == 1 || Elements - start >= View.Count) return (start, View);
         // Only slices of whole samples, whose channels stand one behind the other, are ever shorter.
         return (start, View with { Channels = (Elements - start) / View.Inner });
+    }
+
+    /// <summary>Refuses a batch of too few or too many dimensions.</summary>
+    /// <param name="shape">The batch's shape.</param>
+    /// <exception cref="LayerException"><see cref="LayerError.ShapeMismatch"/>.</exception>
+    public static void RequireRank(Shape shape)
+    {
+        ArgumentNullException.ThrowIfNull(shape);
+        if (shape.Rank is < MinRank or > MaxRank)
+            throw Mismatch($"expected {MinRank}D to {MaxRank}D input (got {shape.Rank}D input of shape {shape})");
     }
 
     /// <summary>Refuses statistics over a single value, whose variance is undefined.</summary>

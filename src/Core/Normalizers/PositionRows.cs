@@ -22,8 +22,16 @@ internal readonly struct PositionRows(Shape shape, ComputeSettings compute)
         where T : unmanaged
     {
         var rows = NativeBuffer.Rent((long)tensor.Length * Unsafe.SizeOf<T>());
-        Transpose<T>(tensor, rows.Span<T>(tensor.Length), shape[1], Positions);
-        return rows;
+        try
+        {
+            Transpose<T>(tensor, rows.Span<T>(tensor.Length), shape[1], Positions);
+            return rows;
+        }
+        catch
+        {
+            rows.Dispose();
+            throw;
+        }
     }
 
     /// <summary>Puts rows back to where their channels belong.</summary>

@@ -45,6 +45,8 @@ public sealed class ModelFileTests(Service service) : IClassFixture<Service>
         (await session.GetAsync()).ExpectProblem("session-not-found");
         (await service.Client.PutAsync($"{session.Path}/state", """{"a.weight":[1],"a.running_mean":[1],"a.running_var":[1],"b.weight":[1]}"""))
             .ExpectProblem("invalid-option", "the file has 2 layers", "?from=a.");
+        var file = new TensorFile().Add("weight", "F32", 1).Text("options.eps", "x").ToBytes();
+        (await PutAsync(session, Forms.Json, "", file, Forms.Safetensors)).ExpectProblem("invalid-option", "options.eps must be a number, got 'x'");
     }
 
     [Fact]

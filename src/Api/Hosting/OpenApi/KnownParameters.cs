@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text.Json.Nodes;
+using BnService.Api.Endpoints;
 using Microsoft.OpenApi;
 
 namespace BnService.Api.Hosting.OpenApi;
@@ -10,8 +11,6 @@ namespace BnService.Api.Hosting.OpenApi;
 /// </summary>
 internal static class KnownParameters
 {
-    private const int MostRanks = 1024;
-
     private static readonly Dictionary<string, Known> ByName = new()
     {
         ["session"] = new("Name or id of the session.", RequestExamples.SessionName),
@@ -27,8 +26,8 @@ internal static class KnownParameters
             "Where absent the body has one layer.", null),
         ["PutState.kind"] = new("Kind of a new session, as options.kind. The other options of a layer, and convention, may stand in the query too.", null),
         ["group"] = new("Name of the group of ranks, of the caller's choice.", "workers"),
-        ["rank"] = new("This rank, from 0.", 0, 0, MostRanks - 1) { IsRequired = true },
-        ["world_size"] = new("Number of ranks, the same for all.", 1, 1, MostRanks) { IsRequired = true },
+        ["rank"] = new("This rank, from 0.", 0, 0, SyncEndpoints.MostRanks - 1) { IsRequired = true },
+        ["world_size"] = new("Number of ranks, the same for all.", 1, 1, SyncEndpoints.MostRanks) { IsRequired = true },
         ["id"] = new("Id of the key: the part of it between the two first underscores.", "3f9ac02e51b7d846"),
         ["search"] = new("Part of the names to list, in small or capital letters.", "resnet"),
         ["health"] = new("How the sessions to list are: healthy, settling, small_batches, drifting or dead_channels.", "drifting"),
