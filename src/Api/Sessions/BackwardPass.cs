@@ -79,6 +79,7 @@ internal sealed class BackwardPass(SessionCatalog catalog, RetainedSteps retaine
         {
             using var turn = await gate.EnterAsync(input.X.Shape, cancellationToken);
             statistics = OfBatch();
+            TrainStep.RequireRange(statistics, input.X);
         }
         var rounding = digits?.FindingFrom(layer, statistics);
         return await RunAsync(session, new(input, layer, statistics), OfBatch, dy, update, terms, cancellationToken) with { Rounding = rounding };

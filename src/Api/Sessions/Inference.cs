@@ -32,6 +32,7 @@ internal sealed class Inference(SessionCatalog catalog, PassMeter passes, Comput
             StepStatistics? statistics = null;
             if (layer.Running is not null) pass.Normalize(input.X, null, input.Residual, y);
             else statistics = pass.NormalizeAtOnce(input.X, input.Residual, y, isTraining: false);
+            if (statistics is not null) TrainStep.RequireRange(statistics, input.X);
             return (y, digits?.FindingFrom(layer, statistics));
         }
         catch

@@ -38,6 +38,7 @@ internal sealed class OneShot(SessionCatalog catalog, PassMeter passes, ComputeG
             using (passes.Begin(PassKind.Moments, input.X.Shape))
                 statistics = pass.Statistics(input.X, input.Mask, isTraining: dy is not null);
             TrainStep.RequireFinite(statistics, input.X, layer.Options);
+            TrainStep.RequireRange(statistics, input.X);
             using (passes.Begin(PassKind.Normalize, input.X.Shape)) pass.Normalize(input.X, statistics, input.Residual, y);
             if (dy is null) return new(y, statistics, null);
             var dx = Rent(input.X, rented);

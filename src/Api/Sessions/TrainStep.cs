@@ -159,6 +159,13 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
         if (options.NonFinite == NonFinitePolicy.Reject && !step.IsFinite) throw NonFinite(x, step.Moments.Count);
     }
 
+    /// <summary>Refuses finite values whose squares not even float64 can hold: they would be normalized to 0.</summary>
+    /// <exception cref="LayerException">They are such.</exception>
+    internal static void RequireRange(StepStatistics step, Tensor x)
+    {
+        if (x.Precision == Precision.Float64 && !step.IsFinite && FirstNonFinite(x) == x.Shape.Count) throw NonFinite(x, step.Moments.Count);
+    }
+
     /// <summary>Refuses to use statistics that no data has touched, where the session asks for that.</summary>
     internal static void RequireStatistics(LayerState layer)
     {
@@ -271,7 +278,11 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
     internal static LayerException NonFinite(Tensor x, long count)
     {
         var index = FirstNonFinite(x);
-        if (index == x.Shape.Count) return new LayerException(LayerError.NonFiniteInput, $"x has statistics that are not finite ({count} values each)");
+        if (index == x.Shape.Count)
+        {
+            return new LayerException(LayerError.NonFiniteInput,
+                $"x has finite values, but statistics beyond float64's range ({count} values each): divide x by a constant before it is sent");
+        }
         return new LayerException(LayerError.NonFiniteInput,
             $"x must be finite, since it moves the running statistics for ever: {Describe(x, index)}; " +
             "a session with non_finite propagate lets it through");

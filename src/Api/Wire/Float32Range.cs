@@ -7,6 +7,9 @@ namespace BnService.Api.Wire;
 /// <summary>Numbers that float32 cannot hold: refused in every form alike, in the words of what was sent.</summary>
 internal static class Float32Range
 {
+    /// <summary>Words for a number that not even float64 can hold.</summary>
+    public const string BeyondFloat64 = "beyond float64's range (±1.7976931348623157e308)";
+
     /// <summary>Refuses the first of some numbers that is finite and too large.</summary>
     /// <param name="field">The tensor's name.</param>
     /// <param name="first">Place of the first number in the tensor.</param>

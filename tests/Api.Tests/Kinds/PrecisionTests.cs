@@ -160,6 +160,17 @@ public sealed class PrecisionTests(Service service) : IClassFixture<Service>
         var session = await service.CreateAsync("""{"num_features":1,"precision":"float64","eps":0}""");
         var answer = (await session.TrainAsync("""{"x":[[1e150],[2e150],[3e150],[4e150]]}""")).Expect(200);
         AssertNear([.. new[] { -1.5, -0.5, 0.5, 1.5 }.Select(value => value / Math.Sqrt(1.25))], Doubles(answer, "y"));
+        // Their squares are beyond float64 as well: refused, and not normalized to 0.
+        const string far = """{"x":[[1],[1e300]],"dy":[[1],[1]]}""";
+        var layer = await service.CreateAsync("""{"kind":"layer_norm","normalized_shape":[2],"precision":"float64"}""");
+        foreach (var refused in new[]
+        {
+            await session.TrainAsync("""{"x":[[1],[1e300]]}"""), await session.BackwardAsync(far), await layer.InferAsync("""{"x":[[1,1e300]]}"""),
+            await service.Client.PostAsync("/v1/normalize", """{"x":[[1],[1e300]],"precision":"float64"}"""),
+        })
+        {
+            refused.ExpectProblem("non-finite-input", "x has finite values, but statistics beyond float64's range");
+        }
         (await session.TrainAsync("""{"x":[[1],[1e400]]}""")).ExpectProblem("non-finite-input", "x element 1 is 1e400, beyond float64's range");
     }
 
@@ -324,5 +335,42 @@ public sealed class PrecisionTests(Service service) : IClassFixture<Service>
         Assert.Equal("float64", (await copy.GetAsync())["precision"].GetString());
         (await service.Client.PutAsync($"{session.Path}/state", """{"options":{"precision":"float32"}}""")).ExpectProblem("invalid-option", "options.precision must be float64");
         (await session.PatchAsync("""{"precision":"float32"}""")).ExpectProblem("invalid-option", "precision");
+    }
+
+    [Theory]
+    [InlineData("float32")]
+    [InlineData("float64")]
+    public async Task A_number_beyond_float64_is_refused_as_that_whatever_the_precision(string precision)
+    {
+        const string range = "1e999, beyond float64's range (±1.7976931348623157e308)";
+        var session = await service.CreateAsync($$"""{"num_features":1,"precision":"{{precision}}"}""");
+        foreach (var (call, body, words) in ((string, string, string)[])
+        [
+            ("train-step", """{"x":[[1],[1e999]]}""", "x element 1 "),
+            ("inference", """{"x":{"shape":[2,1],"data":[1,1e999]}}""", "x element 1 "),
+            ("inference", """{"x":[[1]],"residual":[[1e999]]}""", "residual element 0 "),
+            ("backward", """{"x":[[1],[2]],"dy":[[1],[1e999]]}""", "dy element 1 "),
+            ("calibration/batches", """{"x":[[1],[1e999]]}""", "x element 1 "),
+            ("fold", """{"layer":"linear","weight":[[1e999]]}""", "weight element 0 "),
+        ])
+        {
+            (await service.Client.PostAsync($"{session.Path}/{call}", body)).ExpectProblem("non-finite-input", $"{words}is {range}");
+        }
+        (await session.InferAsync("""{"x":[[1]],"gamma":[1e999]}""")).ExpectProblem("invalid-option", $"gamma[0] must be a finite number, got {range}");
+        (await session.PutParametersAsync("""{"gamma":[1],"beta":[1e999]}""")).ExpectProblem("invalid-option", $"beta[0] must be a finite number, got {range}");
+        (await session.PutRunningStatsAsync("""{"running_mean":[1e999],"running_var":[1]}""")).ExpectProblem("invalid-option", $"running_mean[0] must be a finite number, got {range}");
+        (await session.MergeAsync("""{"moments":[{"count":3,"mean":[1e999],"m2":[1]}]}""")).ExpectProblem("invalid-option", $"mean[0] must be a finite number, got {range}");
+        Assert.Equal(1, (await session.StatsAsync())["version"].GetInt64());
+    }
+
+    [Fact]
+    public async Task Parameters_and_statistics_are_kept_in_double_and_an_output_beyond_float32_is_infinite()
+    {
+        foreach (var (precision, expected) in new[] { ("float32", double.NegativeInfinity), ("float64", -1e300) })
+        {
+            var session = await service.CreateAsync($$"""{"num_features":1,"eps":0,"precision":"{{precision}}"}""");
+            (await session.PutRunningStatsAsync("""{"running_mean":[1e300],"running_var":[1]}""")).Expect(200).ExpectNumbers("running_mean", 1e300);
+            Assert.Equal(expected, Doubles((await session.InferAsync("""{"x":[[1]]}""")).Expect(200), "y")[0]);
+        }
     }
 }

@@ -117,9 +117,9 @@ internal ref struct JsonArrayReader<T>(string field, bool isFlat = false)
         {
             var value = typeof(T) == typeof(float) ? T.CreateTruncating(reader.GetSingle()) : T.CreateTruncating(reader.GetDouble());
             if (T.IsFinite(value)) return value;
-            if (typeof(T) == typeof(float)) throw Float32Range.Beyond(field, Count, JsonToken.Describe(ref reader));
+            if (typeof(T) == typeof(float) && double.IsFinite(reader.GetDouble())) throw Float32Range.Beyond(field, Count, JsonToken.Describe(ref reader));
             throw new ProblemException(ProblemCode.NonFiniteInput,
-                $"{field} element {Count} is {JsonToken.Describe(ref reader)}, beyond float64's range (±1.7976931348623157e308); " +
+                $"{field} element {Count} is {JsonToken.Describe(ref reader)}, {Float32Range.BeyondFloat64}; " +
                 "infinities are sent as \"Infinity\" or \"-Infinity\"");
         }
         if (reader.TokenType == JsonTokenType.String)

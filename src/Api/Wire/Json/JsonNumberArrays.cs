@@ -61,6 +61,8 @@ internal static class JsonNumberArrays
             _ => throw Invalid($"{field}[{index}] must be a number, \"NaN\", \"Infinity\" or \"-Infinity\", " +
                 $"got {JsonToken.Describe(ref reader)}"),
         };
+        if (reader.TokenType == JsonTokenType.Number && !double.IsFinite(number))
+            throw Invalid($"{field}[{index}] must be a finite number, got {JsonToken.Describe(ref reader)}, {Float32Range.BeyondFloat64}");
         cursor.Advance(reader.BytesConsumed);
         return number;
     }

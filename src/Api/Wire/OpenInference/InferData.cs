@@ -180,7 +180,7 @@ internal sealed class InferData : IDisposable
             if (!double.IsFinite(element))
             {
                 throw new ProblemException(ProblemCode.NonFiniteInput,
-                    $"{InferText.Input} element {elements._count} is {JsonToken.Cut(text[..length])}, beyond float64's range (±1.7976931348623157e308)");
+                    $"{InferText.Input} element {elements._count} is {JsonToken.Cut(text[..length])}, {Float32Range.BeyondFloat64}");
             }
             // Once, from the text: through a double it would be rounded twice.
             if (typeof(T) == typeof(float))

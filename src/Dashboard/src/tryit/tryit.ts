@@ -104,7 +104,7 @@ export function tryIt(root: HTMLElement, name: string, signal: AbortSignal): voi
     const said = 'count' in answer
       ? `Train-step ${count(answer.num_batches_tracked)}: normalized with the statistics of this batch, ${count(answer.count)} values each, which have moved the running ones. The session is at version ${count(answer.version)} now.`
       : `Inference: normalized with the running statistics of version ${count(answer.version)}; nothing has changed.`;
-    const warnings = 'warnings' in answer ? answer.warnings : [];
+    const warnings = answer.warnings ?? [];
     fill(result,
       h('section', { 'aria-labelledby': 'result' }, h('h2', { id: 'result' }, mode === 'inference' ? 'Inference' : 'Train-step'), h('p', {}, said),
         warnings.length === 0 ? null : h('ul', { class: 'findings' }, ...warnings.map((warning) => h('li', { class: 'finding' }, h('p', {}, warning.detail), h('p', { class: 'remedy' }, h('strong', {}, 'What to do: '), warning.remedy)))),
