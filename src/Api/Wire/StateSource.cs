@@ -70,7 +70,7 @@ internal sealed record StateSource(string? From)
         var hasOptions = texts.TryGetValue(OptionsName, out var options) && options.StartsWith('{');
         var isOurs = hasOptions || texts.ContainsKey(ConventionName) || texts.Keys.Any(name => name.StartsWith("options.", StringComparison.Ordinal))
             || texts.Any(text => StateNames.IsKnown(text.Key) && text.Value.StartsWith('['))
-            || (texts.TryGetValue(KindName, out var kind) && StateNames.Kinds.Contains(kind));
+            || (texts.TryGetValue(KindName, out var kind) && StateNames.Kinds.Contains(kind, StringComparer.OrdinalIgnoreCase));
         if (!isOurs) return;
         foreach (var (name, text) in texts)
         {

@@ -157,6 +157,16 @@ public sealed class ModelFileTests(Service service) : IClassFixture<Service>
         (await PutAsync(New(), Forms.Json, "", other.ToBytes(), Forms.Safetensors)).ExpectProblem("invalid-option", "'conv.kernel'", "?from=bn.");
     }
 
+    [Theory]
+    [InlineData("Layer_Norm")]
+    [InlineData("LAYER_NORM")]
+    public async Task The_word_of_a_kind_in_a_files_metadata_is_read_in_any_case(string kind)
+    {
+        var file = new TensorFile().Add("weight", "F32", 2, 3).Add("bias", "F32", 6, 7).Text("kind", kind).Text("eps", "0.5");
+        var options = (await PutAsync(New(), Forms.Json, "", file.ToBytes(), Forms.Safetensors)).Expect(201)["options"];
+        Assert.Equal(("layer_norm", 0.5), (options.GetProperty("kind").GetString(), options.GetProperty("eps").GetDouble()));
+    }
+
     /// <summary>gamma and beta are every kind's, and a batch_norm of them would serve with mean 0 and variance 1.</summary>
     [Fact]
     public async Task Without_statistics_a_new_session_is_asked_for_its_kind()
