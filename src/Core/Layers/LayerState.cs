@@ -207,10 +207,19 @@ public sealed partial record LayerState
             {
                 // A number of batches that comes along says itself how much of the initial values the caller's may hold.
                 AreGiven = batchesTracked is null && (Running.AreGiven || (mean is not null && variance is not null)),
-                Weight = Running.Weight is null || mean is null || variance is null ? Running.Weight
-                    : batchesTracked is { } batches ? RunningStatistics.WeightOf(Options.Momentum, batches) : 1,
+                Weight = WeightOf(mean, variance, batchesTracked),
             },
         };
+    }
+
+    // What somebody has set counts: with no weight the next batch would put itself in its place. The initial 0 and 1 have none.
+    private double? WeightOf(double[]? mean, double[]? variance, long? batchesTracked)
+    {
+        if (Running?.Weight is not { } weight || (mean ?? variance) is null) return Running?.Weight;
+        var isWhole = mean is not null && variance is not null;
+        if (isWhole) weight = batchesTracked is { } batches ? RunningStatistics.WeightOf(Options.Momentum, batches) : 1;
+        var isSet = Array.Exists(mean ?? [], value => value != 0) || Array.Exists(variance ?? [], value => value != 1);
+        return weight == 0 && isSet ? 1 : weight;
     }
 
     /// <summary>The layer with other options that leave its shape as it is.</summary>

@@ -93,6 +93,22 @@ public sealed class ZeroDebiasTests(Service service) : IClassFixture<Service>
         (await session.StatsAsync()).ExpectNumbers("running_mean", 33);
     }
 
+    /// <summary>Files of converted models say of real statistics that no batch was tracked; those of a fresh layer are the initial 0 and 1.</summary>
+    [Theory]
+    [InlineData("running-stats", """{"running_mean":[7],"running_var":[1],"num_batches_tracked":0}""", 0.9 * 7 + 0.1)]
+    [InlineData("running-stats", """{"running_mean":[5]}""", 0.9 * 5 + 0.1)]
+    [InlineData("running-stats", """{"running_mean":[0],"running_var":[1],"num_batches_tracked":0}""", 1)]
+    [InlineData("state", """{"running_mean":[7],"running_var":[1],"num_batches_tracked":0}""", 0.9 * 7 + 0.1)]
+    [InlineData("state", """{"running_mean":[0],"running_var":[1],"num_batches_tracked":0}""", 1)]
+    [InlineData("state", """{"running_mean":[7],"running_var":[1],"num_batches_tracked":1}""", ((0.1 * 0.9 * 7) + 0.1) / 0.19)]
+    public async Task Statistics_that_were_set_are_not_lost_with_the_next_batch(string path, string body, double mean)
+    {
+        var session = await service.CreateAsync("""{"num_features":1,"zero_debias":true}""");
+        (await service.Client.PutAsync($"{session.Path}/{path}", body)).Expect(200);
+        (await session.TrainAsync("""{"x":[[0],[2]]}""")).Expect(200);
+        Accuracy.Doubles_are([mean], (await session.StatsAsync()).Numbers("running_mean"), "running_mean");
+    }
+
     [Theory]
     [InlineData("\"num_features\":1")]
     [InlineData("\"num_features\":1,\"kind\":\"batch_renorm\",\"renorm\":{\"warmup_steps\":0}")]
