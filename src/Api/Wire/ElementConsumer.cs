@@ -110,6 +110,18 @@ internal sealed class TensorFill(ElementType type, Tensor tensor, string field, 
         _count += count;
     }
 
+    // Whole numbers that not even a double holds (nanoseconds since 1970) are watched as what has their bits: as different as they are, and
+    // no float32 either.
+    private static void KeepApart(ReadOnlySpan<byte> elements, Span<double> sent)
+    {
+        const long lost = (1 << 11) - 1, kept = (1L << 62) - 1; // 64 bits less the 53 of a double; what is no NaN
+        var numbers = MemoryMarshal.Cast<byte, long>(elements);
+        for (var i = 0; i < numbers.Length; i++)
+        {
+            if (Math.Abs(sent[i]) > 1L << 53 && (numbers[i] & lost) != 0) sent[i] = BitConverter.Int64BitsToDouble(numbers[i] & kept);
+        }
+    }
+
     private void Round(ReadOnlySpan<byte> elements, Span<float> values)
     {
         Type.ToSingles(elements, values);
@@ -120,6 +132,7 @@ internal sealed class TensorFill(ElementType type, Tensor tensor, string field, 
             count = Math.Min(WatchedElements, values.Length - done);
             Type.ToDoubles(elements.Slice(done * Type.Size(), count * Type.Size()), sent[..count]);
             if (Type == ElementType.F64) Float32Range.Require(field, _count + done, sent[..count], values.Slice(done, count));
+            else if (Type is ElementType.I64 or ElementType.U64) KeepApart(elements.Slice(done * sizeof(ulong), count * sizeof(ulong)), sent);
             arrivals?.Rounded(field, sent[..count]);
         }
     }

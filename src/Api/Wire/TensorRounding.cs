@@ -34,7 +34,8 @@ internal static class TensorRounding
     {
         foreach (var field in ContractField.Of(contract))
         {
-            if (field.Property.Get?.Invoke(message) is not { } value) continue;
+            // A value type is none, and would be boxed.
+            if (field.Property.PropertyType.IsValueType || field.Property.Get?.Invoke(message) is not { } value) continue;
             if (value is Tensor tensor && tensor.Precision != precision) field.Property.Set!(message, Converted(path + field.Name, tensor, precision, arrivals));
             else if (value is IDisposable and not TensorSource
                 && contract.Options.GetTypeInfo(field.Property.PropertyType) is { Kind: JsonTypeInfoKind.Object } inner)

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using BnService.Api.Tests.Harness;
 using BnService.Api.Tests.OpenInference;
 using static BnService.Api.Tests.Kinds.WideNumbers;
@@ -116,6 +117,22 @@ public sealed class PrecisionLostTests(Service service) : IClassFixture<Service>
         AssertSays((await model.InferAsync(ModelClient.Request(ModelClient.BinaryInput([20_000, 1], datatype, many.Length), """ "parameters":{"binary_data_output":true},"""), many)).Expect(200));
         var exact = (await model.InferAsync("""{"inputs":[{"name":"x","shape":[2,1],"datatype":"FP32","data":[1700000000,1700000128]}]}""")).Expect(200);
         Assert.DoesNotContain("Bn-Warnings", exact.Headers.Keys);
+    }
+
+    [Theory]
+    [InlineData("<i8", "False")]
+    [InlineData(">i8", "True")]
+    [InlineData("<u8", "False")]
+    public async Task Nanoseconds_since_1970_are_lost_in_double_as_well(string type, string order)
+    {
+        var session = await service.CreateAsync("""{"num_features":1}""");
+        var bytes = MemoryMarshal.AsBytes<long>([1L << 60, (1L << 60) + 1, (1L << 60) + 2, (1L << 60) + 3]).ToArray();
+        foreach (var i in Enumerable.Range(0, type[0] == '>' ? 4 : 0)) bytes.AsSpan(8 * i, 8).Reverse();
+        var array = ArrayFile.Of($"{{'descr': '{type}', 'fortran_order': {order}, 'shape': (4, 1), }}", bytes);
+        Assert.StartsWith("precision-lost", (await session.PostAsync("train-step", Forms.Npy, array)).Expect(200).Headers["Bn-Warnings"], StringComparison.Ordinal);
+        bytes = MemoryMarshal.AsBytes<long>([1L << 60, 1L << 60, 1L << 60, 1L << 60]).ToArray();
+        array = ArrayFile.Of("{'descr': '<i8', 'fortran_order': False, 'shape': (4, 1), }", bytes);
+        Assert.DoesNotContain("precision-lost", (await session.PostAsync("train-step", Forms.Npy, array)).Expect(200).Headers["Bn-Warnings"], StringComparison.Ordinal);
     }
 
     private static void AssertSays(Answer answer)

@@ -17,6 +17,7 @@ function facts(session: Session): HTMLElement {
   const rows: [string, string][] = [
     ['Kind', session.kind], ['Features', count(session.num_features)], ['Steps', count(session.num_batches_tracked)], ['Version', count(session.version)],
     ['Momentum', session.momentum === null ? 'average over all batches' : short(session.momentum)], ['eps', short(session.eps)], ['Mode', session.mode],
+    ['Precision', session.precision],
     ['Channels', session.channel_axis === -1 ? 'last axis' : 'axis 1'], ['Created', time(session.created_at)], ['Last activity', time(session.updated_at)],
     ...Object.entries(session.labels).map(([key, value]): [string, string] => [`Label ${key}`, value]),
   ];
