@@ -86,8 +86,9 @@ public sealed class JsonNumbersTests
         {
             var refusal = Assert.Throws<ProblemException>(() => Read<float>(array));
             Assert.Equal(ProblemCode.NonFiniteInput, refusal.Code);
-            Assert.Contains("beyond float32's range (±3.4028235e38)", refusal.Message, StringComparison.Ordinal);
             var value = double.Parse(text, CultureInfo.InvariantCulture);
+            var range = double.IsFinite(value) ? "beyond float32's range (±3.4028235e38)" : "beyond float64's range (±1.7976931348623157e308)";
+            Assert.Contains(range, refusal.Message, StringComparison.Ordinal);
             if (double.IsFinite(value)) Assert.Contains(value, Read<double>(array).Elements);
             else Assert.Contains("beyond float64", Assert.Throws<ProblemException>(() => Read<double>(array)).Message, StringComparison.Ordinal);
         }
