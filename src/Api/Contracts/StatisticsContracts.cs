@@ -94,7 +94,10 @@ public sealed class DriftReport
     /// <summary>The channel's standard deviation, relative to the running one.</summary>
     public required double DeviationRatio { get; init; }
 
-    /// <summary>Whether the effect is large and no accident: kl_divergence is 0.25 nats or more, and p_value below 0.001.</summary>
+    /// <summary>
+    /// Whether the effect is large and no accident: kl_divergence is 0.25 nats or more, and p_value below 0.001. Where a sample has several
+    /// positions, p_value is taken for one value per sample here, since the positions of one sample are alike.
+    /// </summary>
     public required bool Drifting { get; init; }
 
     /// <summary>About the probability of so much divergence in any of C channels of m values if nothing had changed: C·exp(−m·kl_divergence).</summary>

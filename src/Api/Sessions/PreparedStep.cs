@@ -62,8 +62,10 @@ internal sealed record PreparedStep(LayerPass Pass, NormalizationPlan Plan, Laye
     /// <summary>The batch as diagnostics see it; null where nothing is known of it.</summary>
     /// <remarks>What normalizes each sample by itself says nothing of the batch, but for the average that running statistics take.</remarks>
     /// <param name="after">The layer after the step.</param>
-    public LastBatch? BatchFor(LayerState after) => Statistics is null ? Frozen
-        : Layer.Options.Kind.IsOverBatch ? new LastBatch(Statistics.Moments.Mean, Variance, Count) : after.LastBatch;
+    public LastBatch? BatchFor(LayerState after) =>
+        Statistics is null ? Frozen
+        : !Layer.Options.Kind.IsOverBatch ? after.LastBatch
+        : new LastBatch(Statistics.Moments.Mean, Variance, Count) { Samples = Statistics.Samples };
 
     /// <summary>The step with the layer that it was made on; null where that is the same to it.</summary>
     /// <param name="before">The layer before it, which other changes may have moved since it was prepared.</param>

@@ -68,6 +68,7 @@ internal static class SessionEncoding
             {
                 StatisticsAreGiven = layer.Running?.AreGiven == true,
                 StatisticsWeight = layer.Running?.Weight,
+                LastSamples = layer.LastBatch?.Samples,
                 GammaStep = layer.Optimizer?.Gamma?.Step,
                 BetaStep = layer.Optimizer?.Beta?.Step,
                 SeenCount = layer.Seen?.Count,
@@ -110,7 +111,9 @@ internal static class SessionEncoding
                     Weight = header.StatisticsWeight,
                 }
                 : null,
-            LastBatch = header.LastCount is { } count ? new LastBatch(arrays["last_batch.mean"], arrays["last_batch.var"], count) : null,
+            LastBatch = header.LastCount is { } count
+                ? new LastBatch(arrays["last_batch.mean"], arrays["last_batch.var"], count) { Samples = header.LastSamples }
+                : null,
             Optimizer = header.Optimizer is { } optimizer
                 ? new OptimizerBuffers(optimizer, header.OptimizerStep ?? 0, Buffers(arrays, "optimizer.gamma", header.GammaStep), Buffers(arrays, "optimizer.beta", header.BetaStep))
                 : null,
@@ -159,6 +162,9 @@ internal sealed record StateHeader(
 
     /// <summary>The weight of the batches in statistics that have been divided by it; null where they have not.</summary>
     public double? StatisticsWeight { get; init; }
+
+    /// <summary>Number of samples of the last batch; null where it is not known.</summary>
+    public long? LastSamples { get; init; }
 
     /// <summary>Number of gamma's updates, where it is another than the optimizer's.</summary>
     public long? GammaStep { get; init; }

@@ -80,7 +80,7 @@ internal sealed class TrafficObserver(SessionCatalog catalog, PassMeter passes, 
     {
         using var timed = passes.Begin(PassKind.Moments, x.Shape);
         var moments = Forward.BatchMoments(NormalizationPlan.ForRunningStatistics(x.Shape, session.Current.Layer.Options), x, compute);
-        return new LastBatch(moments.Mean, moments.Variance(unbiased: false), moments.Count);
+        return new LastBatch(moments.Mean, moments.Variance(unbiased: false), moments.Count) { Samples = x.Shape[0] };
     }
 }
 

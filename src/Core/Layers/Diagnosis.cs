@@ -123,7 +123,7 @@ public sealed record Diagnosis
     /// <param name="batch">The batch, or null.</param>
     /// <param name="running">The running statistics.</param>
     public static Drift? DriftOf(LastBatch? batch, RunningStatistics running) =>
-        Fitting(batch, running) is null or { Count: 0 } ? null : Drift.Of(batch!.Count, batch.Mean, batch.Variance, running);
+        Fitting(batch, running) is null or { Count: 0 } ? null : Drift.Of(batch!.Count, batch.Mean, batch.Variance, running, batch.Independent);
 
     // With a statistic per position, a batch may have passed before one of another size has fixed how many there are.
     private static LastBatch? Fitting(LastBatch? batch, RunningStatistics running) => batch?.Mean.Length == running.Mean.Length ? batch : null;

@@ -157,7 +157,7 @@ internal static class LayerFindings
         // is not by chance must matter as well: as much as a drift.
         var (limit, least) = (2 * Math.Log(running.Mean.Length / Drift.Significant), Math.Sqrt(2 * Drift.Relevant));
         double Shift(int c) => Math.Abs(batch.Mean[c] - running.Mean[c]) / Math.Sqrt(running.Variance[c]);
-        var found = OfChannels(running.Mean.Length, c => Shift(c) is var shift && shift >= least && shift * shift * batch.Count > limit, "frozen-mean-mismatch",
+        var found = OfChannels(running.Mean.Length, c => Shift(c) is var shift && shift >= least && shift * shift * batch.Independent > limit, "frozen-mean-mismatch",
             count => $"mode is frozen, but the means of {count} of {running.Mean.Length} channels of the last batch lie {least:F1} running standard deviations or more from the running ones, and not by chance",
             "the running statistics are not those of this data: calibrate with it, or train with mode train until they settle");
         if (found is null || Largest.Of(running.Mean.Length, Shift) is not { } largest) return found;

@@ -8,7 +8,14 @@ namespace BnService.Core.Layers;
 /// <param name="Mean">Mean of each statistic.</param>
 /// <param name="Variance">Biased variance of each statistic.</param>
 /// <param name="Count">m, the number of values per statistic.</param>
-public sealed record LastBatch(double[] Mean, double[] Variance, long Count);
+public sealed record LastBatch(double[] Mean, double[] Variance, long Count)
+{
+    /// <summary>Number of samples that the values are from; null where it is not known, as of several ranks together.</summary>
+    public long? Samples { get; init; }
+
+    /// <summary>Number of values that chance draws one by one: a sample's positions are alike, so that they count as one.</summary>
+    public long Independent => Math.Min(Count, Samples ?? Count);
+}
 
 /// <summary>
 /// A normalization layer at one moment: its options, parameters, running statistics and optimizer buffers, under a version that
@@ -91,14 +98,15 @@ public sealed partial record LayerState
 
     /// <summary>One step: the batch moves the running statistics and becomes the last batch. An empty batch moves nothing.</summary>
     /// <param name="batch">The batch's moments.</param>
-    public LayerState Advance(Moments batch)
+    /// <param name="samples">Number of its samples; null where it is not known.</param>
+    public LayerState Advance(Moments batch, long? samples = null)
     {
         ArgumentNullException.ThrowIfNull(batch);
         if (batch.Count == 0) return this;
         var next = Next() with
         {
             Running = Running?.Advance(batch, Options.Momentum, Options.UnbiasedRunningVar),
-            LastBatch = new LastBatch(batch.Mean, batch.Variance(unbiased: false), batch.Count),
+            LastBatch = new LastBatch(batch.Mean, batch.Variance(unbiased: false), batch.Count) { Samples = samples },
         };
         return next.HavingSeen(batch);
     }
@@ -109,11 +117,12 @@ public sealed partial record LayerState
     {
         ArgumentNullException.ThrowIfNull(step);
         if (!MovesWithBatch) return this;
-        if (step.Parts.Count == 1) return Advance(step.Steps(Features).First());
+        if (step.Parts.Count == 1) return Advance(step.Steps(Features).First(), step.Samples);
         var advanced = step.Steps(Features).Aggregate(this, (state, part) => state.Advance(part));
         if (ReferenceEquals(advanced, this)) return this;
         var whole = step.Moments;
-        return advanced with { Version = Version + 1, LastBatch = new LastBatch(whole.Mean, whole.Variance(unbiased: false), whole.Count) };
+        var last = new LastBatch(whole.Mean, whole.Variance(unbiased: false), whole.Count) { Samples = step.Samples };
+        return advanced with { Version = Version + 1, LastBatch = last };
     }
 
     /// <summary>One update of gamma and beta by their gradients.</summary>

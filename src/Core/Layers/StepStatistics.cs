@@ -25,6 +25,9 @@ public sealed record StepStatistics(IReadOnlyList<BatchPart> Parts, bool[]? Mask
     /// </summary>
     public bool AreJoint { get; init; }
 
+    /// <summary>Number of samples of the batch; null where other ranks have some of them.</summary>
+    public long? Samples => AreJoint ? null : Parts.Sum(part => (long)part.Samples);
+
     /// <summary>The moments of the whole batch: the exact union of its parts.</summary>
     public Moments Moments { get; } = Parts.Select(part => part.Moments).Aggregate(Moments.Merge);
 

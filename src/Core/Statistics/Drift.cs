@@ -28,17 +28,24 @@ public sealed record Drift(int Channel, double Divergence, double PValue)
     public required double DeviationRatio { get; init; }
 
     /// <summary>
+    /// Whether the divergence is not by chance, with a value per sample: the positions of one sample are alike, so that a single picture's
+    /// thousand values say little more of the next one than one would.
+    /// </summary>
+    public bool IsSignificant { get; init; }
+
+    /// <summary>
     /// Whether the batch drifts: as much as matters, and not by chance. Large batches make the smallest shift unlikely, and small ones scatter
     /// far, so that neither says it alone.
     /// </summary>
-    public bool IsRelevant => Divergence >= Relevant && PValue < Significant;
+    public bool IsRelevant => Divergence >= Relevant && IsSignificant;
 
     /// <summary>The drift of a batch against running statistics; null where no channel's divergence is a finite number.</summary>
     /// <param name="count">m, the batch's number of values per channel.</param>
     /// <param name="batchMean">Mean of each channel.</param>
     /// <param name="batchVariance">Biased variance of each channel.</param>
     /// <param name="running">What to compare with.</param>
-    public static Drift? Of(long count, double[] batchMean, double[] batchVariance, RunningStatistics running)
+    /// <param name="independent">How many of them chance has drawn one by one; null for all.</param>
+    public static Drift? Of(long count, double[] batchMean, double[] batchVariance, RunningStatistics running, long? independent = null)
     {
         ArgumentNullException.ThrowIfNull(batchMean);
         ArgumentNullException.ThrowIfNull(batchVariance);
@@ -53,8 +60,10 @@ public sealed record Drift(int Channel, double Divergence, double PValue)
         }
         if (channel < 0) return null;
         var deviation = Math.Sqrt(running.Variance[channel]);
-        return new Drift(channel, largest, Math.Min(1, Math.Exp(-count * largest) * batchMean.Length))
+        double Likelihood(long values) => Math.Min(1, Math.Exp(-values * largest) * batchMean.Length);
+        return new Drift(channel, largest, Likelihood(count))
         {
+            IsSignificant = Likelihood(independent ?? count) < Significant,
             MeanShift = (batchMean[channel] - running.Mean[channel]) / deviation,
             DeviationRatio = Math.Sqrt(batchVariance[channel]) / deviation,
         };

@@ -87,6 +87,21 @@ public sealed class DiagnosticsTests(Service service) : IClassFixture<Service>
         Assert.Equal(version, answer.Version);
     }
 
+    [Theory]
+    [InlineData(1.5f, 1, false)]
+    [InlineData(1.5f, 32, true)]
+    [InlineData(50, 1, true)]
+    public async Task A_single_picture_drifts_only_where_it_is_far_off(float shift, int pictures, bool isDrifting)
+    {
+        var session = await service.CreateAsync("""{"num_features":2,"momentum":0.9}""");
+        var maps = Batch.Random(11, 32, 2, 6, 6);
+        for (var step = 0; step < 4; step++) (await session.TrainAsync(maps)).Expect(200);
+        (await session.InferAsync(maps.Rows(0, pictures) with { Data = [.. maps.Rows(0, pictures).Data.Select(value => value + (shift * 1.5f))] })).Expect(200);
+        var drift = (await session.DiagnosticsAsync()).Expect(200)["drift"].GetProperty("inference");
+        Assert.True(drift.GetProperty("kl_divergence").GetDouble() >= 0.25 && drift.GetProperty("p_value").GetDouble() < 0.001);
+        Assert.Equal(isDrifting, drift.GetProperty("drifting").GetBoolean());
+    }
+
     [Fact]
     public async Task Inference_of_few_values_is_not_looked_at()
     {

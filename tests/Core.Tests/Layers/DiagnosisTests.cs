@@ -118,6 +118,21 @@ public sealed class DiagnosisTests
         Assert.Empty(Codes(Settled(), new LastBatch([1, 0, 0], [1, 1, 1], 2)));
     }
 
+    /// <summary>One picture differs from the mean of all by a standard deviation as a matter of course; by ten of them it does not.</summary>
+    [Theory]
+    [InlineData(1, 1.0, false)]
+    [InlineData(4, 1.0, false)]
+    [InlineData(32, 1.0, true)]
+    [InlineData(1, 10.0, true)]
+    public void Positions_of_one_sample_count_as_one_value(long samples, double mean, bool isDrift)
+    {
+        var batch = new LastBatch([mean, 0, 0], [1, 1, 1], 196 * samples) { Samples = samples };
+        Assert.Equal(isDrift ? ["inference-drift", "train-serve-skew"] : [], Codes(Settled(), batch));
+        Assert.Equal(isDrift ? ["drift"] : [], Diagnosis.OfStep(Settled(), batch, usedBatch: true).Select(finding => finding.Code));
+        var frozen = Settled(Options with { Mode = NormalizationMode.Train }).WithOptions(Options with { Mode = NormalizationMode.Frozen });
+        Assert.Equal(isDrift ? ["frozen-mean-mismatch"] : [], Codes(frozen, null, batch));
+    }
+
     [Fact]
     public void A_finding_of_drift_says_how_much_before_how_unlikely()
     {
