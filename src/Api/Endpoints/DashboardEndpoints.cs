@@ -21,7 +21,7 @@ internal static class DashboardEndpoints
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><title>BnService</title></head><body><main>" +
         "<h1>BnService</h1><p>The service runs. Its dashboard is not part of this build, because npm was missing when it was built.</p>" +
         "<h2>How to get it</h2><p>Install Node.js 18 or newer (<a href=\"https://nodejs.org\">nodejs.org</a>, or your system's packages <code>nodejs</code> and <code>npm</code>), " +
-        "build again with <code>dotnet build src/Api -c Release</code>, and start the service anew.</p>" +
+        "build again with <code>dotnet build src/Api -c Release</code>, and start the service again.</p>" +
         "<p>All calls can be tried at <a href=\"/swagger\">/swagger</a> as well.</p></main></body></html>";
 
     private static readonly string[] Methods = [HttpMethods.Get, HttpMethods.Head];

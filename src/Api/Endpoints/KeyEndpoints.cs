@@ -14,7 +14,7 @@ internal static partial class KeyEndpoints
     {
         var group = routes.MapGroup("/keys").WithTags("Keys");
         group.MapPost("", Create).Needs(Role.Admin).Reads<CreateKeyRequest>().Answers<CreatedKey>(201).Fails(ProblemCode.InvalidOption, ProblemCode.LimitReached)
-            .Describe("CreateKey", "Create a key", "Creates a key and answers with it, once. As long as there is none, whoever reaches the service, which listens on loopback only, may make this call as any other; the first key must be an admin's and needs `i_will_keep_the_key`: from it on every call needs a key, and nobody gets in without it. `notice` says what has changed.");
+            .Describe("CreateKey", "Create a key", "Creates a key and answers with it, once. As long as there is none, everybody who reaches the service, which listens on loopback only, may make this call as any other; the first key must be an admin's and needs `i_will_keep_the_key`: from it on every call needs a key, and nobody gets in without it. `notice` says what has changed.");
         group.MapGet("", List).Needs(Role.Admin).Answers<KeyList>()
             .Describe("ListKeys", "List keys", "All keys without their secrets, oldest first.");
         group.MapPost("/{id}/rotate", Rotate).Needs(Role.Admin).Answers<CreatedKey>().Fails(ProblemCode.KeyNotFound)

@@ -284,7 +284,7 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
                 $"x has finite values, but statistics beyond float64's range ({count} values each): divide x by a constant before it is sent");
         }
         return new LayerException(LayerError.NonFiniteInput,
-            $"x must be finite, since it moves the running statistics for ever: {Describe(x, index)}; " +
+            $"x must be finite, since it moves the running statistics forever: {Describe(x, index)}; " +
             "a session with non_finite propagate lets it through");
     }
 }

@@ -49,12 +49,12 @@ internal static class LayerFindings
     public static Finding? NonFiniteBatch(LastBatch batch) => OfChannels(batch.Mean.Length,
         c => !double.IsFinite(batch.Mean[c]) || !double.IsFinite(batch.Variance[c]), "non-finite-batch",
         count => $"{count} of {batch.Mean.Length} statistics of this batch are not finite and have gone into the running statistics (non_finite is propagate)",
-        "find where the values come from; set the running statistics anew (PUT running-stats, or calibrate), since they stay poisoned otherwise");
+        "find where the values come from; set the running statistics again (PUT running-stats, or calibrate), since they stay poisoned otherwise");
 
     public static Finding? NonFiniteStatistics(RunningStatistics running) => OfChannels(running.Mean.Length,
         c => !double.IsFinite(running.Mean[c]) || !double.IsFinite(running.Variance[c]), "non-finite-statistics",
         count => $"{count} of {running.Mean.Length} running statistics are not finite: inference answers with NaN there",
-        "set the running statistics anew (PUT running-stats, or calibrate); a session with non_finite reject refuses such batches");
+        "set the running statistics again (PUT running-stats, or calibrate); a session with non_finite reject refuses such batches");
 
     public static Finding? BatchDrift(Drift? drift, long count) => OfDrift(drift, count, "drift", "the last train batch",
         "check that the batch comes from the same data and preprocessing as those before; if the features really move, raise momentum or calibrate");

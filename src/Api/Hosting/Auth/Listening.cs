@@ -71,7 +71,7 @@ internal static partial class Listening
 
     private static string[] Parts(string? value) => value?.Split(';', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries) ?? [];
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "Auth:Mode is none: whoever reaches this service may do everything")]
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Auth:Mode is none: everybody who reaches this service may do everything")]
     private static partial void LogOff(ILogger logger);
 
     [LoggerMessage(Level = LogLevel.Warning,

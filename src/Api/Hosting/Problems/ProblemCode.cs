@@ -127,7 +127,7 @@ public sealed record ProblemCode(string Code, int Status, string Title, string M
 
     /// <summary>NaN or infinity where it would poison the state.</summary>
     public static ProblemCode NonFiniteInput { get; } = new("non-finite-input", 422, "The input is not finite",
-        "A tensor holds NaN, an infinity or a number beyond float32, which would poison the session's state for ever.",
+        "A tensor holds NaN, an infinity or a number beyond float32, which would poison the session's state forever.",
         "Find where the values come from; or create the session with non_finite propagate to let them through as PyTorch does.");
 
     /// <summary>A rank did not come.</summary>

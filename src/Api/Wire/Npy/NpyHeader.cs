@@ -139,7 +139,7 @@ internal sealed record NpyHeader(ElementType Type, bool IsColumnMajor, bool IsBi
         public void ExpectEnd()
         {
             Skip();
-            if (_at < text.Length) throw Malformed($"the header goes on behind its dictionary with {Rest()}");
+            if (_at < text.Length) throw Malformed($"the header goes on after its dictionary with {Rest()}");
         }
 
         // An array of records has a list of them.

@@ -21,7 +21,7 @@ internal static class NpyReader
         if (bytes.Length is { } whole && tensor.Bytes != whole - bytes.Position)
         {
             throw new ProblemException(ProblemCode.MalformedBody,
-                $"npy: shape {tensor.Shape} takes {tensor.Bytes} bytes of elements, the body has {whole - bytes.Position} behind the header");
+                $"npy: shape {tensor.Shape} takes {tensor.Bytes} bytes of elements, the body has {whole - bytes.Position} after the header");
         }
         return new(contract, bytes, fields, [tensor]);
     }

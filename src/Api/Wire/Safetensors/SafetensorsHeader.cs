@@ -76,7 +76,7 @@ internal sealed record SafetensorsHeader(IReadOnlyList<SafetensorsEntry> Entries
         foreach (var entry in entries)
         {
             if (entry.Begin != end)
-                throw Malformed($"the elements of '{Excerpt.Of(entry.Name)}' must begin at byte {end}, behind those of the tensor before, got {entry.Begin}");
+                throw Malformed($"the elements of '{Excerpt.Of(entry.Name)}' must begin at byte {end}, after those of the tensor before, got {entry.Begin}");
             end = entry.End;
         }
         return new(entries, metadata ?? []);

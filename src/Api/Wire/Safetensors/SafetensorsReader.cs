@@ -63,7 +63,7 @@ internal static class SafetensorsReader
         if (bytes.Length is { } whole && header.DataLength != whole - bytes.Position)
         {
             throw new ProblemException(ProblemCode.MalformedBody,
-                $"safetensors: the header announces {header.DataLength} bytes of elements, the body has {whole - bytes.Position} behind it");
+                $"safetensors: the header announces {header.DataLength} bytes of elements, the body has {whole - bytes.Position} after it");
         }
         return header;
     }

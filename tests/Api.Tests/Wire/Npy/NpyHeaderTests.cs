@@ -75,7 +75,7 @@ public sealed class NpyHeaderTests(Service service) : IClassFixture<Service>
     [InlineData("{'descr': '<f4' 'fortran_order': False, 'shape': (2, 2), }", "expected '}'")]
     [InlineData("{'descr' '<f4', 'fortran_order': False, 'shape': (2, 2), }", "expected ':'")]
     [InlineData("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2), ", "expected a text")]
-    [InlineData("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2), } x", "the header goes on behind its dictionary with 'x")]
+    [InlineData("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2), } x", "the header goes on after its dictionary with 'x")]
     [InlineData("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2), }{}", "the header goes on")]
     [InlineData("{'descr': '<f4', 'descr': '<f4', 'fortran_order': False, 'shape': (2, 2), }", "the header names 'descr' twice")]
     [InlineData("{'descr': '<f4', 'fortran_order': False, 'fortran_order': False, 'shape': (2, 2), }", "'fortran_order' twice")]

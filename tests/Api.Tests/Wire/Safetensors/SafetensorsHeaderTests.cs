@@ -111,7 +111,7 @@ public sealed class SafetensorsHeaderTests(Service service) : IClassFixture<Serv
         { Entry("F32", "[4294967296,4294967296]", "[0,16]"), "takes another number" },
         { Entry("F32", "[4611686018427387904]", "[0,0]"), "takes another number" },
         { Entry("F32", "[9223372036854775807,9223372036854775807,4]", "[0,9223372036854775807]"), "takes another number" },
-        { Entry("F32", "[2,2]", "[16,32]"), "the elements of 'x' must begin at byte 0, behind those of the tensor before, got 16" },
+        { Entry("F32", "[2,2]", "[16,32]"), "the elements of 'x' must begin at byte 0, after those of the tensor before, got 16" },
         { "{" + X + ",\"residual\":{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[17,33]}}", "'residual' must begin at byte 16" },
         { "{" + X + ",\"residual\":{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[0,16]}}", "must begin at byte 16" },
         { "{" + X + ",\"residual\":{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[8,24]}}", "'residual' must begin at byte 16" },
@@ -216,8 +216,8 @@ public sealed class SafetensorsHeaderTests(Service service) : IClassFixture<Serv
     {
         var session = await CreateAsync();
         var valid = TensorFile.Of("{" + X + "}", Elements16);
-        (await session.RefusedAsync(s => s.PostAsync("train-step", Forms.Safetensors, [.. valid, 0]))).ExpectProblem("malformed-body", "announces 16 bytes of elements, the body has 17 behind it");
-        (await session.RefusedAsync(s => s.PostAsync("train-step", Forms.Safetensors, valid[..^1]))).ExpectProblem("malformed-body", "announces 16 bytes of elements, the body has 15 behind it");
+        (await session.RefusedAsync(s => s.PostAsync("train-step", Forms.Safetensors, [.. valid, 0]))).ExpectProblem("malformed-body", "announces 16 bytes of elements, the body has 17 after it");
+        (await session.RefusedAsync(s => s.PostAsync("train-step", Forms.Safetensors, valid[..^1]))).ExpectProblem("malformed-body", "announces 16 bytes of elements, the body has 15 after it");
         (await session.RefusedAsync(s => ChunkedAsync(s, "train-step", [.. valid, 0]))).ExpectProblem("malformed-body", "the body goes on after its");
         (await session.RefusedAsync(s => ChunkedAsync(s, "train-step", valid[..^1]))).ExpectProblem("malformed-body", "1 bytes before the end of x");
     }
