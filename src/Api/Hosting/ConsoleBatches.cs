@@ -16,8 +16,16 @@ internal sealed class ConsoleBatches(ITextFormatter formatter) : IBatchedLogEven
         new(Console.OpenStandardOutput(), new UTF8Encoding(encoderShouldEmitUTF8Identifier: false), bufferSize: 32 << 10);
     private readonly StringWriter _text = new(new StringBuilder(4 << 10), CultureInfo.InvariantCulture);
 
-    /// <summary>How events become batches: none is dropped, and the end waits for what waits.</summary>
-    public static BatchingOptions Options => new() { BatchSizeLimit = 4096, BufferingTimeLimit = TimeSpan.FromMilliseconds(50), QueueLimit = null };
+    /// <summary>
+    /// How events become batches. The end waits for what waits. If nobody reads the console, newer events are dropped: a log that stands still
+    /// must cost neither memory without bound nor the requests.
+    /// </summary>
+    public static BatchingOptions Options => new()
+    {
+        BatchSizeLimit = 4096,
+        BufferingTimeLimit = TimeSpan.FromMilliseconds(50),
+        QueueLimit = 1 << 15,
+    };
 
     /// <inheritdoc/>
     public async Task EmitBatchAsync(IReadOnlyCollection<LogEvent> batch)
