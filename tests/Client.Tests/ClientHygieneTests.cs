@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Diagnostics;
 using BnService.Api.Tests.Expected;
 using BnService.Api.Tests.Harness;
@@ -18,7 +19,7 @@ public sealed class ClientHygieneTests
     [Fact]
     public async Task The_key_is_in_one_header_and_in_no_log_exception_or_activity()
     {
-        var (log, activities) = (new RememberedLog(), new List<Activity>());
+        var (log, activities) = (new RememberedLog(), new ConcurrentQueue<Activity>());
         using var listener = Listen(activities);
         using var client = new ClientOfService(new Service(), new FaultHandler(Fault.LostAfter, Fault.Unavailable), options => options.ApiKey = Secret, log);
         var failures = new List<Exception>();
@@ -44,7 +45,7 @@ public sealed class ClientHygieneTests
     [Fact]
     public async Task A_call_is_an_activity_and_the_services_trace_is_the_callers()
     {
-        var activities = new List<Activity>();
+        var activities = new ConcurrentQueue<Activity>();
         using var listener = Listen(activities);
         using var service = Service.OnKestrel();
         using var parent = new Activity("caller").Start();
@@ -109,16 +110,13 @@ public sealed class ClientHygieneTests
         Assert.Throws<ArgumentException>(() => new BnClient(new Uri("http://localhost")).Session("../keys"));
     }
 
-    private static ActivityListener Listen(List<Activity> activities)
+    private static ActivityListener Listen(ConcurrentQueue<Activity> activities)
     {
         var listener = new ActivityListener
         {
             ShouldListenTo = source => source.Name == BnClient.ActivitySourceName,
             Sample = static (ref ActivityCreationOptions<ActivityContext> _) => ActivitySamplingResult.AllDataAndRecorded,
-            ActivityStopped = activity =>
-            {
-                lock (activities) activities.Add(activity);
-            },
+            ActivityStopped = activities.Enqueue, // of other tests as well, which run at the same time
         };
         ActivitySource.AddActivityListener(listener);
         return listener;
