@@ -12,6 +12,9 @@ public static class ProblemCodes
     /// <summary>The key's role is too small, or a name lies outside its prefix.</summary>
     public const string Forbidden = "forbidden";
 
+    /// <summary>A browser has sent the request for a page of another origin, which may not change anything.</summary>
+    public const string ForeignOrigin = "foreign-origin";
+
     /// <summary>No session has this name.</summary>
     public const string SessionNotFound = "session-not-found";
 
@@ -35,6 +38,9 @@ public static class ProblemCodes
 
     /// <summary>The body is larger than the service allows.</summary>
     public const string PayloadTooLarge = "payload-too-large";
+
+    /// <summary>The service does not answer to the name that it was called by.</summary>
+    public const string MisdirectedRequest = "misdirected-request";
 
     /// <summary>A shape does not fit.</summary>
     public const string ShapeMismatch = "shape-mismatch";

@@ -134,6 +134,7 @@ internal static partial class ServiceComposition
         app.UseEdge();
         app.UseExceptionHandler(_ => { });
         app.UseStatusCodePages(ProblemAnswers.WriteStatusAsync);
+        app.UseForeignPages();
         app.Use(services.GetRequiredService<ConcurrentRequests>().ServeAsync);
         app.Use((context, next) => RequestDeadline.ServeAsync(context, next, limits.RequestTime, time));
         app.Use((context, next) => RequestMemory.CountAsync(context, next, admission));

@@ -12,6 +12,7 @@ public static class ApiContract
         ["bad-request"] = 400,
         ["unauthorized"] = 401,
         ["forbidden"] = 403,
+        ["foreign-origin"] = 403,
         ["session-not-found"] = 404,
         ["key-not-found"] = 404,
         ["version-not-found"] = 404,
@@ -27,6 +28,7 @@ public static class ApiContract
         ["version-conflict"] = 412,
         ["payload-too-large"] = 413,
         ["unsupported-media-type"] = 415,
+        ["misdirected-request"] = 421,
         ["shape-mismatch"] = 422,
         ["invalid-option"] = 422,
         ["idempotency-key-reused"] = 422,
@@ -64,7 +66,7 @@ public static class ApiContract
     {
         Assert.True(answer.Status == 200 ? answer.ContentType is "application/json" or "application/octet-stream" : answer.Headers["Content-Type"] == "application/json", what);
         if (answer.Status == 200 || method == "HEAD") return;
-        Assert.True(answer.Status is 400 or 401 or 403 or 404 or 405 or 413 or 429 or 503, what);
+        Assert.True(answer.Status is 400 or 401 or 403 or 404 or 405 or 413 or 421 or 429 or 503, what);
         Assert.False(answer.Headers.ContainsKey("Content-Encoding"), what);
         Assert.Equal(["error"], answer.Json.EnumerateObject().Select(property => property.Name));
         Assert.False(string.IsNullOrWhiteSpace(answer["error"].GetString()), what);

@@ -1,4 +1,5 @@
 using System.Net;
+using BnService.Api.Hosting.Edge;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
 using Microsoft.Extensions.Options;
@@ -17,15 +18,17 @@ internal static class ApiKeys
     public static void UseApiKeys(this WebApplication app)
     {
         var keys = app.Services.GetRequiredService<KeyRing>();
+        var hosts = app.Services.GetRequiredService<OwnHosts>();
         var isMetricsOpen = app.Services.GetRequiredService<IOptions<AuthOptions>>().Value.OpenMetrics;
         app.Use(async (context, next) =>
         {
             var scope = SessionScope.Everything;
-            if (!keys.IsOff && AccessOf(context, isMetricsOpen).Least is { } least)
-            {
-                if (keys.HasKeys is null) await keys.RequireReadAsync(context.RequestAborted);
-                if (keys.HasKeys is not false || !IsLocal(context)) scope = Identify(context.Request.Headers, keys, least, IsOfAll(context)).Scope;
-            }
+            var least = keys.IsOff ? null : AccessOf(context, isMetricsOpen).Least;
+            if (least is not null && keys.HasKeys is null) await keys.RequireReadAsync(context.RequestAborted);
+            var isOpen = keys.IsOff || (keys.HasKeys is false && IsLocal(context));
+            hosts.Require(context.Request, isOpen);
+            if (least is { } role && !isOpen)
+                scope = Identify(context.Request.Headers, keys, role, IsOfAll(context)).Scope;
             context.Features.Set(scope);
             await next(context);
         });

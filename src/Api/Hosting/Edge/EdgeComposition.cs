@@ -1,3 +1,4 @@
+using Microsoft.AspNetCore.HostFiltering;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.Options;
 
@@ -30,6 +31,9 @@ internal static class EdgeComposition
                 https.OnAuthenticate = (_, connection) => (connection.ServerCertificateSelectionCallback, connection.ServerCertificateContext) = (null, certificate.Current);
             });
         });
+        services.AddSingleton<OwnHosts>();
+        // The server's own look at AllowedHosts would answer with a page, before anything here.
+        services.Configure<HostFilteringOptions>(filtering => filtering.AllowedHosts = ["*"]);
         services.AddCors();
         services.AddOptions<Microsoft.AspNetCore.Cors.Infrastructure.CorsOptions>().Configure<IOptions<CorsOptions>>((cors, own) => cors.AddDefaultPolicy(policy =>
             policy.WithOrigins([.. own.Value.Origins]).AllowAnyMethod().AllowAnyHeader().WithExposedHeaders(ReadableHeaders)));

@@ -19,7 +19,8 @@ internal sealed class OperationTransformer : IOpenApiOperationTransformer
         var metadata = context.Description.ActionDescriptor.EndpointMetadata;
         var problem = await ProblemSchemaAsync(context, cancellationToken);
         var codes = metadata.OfType<ProblemMetadata>().SelectMany(item => item.Codes).Append(ProblemCode.BadRequest).Append(ProblemCode.InternalError);
-        if (operation.Tags?.Any(tag => tag.Name == "Health") != true) codes = codes.Append(ProblemCode.Overloaded).Append(ProblemCode.TooManyRequests);
+        if (operation.Tags?.Any(tag => tag.Name == "Health") != true) codes = codes.Append(ProblemCode.Overloaded).Append(ProblemCode.TooManyRequests).Append(ProblemCode.MisdirectedRequest);
+        if (context.Description.HttpMethod is not "GET") codes = codes.Append(ProblemCode.ForeignOrigin);
         foreach (var status in codes.Distinct().GroupBy(code => code.Status).OrderBy(group => group.Key))
             operation.Responses![$"{status.Key}"] = SharedDocument.Problems(context.Document!, [.. status], problem);
         if ((metadata.OfType<Access>().LastOrDefault() ?? Access.Default).Least is { } role) operation.Require(role, context.Document!);

@@ -109,7 +109,7 @@ internal sealed partial class ProblemAnswers(CallMeter calls, ILogger<ProblemAns
     private static int OpenInferenceStatus(int status) => status switch
     {
         StatusCodes.Status401Unauthorized or StatusCodes.Status403Forbidden or StatusCodes.Status404NotFound or StatusCodes.Status405MethodNotAllowed
-            or StatusCodes.Status413PayloadTooLarge or StatusCodes.Status429TooManyRequests or >= 500 => status,
+            or StatusCodes.Status413PayloadTooLarge or StatusCodes.Status421MisdirectedRequest or StatusCodes.Status429TooManyRequests or >= 500 => status,
         _ => StatusCodes.Status400BadRequest,
     };
 

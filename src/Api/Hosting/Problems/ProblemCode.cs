@@ -30,6 +30,11 @@ public sealed record ProblemCode(string Code, int Status, string Title, string M
         "The role of the key is too small for the call, or a name lies outside the key's prefix.",
         "Use a key with the role that the detail names, or a name that begins with the key's prefix.");
 
+    /// <summary>A page of another origin.</summary>
+    public static ProblemCode ForeignOrigin { get; } = new("foreign-origin", 403, "A page of another origin",
+        "A browser has sent the request for a page of another origin, which may not change anything here.",
+        "Have the operator name the page's origin in Cors:Origins, or call the service from a page of its own origin or from a program.");
+
     /// <summary>No session under this name or id.</summary>
     public static ProblemCode SessionNotFound { get; } = new("session-not-found", 404, "No such session",
         "No session has the name or id in the path; it may have been deleted.",
@@ -110,6 +115,11 @@ public sealed record ProblemCode(string Code, int Status, string Title, string M
         "A tensor's data does not fill its shape, or a tensor or parameter does not have the shape that the session needs.",
         "The detail names the field, the shape that came and the shape that is expected.");
 
+    /// <summary>A request for somebody else.</summary>
+    public static ProblemCode MisdirectedRequest { get; } = new("misdirected-request", 421, "The request is for another host",
+        "The Host of the request is no name of this service: none that AllowedHosts has, or, as long as there is no key, none of the machine itself.",
+        "Call the service by a name that it has (localhost, while there is no key), or have the operator allow the name with AllowedHosts.");
+
     /// <summary>An option outside its range.</summary>
     public static ProblemCode InvalidOption { get; } = new("invalid-option", 422, "An option is not valid",
         "An option or parameter has a value outside its range, has the wrong type, is unknown, or does not belong to this session.",
@@ -153,9 +163,9 @@ public sealed record ProblemCode(string Code, int Status, string Title, string M
     /// <summary>Every problem, by its code.</summary>
     public static FrozenDictionary<string, ProblemCode> All { get; } = new[]
     {
-        MalformedBody, BadRequest, Unauthorized, Forbidden, SessionNotFound, VersionNotFound, KeyNotFound, NotFound, MethodNotAllowed, NotAcceptable,
+        MalformedBody, BadRequest, Unauthorized, Forbidden, ForeignOrigin, SessionNotFound, VersionNotFound, KeyNotFound, NotFound, MethodNotAllowed, NotAcceptable,
         RequestTimeout, SessionExists, NoRunningStatistics, LimitReached, LastAdminKey, StepExpired, VersionConflict, PayloadTooLarge,
         UnsupportedMediaType, ShapeMismatch, InvalidOption, IdempotencyKeyReused, BatchTooSmall, NonFiniteInput, TooManyRequests, InternalError,
-        Overloaded, SyncTimeout,
+        Overloaded, SyncTimeout, MisdirectedRequest,
     }.ToFrozenDictionary(problem => problem.Code);
 }

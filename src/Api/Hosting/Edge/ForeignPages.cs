@@ -1,0 +1,52 @@
+using BnService.Api.Hosting.Problems;
+using Microsoft.Extensions.Options;
+using CorsPolicies = Microsoft.AspNetCore.Cors.Infrastructure.CorsOptions;
+
+namespace BnService.Api.Hosting.Edge;
+
+/// <summary>
+/// Refuses what a page of another origin asks a browser to change (<c>Cors:Origins</c> names those that may). A browser sends such a
+/// request without asking as long as it looks like a form, hides only its answer from the page, and says whose it is; other clients say
+/// nothing of the kind.
+/// </summary>
+internal static class ForeignPages
+{
+    /// <summary>Adds the check, in front of everything that a request changes.</summary>
+    public static void UseForeignPages(this WebApplication app)
+    {
+        var policies = app.Services.GetRequiredService<IOptions<CorsPolicies>>().Value;
+        var policy = policies.GetPolicy(policies.DefaultPolicyName)!;
+        app.Use((context, next) =>
+        {
+            var request = context.Request;
+            if (HttpMethods.IsGet(request.Method) || HttpMethods.IsHead(request.Method) || HttpMethods.IsOptions(request.Method)) return next(context);
+            var (site, origin) = (request.Headers["Sec-Fetch-Site"].ToString(), request.Headers.Origin.ToString());
+            if (IsOwn(site, origin, request) || policy.AllowAnyOrigin || policy.IsOriginAllowed(origin)) return next(context);
+            throw new ProblemException(ProblemCode.ForeignOrigin, $"a page of {(origin.Length > 0 ? $"'{Excerpt.Of(origin, 128)}'" : "another origin")} "
+                + $"may not send {request.Method}: Cors:Origins does not name its origin");
+        });
+    }
+
+    // What the browser says of itself no page can write, nor a proxy that gives the request another name. Where it says nothing (as over
+    // plain HTTP, and old ones), the page is the service's own where its origin is what the browser, or a proxy for it, calls the service;
+    // the scheme may have been ended in front of it.
+    private static bool IsOwn(string site, string origin, HttpRequest request) => site switch
+    {
+        "same-origin" => true,
+        "" => origin.Length == 0 || IsOfHost(origin, request),
+        // What somebody has typed, or a program beside the pages.
+        "none" => origin.Length == 0,
+        _ => false,
+    };
+
+    private static bool IsOfHost(string origin, HttpRequest request)
+    {
+        if (!Uri.TryCreate(origin, UriKind.Absolute, out var page) || page.Scheme is not ("http" or "https")) return false;
+        // A page could send this header only after it has been asked for, and that is refused.
+        return IsSame(page, request.Host) || request.Headers.GetCommaSeparatedValues("X-Forwarded-Host").Any(host => IsSame(page, new HostString(host)));
+    }
+
+    private static bool IsSame(Uri page, HostString host) =>
+        host.HasValue && page.IdnHost.Equals(host.Host.Trim('[', ']'), StringComparison.OrdinalIgnoreCase)
+        && page.Port == (host.Port ?? (page.Scheme == "https" ? 443 : 80));
+}
