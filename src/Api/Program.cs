@@ -26,6 +26,6 @@ try
 }
 catch (Exception exception) when (StartFailure.LinesOf(exception) is { } lines)
 {
-    foreach (var line in lines) await Console.Error.WriteLineAsync($"configuration: {line}");
+    foreach (var line in lines) await Console.Error.WriteLineAsync($"configuration: {PlainText.Of(line)}");
     return 1;
 }

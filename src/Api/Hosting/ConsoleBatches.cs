@@ -14,7 +14,7 @@ internal sealed class ConsoleBatches(ITextFormatter formatter) : IBatchedLogEven
 {
     private readonly StreamWriter _output =
         new(Console.OpenStandardOutput(), new UTF8Encoding(encoderShouldEmitUTF8Identifier: false), bufferSize: 32 << 10);
-    private readonly StringWriter _text = new(new StringBuilder(4 << 10), CultureInfo.InvariantCulture);
+    private readonly StringWriter _text = new(new StringBuilder(4 << 10), CultureInfo.InvariantCulture) { NewLine = "\n" };
 
     /// <summary>
     /// How events become batches. The end waits for what waits. If nobody reads the console, newer events are dropped: a log that stands still
@@ -48,13 +48,14 @@ internal sealed class ConsoleBatches(ITextFormatter formatter) : IBatchedLogEven
         _text.Dispose();
     }
 
-    // Whoever has logged it, and whatever a client has sent: no key is in the log. Hardly ever is there one, and then nothing is copied.
+    // Whoever has logged it, and whatever a client has sent: no key is in the log, and nothing that a terminal would act on, in JSON as well,
+    // which escapes less. Hardly ever is there any, and then nothing is copied.
     private void WriteText(StringBuilder text)
     {
         var chunks = text.GetChunks();
         if (!chunks.MoveNext()) return;
         var isWhole = chunks.Current.Length == text.Length;
-        if (isWhole && !KeyText.MayBeIn(chunks.Current.Span)) _output.Write(text);
-        else _output.Write(KeyText.Mask(text.ToString()));
+        if (isWhole && !KeyText.MayBeIn(chunks.Current.Span) && PlainText.AreLines(chunks.Current.Span)) _output.Write(text);
+        else PlainText.WriteLines(KeyText.Mask(text.ToString()), _output);
     }
 }

@@ -26,6 +26,7 @@ internal static partial class RequestLogging
                 .Enrich.With(new SessionOfRequest())
                 // The program tells it in a line when it ends.
                 .Filter.ByExcluding(log => log.MessageTemplate.Text == "Hosting failed to start" && StartFailure.LinesOf(log.Exception!) is not null)
+                .Enrich.With(HasOtherSinks(configuration) ? [new PlainProperties()] : [])
                 .WriteTo.Sink(new ConsoleBatches(WritesJson(configuration) ? new JsonFormatter(renderMessage: true) : new TextEvents()), ConsoleBatches.Options);
         }, preserveStaticLogger: true);
     }
@@ -76,6 +77,9 @@ internal static partial class RequestLogging
         request.SetTag("http.request.method", method).SetTag("http.route", call).SetTag("http.response.status_code", status);
         if (status >= StatusCodes.Status500InternalServerError) request.SetStatus(ActivityStatusCode.Error);
     }
+
+    private static bool HasOtherSinks(IConfiguration configuration) =>
+        configuration.GetSection("Serilog:WriteTo").Exists() || configuration.GetSection("Serilog:AuditTo").Exists();
 
     private static bool WritesJson(IConfiguration configuration) => configuration["Telemetry:LogFormat"] switch
     {

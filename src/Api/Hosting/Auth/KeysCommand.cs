@@ -94,7 +94,7 @@ internal static class KeysCommand
 
     private static async Task<int> FailAsync(string message, int exitCode)
     {
-        await Console.Error.WriteLineAsync(message);
+        await Console.Error.WriteLineAsync(message == Usage ? message : PlainText.Of(message));
         return exitCode;
     }
 }

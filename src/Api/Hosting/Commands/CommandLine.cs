@@ -55,7 +55,7 @@ internal static class CommandLine
     /// <summary>Says what is wrong with the arguments.</summary>
     public static async Task<int> RefuseAsync(string mistake)
     {
-        await Console.Error.WriteLineAsync($"{mistake} See --help.");
+        await Console.Error.WriteLineAsync($"{PlainText.Of(mistake)} See --help.");
         return Misused;
     }
 
