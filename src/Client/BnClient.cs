@@ -107,7 +107,10 @@ public sealed partial class BnClient
         return new LayerSession(_connection, session.Name);
     }
 
-    /// <summary>Every session, newest first, in pages that are asked for as they are needed.</summary>
+    /// <summary>
+    /// Every session, newest first, in pages that are asked for as they are needed; without those whose stored header is damaged, on which
+    /// every call fails (<see cref="ProblemCodes.StateDamaged"/>).
+    /// </summary>
     /// <param name="prefix">What their names begin with; null for any.</param>
     /// <param name="kind">Their kind; null for any.</param>
     /// <param name="pageSize">How many are asked for at a time, 1 to 1,000.</param>

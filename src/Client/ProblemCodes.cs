@@ -27,6 +27,9 @@ public static class ProblemCodes
     /// <summary>The session requires running statistics and has none yet.</summary>
     public const string NoRunningStatistics = "no-running-statistics";
 
+    /// <summary>What is stored of the session, snapshot or answer is damaged: restore a snapshot, import a state over it, or delete it.</summary>
+    public const string StateDamaged = "state-damaged";
+
     /// <summary>The service holds as many sessions, features or bytes as it may.</summary>
     public const string LimitReached = "limit-reached";
 

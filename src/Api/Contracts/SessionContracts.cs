@@ -184,11 +184,31 @@ public sealed class HealthReport
     public required string Reason { get; init; }
 }
 
+/// <summary>A session that is damaged in the storage: every call on it is refused (state-damaged) until it is deleted, restored from a snapshot or replaced with PUT state.</summary>
+public sealed class DamagedSession
+{
+    /// <summary>Its identifier.</summary>
+    public required string Id { get; init; }
+
+    /// <summary>Its name.</summary>
+    public required string Name { get; init; }
+
+    /// <summary>Version of the state that was stored.</summary>
+    public required long Version { get; init; }
+
+    /// <summary>When it was created.</summary>
+    public required DateTimeOffset CreatedAt { get; init; }
+}
+
 /// <summary>A page of sessions, newest first.</summary>
 public sealed class SessionList
 {
     /// <summary>The sessions of this page.</summary>
     public required IReadOnlyList<SessionResource> Sessions { get; init; }
+
+    /// <summary>The sessions of this page whose stored header is damaged; absent where there are none.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public IReadOnlyList<DamagedSession>? Damaged { get; init; }
 
     /// <summary>Send it as cursor for the next page; null on the last one.</summary>
     public required string? NextCursor { get; init; }

@@ -1,3 +1,4 @@
+using System.Text.Json.Serialization;
 using BnService.Api.Sessions;
 using BnService.Core.Layers;
 
@@ -38,6 +39,10 @@ public sealed class SnapshotList
 {
     /// <summary>The snapshots, newest first.</summary>
     public required IReadOnlyList<SnapshotResource> Snapshots { get; init; }
+
+    /// <summary>Versions of snapshots that are damaged in the storage, which can only be deleted; absent where there are none.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public IReadOnlyList<long>? Damaged { get; init; }
 }
 
 /// <summary>Snapshots in the contract's terms.</summary>
@@ -50,6 +55,13 @@ internal static class SnapshotMapping
         CreatedAt = snapshot.FrozenAt,
         Description = snapshot.Description,
         NumBatchesTracked = snapshot.BatchesTracked,
+    };
+
+    /// <summary>The snapshots of a session.</summary>
+    public static SnapshotList ToResource(this IReadOnlyList<SnapshotSummary> snapshots) => new()
+    {
+        Snapshots = [.. snapshots.Where(snapshot => !snapshot.IsDamaged).Select(ToResource)],
+        Damaged = snapshots.Any(snapshot => snapshot.IsDamaged) ? [.. snapshots.Where(snapshot => snapshot.IsDamaged).Select(snapshot => snapshot.Version)] : null,
     };
 
     /// <summary>A snapshot with its state.</summary>

@@ -161,11 +161,15 @@ internal static class OpenInferenceEndpoints
     private static async Task<IResult> Index(
         HttpContext context, SessionScope scope, Snapshots snapshots, IOptions<LimitOptions> limits, CancellationToken cancellationToken)
     {
-        // Every session is ready, so that the filter takes none away; it must still be one.
         using var body = await BodyBuffer.ReadAsync(context.Request, limits.Value.MaxBodyBytes);
-        IndexRequest.Check(body.Bytes);
+        var isReadyAsked = IndexRequest.AsksForReady(body.Bytes);
         return TypedResults.Json(
-            Versions(scope, snapshots, cancellationToken).Select(model => new RepositoryEntry { Name = model.Session.Name, Version = model.Version, State = "READY", Reason = "" }),
+            Versions(scope, snapshots, cancellationToken).Where(model => !isReadyAsked || model.Session.Damage == Damage.None).Select(Entry),
             ContractJson.Context.IAsyncEnumerableRepositoryEntry, MediaTypes.Json);
     }
+
+    // Every session is ready, but for those that are damaged.
+    private static RepositoryEntry Entry((SessionSummary Session, string Version) model) => model.Session.Damage == Damage.None
+        ? new() { Name = model.Session.Name, Version = model.Version, State = "READY", Reason = "" }
+        : new() { Name = model.Session.Name, Version = model.Version, State = "UNAVAILABLE", Reason = "its stored state is damaged" };
 }

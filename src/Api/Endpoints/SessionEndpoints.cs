@@ -124,7 +124,8 @@ internal static partial class SessionEndpoints
 
     private static async Task<IResult> Delete(string session, Precondition ifMatch, SessionScope scope, SessionCatalog catalog, CancellationToken cancellationToken)
     {
-        await catalog.DeleteAsync(await catalog.GetAsync(scope, session, cancellationToken), ifMatch.Check, cancellationToken);
+        var found = await catalog.FindToReplaceAsync(scope, session, cancellationToken) ?? throw SessionCatalog.NotFound(session);
+        await catalog.DeleteAsync(found, ifMatch.Check, cancellationToken);
         return TypedResults.NoContent();
     }
 

@@ -45,13 +45,17 @@ internal static class SessionListEndpoint
         var page = await overview.ListAsync(scope, query, health is null ? null : Marks[health], withHealth: extras.Contains("health"), cancellationToken);
         return new Answer<SessionList>(new SessionList
         {
-            Sessions = [.. page.Sessions.Select(found => SessionEndpoints.Resource(found.Session,
+            Sessions = [.. page.Sessions.Where(found => found.Session.Damage == Damage.None).Select(found => SessionEndpoints.Resource(found.Session,
                 extras.Contains("health") ? DiagnosticsEndpoints.Report(found.Health!) : null,
                 extras.Contains("drift") ? catalog.TrafficOf(found.Session)?.RecentDrift(DriftShown) ?? [] : null))],
+            Damaged = page.Sessions.Any(found => found.Session.Damage != Damage.None) ? [.. page.Sessions.Where(found => found.Session.Damage != Damage.None).Select(Remains)] : null,
             NextCursor = page.Next is { } next ? Cursor(next) : null,
             Total = extras.Contains("total") ? await catalog.CountAsync(scope, query, cancellationToken) : null,
         });
     }
+
+    private static DamagedSession Remains(SessionWithHealth found) =>
+        new() { Id = found.Session.Id, Name = found.Session.Name, Version = found.Session.Version, CreatedAt = found.Session.CreatedAt };
 
     private static string Cursor(SessionPosition last) =>
         Base64Url.EncodeToString(Encoding.UTF8.GetBytes(string.Create(CultureInfo.InvariantCulture, $"{last.CreatedAt.UtcTicks}.{last.Id}")));

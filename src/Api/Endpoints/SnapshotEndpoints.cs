@@ -45,21 +45,21 @@ internal static class SnapshotEndpoints
 
     private static async Task<IResult> List(string session, SessionScope scope, SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken)
     {
-        var found = await catalog.GetAsync(scope, session, cancellationToken);
+        var found = await catalog.FindToReplaceAsync(scope, session, cancellationToken) ?? throw SessionCatalog.NotFound(session);
         var list = await snapshots.ListAsync(found, cancellationToken);
-        return new Answer<SnapshotList>(new SnapshotList { Snapshots = [.. list.Select(snapshot => snapshot.ToResource())] }, found.Current.Layer.Version);
+        return new Answer<SnapshotList>(list.ToResource(), found.Current.Layer.Version);
     }
 
     private static async Task<IResult> Get(string session, string version, SessionScope scope, SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken)
     {
-        var found = await catalog.GetAsync(scope, session, cancellationToken);
+        var found = await catalog.FindToReplaceAsync(scope, session, cancellationToken) ?? throw SessionCatalog.NotFound(session);
         var (snapshot, layer) = await snapshots.GetAsync(found, QueryNumber.Version(version)!.Value, cancellationToken);
         return new Answer<SnapshotDetails>(snapshot.ToDetails(layer), snapshot.Version);
     }
 
     private static async Task<IResult> Delete(string session, string version, SessionScope scope, SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken)
     {
-        var found = await catalog.GetAsync(scope, session, cancellationToken);
+        var found = await catalog.FindToReplaceAsync(scope, session, cancellationToken) ?? throw SessionCatalog.NotFound(session);
         await snapshots.DeleteAsync(found, QueryNumber.Version(version)!.Value, cancellationToken);
         return TypedResults.NoContent();
     }
@@ -67,7 +67,7 @@ internal static class SnapshotEndpoints
     private static async Task<IResult> Restore(
         string session, string version, Precondition ifMatch, SessionScope scope, SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken)
     {
-        var found = await catalog.GetAsync(scope, session, cancellationToken);
+        var found = await catalog.FindToReplaceAsync(scope, session, cancellationToken) ?? throw SessionCatalog.NotFound(session);
         var restored = await snapshots.RestoreAsync(found, QueryNumber.Version(version)!.Value, ifMatch.Check, cancellationToken);
         return new Answer<StateResponse>(restored.Layer.ToState(), restored.Layer.Version);
     }

@@ -38,7 +38,7 @@ internal static class StateEndpoints
         var (request, import, ignored) = (body.Value, body.Value.ToImport(), string.IsNullOrEmpty(from) ? null : body.Value.Ignored);
         for (var attempt = 1; ; attempt++)
         {
-            if (await catalog.FindAsync(scope, session, cancellationToken) is { } found)
+            if (await catalog.FindToReplaceAsync(scope, session, cancellationToken) is { } found)
                 return AnswerWith(await ReplaceAsync(found, request, import, ifMatch, catalog, cancellationToken), ignored);
             // Another's name is not there to be created, as what it names is not there to be replaced.
             if (!scope.Contains(session)) throw SessionCatalog.NotFound(session);
@@ -57,8 +57,12 @@ internal static class StateEndpoints
         var changed = await catalog.ChangeAsync(found, record =>
         {
             ifMatch.Check(record.Layer.Version);
-            var (options, convention) = request.OptionsOver(import, record.Layer.Options);
-            return record with { Layer = import.ApplyTo(record.Layer, options), Convention = convention ?? record.Convention };
+            // Where the options are lost it is as with a new session, but of the same kind.
+            var isLost = record.Damage == Damage.Header;
+            var (options, convention) = isLost ? request.NewOptions(import) : request.OptionsOver(import, record.Layer.Options);
+            if (isLost) StateMapping.RequireSameKind(record.Layer.Options.Kind, options.Kind);
+            var layer = isLost ? LayerState.Create(options) with { Version = record.Layer.Version } : record.Layer;
+            return record with { Layer = import.ApplyTo(layer, options), Convention = convention ?? record.Convention };
         }, cancellationToken);
         return changed.Layer;
     }

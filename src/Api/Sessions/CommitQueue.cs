@@ -155,10 +155,10 @@ internal sealed class CommitQueue(LayerSession session)
         public async ValueTask ApplyAsync(MadeChanges made, ICommits commits)
         {
             (_made, _refusal) = (null, null);
-            var earlier = change.Key is null ? null : await made.FindAsync(change.Key, commits);
             var before = made.State;
             try
             {
+                var earlier = change.Key is null ? null : await made.FindAsync(change.Key, commits);
                 if (earlier is not null)
                 {
                     change.Key!.RequireSame(earlier);

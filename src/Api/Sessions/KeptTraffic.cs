@@ -27,18 +27,18 @@ internal sealed record KeptTraffic(
         using var bytes = new MemoryStream();
         using (var compressed = new BrotliStream(bytes, CompressionLevel.Fastest))
             JsonSerializer.Serialize(compressed, this with { Inference = Small(Inference), Frozen = Small(Frozen) }, KeptTrafficJson.Default.KeptTraffic);
-        return bytes.ToArray();
+        return Checksum.Appended(bytes.ToArray());
     }
 
-    /// <summary>Reads it; null where it is of a form that this service does not know.</summary>
+    /// <summary>Reads it; null where it is damaged, or of a form that this service does not know.</summary>
     public static KeptTraffic? Decode(ReadOnlyMemory<byte> content)
     {
         try
         {
-            using var compressed = new BrotliStream(new MemoryStream(content.ToArray()), CompressionMode.Decompress);
-            return JsonSerializer.Deserialize(compressed, KeptTrafficJson.Default.KeptTraffic);
+            using var compressed = new BrotliStream(new MemoryStream(Checksum.Content(content).ToArray()), CompressionMode.Decompress);
+            return JsonSerializer.Deserialize(compressed, KeptTrafficJson.Default.KeptTraffic) is { Steps: not null, Inferences: not null } kept ? kept : null;
         }
-        catch (Exception exception) when (exception is JsonException or InvalidOperationException or InvalidDataException)
+        catch (Exception exception) when (exception is not OutOfMemoryException)
         {
             return null;
         }

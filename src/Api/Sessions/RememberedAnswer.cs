@@ -82,20 +82,30 @@ internal sealed record RememberedAnswer(long Version, long BatchesTracked)
         foreach (var (name, values) in Arrays) file.Add(name, values);
         file.AddText(nameof(AnswerKey.Fingerprint), Key.Fingerprint);
         file.AddText(nameof(RememberedAnswer), JsonSerializer.Serialize(this, AnswerJson.Default.RememberedAnswer));
-        return new StoredAnswer(Key.Topic, Key.Key, file.ToArray());
+        return new StoredAnswer(Key.Topic, Key.Key, Checksum.Appended(file.ToArray()));
     }
 
     /// <summary>Decodes an answer.</summary>
     /// <param name="stored">What was stored.</param>
     /// <param name="withArrays">Whether its arrays are asked for, which take by far the most time.</param>
+    /// <exception cref="DamagedStateException">It is not as it was written.</exception>
     public static RememberedAnswer Decode(StoredAnswer stored, bool withArrays = true)
     {
-        var file = new SafetensorsArrays(stored.Content);
-        return JsonSerializer.Deserialize(file.Texts[nameof(RememberedAnswer)], AnswerJson.Default.RememberedAnswer)! with
+        try
         {
-            Key = new AnswerKey(stored.Topic, stored.Key, file.Texts[nameof(AnswerKey.Fingerprint)]),
-            Arrays = withArrays ? file.Names.ToDictionary(name => name, name => file[name]) : [],
-        };
+            var file = new SafetensorsArrays(Checksum.Content(stored.Content));
+            return JsonSerializer.Deserialize(file.Texts[nameof(RememberedAnswer)], AnswerJson.Default.RememberedAnswer)! with
+            {
+                Key = new AnswerKey(stored.Topic, stored.Key, file.Texts[nameof(AnswerKey.Fingerprint)]),
+                Arrays = withArrays ? file.Names.ToDictionary(name => name, name => file[name]) : [],
+            };
+        }
+        catch (Exception exception) when (exception is not OutOfMemoryException)
+        {
+            throw new DamagedStateException(
+                $"what is remembered of the answer to {(stored.Topic.Length == 0 ? $"Idempotency-Key '{stored.Key}'" : $"step {stored.Key}")} is damaged in "
+                + "the storage: it was made, and how it was answered is not known any more. Look at the session's state, and go on with a new key or step");
+        }
     }
 }
 

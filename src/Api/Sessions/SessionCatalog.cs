@@ -57,6 +57,19 @@ internal sealed class SessionCatalog(
     public async ValueTask<LayerSession> GetAsync(SessionScope scope, string nameOrId, CancellationToken cancellationToken) =>
         await FindAsync(scope, nameOrId, cancellationToken) ?? throw NotFound(nameOrId);
 
+    /// <summary>The session with a name or id, or what stands in for a damaged one, to be deleted or to be given a whole state; null where there is none.</summary>
+    public async ValueTask<LayerSession?> FindToReplaceAsync(SessionScope scope, string nameOrId, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return await FindAsync(scope, nameOrId, cancellationToken);
+        }
+        catch (DamagedStateException damaged) when (damaged.Remains is not null)
+        {
+            return new LayerSession(SessionEncoding.StandIn(damaged.Remains));
+        }
+    }
+
     /// <summary>The session with a name or id, as new as <see cref="GetAsync"/> has it, or null.</summary>
     public ValueTask<LayerSession?> FindAsync(SessionScope scope, string nameOrId, CancellationToken cancellationToken) =>
         FindAsync(scope, nameOrId, Freshness.Newest, cancellationToken);
@@ -100,7 +113,7 @@ internal sealed class SessionCatalog(
             if (scope.Within(query.Prefix ?? "") is not { } prefix) return [];
             query = query with { Prefix = prefix };
         }
-        return [.. (await store.ListAsync(query, cancellationToken)).Select(SessionEncoding.Decode)];
+        return [.. (await store.ListAsync(query, cancellationToken)).Select(SessionEncoding.Summary)];
     }
 
     /// <summary>Number of sessions that a caller sees on all pages of a list.</summary>
@@ -185,7 +198,7 @@ internal sealed class SessionCatalog(
     SessionRecord ICommits.Accept(SessionRecord next)
     {
         RequireFeatures(next.Layer.Features);
-        return next with { UpdatedAt = time.GetUtcNow() };
+        return next with { UpdatedAt = time.GetUtcNow(), Damage = Damage.None };
     }
 
     /// <summary>How a question was answered; null where it was not.</summary>
@@ -244,8 +257,17 @@ internal sealed class SessionCatalog(
     }
 
     // Another's session is not there, by its name and by its id: a caller cannot even find out whether it is.
-    private async ValueTask<LayerSession?> FindAsync(SessionScope scope, string nameOrId, Freshness freshness, CancellationToken cancellationToken) =>
-        await newest.FindAsync(nameOrId, freshness, cancellationToken) is { } session && scope.Contains(session.Current.Name) ? session : null;
+    private async ValueTask<LayerSession?> FindAsync(SessionScope scope, string nameOrId, Freshness freshness, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return await newest.FindAsync(nameOrId, freshness, cancellationToken) is { } session && scope.Contains(session.Current.Name) ? session : null;
+        }
+        catch (DamagedStateException damaged) when (damaged.Remains is { Session.Name: var name } && !scope.Contains(name))
+        {
+            return null;
+        }
+    }
 
     private void RequireFeatures(int features)
     {

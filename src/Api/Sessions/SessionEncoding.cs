@@ -12,50 +12,24 @@ namespace BnService.Api.Sessions;
 /// A session as the bytes that a store keeps: its arrays as a safetensors file with PyTorch's names, as GET state answers, all float64, and
 /// everything else as JSON.
 /// </summary>
-internal static class SessionEncoding
+internal static partial class SessionEncoding
 {
     /// <summary>Encodes a session.</summary>
     public static StoredSession Encode(SessionRecord session)
     {
         var layer = session.Layer;
-        return new StoredSession(session.Id, session.Name, layer.Options.Kind.WireName, layer.Version, session.CreatedAt, Header(session, null), Arrays(layer)) { Owner = session.Owner };
+        var (header, state) = (Header(session, null), Arrays(layer));
+        Checksum.Seal(header, state, Checksum.Identity(session.Id, session.Name, layer.Version, session.CreatedAt.UtcTicks));
+        return new StoredSession(session.Id, session.Name, layer.Options.Kind.WireName, layer.Version, session.CreatedAt, header, state) { Owner = session.Owner };
     }
 
     /// <summary>Encodes a state that is to be frozen.</summary>
-    public static StoredSnapshot EncodeSnapshot(SessionRecord session, DateTimeOffset frozenAt, string? description) =>
-        new(session.Id, session.Layer.Version, Header(session, new(frozenAt, description)), Arrays(session.Layer));
-
-    /// <summary>Decodes a session.</summary>
-    public static SessionRecord Decode(StoredSession stored)
+    public static StoredSnapshot EncodeSnapshot(SessionRecord session, DateTimeOffset frozenAt, string? description)
     {
-        var header = Parse(stored.Header);
-        return new SessionRecord(stored.Id, stored.Name, header.Labels, stored.CreatedAt, header.UpdatedAt, Layer(header, stored.State, stored.Version))
-        {
-            Convention = header.Convention,
-            Owner = stored.Owner,
-        };
+        var (header, state) = (Header(session, new(frozenAt, description)), Arrays(session.Layer));
+        Checksum.Seal(header, state, Checksum.Identity(session.Id, "", session.Layer.Version, 0));
+        return new(session.Id, session.Layer.Version, header, state);
     }
-
-    /// <summary>Decodes a session in a list.</summary>
-    public static SessionSummary Decode(StoredHeader stored)
-    {
-        var header = Parse(stored.Header);
-        return new SessionSummary(
-            stored.Id, stored.Name, header.Labels, stored.CreatedAt, header.UpdatedAt, header.Options, header.Convention, stored.Version, header.BatchesTracked ?? 0)
-        {
-            Health = header.Condition,
-        };
-    }
-
-    /// <summary>Decodes what a list says of a snapshot.</summary>
-    public static SnapshotSummary DecodeSummary(StoredSnapshot stored)
-    {
-        var header = Parse(stored.Header);
-        return new SnapshotSummary(stored.Version, header.Snapshot!.FrozenAt, header.Snapshot.Description, header.BatchesTracked ?? 0);
-    }
-
-    /// <summary>Decodes the state that was frozen.</summary>
-    public static LayerState DecodeLayer(StoredSnapshot stored) => Layer(Parse(stored.Header), stored.State, stored.Version);
 
     private static StateHeader Parse(ReadOnlyMemory<byte> header) => JsonSerializer.Deserialize(header.Span, StateJson.Default.StateHeader)!;
 
@@ -79,6 +53,7 @@ internal static class SessionEncoding
                 Snapshot = snapshot,
                 // A list says it of a hundred thousand sessions, whose arrays nobody could read for that.
                 Condition = snapshot is null ? LayerHealth.Of(Diagnosis.Of(layer, null, null)) : null,
+                Sums = Checksum.Unsealed,
             },
             StateJson.Default.StateHeader);
     }
@@ -195,6 +170,10 @@ internal sealed record StateHeader(
     /// by another rule in a member <c>Health</c>.
     /// </summary>
     public LayerHealth? Condition { get; init; }
+
+    /// <summary>The checksums (<see cref="Checksum"/>), the last member; null where a service before this one has stored it.</summary>
+    [JsonPropertyOrder(int.MaxValue)]
+    public string? Sums { get; init; }
 }
 
 /// <summary>What is said of a snapshot beside its state.</summary>

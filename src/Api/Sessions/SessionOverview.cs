@@ -5,7 +5,7 @@ namespace BnService.Api.Sessions;
 
 /// <summary>A session with how it is.</summary>
 /// <param name="Session">The session.</param>
-/// <param name="Health">How its layer is; null where that was not asked for.</param>
+/// <param name="Health">How its layer is; null where that was not asked for, or the session is damaged.</param>
 internal sealed record SessionWithHealth(SessionSummary Session, LayerHealth? Health);
 
 /// <summary>A page of sessions with how they are.</summary>
@@ -38,11 +38,24 @@ internal sealed class SessionOverview(SessionCatalog catalog)
             foreach (var session in page)
             {
                 if (found.Count == query.Limit || lookedAt == MostLookedAt) return new OverviewPage(found, after);
-                var mark = withHealth || health is not null ? await catalog.HealthOfAsync(session, cancellationToken) : null;
-                if (health is null || mark!.Mark == health) found.Add(new SessionWithHealth(session, mark));
+                var seen = withHealth || health is not null ? await HealthOfAsync(session, cancellationToken) : new SessionWithHealth(session, null);
+                if (health is null || seen.Health?.Mark == health) found.Add(seen);
                 (after, lookedAt) = (new SessionPosition(session.CreatedAt, session.Id), lookedAt + 1);
             }
             if (page.Count < most) return new OverviewPage(found, null);
+        }
+    }
+    // Null where the session is damaged: how its layer is nobody can tell.
+    private async ValueTask<SessionWithHealth> HealthOfAsync(SessionSummary session, CancellationToken cancellationToken)
+    {
+        if (session.Damage != Damage.None) return new SessionWithHealth(session, null);
+        try
+        {
+            return new SessionWithHealth(session, await catalog.HealthOfAsync(session, cancellationToken));
+        }
+        catch (DamagedStateException damaged)
+        {
+            return new SessionWithHealth(session with { Damage = damaged.Remains?.Session.Damage ?? Damage.Arrays }, null);
         }
     }
 }

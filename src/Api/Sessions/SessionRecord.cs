@@ -24,6 +24,9 @@ public sealed record SessionRecord(
     /// <summary>The id of the key that created it, which it counts for; null where that was none.</summary>
     public string? Owner { get; init; }
 
+    /// <summary>What of it could not be read: then it stands in for the session until another state replaces it, and is never served.</summary>
+    internal Damage Damage { get; init; }
+
     // Names, labels, options and the objects around them, roughly.
     private const long BytesBesideArrays = 2048;
 
@@ -69,4 +72,7 @@ public sealed record SessionSummary(
 {
     /// <summary>How the layer is, as far as its stored state tells; null where that is not known.</summary>
     public LayerHealth? Health { get; init; }
+
+    /// <summary>What of it cannot be read, as far as a look at its header tells.</summary>
+    internal Damage Damage { get; init; }
 }

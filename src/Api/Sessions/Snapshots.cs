@@ -14,7 +14,11 @@ namespace BnService.Api.Sessions;
 /// <param name="FrozenAt">When it was frozen.</param>
 /// <param name="Description">What the caller said of it, or null.</param>
 /// <param name="BatchesTracked">Number of batches that had moved the running statistics.</param>
-internal sealed record SnapshotSummary(long Version, DateTimeOffset FrozenAt, string? Description, long BatchesTracked);
+internal sealed record SnapshotSummary(long Version, DateTimeOffset FrozenAt, string? Description, long BatchesTracked)
+{
+    /// <summary>Whether nothing but its version can be read.</summary>
+    public bool IsDamaged { get; init; }
+}
 
 /// <summary>States that are frozen under their versions: inference can use one while training goes on.</summary>
 internal sealed class Snapshots(
@@ -37,7 +41,8 @@ internal sealed class Snapshots(
         var current = session.Current;
         check(current.Layer.Version);
         var existing = await store.ListSnapshotsAsync(session.Id, cancellationToken);
-        if (existing.FirstOrDefault(snapshot => snapshot.Version == current.Layer.Version) is { } same) return (SessionEncoding.DecodeSummary(same), false);
+        if (existing.FirstOrDefault(snapshot => snapshot.Version == current.Layer.Version) is { } same)
+            return (Intact(session, SessionEncoding.DecodeSummary(same)), false);
         if (existing.Count >= limits.Value.MaxSnapshots)
         {
             throw new ProblemException(ProblemCode.LimitReached,
@@ -49,7 +54,7 @@ internal sealed class Snapshots(
         // Somebody else has frozen it at the same time, or the session is gone.
         var other = await store.FindSnapshotAsync(session.Id, current.Layer.Version, cancellationToken)
             ?? throw new ProblemException(ProblemCode.SessionNotFound, $"there is no session '{current.Name}'");
-        return (SessionEncoding.DecodeSummary(other), false);
+        return (Intact(session, SessionEncoding.DecodeSummary(other)), false);
     }
 
     /// <summary>The snapshots of a session, newest first.</summary>
@@ -71,7 +76,7 @@ internal sealed class Snapshots(
     /// <exception cref="ProblemException">There is none of the version.</exception>
     public async Task<(SnapshotSummary Snapshot, LayerState Layer)> GetAsync(LayerSession session, long version, CancellationToken cancellationToken) =>
         await store.FindSnapshotAsync(session.Id, version, cancellationToken) is { } stored
-            ? (SessionEncoding.DecodeSummary(stored), SessionEncoding.DecodeLayer(stored))
+            ? (Intact(session, SessionEncoding.DecodeSummary(stored)), SessionEncoding.DecodeLayer(stored, session.Current.Name).Layer)
             : throw NotFound(session, version);
 
     /// <summary>The state of a snapshot, from memory where it is there.</summary>
@@ -93,7 +98,7 @@ internal sealed class Snapshots(
                 session.Snapshots.TryRemove(wanted, out _);
                 throw NotFound(session, wanted);
             }
-            known = (isKnown ? known.Layer : SessionEncoding.DecodeLayer(stored), now);
+            known = (isKnown ? known.Layer : SessionEncoding.DecodeLayer(stored, session.Current.Name).Layer, now);
         }
         catch (StorageUnavailableException) when (isKnown)
         {
@@ -135,13 +140,19 @@ internal sealed class Snapshots(
     /// <exception cref="ProblemException">There is none of the version.</exception>
     public async Task<SessionRecord> RestoreAsync(LayerSession session, long version, Action<long> check, CancellationToken cancellationToken)
     {
-        var (_, layer) = await GetAsync(session, version, cancellationToken);
+        if (await store.FindSnapshotAsync(session.Id, version, cancellationToken) is not { } stored) throw NotFound(session, version);
+        var (header, layer) = SessionEncoding.DecodeLayer(stored, session.Current.Name);
         return await catalog.ChangeAsync(session, record =>
         {
             check(record.Layer.Version);
+            // Labels are not the state's; but where those of the session are lost, it gets back those of then.
+            if (record.Damage == Damage.Header) record = record with { Labels = header.Labels, Convention = header.Convention };
             return record with { Layer = layer with { Version = record.Layer.Version + 1 } };
         }, cancellationToken);
     }
+
+    private static SnapshotSummary Intact(LayerSession session, SnapshotSummary snapshot) =>
+        snapshot.IsDamaged ? throw SessionEncoding.DamagedSnapshot(session.Current.Name, snapshot.Version) : snapshot;
 
     private static ProblemException NotFound(LayerSession session, long version) =>
         new(ProblemCode.VersionNotFound, $"session '{session.Current.Name}' has no snapshot of version {version}");

@@ -41,6 +41,7 @@ internal sealed partial class TrafficHistory(
         foreach (var content in await _store.FindTrafficAsync(session.Id, cancellationToken))
         {
             if (KeptTraffic.Decode(content) is { } earlier) session.Traffic.Restore(earlier);
+            else LogUnread(logger, session.Current.Name);
         }
         if (_marked.TryGetValue(session.Id, out var other)) TakeOver(session, other);
         session.Traffic.IsRestored = true;
@@ -123,6 +124,9 @@ internal sealed partial class TrafficHistory(
     {
         if (!ReferenceEquals(session, other)) session.Traffic.Restore(other.Traffic.Keep());
     }
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The stored history of session {Session} is damaged, or of another version, and left out")]
+    private static partial void LogUnread(ILogger logger, string session);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "The history of the last moment is not stored: {Reason}")]
     private static partial void LogLost(ILogger logger, string reason);

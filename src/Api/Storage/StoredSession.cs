@@ -7,7 +7,11 @@ namespace BnService.Api.Storage;
 /// <param name="Version">Version of the state.</param>
 /// <param name="CreatedAt">When the session was created.</param>
 /// <param name="Header">What lists show of the state, as bytes whose meaning the store does not know.</param>
-public record StoredHeader(string Id, string Name, string Kind, long Version, DateTimeOffset CreatedAt, ReadOnlyMemory<byte> Header);
+public record StoredHeader(string Id, string Name, string Kind, long Version, DateTimeOffset CreatedAt, ReadOnlyMemory<byte> Header)
+{
+    /// <summary>A stored time: one that a damaged row has, beyond all times, is the first or the last.</summary>
+    internal static DateTimeOffset Time(long ticks) => new(Math.Clamp(ticks, 0, DateTimeOffset.MaxValue.UtcTicks), TimeSpan.Zero);
+}
 
 /// <summary>A session as a store keeps it.</summary>
 /// <param name="Id">Identifier; never used again.</param>

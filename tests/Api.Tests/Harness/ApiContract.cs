@@ -22,6 +22,7 @@ public static class ApiContract
         ["request-timeout"] = 408,
         ["session-exists"] = 409,
         ["no-running-statistics"] = 409,
+        ["state-damaged"] = 409,
         ["limit-reached"] = 409,
         ["last-admin-key"] = 409,
         ["step-expired"] = 410,

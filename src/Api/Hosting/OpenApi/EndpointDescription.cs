@@ -41,7 +41,8 @@ internal static class EndpointDescription
         route.WithMetadata(new ProblemMetadata(codes));
 
     /// <summary>The call finds a session by the path.</summary>
-    public static RouteHandlerBuilder FindsSession(this RouteHandlerBuilder route) => route.Fails(ProblemCode.SessionNotFound);
+    public static RouteHandlerBuilder FindsSession(this RouteHandlerBuilder route) =>
+        route.Fails(ProblemCode.SessionNotFound, ProblemCode.StateDamaged);
 
     /// <summary>The call finds the session and the snapshot of its path or query.</summary>
     public static RouteHandlerBuilder FindsVersion(this RouteHandlerBuilder route) =>

@@ -39,6 +39,11 @@ internal sealed partial class ProblemAnswers(CallMeter calls, ILogger<ProblemAns
         };
         if (exception is StorageUnavailableException or StorageFullException)
             calls.StoreFailed(exception is StorageFullException ? "full" : "unavailable");
+        if (code == ProblemCode.StateDamaged)
+        {
+            calls.StoreFailed("damaged");
+            LogDamaged(logger, Excerpt.Printable(detail));
+        }
         if (code == ProblemCode.InternalError) LogUnexpected(logger, exception);
         await WriteAsync(context, code, detail);
         await UnreadBody.SkipAsync(context, code);
@@ -129,4 +134,7 @@ internal sealed partial class ProblemAnswers(CallMeter calls, ILogger<ProblemAns
 
     [LoggerMessage(Level = LogLevel.Error, Message = "Unexpected failure")]
     private static partial void LogUnexpected(ILogger logger, Exception exception);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "Stored state is damaged: {Detail}")]
+    private static partial void LogDamaged(ILogger logger, string detail);
 }

@@ -80,6 +80,11 @@ public sealed record ProblemCode(string Code, int Status, string Title, string M
         "The session requires running statistics (require_statistics), but no batch has moved them and nobody has set them; or a calibration is committed, or a session merged, that has gathered none.",
         "Train it for some steps, send calibration batches, or set them with PUT /v1/sessions/{session}/running-stats.");
 
+    /// <summary>What is stored is not what was written.</summary>
+    public static ProblemCode StateDamaged { get; } = new("state-damaged", 409, "The stored state is damaged",
+        "What is stored of the session, the snapshot or the remembered answer that the detail names is not what was written there: its checksum does not match, or it cannot be read. Repeating the request does not help; nothing else is affected.",
+        "Restore the session from a snapshot, replace it with PUT /v1/sessions/{session}/state, or delete it; have the operator look at the disk.");
+
     /// <summary>A configured limit on stored things.</summary>
     public static ProblemCode LimitReached { get; } = new("limit-reached", 409, "A limit is reached",
         "The service already holds as many sessions, features or retained bytes as its configuration allows.",
@@ -164,7 +169,7 @@ public sealed record ProblemCode(string Code, int Status, string Title, string M
     public static FrozenDictionary<string, ProblemCode> All { get; } = new[]
     {
         MalformedBody, BadRequest, Unauthorized, Forbidden, ForeignOrigin, SessionNotFound, VersionNotFound, KeyNotFound, NotFound, MethodNotAllowed, NotAcceptable,
-        RequestTimeout, SessionExists, NoRunningStatistics, LimitReached, LastAdminKey, StepExpired, VersionConflict, PayloadTooLarge,
+        RequestTimeout, SessionExists, NoRunningStatistics, StateDamaged, LimitReached, LastAdminKey, StepExpired, VersionConflict, PayloadTooLarge,
         UnsupportedMediaType, ShapeMismatch, InvalidOption, IdempotencyKeyReused, BatchTooSmall, NonFiniteInput, TooManyRequests, InternalError,
         Overloaded, SyncTimeout, MisdirectedRequest,
     }.ToFrozenDictionary(problem => problem.Code);

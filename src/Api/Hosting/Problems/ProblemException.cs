@@ -5,7 +5,7 @@ namespace BnService.Api.Hosting.Problems;
 /// <summary>A request that ends with a problem. Nothing has changed when it is thrown.</summary>
 /// <param name="code">Which problem.</param>
 /// <param name="detail">Names the field, what came and what is allowed.</param>
-public sealed class ProblemException(ProblemCode code, string detail) : Exception(detail)
+public class ProblemException(ProblemCode code, string detail) : Exception(detail)
 {
     /// <summary>Which problem.</summary>
     public ProblemCode Code { get; } = code;

@@ -22,7 +22,7 @@ internal sealed class CallMeter
         service.Meter.CreateObservableCounter("bnservice.http.request", () => All(series => series.RequestBytes), "By", "Bytes of request bodies that were read, after decompression.");
         service.Meter.CreateObservableCounter("bnservice.http.response", () => All(series => series.ResponseBytes), "By", "Bytes of answers' bodies.");
         _replays = service.Count("bnservice.idempotent.replays", "{request}", "Requests that were answered as the first with their Idempotency-Key.");
-        _storeErrors = service.Meter.CreateCounter<long>("bnservice.store.errors", "{request}", "Requests that failed because the store was away or full.");
+        _storeErrors = service.Meter.CreateCounter<long>("bnservice.store.errors", "{request}", "Requests that failed because the store was away or full, or what it has is damaged.");
     }
 
     /// <summary>A request has come.</summary>

@@ -164,7 +164,7 @@ internal sealed partial class PostgresSessionStore : ISessionStore, IContributio
 
     private static byte[] Bytes(NpgsqlDataReader row, int column) => row.GetFieldValue<byte[]>(column);
 
-    private static DateTimeOffset Time(long ticks) => new(ticks, TimeSpan.Zero);
+    private static DateTimeOffset Time(long ticks) => StoredHeader.Time(ticks);
 
     [LoggerMessage(Level = LogLevel.Warning,
         Message = "The database does not know synchronous_commit ({Cause}): Storage:Durability is step")]

@@ -25,13 +25,13 @@ internal sealed partial class SqliteSessionStore
     /// <inheritdoc/>
     public ValueTask<StoredSnapshot?> FindSnapshotAsync(string sessionId, long version, CancellationToken cancellationToken) => FindOneAsync(
         "SELECT version, header, state FROM snapshots WHERE session_id = $id AND version = $version",
-        reader => new StoredSnapshot(sessionId, reader.GetInt64(0), (byte[])reader[1], (byte[])reader[2]),
+        reader => new StoredSnapshot(sessionId, reader.GetInt64(0), Blob(reader, 1), Blob(reader, 2)),
         cancellationToken, ("$id", sessionId), ("$version", version));
 
     /// <inheritdoc/>
     public ValueTask<IReadOnlyList<StoredSnapshot>> ListSnapshotsAsync(string sessionId, CancellationToken cancellationToken) => FindAllAsync(
         "SELECT version, header FROM snapshots WHERE session_id = $id ORDER BY version DESC",
-        reader => new StoredSnapshot(sessionId, reader.GetInt64(0), (byte[])reader[1], default),
+        reader => new StoredSnapshot(sessionId, reader.GetInt64(0), Blob(reader, 1), default),
         cancellationToken, ("$id", sessionId));
 
     /// <inheritdoc/>
@@ -63,5 +63,5 @@ internal sealed partial class SqliteSessionStore
         """,
         ("$id", sessionId), ("$topic", answer.Topic), ("$key", answer.Key), ("$content", Bytes(answer.Content)), ("$kept", StoredAnswer.Kept));
 
-    private static StoredAnswer Answer(SqliteDataReader reader) => new(reader.GetString(0), reader.GetString(1), (byte[])reader[2]);
+    private static StoredAnswer Answer(SqliteDataReader reader) => new(reader.GetString(0), reader.GetString(1), Blob(reader, 2));
 }

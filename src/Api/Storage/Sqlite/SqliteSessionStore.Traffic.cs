@@ -17,5 +17,5 @@ internal sealed partial class SqliteSessionStore : ITrafficStore
 
     /// <inheritdoc/>
     public ValueTask<IReadOnlyList<ReadOnlyMemory<byte>>> FindTrafficAsync(string sessionId, CancellationToken cancellationToken) => FindAllAsync(
-        "SELECT content FROM traffic WHERE session_id = $id", reader => (ReadOnlyMemory<byte>)(byte[])reader[0], cancellationToken, ("$id", sessionId));
+        "SELECT content FROM traffic WHERE session_id = $id", reader => (ReadOnlyMemory<byte>)Blob(reader, 0), cancellationToken, ("$id", sessionId));
 }

@@ -54,7 +54,7 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
     public ValueTask<StoredSession?> FindAsync(string nameOrId, CancellationToken cancellationToken) => FindOneAsync(
         $"SELECT {Columns} FROM sessions WHERE name = $key OR id = $key ORDER BY name = $key DESC LIMIT 1",
         reader => new StoredSession(
-            reader.GetString(0), reader.GetString(1), reader.GetString(2), reader.GetInt64(3), Time(reader.GetInt64(4)), (byte[])reader[5], (byte[])reader[6])
+            reader.GetString(0), reader.GetString(1), reader.GetString(2), reader.GetInt64(3), Time(reader.GetInt64(4)), Blob(reader, 5), Blob(reader, 6))
         {
             Owner = reader.IsDBNull(7) ? null : reader.GetString(7),
         },
@@ -96,7 +96,7 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
         ORDER BY created_at DESC, id DESC LIMIT $limit
         """,
         reader => new StoredHeader(
-            reader.GetString(0), reader.GetString(1), reader.GetString(2), reader.GetInt64(3), Time(reader.GetInt64(4)), (byte[])reader[5]),
+            reader.GetString(0), reader.GetString(1), reader.GetString(2), reader.GetInt64(3), Time(reader.GetInt64(4)), Blob(reader, 5)),
         cancellationToken, [.. Listing(query), ("$limit", query.Limit), ("$after_at", query.After?.CreatedAt.UtcTicks), ("$after_id", query.After?.Id)]);
 
     /// <inheritdoc/>
@@ -183,7 +183,10 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
             ? segment.Array
             : bytes.ToArray();
 
-    private static DateTimeOffset Time(long ticks) => new(ticks, TimeSpan.Zero);
+    // A row that somebody has written a text into, or nothing, is damaged as one with other bytes is.
+    private static byte[] Blob(SqliteDataReader reader, int column) => reader.IsDBNull(column) ? [] : reader.GetFieldValue<byte[]>(column);
+
+    private static DateTimeOffset Time(long ticks) => StoredHeader.Time(ticks);
 
     [LoggerMessage(Level = LogLevel.Error, Message = "{Reason}; until it can, everything that needs it is answered with 503")]
     private static partial void LogUnavailable(ILogger logger, string reason);

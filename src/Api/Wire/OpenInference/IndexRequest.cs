@@ -6,11 +6,12 @@ namespace BnService.Api.Wire.OpenInference;
 /// <summary>The request of the repository's index (Triton's extension_model_repository.md): <c>{"ready": true}</c>, or nothing.</summary>
 internal static class IndexRequest
 {
-    /// <summary>Refuses what is no such request; members that are not known are passed over.</summary>
-    public static void Check(ReadOnlySpan<byte> body)
+    /// <summary>Whether only models that are ready are asked for. Refuses what is no such request; members that are not known are passed over.</summary>
+    public static bool AsksForReady(ReadOnlySpan<byte> body)
     {
         body = JsonText.WithoutMark(body);
-        if (body.IsEmpty) return;
+        if (body.IsEmpty) return false;
+        var asked = false;
         var reader = new Utf8JsonReader(body, new JsonReaderOptions { MaxDepth = InferHeaderReader.MaxDepth });
         try
         {
@@ -22,8 +23,10 @@ internal static class IndexRequest
                 reader.Skip();
                 if (isReady && reader.TokenType is not (JsonTokenType.True or JsonTokenType.False or JsonTokenType.Null))
                     throw InferText.Refused($"ready must be true or false, got {JsonToken.Describe(ref reader)}");
+                if (isReady) asked = reader.TokenType == JsonTokenType.True;
             }
             reader.Read();
+            return asked;
         }
         catch (Exception exception) when (InferText.IsMalformedJson(exception))
         {
