@@ -1,6 +1,7 @@
 using System.Globalization;
 using BnService.Api.Contracts;
 using BnService.Api.Hosting.Auth;
+using BnService.Api.Hosting.Limits;
 using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Sessions;
 using BnService.Api.Wire;
@@ -12,16 +13,16 @@ internal static class EventsEndpoints
 {
     private static readonly TimeSpan Pause = TimeSpan.FromSeconds(1), BetweenBeats = TimeSpan.FromSeconds(10);
 
-    // A key may have been revoked since the stream was opened: nobody listens for longer without showing it again.
+    // A stream whose client has gone without a word holds a place no longer.
     private static readonly TimeSpan Longest = TimeSpan.FromMinutes(5);
 
     /// <summary>Maps the calls.</summary>
     public static void MapEvents(this IEndpointRouteBuilder routes)
     {
-        routes.MapGet("/sessions/{session}/events", Session).WithTags("Diagnostics").Needs(Role.Reader).Answers<HistoryLine>(forms: MediaTypes.Events).FindsSession()
-            .Describe("GetEvents", "Watch a session", "Server-sent events: `step` for each train-step that this node answers (a line of the history; its id is the version), `inference` for each inference batch that it looks at, `state` where the state has changed otherwise or on another node (version and num_batches_tracked), first of all how it is now, and `gone` when the session is deleted. With `Last-Event-ID` the steps after that version come first, as far as they are remembered. A client that reads slowly misses what the history forgets meanwhile. The stream ends after five minutes and with the service; connect again then.");
-        routes.MapGet("/events", All).WithTags("Diagnostics").Needs(Role.Reader).Answers<ActivityEvent>(forms: MediaTypes.Events)
-            .Describe("GetActivity", "Watch all sessions", "Server-sent events: `activity`, at most one a second, names the sessions that have been created, changed or deleted on this node, or that a batch has passed through. The stream ends after five minutes and with the service; connect again then.");
+        routes.MapGet("/sessions/{session}/events", Session).WithTags("Diagnostics").Needs(Role.Reader).Takes(Place.Stream).Answers<HistoryLine>(forms: MediaTypes.Events).FindsSession()
+            .Describe("GetEvents", "Watch a session", "Server-sent events: `step` for each train-step that this node answers (a line of the history; its id is the version), `inference` for each inference batch that it looks at, `state` where the state has changed otherwise or on another node (version and num_batches_tracked), first of all how it is now, and `gone` when the session is deleted. With `Last-Event-ID` the steps after that version come first, as far as they are remembered. A client that reads slowly misses what the history forgets meanwhile. The stream ends after five minutes, with its key and with the service; connect again then.");
+        routes.MapGet("/events", All).WithTags("Diagnostics").Needs(Role.Reader).Takes(Place.Stream).Answers<ActivityEvent>(forms: MediaTypes.Events)
+            .Describe("GetActivity", "Watch all sessions", "Server-sent events: `activity`, at most one a second, names the sessions that have been created, changed or deleted on this node, or that a batch has passed through. The stream ends after five minutes, with its key and with the service; connect again then.");
     }
 
     private static async Task<IResult> Session(

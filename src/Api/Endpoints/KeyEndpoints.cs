@@ -1,6 +1,7 @@
 using System.Text.RegularExpressions;
 using BnService.Api.Contracts;
 using BnService.Api.Hosting.Auth;
+using BnService.Api.Hosting.Limits;
 using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Hosting.Problems;
 
@@ -12,15 +13,15 @@ internal static partial class KeyEndpoints
     /// <summary>Maps the calls.</summary>
     public static void MapKeys(this IEndpointRouteBuilder routes)
     {
-        var group = routes.MapGroup("/keys").WithTags("Keys");
-        group.MapPost("", Create).Needs(Role.Admin).Reads<CreateKeyRequest>().Answers<CreatedKey>(201).Fails(ProblemCode.InvalidOption, ProblemCode.LimitReached)
+        var group = routes.MapGroup("/keys").WithTags("Keys").Takes(Place.Keys);
+        group.MapPost("", Create).Needs(Role.Admin).Takes(Place.NewKey).Reads<CreateKeyRequest>().Answers<CreatedKey>(201).Fails(ProblemCode.InvalidOption, ProblemCode.LimitReached)
             .Describe("CreateKey", "Create a key", "Creates a key and answers with it, once. As long as there is none, everybody who reaches the service, which listens on loopback only, may make this call as any other; the first key must be an admin's and needs `i_will_keep_the_key`: from it on every call needs a key, and nobody gets in without it. `notice` says what has changed.");
         group.MapGet("", List).Needs(Role.Admin).Answers<KeyList>()
             .Describe("ListKeys", "List keys", "All keys without their secrets, oldest first.");
         group.MapPost("/{id}/rotate", Rotate).Needs(Role.Admin).Answers<CreatedKey>().Fails(ProblemCode.KeyNotFound)
-            .Describe("RotateKey", "Rotate a key", "Gives the key a new secret and answers with it, once; the old one is refused from then on, on other nodes about a second later.");
+            .Describe("RotateKey", "Rotate a key", "Gives the key a new secret and answers with it, once; the old one is refused from then on, and what was sent with it ends, on other nodes about a second later.");
         group.MapDelete("/{id}", Revoke).Needs(Role.Admin).Answers(204).Fails(ProblemCode.KeyNotFound, ProblemCode.LastAdminKey)
-            .Describe("RevokeKey", "Revoke a key", "Deletes the key; it is refused from then on, on other nodes about a second later. The last key of an admin stays.");
+            .Describe("RevokeKey", "Revoke a key", "Deletes the key; it is refused from then on, and what was sent with it ends (streams, waiting ranks, bodies that still come), on other nodes about a second later. The last key of an admin stays.");
     }
 
     private static async Task<IResult> Create(Body<CreateKeyRequest> body, KeyRing keys, HttpResponse response, CancellationToken cancellationToken)

@@ -1,5 +1,6 @@
 using BnService.Api.Hosting;
 using BnService.Api.Hosting.Auth;
+using BnService.Api.Hosting.Limits;
 using BnService.Api.Hosting.Telemetry;
 
 namespace BnService.Api.Endpoints;
@@ -10,8 +11,8 @@ internal static class MetricsEndpoints
     /// <summary>Maps the calls.</summary>
     public static void MapMetrics(this IEndpointRouteBuilder routes)
     {
-        routes.MapGet("/metrics", Metrics).Needs(Role.Reader).ExcludeFromDescription().WithMetadata(new CompressedAnswerAttribute());
-        routes.MapGet("/metrics/triton", Inferences).Needs(Role.Reader).ExcludeFromDescription().WithMetadata(new CompressedAnswerAttribute());
+        routes.MapGet("/metrics", Metrics).Needs(Role.Reader).Takes(Place.Metrics).ExcludeFromDescription().WithMetadata(new CompressedAnswerAttribute());
+        routes.MapGet("/metrics/triton", Inferences).Needs(Role.Reader).Takes(Place.Metrics).ExcludeFromDescription().WithMetadata(new CompressedAnswerAttribute());
     }
 
     private static async Task Metrics(MetricsPage page, HttpResponse response, CancellationToken cancellationToken) =>

@@ -1,5 +1,6 @@
 using BnService.Api.Contracts;
 using BnService.Api.Hosting.Auth;
+using BnService.Api.Hosting.Limits;
 using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Hosting.Telemetry;
@@ -63,7 +64,7 @@ internal static class SyncEndpoints
     }
 
     private static RouteHandlerBuilder JoinsRanks(this RouteHandlerBuilder route) =>
-        route.FindsSession().ChangesState().RemembersAnswer().HasQuery(Rank, WorldSize)
+        route.Takes(Place.Rank).FindsSession().ChangesState().RemembersAnswer().HasQuery(Rank, WorldSize)
             .Fails(ProblemCode.ShapeMismatch, ProblemCode.BatchTooSmall, ProblemCode.NonFiniteInput, ProblemCode.InvalidOption, ProblemCode.LimitReached, ProblemCode.SyncTimeout);
 
     private static SyncRank RankOf(string group, string? rank, string? worldSize)

@@ -13,6 +13,8 @@ namespace BnService.Api.Hosting;
 /// <summary>Structured logging: one event per request, readable on a terminal, JSON in a container.</summary>
 internal static partial class RequestLogging
 {
+    private const string UnreadBodyText = "automatic draining of the request body failed because the body reader is in an invalid state.";
+
     /// <summary>Makes Serilog the only logger, configured from the section <c>Serilog</c> and <c>Telemetry:LogFormat</c>.</summary>
     public static void AddStructuredLogging(this WebApplicationBuilder builder)
     {
@@ -24,6 +26,8 @@ internal static partial class RequestLogging
                 // What the host says of each request has its query in it; a request's own event has what may be told.
                 .MinimumLevel.Override("Microsoft.AspNetCore.Hosting.Diagnostics", LogEventLevel.Warning)
                 .Enrich.With(new SessionOfRequest())
+                // A body that nobody waits for any more is not read to its end: the server ends the connection, as it should.
+                .Filter.ByExcluding(log => log.MessageTemplate.Text.EndsWith(UnreadBodyText, StringComparison.Ordinal))
                 // The program tells it in a line when it ends.
                 .Filter.ByExcluding(log => log.MessageTemplate.Text == "Hosting failed to start" && StartFailure.LinesOf(log.Exception!) is not null)
                 .Enrich.With(HasOtherSinks(configuration) ? [new PlainProperties()] : [])

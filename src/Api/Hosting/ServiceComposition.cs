@@ -86,7 +86,7 @@ internal static partial class ServiceComposition
         services.AddTransport();
         services.AddEdge();
         services.AddRequestRate();
-        services.AddSingleton<ConcurrentRequests>();
+        services.AddSingleton<Places>();
         services.AddSingleton<ComputeGate>();
         services.AddOptions<HostOptions>().Configure<IOptions<ShutdownOptions>>((host, shutdown) => host.ShutdownTimeout = shutdown.Value.Drain);
     }
@@ -135,13 +135,14 @@ internal static partial class ServiceComposition
         app.UseExceptionHandler(_ => { });
         app.UseStatusCodePages(ProblemAnswers.WriteStatusAsync);
         app.UseForeignPages();
-        app.Use(services.GetRequiredService<ConcurrentRequests>().ServeAsync);
+        app.Use(services.GetRequiredService<Places>().CountAsync);
         app.Use((context, next) => RequestDeadline.ServeAsync(context, next, limits.RequestTime, time));
         app.Use((context, next) => RequestMemory.CountAsync(context, next, admission));
         app.UseRouting();
         app.UseRouteMetering();
         app.UseApiKeys();
         if (limits.RequestsPerSecond > 0) app.UseRateLimiter();
+        app.Use(services.GetRequiredService<Places>().ServeAsync);
         app.UseRequestDecoding();
         app.UseAnswerCompression();
         app.Use(Negotiation.DecideAsync);

@@ -165,9 +165,29 @@ public sealed record LimitOptions
     [Range(1, 10_000_000, ErrorMessage = "must be from 1 to 10000000")]
     public int? RequestBurst { get; init; }
 
-    /// <summary>The most requests that are served at one time.</summary>
+    /// <summary>The most requests that are served at one time, without streams of events and ranks of synchronized steps.</summary>
     [Range(1, 1_000_000, ErrorMessage = "must be from 1 to 1000000")]
     public int MaxConcurrentRequests { get; init; } = 1000;
+
+    /// <summary>The most of them of one key; without it, as many as are left to all others.</summary>
+    [Range(1, 1_000_000, ErrorMessage = "must be from 1 to 1000000")]
+    public int? MaxRequestsPerKey { get; init; }
+
+    /// <summary>The most streams of events at one time.</summary>
+    [Range(1, 1_000_000, ErrorMessage = "must be from 1 to 1000000")]
+    public int MaxStreams { get; init; } = 1000;
+
+    /// <summary>The most of them of one key.</summary>
+    [Range(1, 1_000_000, ErrorMessage = "must be from 1 to 1000000")]
+    public int MaxStreamsPerKey { get; init; } = 100;
+
+    /// <summary>The most ranks of synchronized steps at one time, those included whose bodies still come.</summary>
+    [Range(1, 1_000_000, ErrorMessage = "must be from 1 to 1000000")]
+    public int MaxWaitingRanks { get; init; } = 4096;
+
+    /// <summary>The most of them of one key; a group has up to 1,024.</summary>
+    [Range(1, 1_000_000, ErrorMessage = "must be from 1 to 1000000")]
+    public int MaxWaitingRanksPerKey { get; init; } = 1024;
 
     /// <summary>The fewest bytes per second in which a body may come, on average; 0 for any rate.</summary>
     [Range(0, 1 << 30, ErrorMessage = "must be from 0 to 2^30")]

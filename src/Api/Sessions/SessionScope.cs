@@ -1,3 +1,4 @@
+using BnService.Api.Hosting.Limits;
 using Microsoft.AspNetCore.Http.Features;
 
 namespace BnService.Api.Sessions;
@@ -17,6 +18,9 @@ internal sealed record SessionScope(string? Prefix)
 
     /// <summary>The id of the key that the caller has sent; null where keys are not asked for.</summary>
     public string? KeyId { get; init; }
+
+    /// <summary>Who the caller is, where places are counted.</summary>
+    public Caller Caller { get; init; } = Caller.Stranger;
 
     /// <summary>Whether a session of this name is among them.</summary>
     public bool Contains(string name) => Prefix is null || name.StartsWith(Prefix, StringComparison.Ordinal);

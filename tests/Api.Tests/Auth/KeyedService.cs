@@ -14,11 +14,10 @@ public sealed class KeyedService : IDisposable
     /// <summary>The first key.</summary>
     public string Admin { get; }
 
-    public static async Task<KeyedService> StartAsync(params (string Key, string Value)[] settings)
-    {
-        var service = Service.With(settings);
-        return new KeyedService(service, await CreateAsync(service.Client, "admin", null, null));
-    }
+    public static Task<KeyedService> StartAsync(params (string Key, string Value)[] settings) => StartAsync(Service.With(settings));
+
+    /// <summary>Behind a real server.</summary>
+    public static Task<KeyedService> OnKestrelAsync(params (string Key, string Value)[] settings) => StartAsync(Service.OnKestrel(settings));
 
     /// <summary>A new key of a role.</summary>
     public Task<string> KeyAsync(string role, string? prefix = null) => CreateAsync(Client, role, prefix, Admin);
@@ -36,4 +35,6 @@ public sealed class KeyedService : IDisposable
     public static string IdOf(string key) => key.Split('_')[1];
 
     public void Dispose() => Service.Dispose();
+
+    private static async Task<KeyedService> StartAsync(Service service) => new(service, await CreateAsync(service.Client, "admin", null, null));
 }

@@ -1,5 +1,4 @@
 using BnService.Api.Storage;
-using BnService.Api.Storage.Memory;
 using BnService.Api.Tests.Harness;
 using Microsoft.Extensions.DependencyInjection;
 
@@ -83,32 +82,5 @@ public sealed class NodesTests
             await Task.Delay(5);
         }
         Assert.Fail("it does not come about");
-    }
-
-    // Keys that several services share, as nodes share a database.
-    private sealed class SharedKeys : IKeyStore
-    {
-        private readonly MemoryKeyStore _inner = new();
-        private int _asked;
-
-        public bool IsShared => true;
-
-        public bool IsAway { get; set; }
-
-        public int Asked => _asked;
-
-        public ValueTask<IReadOnlyList<StoredKey>> ListKeysAsync(CancellationToken cancellationToken) => Present().ListKeysAsync(cancellationToken);
-
-        public ValueTask<bool> TryInsertKeyAsync(StoredKey key, CancellationToken cancellationToken) => Present().TryInsertKeyAsync(key, cancellationToken);
-
-        public ValueTask<bool> TryReplaceKeyAsync(StoredKey key, CancellationToken cancellationToken) => Present().TryReplaceKeyAsync(key, cancellationToken);
-
-        public ValueTask<bool> TryDeleteKeyAsync(string id, CancellationToken cancellationToken) => Present().TryDeleteKeyAsync(id, cancellationToken);
-
-        private MemoryKeyStore Present()
-        {
-            Interlocked.Increment(ref _asked);
-            return IsAway ? throw new StorageUnavailableException("the store is away", null) : _inner;
-        }
     }
 }

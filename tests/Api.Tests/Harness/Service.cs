@@ -1,3 +1,4 @@
+using BnService.Api.Hosting.Limits;
 using BnService.Api.Sessions;
 using BnService.Api.Storage;
 using BnService.Api.Storage.Memory;
@@ -80,6 +81,9 @@ public sealed class Service : IDisposable
 
     /// <summary>Number of calls on this node that wait for the other ranks of a step.</summary>
     public int WaitingCalls => _application.Services.GetRequiredService<StepWaits>().Count;
+
+    /// <summary>Number of places of a kind that are held.</summary>
+    internal int Held(Place place) => _application.Services.GetRequiredService<Places>().Held(place);
 
     /// <summary>Every route.</summary>
     public IReadOnlyList<RouteEndpoint> Routes =>

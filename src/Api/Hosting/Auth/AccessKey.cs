@@ -31,8 +31,17 @@ internal sealed record AccessKey(string Id, string Name, Role Role, SessionScope
     public (AccessKey Key, string Text) WithNewSecret()
     {
         var (text, salt) = (KeyText.New(Id), RandomNumberGenerator.GetBytes(SaltBytes));
-        return (this with { Salt = salt, Hash = HashOf(salt, text) }, text);
+        // What was sent with the old secret is another caller's.
+        return (this with { Salt = salt, Hash = HashOf(salt, text), Scope = Scope with { Caller = new(isOne: true) } }, text);
     }
+
+    /// <summary>The key as it is stored now: where its secret, role and prefix are the same, its holder is the same caller.</summary>
+    /// <param name="known">The key of the id that was known before, or null.</param>
+    public AccessKey Continuing(AccessKey? known) =>
+        known is not null && known.Role == Role && known.Scope.Prefix == Scope.Prefix && known.Salt.Span.SequenceEqual(Salt.Span)
+        && known.Hash.Span.SequenceEqual(Hash.Span)
+            ? this with { Scope = known.Scope }
+            : this;
 
     /// <summary>
     /// Whether a text is the text of a key, in a time that depends on neither: of an id that nobody has, everything is done as of one that
@@ -51,7 +60,7 @@ internal sealed record AccessKey(string Id, string Name, Role Role, SessionScope
     public static AccessKey OfAdmin(string text)
     {
         var (id, salt) = (KeyText.IdOf(text).ToString(), RandomNumberGenerator.GetBytes(SaltBytes));
-        return new(id, "configured", Role.Admin, new SessionScope((string?)null) { KeyId = id }, default) { Salt = salt, Hash = HashOf(salt, text) };
+        return new(id, "configured", Role.Admin, ScopeOf(null, id), default) { Salt = salt, Hash = HashOf(salt, text) };
     }
 
     /// <summary>The key as a store keeps it.</summary>
@@ -60,7 +69,10 @@ internal sealed record AccessKey(string Id, string Name, Role Role, SessionScope
     /// <summary>A key of a store; null where its role is none that this service knows, so that nobody is given one.</summary>
     public static AccessKey? Of(StoredKey stored) => Roles.Parse(stored.Role) is not { } role
         ? null
-        : new AccessKey(stored.Id, stored.Name, role, new SessionScope(stored.Prefix) { KeyId = stored.Id }, stored.CreatedAt) { Salt = stored.Salt, Hash = stored.Hash };
+        : new AccessKey(stored.Id, stored.Name, role, ScopeOf(stored.Prefix, stored.Id), stored.CreatedAt) { Salt = stored.Salt, Hash = stored.Hash };
+
+    /// <summary>What the holder of a key of an id and a prefix sees.</summary>
+    public static SessionScope ScopeOf(string? prefix, string id) => new(prefix) { KeyId = id, Caller = new(isOne: true) };
 
     private static byte[] HashOf(ReadOnlySpan<byte> salt, string text)
     {

@@ -22,11 +22,11 @@ internal static class ApiKeys
         var isMetricsOpen = app.Services.GetRequiredService<IOptions<AuthOptions>>().Value.OpenMetrics;
         app.Use(async (context, next) =>
         {
-            var scope = SessionScope.Everything;
             var least = keys.IsOff ? null : AccessOf(context, isMetricsOpen).Least;
             if (least is not null && keys.HasKeys is null) await keys.RequireReadAsync(context.RequestAborted);
             var isOpen = keys.IsOff || (keys.HasKeys is false && IsLocal(context));
             hosts.Require(context.Request, isOpen);
+            var scope = isOpen ? keys.Anyone : SessionScope.Everything;
             if (least is { } role && !isOpen)
                 scope = Identify(context.Request.Headers, keys, role, IsOfAll(context)).Scope;
             context.Features.Set(scope);

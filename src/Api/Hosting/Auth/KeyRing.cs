@@ -1,3 +1,4 @@
+using BnService.Api.Hosting.Limits;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
 using BnService.Api.Storage;
@@ -24,6 +25,9 @@ internal sealed partial class KeyRing(IKeyStore store, IOptions<AuthOptions> opt
     // Null until the store has been read; replaced as a whole, and never changed.
     private volatile Dictionary<string, AccessKey>? _keys;
     private volatile bool _hasHadKeys;
+
+    /// <summary>What everybody sees as long as there is no key.</summary>
+    public SessionScope Anyone { get; } = new((string?)null) { Caller = new(isOne: false) };
 
     /// <summary>Whether keys are asked of nobody (<c>Auth:Mode</c> is <c>none</c>).</summary>
     public bool IsOff { get; } = options.Value.Mode == "none";
@@ -78,7 +82,8 @@ internal sealed partial class KeyRing(IKeyStore store, IOptions<AuthOptions> opt
         if (keys.Count >= options.Value.MaxKeys)
             throw new ProblemException(ProblemCode.LimitReached, $"there are {keys.Count} keys, as many as Auth:MaxKeys allows");
         var id = KeyText.NewId();
-        var (key, text) = new AccessKey(id, name, role, new SessionScope(prefix) { KeyId = id }, time.GetUtcNow()).WithNewSecret();
+        var (key, text) = new AccessKey(id, name, role, AccessKey.ScopeOf(prefix, id), time.GetUtcNow()).WithNewSecret();
+        RequestDeadline.Lift();
         if (!await store.TryInsertKeyAsync(key.ToStored(), CancellationToken.None)) throw new InvalidOperationException("a random id was drawn twice");
         keys.Add(key.Id, key);
         LogCreated(logger, key.Id, name, role.WireName, prefix ?? "");
@@ -91,6 +96,7 @@ internal sealed partial class KeyRing(IKeyStore store, IOptions<AuthOptions> opt
     public Task<(AccessKey Key, string Text)> RotateAsync(string id, CancellationToken cancellationToken) => AloneAsync(async keys =>
     {
         var (key, text) = (keys.GetValueOrDefault(id) ?? throw NotFound(id)).WithNewSecret();
+        RequestDeadline.Lift();
         if (!await store.TryReplaceKeyAsync(key.ToStored(), CancellationToken.None)) throw NotFound(id);
         keys[id] = key;
         LogRotated(logger, id, key.Name);
@@ -107,6 +113,7 @@ internal sealed partial class KeyRing(IKeyStore store, IOptions<AuthOptions> opt
         var key = keys.GetValueOrDefault(id) ?? throw NotFound(id);
         if (!isLastAllowed && _configured is null && key.Role == Role.Admin && keys.Values.Count(other => other.Role == Role.Admin) == 1)
             throw new ProblemException(ProblemCode.LastAdminKey, $"key '{id}' is the only one with the role admin: without it nobody could create or revoke keys");
+        RequestDeadline.Lift();
         await store.TryDeleteKeyAsync(id, CancellationToken.None);
         keys.Remove(id);
         LogRevoked(logger, id, key.Name);
@@ -126,7 +133,7 @@ internal sealed partial class KeyRing(IKeyStore store, IOptions<AuthOptions> opt
             var keys = new OrderedDictionary<string, AccessKey>();
             foreach (var stored in await store.ListKeysAsync(cancellationToken))
             {
-                if (AccessKey.Of(stored) is { } key) keys.Add(key.Id, key);
+                if (AccessKey.Of(stored) is { } key) keys.Add(key.Id, key.Continuing(_keys?.GetValueOrDefault(key.Id)));
             }
             Publish(keys);
             var result = await act(keys);
@@ -141,9 +148,17 @@ internal sealed partial class KeyRing(IKeyStore store, IOptions<AuthOptions> opt
 
     private void Publish(OrderedDictionary<string, AccessKey> keys)
     {
+        var known = _keys;
         _keys = new Dictionary<string, AccessKey>(keys);
         // Behind the keys, so that nobody is asked for a key that is not known yet.
         _hasHadKeys |= keys.Count > 0 || _configured is not null;
+        // Whoever came when there was no key has none now.
+        if (_hasHadKeys && !IsOff) Anyone.Caller.End();
+        if (known is null) return;
+        foreach (var key in known.Values)
+        {
+            if (keys.GetValueOrDefault(key.Id)?.Scope.Caller != key.Scope.Caller) key.Scope.Caller.End();
+        }
     }
 
     private static ProblemException Invalid(string detail) => new(ProblemCode.InvalidOption, detail);

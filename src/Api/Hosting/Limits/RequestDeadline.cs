@@ -3,15 +3,17 @@ using BnService.Api.Hosting.Problems;
 namespace BnService.Api.Hosting.Limits;
 
 /// <summary>
-/// The time that a request may take until it is answered (Limits:RequestTime). It is over for good once a change goes to the store: what has
-/// been changed is answered as what it is, and the store has times of its own.
+/// The time that a request may take until it is answered (Limits:RequestTime), or its key is no more. It is over for good once a change goes to
+/// the store: what has been changed is answered as what it is, and the store has times of its own.
 /// </summary>
 internal sealed class RequestDeadline : IDisposable
 {
     private static readonly AsyncLocal<RequestDeadline?> Current = new();
 
-    // What has come first decides: the change or the end of the time.
-    private const int Running = 0, Lifted = 1, Passed = 2;
+    // What has come first decides: the change, the end of the time or the end of the key.
+    private const int Running = 0, Lifted = 1, Passed = 2, Revoked = 3;
+
+    private const string RevokedText = "the key was rotated or revoked while the request was on its way; nothing has changed";
 
     private readonly CancellationTokenSource _time;
     private readonly CancellationTokenSource _either;
@@ -21,16 +23,22 @@ internal sealed class RequestDeadline : IDisposable
     {
         _time = new CancellationTokenSource(most, time);
         _either = CancellationTokenSource.CreateLinkedTokenSource(aborted);
-        _time.Token.UnsafeRegister(static state => ((RequestDeadline)state!).Pass(), this);
+        _time.Token.UnsafeRegister(static state => ((RequestDeadline)state!).End(Passed), this);
     }
 
     /// <summary>Takes the end of its time away from the request that runs here.</summary>
     /// <exception cref="OperationCanceledException">The time is over: nothing must be changed any more.</exception>
     public static void Lift()
     {
-        if (Current.Value is { } deadline && Interlocked.CompareExchange(ref deadline._state, Lifted, Running) == Passed)
+        if (Current.Value is { } deadline && Interlocked.CompareExchange(ref deadline._state, Lifted, Running) is Passed or Revoked)
             throw new OperationCanceledException(deadline._either.Token);
     }
+
+    /// <summary>Ends the request that runs here with the key that it was sent with, until what is returned is disposed.</summary>
+    /// <param name="revoked">Is cancelled when the key is no more.</param>
+    public static CancellationTokenRegistration EndWith(CancellationToken revoked) => Current.Value is { } deadline
+        ? revoked.UnsafeRegister(static state => ((RequestDeadline)state!).End(Revoked), deadline)
+        : default;
 
     /// <summary>Serves a request within the time.</summary>
     /// <param name="context">The request.</param>
@@ -47,7 +55,7 @@ internal sealed class RequestDeadline : IDisposable
             await next(context);
             return;
         }
-        catch (OperationCanceledException) when (Volatile.Read(ref deadline._state) == Passed && !aborted.IsCancellationRequested)
+        catch (OperationCanceledException) when (Volatile.Read(ref deadline._state) is Passed or Revoked && !aborted.IsCancellationRequested)
         {
             // Answered below.
         }
@@ -56,6 +64,7 @@ internal sealed class RequestDeadline : IDisposable
             context.RequestAborted = aborted;
         }
         if (context.Response.HasStarted) context.Abort();
+        else if (Volatile.Read(ref deadline._state) == Revoked) await ProblemAnswers.RefuseAsync(context, ProblemCode.Unauthorized, RevokedText);
         else await ProblemAnswers.GiveUpAsync(context, $"the request took longer than {most} (Limits:RequestTime) and was given up; nothing has changed");
     }
 
@@ -66,9 +75,9 @@ internal sealed class RequestDeadline : IDisposable
         _either.Dispose();
     }
 
-    private void Pass()
+    private void End(int state)
     {
-        if (Interlocked.CompareExchange(ref _state, Passed, Running) != Running) return;
+        if (Interlocked.CompareExchange(ref _state, state, Running) != Running) return;
         try
         {
             _either.Cancel();

@@ -9,7 +9,7 @@ namespace BnService.Api.Hosting.Memory;
 /// Gives memory that nobody uses back to the operating system: what is kept for the next request is worth keeping between requests, and a
 /// neighbour's to have after them.
 /// </summary>
-internal sealed class IdleMemory(IOptions<MemoryOptions> options, ConcurrentRequests requests, IMemoryPoolFactory<byte> blocks, TimeProvider time) : BackgroundService
+internal sealed class IdleMemory(IOptions<MemoryOptions> options, Places requests, IMemoryPoolFactory<byte> blocks, TimeProvider time) : BackgroundService
 {
     // What a quiet process has anyway; to look for less would cost more than it gives.
     private const long WorthTrimming = 16 << 20;

@@ -1,9 +1,11 @@
+using BnService.Api.Hosting.Limits;
+
 namespace BnService.Api.Hosting.Problems;
 
 /// <summary>
 /// The rest of a body that was refused for want of room. Most clients send all of a request before they read: what they send is taken and
 /// dropped, so that they come to read the answer; the server by itself would cut them off after some seconds, and they would see a broken
-/// connection instead of when to come again.
+/// connection instead of when to come again. Nobody waits so for a stranger's body, and only for so many of one key as it may have requests.
 /// </summary>
 internal static class UnreadBody
 {
@@ -17,7 +19,9 @@ internal static class UnreadBody
     {
         // Who waits for 100 Continue has sent nothing, and will not.
         if (!IsWorthIt(code) || context.Request.Headers.Expect.Count > 0 || !context.Response.HasStarted) return;
-        using var patience = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted);
+        var (places, caller) = (context.RequestServices.GetRequiredService<Places>(), Places.CallerOf(context));
+        if (caller == Caller.Stranger || places.TryTake(Place.Refused, caller) is not null) return;
+        using var patience = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, caller.Ended);
         patience.CancelAfter(Most);
         try
         {
@@ -33,6 +37,10 @@ internal static class UnreadBody
         catch (Exception exception) when (exception is IOException or BadHttpRequestException or OperationCanceledException or InvalidOperationException or InvalidDataException)
         {
             // The client has read the answer and gone, or is too slow to be waited for.
+        }
+        finally
+        {
+            places.Leave(Place.Refused, caller);
         }
     }
 

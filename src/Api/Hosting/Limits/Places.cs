@@ -1,0 +1,144 @@
+using BnService.Api.Hosting.Problems;
+using BnService.Api.Sessions;
+using Microsoft.Extensions.Options;
+
+namespace BnService.Api.Hosting.Limits;
+
+/// <summary>
+/// The places of requests, of streams and of waiting ranks (section Limits). Of each kind there are so many in all and for one key; and one key
+/// never holds more than are left to all others, so that however many keys take what they can get, there is one for the next.
+/// </summary>
+internal sealed class Places
+{
+    // Calls that are over in a moment, and pages: more of them than this wait for clients that do not read.
+    private const int MostShort = 64, MostPages = 256;
+
+    private readonly Kind[] _kinds;
+    private long _begun, _ended;
+
+    /// <summary>The places that the settings give.</summary>
+    public Places(IOptions<LimitOptions> options)
+    {
+        var limits = options.Value;
+        var (requests, perKey) = (limits.MaxConcurrentRequests, limits.MaxRequestsPerKey ?? limits.MaxConcurrentRequests);
+        _kinds =
+        [
+            new(requests, perKey, "requests", "Limits:MaxConcurrentRequests", "Limits:MaxRequestsPerKey"),
+            new(limits.MaxStreams, limits.MaxStreamsPerKey, "streams of events", "Limits:MaxStreams", "Limits:MaxStreamsPerKey"),
+            new(limits.MaxWaitingRanks, limits.MaxWaitingRanksPerKey, "ranks of synchronized steps", "Limits:MaxWaitingRanks", "Limits:MaxWaitingRanksPerKey"),
+            new(MostPages, MostPages, "pages", null, null),
+            new(MostShort, MostShort, "looks at the metrics", null, null),
+            new(MostShort, MostShort, "calls about keys", null, null),
+            new(MostShort, MostShort, "calls that create keys", null, null),
+            new(requests, perKey, "refused bodies", null, null),
+        ];
+    }
+
+    /// <summary>Number of requests that have come so far, without probes.</summary>
+    public long Begun => Interlocked.Read(ref _begun);
+
+    /// <summary>Whether none is on its way, refused ones included.</summary>
+    public bool IsIdle => Interlocked.Read(ref _ended) == Begun;
+
+    /// <summary>Number of places of a kind that are held.</summary>
+    public int Held(Place place) => Volatile.Read(ref _kinds[(int)place].Held);
+
+    /// <summary>Counts what comes and goes.</summary>
+    public async Task CountAsync(HttpContext context, RequestDelegate next)
+    {
+        if (RequestRate.IsHealth(context.Request.Path))
+        {
+            await next(context);
+            return;
+        }
+        Interlocked.Increment(ref _begun);
+        try
+        {
+            await next(context);
+        }
+        finally
+        {
+            Interlocked.Increment(ref _ended);
+        }
+    }
+
+    /// <summary>
+    /// Serves a request where there is a place for it, until it is answered or its key is no more; belongs behind the keys: who has none holds
+    /// no place that somebody with a key could need.
+    /// </summary>
+    public async Task ServeAsync(HttpContext context, RequestDelegate next)
+    {
+        var (place, caller) = (PlaceOf(context), CallerOf(context));
+        if (place == Place.None)
+        {
+            await next(context);
+            return;
+        }
+        if (TryTake(place, caller) is not { } shortage)
+        {
+            try
+            {
+                using var end = RequestDeadline.EndWith(caller.Ended);
+                await next(context);
+                return;
+            }
+            finally
+            {
+                Leave(place, caller);
+            }
+        }
+        // Not counted any more: a refused client may take long to come to its answer.
+        var code = shortage.IsOwn ? ProblemCode.TooManyRequests : ProblemCode.Overloaded;
+        context.Response.Headers.RetryAfter = "1";
+        await ProblemAnswers.RefuseAsync(context, code, shortage.Detail);
+    }
+
+    /// <summary>Takes a place, to be left again; or tells why there is none.</summary>
+    public Shortage? TryTake(Place place, Caller caller)
+    {
+        var kind = _kinds[(int)place];
+        var all = Interlocked.Increment(ref kind.Held);
+        var own = caller.IsOne ? Interlocked.Increment(ref caller.Held(place)) : 0;
+        var shortage = kind.Refuse(all, own);
+        if (shortage is not null) Leave(place, caller);
+        return shortage;
+    }
+
+    /// <summary>Leaves a place that was taken.</summary>
+    public void Leave(Place place, Caller caller)
+    {
+        if (caller.IsOne) Interlocked.Decrement(ref caller.Held(place));
+        Interlocked.Decrement(ref _kinds[(int)place].Held);
+    }
+
+    /// <summary>Who has sent a request, behind the keys; a stranger before.</summary>
+    public static Caller CallerOf(HttpContext context) => context.Features.Get<SessionScope>()?.Caller ?? Caller.Stranger;
+
+    private static Place PlaceOf(HttpContext context)
+    {
+        if (context.GetEndpoint()?.Metadata.GetMetadata<PlaceMetadata>() is { } said) return said.Place;
+        if (RequestRate.IsHealth(context.Request.Path)) return Place.None;
+        return CallerOf(context) == Caller.Stranger ? Place.Page : Place.Request;
+    }
+
+    /// <summary>Why there is no place.</summary>
+    /// <param name="IsOwn">Whether the caller itself holds too many.</param>
+    /// <param name="Detail">What is allowed.</param>
+    internal sealed record Shortage(bool IsOwn, string Detail);
+
+    private sealed class Kind(int most, int mostPerKey, string what, string? setting, string? settingPerKey)
+    {
+        public int Held;
+
+        // Given how many are held with this one, and how many of them by its key; 0 where it has none.
+        public Shortage? Refuse(int all, int own)
+        {
+            if (all > most) return new(false, $"the service serves {most} {what} at one time{Named(setting)}, got one more");
+            if (own > mostPerKey) return new(true, $"one key may have {mostPerKey} {what} at one time{Named(settingPerKey)}, got one more");
+            return own <= most - all + 1 ? null
+                : new(true, $"one key may have no more {what} at one time than are left to all others of the {most} that the service serves{Named(setting)}, got {own}");
+        }
+
+        private static string Named(string? setting) => setting is null ? "" : $" ({setting})";
+    }
+}
