@@ -79,7 +79,7 @@ internal sealed record RememberedAnswer(long Version, long BatchesTracked)
     public StoredAnswer Encode()
     {
         var file = new SafetensorsFile();
-        foreach (var (name, values) in Arrays) file.Add(name, values);
+        foreach (var (name, values) in Arrays) file.AddShort(name, values);
         file.AddText(nameof(AnswerKey.Fingerprint), Key.Fingerprint);
         file.AddText(nameof(RememberedAnswer), JsonSerializer.Serialize(this, AnswerJson.Default.RememberedAnswer));
         return new StoredAnswer(Key.Topic, Key.Key, Checksum.Appended(file.ToArray()));

@@ -9,8 +9,8 @@ using BnService.Core.Statistics;
 namespace BnService.Api.Sessions;
 
 /// <summary>
-/// A session as the bytes that a store keeps: its arrays as a safetensors file with PyTorch's names, as GET state answers, all float64, and
-/// everything else as JSON.
+/// A session as the bytes that a store keeps: its arrays as a safetensors file with PyTorch's names, as GET state answers, all float64, those
+/// that hold one value throughout as that value (a service of before refuses them), and everything else as JSON.
 /// </summary>
 internal static partial class SessionEncoding
 {
@@ -63,7 +63,7 @@ internal static partial class SessionEncoding
         var file = new SafetensorsFile();
         foreach (var (name, array) in ArraysOf(layer))
         {
-            if (array is not null) file.Add(name, array);
+            if (array is not null) file.AddShort(name, array);
         }
         return file.ToArray();
     }

@@ -43,6 +43,9 @@ public sealed record SessionRecord(
             var arrays = (parameters * (Layer.Optimizer is null ? 1 : 3)) + (Layer.Running is null ? 0 : 2) + (Layer.LastBatch is null ? 0 : 2)
                 + (Layer.Seen is null ? 0 : 3) + (Layer.Population is null ? 0 : 3)
                 + (Layer.Options.GammaOffset == 0 ? 0 : 1);
+            // New layers have two arrays: one of zeros and one of ones.
+            if (Layer.Running is { } running)
+                arrays -= (ReferenceEquals(Layer.Beta, running.Mean) ? 1 : 0) + (ReferenceEquals(Layer.Gamma, running.Variance) ? 1 : 0);
             var labels = Labels.Sum(label => (long)(label.Key.Length + label.Value.Length) * sizeof(char));
             return BytesBesideArrays + labels + ((long)arrays * Layer.Features * sizeof(double));
         }

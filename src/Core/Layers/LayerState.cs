@@ -1,6 +1,6 @@
-using System.Runtime.CompilerServices;
 using BnService.Core.Normalizers;
 using BnService.Core.Statistics;
+using BnService.Core.Tensors;
 
 namespace BnService.Core.Layers;
 
@@ -24,9 +24,6 @@ public sealed record LastBatch(double[] Mean, double[] Variance, long Count)
 /// </summary>
 public sealed partial record LayerState
 {
-    // By the stored array, which is never written and shared between versions: no request of a version has to add.
-    private static readonly ConditionalWeakTable<double[], double[]> OffsetGammas = [];
-
     /// <summary>The layer's options.</summary>
     public required NormalizerOptions Options { get; init; }
 
@@ -58,7 +55,7 @@ public sealed partial record LayerState
     public LastBatch? LastBatch { get; init; }
 
     /// <summary>γ as it multiplies: the stored one and its offset; null where the layer has none. One array for all looks at a version.</summary>
-    public double[]? EffectiveGamma => Gamma is null || Options.GammaOffset == 0 ? Gamma : OffsetGammas.GetValue(Gamma, AddOffset);
+    public double[]? EffectiveGamma => Gamma is null || Options.GammaOffset == 0 ? Gamma : OffsetGamma.Of(Gamma, Options.GammaOffset);
 
     /// <summary>Whether a train-step normalizes with the batch's own statistics.</summary>
     public bool NormalizesWithBatch => Options.Mode == NormalizationMode.Train;
@@ -248,8 +245,6 @@ public sealed partial record LayerState
         : isGamma ? "its scale is false"
         : options.Kind == NormalizerKind.RmsNorm ? "rms_norm has no beta" : "its bias is false";
 
-    private double[] AddOffset(double[] stored) => Array.ConvertAll(stored, value => value + Options.GammaOffset);
-
     private LayerState Next() => this with { Version = Version + 1 };
 
     // Values from outside decide the size where nothing has yet: a whole number of positions for each channel.
@@ -260,17 +255,10 @@ public sealed partial record LayerState
 
     private LayerState WithInitialValues() => this with
     {
-        Gamma = Options.HasGamma ? Filled(Options.GammaInit) : null,
-        Beta = Options.HasBeta ? Filled(Options.BetaInit) : null,
+        Gamma = Options.HasGamma ? ConstantArrays.Of(Features, Options.GammaInit) : null,
+        Beta = Options.HasBeta ? ConstantArrays.Of(Features, Options.BetaInit) : null,
         Running = Options.TrackRunningStats ? RunningStatistics.Initial(Features, Options.ZeroDebias) : null,
     };
-
-    private double[] Filled(double value)
-    {
-        var values = new double[Features];
-        Array.Fill(values, value);
-        return values;
-    }
 
     private void RequireParameter(double[]? values, double[]? current, string name)
     {

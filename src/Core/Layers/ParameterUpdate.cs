@@ -1,5 +1,6 @@
 using System.Globalization;
 using BnService.Core.Normalizers;
+using BnService.Core.Tensors;
 
 namespace BnService.Core.Layers;
 
@@ -98,7 +99,7 @@ public sealed record ParameterUpdate
         var taken = moments is null ? 0 : moments.Step ?? (step - 1);
         if (rule?.IsFrozen == true)
         {
-            var none = Optimizer == Optimizer.Sgd ? [] : new double[parameter.Length];
+            var none = Optimizer == Optimizer.Sgd ? [] : ConstantArrays.Of(parameter.Length, 0);
             return (parameter, (moments ?? new OptimizerMoments(none, none)) with { Step = taken });
         }
         var own = rule is null ? this : this with { LearningRate = rule.LearningRate ?? LearningRate, WeightDecay = rule.WeightDecay ?? WeightDecay };

@@ -1,3 +1,5 @@
+using BnService.Core.Tensors;
+
 namespace BnService.Core.Statistics;
 
 /// <summary>Running mean and variance of each channel, moved by one step per batch. Immutable.</summary>
@@ -47,12 +49,8 @@ public sealed class RunningStatistics
     /// <summary>Mean 0 and variance 1, as every framework starts.</summary>
     /// <param name="channels">Number of channels.</param>
     /// <param name="isDebiased">Whether the average of batches is to be divided by their weight.</param>
-    public static RunningStatistics Initial(int channels, bool isDebiased = false)
-    {
-        var variance = new double[channels];
-        Array.Fill(variance, 1);
-        return new RunningStatistics(new double[channels], variance, 0, isInitial: true) { Weight = isDebiased ? 0 : null };
-    }
+    public static RunningStatistics Initial(int channels, bool isDebiased = false) =>
+        new(ConstantArrays.Of(channels, 0), ConstantArrays.Of(channels, 1), 0, isInitial: true) { Weight = isDebiased ? 0 : null };
 
     /// <summary>The weight of a number of batches in a moving average that began with nothing: 1 − (1 − α)^t.</summary>
     /// <param name="momentum">α; null for the average of all batches.</param>

@@ -95,6 +95,8 @@ internal static class PostgresSchema
             )
             """,
         ],
+        // Arrays of one value are stored as that value: nodes of before refuse such states, and had better not begin.
+        [],
     ];
 
     /// <summary>Applies the migrations that have not been yet.</summary>

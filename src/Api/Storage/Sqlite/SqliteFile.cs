@@ -72,6 +72,8 @@ internal sealed class SqliteFile : IDisposable
             content BLOB NOT NULL
         );
         """,
+        // Arrays of one value are stored as that value: a service of before refuses such states, and had better not begin.
+        "",
     ];
 
     private readonly string _path;

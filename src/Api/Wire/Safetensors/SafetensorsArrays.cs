@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
+using BnService.Core.Tensors;
 
 namespace BnService.Api.Wire.Safetensors;
 
@@ -13,7 +14,7 @@ internal sealed class SafetensorsArrays
     public SafetensorsArrays(ReadOnlyMemory<byte> file)
     {
         var length = (int)BinaryPrimitives.ReadUInt64LittleEndian(file.Span);
-        var header = SafetensorsHeader.Parse(file.Span.Slice(sizeof(ulong), length));
+        var header = SafetensorsHeader.Parse(file.Span.Slice(sizeof(ulong), length), mayRepeat: true);
         (_byName, Texts) = (header.Entries.ToDictionary(entry => entry.Name), header.Metadata);
         _elements = file[(sizeof(ulong) + length)..];
     }
@@ -28,7 +29,10 @@ internal sealed class SafetensorsArrays
     public double[] this[string name] => Find(name) ?? throw new InvalidDataException($"there is no array '{name}'");
 
     /// <summary>An array, or null where there is none of the name.</summary>
-    public double[]? Find(string name) => _byName.TryGetValue(name, out var entry)
-        ? MemoryMarshal.Cast<byte, double>(_elements.Span[(int)entry.Begin..(int)entry.End]).ToArray()
-        : null;
+    public double[]? Find(string name)
+    {
+        if (!_byName.TryGetValue(name, out var entry)) return null;
+        var values = MemoryMarshal.Cast<byte, double>(_elements.Span[(int)entry.Begin..(int)entry.End]);
+        return values.Length == 1 ? ConstantArrays.Of((int)entry.Dimensions[0], values[0]) : values.ToArray();
+    }
 }

@@ -47,6 +47,13 @@ internal sealed class SafetensorsFile
     public void Add(string name, double[] values, IReadOnlyList<int>? shape = null) =>
         _tensors.Add(new(name, ElementType.F64, Dimensions(values.Length, shape), Copy<double>(values), null));
 
+    /// <summary>
+    /// Adds an array of float64 for <see cref="SafetensorsArrays"/> alone: one that holds one value throughout is that value and its
+    /// length. Any other reader refuses such a file: its elements are fewer bytes than its shape takes.
+    /// </summary>
+    public void AddShort(string name, double[] values) => _tensors.Add(
+        new(name, ElementType.F64, [values.Length], Copy<double>(ConstantArrays.IsConstant(values) ? values.AsSpan(0, 1) : values), null));
+
     /// <summary>Adds a whole number, as a tensor without dimensions.</summary>
     public void Add(string name, long value) => _tensors.Add(new(name, ElementType.I64, [], Copy<long>([value]), null));
 

@@ -45,8 +45,9 @@ internal sealed record SafetensorsHeader(IReadOnlyList<SafetensorsEntry> Entries
 
     /// <summary>Reads a header.</summary>
     /// <param name="json">The header's JSON; blanks behind it are padding.</param>
+    /// <param name="mayRepeat">Whether a tensor's bytes may be those of one element, which it holds throughout.</param>
     /// <exception cref="ProblemException">It is not one.</exception>
-    public static SafetensorsHeader Parse(ReadOnlySpan<byte> json)
+    public static SafetensorsHeader Parse(ReadOnlySpan<byte> json, bool mayRepeat = false)
     {
         if (json.IsEmpty || json[0] != '{') throw Malformed("the header must be a JSON object that begins at its first byte");
         var entries = new List<SafetensorsEntry>();
@@ -62,7 +63,7 @@ internal sealed record SafetensorsHeader(IReadOnlyList<SafetensorsEntry> Entries
                 if (!names.Add(name)) throw Malformed($"the header names '{Excerpt.Of(name)}' twice");
                 reader.Read();
                 if (name == MetadataName) metadata = ReadMetadata(ref reader);
-                else entries.Add(ReadEntry(ref reader, name));
+                else entries.Add(ReadEntry(ref reader, name, mayRepeat));
             }
             reader.Read();
         }
@@ -96,7 +97,7 @@ internal sealed record SafetensorsHeader(IReadOnlyList<SafetensorsEntry> Entries
         return metadata;
     }
 
-    private static SafetensorsEntry ReadEntry(ref Utf8JsonReader reader, string name)
+    private static SafetensorsEntry ReadEntry(ref Utf8JsonReader reader, string name, bool mayRepeat)
     {
         if (reader.TokenType != JsonTokenType.StartObject) throw Malformed($"'{Excerpt.Of(name)}' must be an object, got {JsonToken.Describe(ref reader)}");
         string? type = null;
@@ -121,7 +122,7 @@ internal sealed record SafetensorsHeader(IReadOnlyList<SafetensorsEntry> Entries
             throw Malformed($"'{Excerpt.Of(name)}' lacks '{(type is null ? "dtype" : shape is null ? "shape" : "data_offsets")}'");
         if (offsets is not [var begin, var end] || end < begin) throw Malformed($"'{Excerpt.Of(name)}'.data_offsets must be two numbers, the second not below the first");
         ElementType? known = Enum.TryParse<ElementType>(type, out var parsed) && parsed.ToString() == type ? parsed : null;
-        if (known is { } elements && Bytes(shape, elements.Size()) != end - begin)
+        if (known is { } elements && Bytes(shape, elements.Size()) != end - begin && !(mayRepeat && end - begin == elements.Size()))
         {
             throw Malformed($"'{Excerpt.Of(name)}' has {end - begin} bytes by its data_offsets, but {type} of shape [{string.Join(", ", shape.Take(9))}] " +
                 "takes another number");

@@ -1,0 +1,120 @@
+using System.Runtime.InteropServices;
+using BnService.Api.Sessions;
+using BnService.Api.Tests.Harness;
+using BnService.Api.Wire.Safetensors;
+using BnService.Core.Layers;
+using BnService.Core.Normalizers;
+using BnService.Core.Statistics;
+
+namespace BnService.Api.Tests.Sessions;
+
+/// <summary>An array that holds one value throughout, as all of a new session do, is stored as that value and kept in memory once.</summary>
+public sealed class ConstantArraysTests : IDisposable
+{
+    private const int Features = 1 << 20;
+
+    private readonly string _folder = Directory.CreateTempSubdirectory("bn-constant").FullName;
+
+    public void Dispose() => Directory.Delete(_folder, recursive: true);
+
+    /// <summary>Each was 33.6 MB.</summary>
+    [Theory]
+    [InlineData("sqlite")]
+    [InlineData("memory")]
+    public async Task New_sessions_of_a_million_features_take_next_to_nothing(string engine)
+    {
+        using (var service = On(engine))
+        {
+            for (var i = 0; i < 20; i++)
+            {
+                var session = await service.CreateAsync($$"""{"name":"s{{i}}","num_features":{{Features}},"gamma_init":-0.0}""");
+                (await session.SnapshotAsync()).Expect(201);
+            }
+            Assert.InRange(Stored(), 0, 2_000_000);
+        }
+        if (engine == "memory") return;
+        using var again = On(engine);
+        var tensors = (await again.Client.GetAsync("/v1/sessions/s7/state", ("Accept", Forms.Safetensors))).Expect(200).Tensors;
+        Assert.True(Same(tensors["weight"].Values, Enumerable.Repeat(-0.0, Features)));
+        Assert.True(Same(tensors["running_var"].Values, Enumerable.Repeat(1.0, Features)));
+    }
+
+    [Fact]
+    public void What_is_stored_is_read_bit_by_bit()
+    {
+        double[][] kinds =
+        [
+            Of(0.0), Of(-0.0), Of(1.0), Of(double.Epsilon), Of(double.NaN), Of(BitConverter.Int64BitsToDouble(0x7FF8_0000_0000_0001)), Of(double.NegativeInfinity),
+            [.. Of(1.0)[1..], 2], [2, .. Of(1.0)[1..]], [.. Of(0.0)[..1000], -0.0, .. Of(0.0)[1001..]],
+        ];
+        foreach (var array in kinds)
+        {
+            var record = Record(array);
+            var read = SessionEncoding.Decode(SessionEncoding.Encode(record)).Layer;
+            foreach (var (written, found) in Arrays(record.Layer).Zip(Arrays(read))) Assert.True(Same(written, found));
+        }
+
+        static double[] Of(double value) => [.. Enumerable.Repeat(value, 3000)];
+    }
+
+    /// <summary>The service of before has written each element of each array.</summary>
+    [Fact]
+    public void A_state_of_the_version_before_means_the_same()
+    {
+        var record = Record([.. Enumerable.Repeat(0.5, 100)]);
+        var stored = SessionEncoding.Encode(record);
+        var file = new SafetensorsFile();
+        var arrays = new SafetensorsArrays(stored.State);
+        foreach (var name in arrays.Names) file.Add(name, arrays[name]);
+        var before = file.ToArray();
+        Assert.True(before.Length > 16 * 800 && stored.State.Length < 3000, $"{before.Length} and {stored.State.Length} bytes");
+        foreach (var (written, found) in Arrays(record.Layer).Zip(Arrays(SessionEncoding.Decode(stored with { State = before }).Layer))) Assert.True(Same(written, found));
+    }
+
+    /// <summary>A few bytes that stand for many are nothing that a caller may send.</summary>
+    [Fact]
+    public async Task The_short_form_is_refused_where_callers_send_it()
+    {
+        using var service = On("memory");
+        var file = new SafetensorsFile();
+        file.AddShort("weight", new double[Features]);
+        (await service.Client.SendAsync(HttpMethod.Put, "/v1/sessions/new/state", ServiceClient.Content(Forms.Safetensors, file.ToArray())))
+            .ExpectProblem("malformed-body", "8 bytes");
+    }
+
+    [Fact]
+    public void Layers_that_share_an_array_have_each_its_own_offset()
+    {
+        var layers = new[] { 1.0, 2.0, 0.0, 1.0 }
+            .Select(offset => LayerState.Create(new NormalizerOptions { NumFeatures = 5000, GammaOffset = offset, GammaInit = 0 })).ToList();
+        Assert.All(layers, layer => Assert.Same(layers[0].Gamma, layer.Gamma));
+        foreach (var layer in layers.Concat(layers)) Assert.Equal(layer.Options.GammaOffset, layer.EffectiveGamma![4999]);
+    }
+
+    private static SessionRecord Record(double[] array) => new("id", "name", new Dictionary<string, string>(), default, default, LayerState.Create(new NormalizerOptions { NumFeatures = array.Length }) with
+    {
+        Gamma = array,
+        Beta = array,
+        Running = new RunningStatistics(array, array, 3, isInitial: false),
+        LastBatch = new LastBatch(array, array, 5),
+        Optimizer = new OptimizerBuffers(Optimizer.Adam, 2, new(array, array), new(array, array)),
+        Seen = new Moments(7, array, array, array),
+        Population = new PopulationEstimate(new Moments(7, array, array, array), 2),
+    });
+
+    private static double[][] Arrays(LayerState layer) =>
+    [
+        layer.Gamma!, layer.Beta!, layer.Running!.Mean, layer.Running.Variance, layer.LastBatch!.Mean, layer.LastBatch.Variance,
+        layer.Optimizer!.Gamma!.First, layer.Optimizer.Gamma.Second, layer.Optimizer.Beta!.First, layer.Optimizer.Beta.Second,
+        layer.Seen!.Mean, layer.Seen.MeanResidual, layer.Seen.M2, layer.Population!.Moments.Mean, layer.Population.Moments.MeanResidual, layer.Population.Moments.M2,
+    ];
+
+    private static bool Same(double[] a, IEnumerable<double> b) =>
+        MemoryMarshal.AsBytes<double>(a).SequenceEqual(MemoryMarshal.AsBytes<double>(b.ToArray()));
+
+    // With less room than one such session took where nothing but memory has it.
+    private Service On(string engine) => Service.With(
+        ("Storage:Engine", engine), ("Storage:Path", Path.Combine(_folder, "bn.db")), ("Sessions:MaxResidentBytes", engine == "memory" ? "500000" : "1000000000"));
+
+    private long Stored() => new DirectoryInfo(_folder).EnumerateFiles().Sum(file => file.Length);
+}
