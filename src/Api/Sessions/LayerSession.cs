@@ -42,6 +42,9 @@ internal sealed class LayerSession
     /// <summary>When this state was known to be the newest one, in timestamps of the clock.</summary>
     public long KnownAt { get; set; }
 
+    /// <summary>A question to the store whether this state is the newest one; null before the first.</summary>
+    public StoreQuestion? Question { get; set; }
+
     /// <summary>Whether a version that is not here is known to be stored.</summary>
     public bool IsOutdated => Volatile.Read(ref _noticed) > Current.Layer.Version;
 
@@ -66,3 +69,8 @@ internal sealed class LayerSession
         }
     }
 }
+
+/// <summary>A question to the store.</summary>
+/// <param name="Answer">Ends when it is answered.</param>
+/// <param name="AskedAt">When it was asked, in timestamps of the clock.</param>
+internal sealed record StoreQuestion(Task Answer, long AskedAt);

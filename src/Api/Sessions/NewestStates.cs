@@ -17,11 +17,13 @@ internal enum Freshness
 
 /// <summary>
 /// Keeps the states in memory as new as the store's. What another node has stored is asked for, by its version alone; notifications make
-/// that come sooner. Where the store cannot be asked, what is known goes on to serve: it was the truth a moment ago.
+/// that come sooner. Where the store cannot be asked, what is known goes on to serve those who may have a recent state, and nobody else.
 /// </summary>
 internal sealed class NewestStates : IDisposable
 {
-    private static readonly TimeSpan PatienceForRecent = TimeSpan.FromMilliseconds(250), PatienceForNewest = TimeSpan.FromSeconds(5);
+    /// <summary>How long who may have a recent state waits for the newest one.</summary>
+    public static readonly TimeSpan PatienceForRecent = TimeSpan.FromMilliseconds(250);
+
     private static readonly TimeSpan PatienceForVersion = TimeSpan.FromSeconds(2), PauseForVersion = TimeSpan.FromMilliseconds(10);
 
     private readonly ISessionStore _store;
@@ -42,7 +44,7 @@ internal sealed class NewestStates : IDisposable
         {
             if (_resident.Find(nameOrId) is not { } session) return await LoadAsync(nameOrId, cancellationToken);
             if (!_store.IsShared || (freshness == Freshness.Recent && !session.IsOutdated && _time.GetElapsedTime(session.KnownAt) < _refresh)) return session;
-            if (await TryRefreshInTimeAsync(session, freshness, cancellationToken)) return session;
+            if (await (freshness == Freshness.Recent ? IsThereAsync(session, cancellationToken) : TryRefreshAsync(session, cancellationToken))) return session;
         }
     }
 
@@ -99,13 +101,18 @@ internal sealed class NewestStates : IDisposable
     /// <inheritdoc/>
     public void Dispose() => _store.Changed -= Notice;
 
-    private async Task<bool> TryRefreshInTimeAsync(LayerSession session, Freshness freshness, CancellationToken cancellationToken)
+    // False where the session is known to be gone. The question goes on when nobody waits for it any more; who comes while another one has
+    // been waited for in vain does not ask again.
+    private async Task<bool> IsThereAsync(LayerSession session, CancellationToken cancellationToken)
     {
+        var now = _time.GetTimestamp();
+        var earlier = session.Question;
+        if (earlier is { Answer.IsCompleted: false } && _time.GetElapsedTime(earlier.AskedAt, now) >= PatienceForRecent) return true;
+        var asking = TryRefreshAsync(session, CancellationToken.None);
+        if (earlier is not { Answer.IsCompleted: false }) session.Question = new(asking, now);
         try
         {
-            // The question goes on when nobody waits for it any more, so that it must not end with this call.
-            return await TryRefreshAsync(session, CancellationToken.None)
-                .WaitAsync(freshness == Freshness.Recent ? PatienceForRecent : PatienceForNewest, _time, cancellationToken);
+            return await asking.WaitAsync(PatienceForRecent, _time, cancellationToken);
         }
         catch (Exception exception) when (exception is StorageUnavailableException or TimeoutException)
         {

@@ -93,14 +93,17 @@ internal sealed class Snapshots(
         var now = time.GetTimestamp();
         try
         {
-            if (await store.FindSnapshotAsync(session.Id, wanted, cancellationToken) is not { } stored)
+            var asking = store.FindSnapshotAsync(session.Id, wanted, cancellationToken).AsTask();
+            // What is known is not waited for long.
+            if (isKnown) await asking.WaitAsync(NewestStates.PatienceForRecent, time, cancellationToken);
+            if (await asking is not { } stored)
             {
                 session.Snapshots.TryRemove(wanted, out _);
                 throw NotFound(session, wanted);
             }
             known = (isKnown ? known.Layer : SessionEncoding.DecodeLayer(stored, session.Current.Name).Layer, now);
         }
-        catch (StorageUnavailableException) when (isKnown)
+        catch (Exception exception) when (isKnown && exception is (StorageUnavailableException or TimeoutException))
         {
             known = known with { KnownAt = now };
         }

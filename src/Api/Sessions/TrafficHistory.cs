@@ -54,9 +54,9 @@ internal sealed partial class TrafficHistory(
         {
             await RestoreAsync(session, cancellationToken);
         }
-        catch (StorageUnavailableException)
+        catch (StorageUnavailableException) when (!store.IsShared)
         {
-            // What is known here is answered: sessions in memory are served while the store is away.
+            // What is known here is answered: where nobody else writes, it is what there is.
         }
     }
 

@@ -1,6 +1,8 @@
+using BnService.Api.Hosting.Auth;
 using BnService.Api.Tests.Expected;
 using BnService.Api.Tests.Harness;
 using BnService.Api.Tests.OpenInference;
+using Microsoft.AspNetCore.Routing;
 
 namespace BnService.Api.Tests.Nodes;
 
@@ -73,8 +75,6 @@ public sealed class AwayTests : IDisposable
             Assert.Equal(pinned.Text, (await session.InferAsync(X, 2)).Expect(200).Text);
             Assert.Equal(inferred, InferResult.Of(await model.InferAsync(request)).Singles);
             Assert.Equal(live.Text, (await session.InferSinceAsync(X, live.Version)).Expect(200).Text);
-            Assert.Equal(live.Version, (await session.GetAsync()).Expect(200).Version);
-            (await session.StatsAsync()).Expect(200);
             _time.AdvanceBy(TimeSpan.FromMinutes(1));
         }
         (await Unchecked(session).InferSinceAsync(X, live.Version + 1)).ExpectProblem("overloaded");
@@ -89,14 +89,32 @@ public sealed class AwayTests : IDisposable
         Assert.Equal(live.Version + 1, (await session.TrainAsync(X)).Expect(200).Version);
     }
 
-    /// <summary>A backward that changes nothing asks the store for nothing that it must have.</summary>
+    /// <summary>Whatever there is, and whatever will be: of what is known alone, only inference speaks.</summary>
     [Fact]
-    public async Task Gradients_alone_are_still_computed()
+    public async Task Nothing_that_is_read_is_answered_from_memory()
     {
+        // What the process is, what it has counted itself, and what of a model never changes.
+        string[] ofThisNode =
+        [
+            "/v1/events", "/v2", "/v2/models/{session}/ready", "/v2/models/{session}/config", "/v2/models/{session}/stats",
+            "/v2/models/{session}/versions/{version}/ready", "/v2/models/{session}/versions/{version}/config", "/v2/models/{session}/versions/{version}/stats",
+        ];
         var session = await PreparedAsync();
-        var expected = (await session.BackwardAsync(X, Dy)).Expect(200);
+        (await session.StatsAsync()).Expect(200);
+        var paths = _service.Routes
+            .Where(route => route.Metadata.GetMetadata<HttpMethodMetadata>()?.HttpMethods.Contains("GET") == true && route.Metadata.GetMetadata<Access>()?.Least is not null)
+            .Select(route => $"/{route.RoutePattern.RawText!.Trim('/')}").Where(path => path.StartsWith("/v", StringComparison.Ordinal) && !ofThisNode.Contains(path)).ToList();
+        Assert.Contains("/v1/sessions/{session}/stats", paths);
         _store.IsAway = true;
-        Assert.Equal(expected.Text, (await session.BackwardAsync(X, Dy)).Expect(200).Text);
+        foreach (var path in paths.Where(path => path != "/v1/keys"))
+        {
+            var answer = await _service.Unchecked.GetAsync(path.Replace("{session}", session.Name, StringComparison.Ordinal).Replace("{version}", "2", StringComparison.Ordinal));
+            Assert.True(answer.Status == 503, $"{path} answered {answer.Status}: {answer.Text}");
+            Assert.Equal("1", answer.Headers["Retry-After"]);
+        }
+        (await Unchecked(session).FoldAsync("""{"layout":"linear"}""")).ExpectProblem("overloaded");
+        // Their numbers are the state's, which another node may have changed since.
+        (await Unchecked(session).BackwardAsync(X, Dy)).ExpectProblem("overloaded");
     }
 
     [Fact]

@@ -21,7 +21,9 @@ public enum Cut
 internal sealed class CutWire : IDisposable
 {
     private readonly TcpListener _listener = new(IPAddress.Loopback, 0);
+    private readonly List<Socket> _waiting = [];
     private readonly int _target;
+    private volatile bool _isDark;
     private Cut _next;
 
     private CutWire(int target) => _target = target;
@@ -47,6 +49,29 @@ internal sealed class CutWire : IDisposable
     /// <summary>Whether what the database says is held back.</summary>
     public bool IsMute { get; set; }
 
+    /// <summary>All packets are dropped from now on: nobody hears anything any more, and who connects waits.</summary>
+    public void Darken()
+    {
+        _isDark = true;
+        // Linux drops who comes when as many wait to be taken in as may: of these one is taken in, and the others wait.
+        _listener.Server.Listen(0);
+        for (var i = 0; i < 4; i++)
+        {
+            var socket = new Socket(SocketType.Stream, ProtocolType.Tcp);
+            _waiting.Add(socket);
+            _ = socket.ConnectAsync(IPAddress.Loopback, Port).ContinueWith(_ => { }, TaskScheduler.Default);
+        }
+    }
+
+    /// <summary>The packets come through again.</summary>
+    public void Light()
+    {
+        _listener.Server.Listen(512);
+        _isDark = false;
+        foreach (var socket in _waiting) socket.Dispose();
+        _waiting.Clear();
+    }
+
     /// <summary>Cuts the wire at the next commit.</summary>
     public void CutAtNext(Cut cut)
     {
@@ -54,13 +79,21 @@ internal sealed class CutWire : IDisposable
         _next = cut;
     }
 
-    public void Dispose() => _listener.Dispose();
+    public void Dispose()
+    {
+        foreach (var socket in _waiting) socket.Dispose();
+        _listener.Dispose();
+    }
 
     private async Task AcceptAsync()
     {
         try
         {
-            while (true) _ = CarryAsync(await _listener.AcceptTcpClientAsync());
+            while (true)
+            {
+                _ = CarryAsync(await _listener.AcceptTcpClientAsync());
+                await LightAsync();
+            }
         }
         catch (Exception exception) when (exception is SocketException or ObjectDisposedException)
         {
@@ -75,6 +108,7 @@ internal sealed class CutWire : IDisposable
         try
         {
             if (IsDown) return;
+            await LightAsync();
             await far.ConnectAsync(IPAddress.Loopback, _target);
             await Task.WhenAny(AskAsync(near.GetStream(), far.GetStream()), AnswerAsync(far.GetStream(), near.GetStream()));
         }
@@ -89,6 +123,7 @@ internal sealed class CutWire : IDisposable
         var buffer = new byte[1 << 16];
         for (int count; (count = await near.ReadAsync(buffer)) > 0;)
         {
+            await LightAsync();
             var cut = Encoding.Latin1.GetString(buffer, 0, count).Contains("COMMIT", StringComparison.Ordinal) ? _next : Cut.None;
             if (cut == Cut.None)
             {
@@ -112,8 +147,13 @@ internal sealed class CutWire : IDisposable
         var buffer = new byte[1 << 16];
         for (int count; (count = await far.ReadAsync(buffer)) > 0;)
         {
-            while (IsMute) await Task.Delay(10);
+            while (IsMute || _isDark) await Task.Delay(10);
             if (!IsDown) await near.WriteAsync(buffer.AsMemory(0, count));
         }
+    }
+
+    private async Task LightAsync()
+    {
+        while (_isDark) await Task.Delay(10);
     }
 }

@@ -6,6 +6,9 @@ namespace BnService.Api.Storage.Postgres;
 /// <summary>What a failure of the database says of what was asked of it.</summary>
 internal static class PostgresFailure
 {
+    /// <summary>Why something failed that there was no answer to, in words for a client.</summary>
+    public const string NoAnswer = "it does not answer in time";
+
     /// <summary>Whether a failure is the database's, and not this program's.</summary>
     public static bool IsOfDatabase(Exception exception) => exception
         is NpgsqlException or TimeoutException or IOException or SocketException or ObjectDisposedException;
@@ -39,7 +42,7 @@ internal static class PostgresFailure
         PostgresException { SqlState: PostgresErrorCodes.ReadOnlySqlTransaction } => "it is read-only",
         PostgresException { SqlState: PostgresErrorCodes.QueryCanceled } => "it takes too long",
         PostgresException refusal => $"it refuses with SQLSTATE {refusal.SqlState}",
-        _ when IsTimeout(exception) => "it does not answer in time",
+        _ when IsTimeout(exception) => NoAnswer,
         ObjectDisposedException => "the service is stopping",
         _ => "it cannot be reached",
     };

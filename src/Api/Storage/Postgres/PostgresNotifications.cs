@@ -60,11 +60,9 @@ internal sealed partial class PostgresNotifications(PostgresDatabase database, b
         try
         {
             connection.Notification += (_, notification) => Receive(notification.Payload);
-            await using var command = new NpgsqlCommand($"LISTEN {Channel}", connection);
-            await command.ExecuteNonQueryAsync(cancellationToken);
+            await database.ExecuteAsync(connection, $"LISTEN {Channel}");
             // An engine may know the one and not the other. Nobody reads an empty message.
-            await using var probe = new NpgsqlCommand($"SELECT pg_notify('{Channel}', '')", connection);
-            await probe.ExecuteNonQueryAsync(cancellationToken);
+            await database.ExecuteAsync(connection, $"SELECT pg_notify('{Channel}', '')");
             return connection;
         }
         catch
@@ -120,8 +118,7 @@ internal sealed partial class PostgresNotifications(PostgresDatabase database, b
         {
             if (await connection.WaitAsync(Heartbeat, _isStopped.Token)) continue;
             // A connection that was cut silently says nothing, which is not the same as nothing to say.
-            await using var ask = new NpgsqlCommand("SELECT 1", connection);
-            await ask.ExecuteNonQueryAsync(_isStopped.Token);
+            await database.ExecuteAsync(connection, "SELECT 1");
         }
     }
 

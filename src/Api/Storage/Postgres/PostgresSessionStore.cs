@@ -151,13 +151,15 @@ internal sealed partial class PostgresSessionStore : ISessionStore, IContributio
         PostgresStatement[] statements, Func<NpgsqlDataReader, T> row, CancellationToken cancellationToken)
     {
         if (!statements.All(statement => statement.IsPossible)) return [];
-        return await _database.AskAsync(async (connection, ended) =>
+        return await _database.AskAsync(connection =>
         {
-            await using var batch = new NpgsqlBatch(connection) { EnableErrorBarriers = true };
+            var batch = new NpgsqlBatch(connection) { EnableErrorBarriers = true };
             foreach (var statement in statements) batch.BatchCommands.Add(statement.ToCommand());
-            await using var reader = await batch.ExecuteReaderAsync(ended);
+            return batch;
+        }, async reader =>
+        {
             var rows = new List<T>();
-            while (await reader.ReadAsync(ended)) rows.Add(row(reader));
+            while (await reader.ReadAsync()) rows.Add(row(reader));
             return rows;
         }, cancellationToken);
     }

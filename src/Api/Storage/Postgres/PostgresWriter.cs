@@ -9,7 +9,10 @@ namespace BnService.Api.Storage.Postgres;
 /// </summary>
 internal sealed class PostgresWriter : IAsyncDisposable
 {
-    private const int MostTogether = 256, MostUnderWay = 8;
+    /// <summary>The most transactions at one time.</summary>
+    public const int MostUnderWay = 8;
+
+    private const int MostTogether = 256;
     private const long MostBytesTogether = 16L << 20;
 
     // How long the next transaction waits for the one before it, which takes along more the longer it waits.
@@ -17,6 +20,9 @@ internal sealed class PostgresWriter : IAsyncDisposable
 
     // How long the outcome of a write is asked for, and how many bytes may take a second longer than a command otherwise may.
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(10), ShortestPause = TimeSpan.FromMilliseconds(20);
+
+    // And how long a database that says nothing at all is listened for: who asks has waited for long enough.
+    private static readonly TimeSpan PatienceWithSilence = TimeSpan.FromSeconds(2);
     private const long BytesPerSecond = 8L << 20;
 
     private readonly PostgresDatabase _database;
@@ -92,31 +98,31 @@ internal sealed class PostgresWriter : IAsyncDisposable
 
     private async Task CommitAsync(List<PostgresWrite> together, bool isAgain)
     {
-        var (made, isSent) = (new bool?[together.Count], false);
+        if (_database.IsSilent) throw new TimeoutException(PostgresFailure.NoAnswer);
+        var made = new bool?[together.Count];
+        PostgresCall? sending = null;
         try
         {
-            await SendAsync().WaitAsync(_database.Patience + Extra(together), _time);
+            await _database.WithinAsync(call => SendAsync(sending = call), _database.Patience + Extra(together));
         }
         catch (Exception exception) when (PostgresFailure.IsOfDatabase(exception) && !PostgresFailure.IsRefusal(exception))
         {
-            // Who has not been waited for goes on, and may still send.
-            if (isSent || exception is TimeoutException) together.ForEach(write => write.IsInDoubt = true);
+            if (sending?.IsSent == true) together.ForEach(write => write.IsInDoubt = true);
             throw;
         }
-        _database.Answered();
         for (var i = 0; i < made.Length; i++) together[i].Finish(made[i]);
 
-        async Task SendAsync()
+        async Task<bool> SendAsync(PostgresCall call)
         {
             await using var connection = await _database.ConnectAsync(CancellationToken.None);
             await using var batch = Batch(connection, together, isAgain);
-            isSent = true;
-            await using var reader = await batch.ExecuteReaderAsync();
+            await using var reader = await call.SendAsync(batch);
             var rows = new AnsweredRows(reader);
             for (var i = 0; i < made.Length; i++) made[i] = await together[i].ReadAsync(rows, isAgain);
             while (await reader.NextResultAsync())
             {
             }
+            return true;
         }
     }
 
@@ -126,7 +132,6 @@ internal sealed class PostgresWriter : IAsyncDisposable
     private NpgsqlBatch Batch(NpgsqlConnection connection, List<PostgresWrite> together, bool isAgain)
     {
         var batch = connection.CreateBatch();
-        if (connection.CommandTimeout > 0) batch.Timeout = connection.CommandTimeout + (int)Extra(together).TotalSeconds;
         batch.BatchCommands.Add(new NpgsqlBatchCommand("BEGIN"));
         if (IsRelaxed) batch.BatchCommands.Add(new NpgsqlBatchCommand("SET LOCAL synchronous_commit = off"));
         foreach (var write in together)
@@ -157,7 +162,7 @@ internal sealed class PostgresWriter : IAsyncDisposable
                 return;
             }
             var isWorthwhile = PostgresFailure.IsCollision(failure) || (together.Any(write => write.IsInDoubt) && PostgresFailure.MayPass(failure));
-            if (!isWorthwhile || _time.GetElapsedTime(begun) > Patience)
+            if (!isWorthwhile || _time.GetElapsedTime(begun) > Patience || !await _database.AnswersWithinAsync(PatienceWithSilence))
             {
                 together.ForEach(write => write.Fail(PostgresFailure.Reason(failure), failure));
                 return;
