@@ -55,6 +55,7 @@ internal static partial class ServiceComposition
         services.AddSingleton<ResidentSessions>();
         services.AddSingleton<NewestStates>();
         services.AddSingleton<SessionCount>();
+        services.AddSingleton<LargeWrites>();
         services.AddSingleton<Snapshots>();
         services.AddSingleton(provider => new MemoryBudget(provider.GetRequiredService<IOptions<MemoryOptions>>().Value.BudgetBytes));
         services.AddSingleton<MemoryAdmission>();

@@ -14,7 +14,7 @@ namespace BnService.Api.Sessions;
 /// <summary>Finds, creates, changes and deletes sessions: between the calls, which see states, and the store, which sees bytes and versions.</summary>
 internal sealed class SessionCatalog(
     ISessionStore store, ResidentSessions resident, NewestStates newest, RetainedSteps retained, SessionCount count, IOptions<LimitOptions> limits,
-    CommitMeter meter, SessionActivity activity, TimeProvider time)
+    LargeWrites large, CommitMeter meter, SessionActivity activity, TimeProvider time)
     : ICommits
 {
     /// <summary>What an answer takes beside its tensors: chunks of text, and copies of small arrays.</summary>
@@ -45,6 +45,7 @@ internal sealed class SessionCatalog(
         RequireFeatures(layer.Features);
         var record = new SessionRecord(id, name ?? scope.Prefix + id, labels, now, now, layer) { Convention = convention, Owner = scope.KeyId };
         RequestDeadline.Lift();
+        using var turn = await large.EnterAsync(record.Writer, record.ResidentBytes, cancellationToken);
         if (!await store.TryInsertAsync(SessionEncoding.Encode(record), cancellationToken))
             throw new ProblemException(ProblemCode.SessionExists, $"name '{record.Name}' is taken; choose another");
         place.Keep();
@@ -217,6 +218,7 @@ internal sealed class SessionCatalog(
     /// <inheritdoc/>
     async Task<bool> ICommits.TryStoreAsync(SessionRecord current, SessionRecord next, IReadOnlyList<RememberedAnswer> answers)
     {
+        using var turn = await large.EnterAsync(next.Writer, next.ResidentBytes, CancellationToken.None);
         var stored = SessionEncoding.Encode(next);
         if (!await store.TryUpdateAsync(stored, current.Layer.Version, [.. answers.Select(answer => answer.Encode())], CancellationToken.None)) return false;
         activity.Touch(next);
@@ -247,6 +249,7 @@ internal sealed class SessionCatalog(
             if (await store.FindVersionAsync(session.Id, cancellationToken) is not { } version) throw NotFound(session.Current.Name);
             check(version);
             RequestDeadline.Lift();
+            using var turn = await large.EnterAsync(session.Current.Writer, session.Current.ResidentBytes, cancellationToken);
             if (!await store.TryDeleteAsync(session.Id, version, cancellationToken)) continue;
             place.Keep();
             newest.Forget(session);

@@ -27,6 +27,9 @@ public sealed record SessionRecord(
     /// <summary>What of it could not be read: then it stands in for the session until another state replaces it, and is never served.</summary>
     internal Damage Damage { get; init; }
 
+    /// <summary>Whose turn it takes to be stored: its key's, or where that is none its own.</summary>
+    internal string Writer => Owner ?? Id;
+
     // Names, labels, options and the objects around them, roughly.
     private const long BytesBesideArrays = 2048;
 

@@ -22,7 +22,7 @@ internal sealed record SnapshotSummary(long Version, DateTimeOffset FrozenAt, st
 
 /// <summary>States that are frozen under their versions: inference can use one while training goes on.</summary>
 internal sealed class Snapshots(
-    ISessionStore store, SessionCatalog catalog, ResidentSessions resident, IOptions<LimitOptions> limits, IOptions<StorageOptions> storage, TimeProvider time)
+    ISessionStore store, SessionCatalog catalog, ResidentSessions resident, LargeWrites large, IOptions<LimitOptions> limits, IOptions<StorageOptions> storage, TimeProvider time)
 {
     // Of each session so many are kept in memory: a few are in use, and the others are looked at once.
     private const int MostInMemory = 8;
@@ -48,8 +48,9 @@ internal sealed class Snapshots(
             throw new ProblemException(ProblemCode.LimitReached,
                 $"session '{current.Name}' has {existing.Count} snapshots, as many as Limits:MaxSnapshots allows; delete some");
         }
-        var snapshot = SessionEncoding.EncodeSnapshot(current, time.GetUtcNow(), description);
         RequestDeadline.Lift();
+        using var turn = await large.EnterAsync(current.Writer, current.ResidentBytes, cancellationToken);
+        var snapshot = SessionEncoding.EncodeSnapshot(current, time.GetUtcNow(), description);
         if (await store.TryInsertSnapshotAsync(snapshot, cancellationToken)) return (SessionEncoding.DecodeSummary(snapshot), true);
         // Somebody else has frozen it at the same time, or the session is gone.
         var other = await store.FindSnapshotAsync(session.Id, current.Layer.Version, cancellationToken)

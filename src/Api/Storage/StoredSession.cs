@@ -27,6 +27,9 @@ public sealed record StoredSession(
 {
     /// <summary>Whose it is, for counting; null where it is nobody's. Does not change.</summary>
     public string? Owner { get; init; }
+
+    /// <summary>Bytes of its state.</summary>
+    public long Size => Header.Length + State.Length;
 }
 
 /// <summary>A state of a session that has been frozen.</summary>
@@ -34,7 +37,11 @@ public sealed record StoredSession(
 /// <param name="Version">The version that the session had.</param>
 /// <param name="Header">What lists show of it, as bytes whose meaning the store does not know.</param>
 /// <param name="State">The arrays of the state; empty in a list.</param>
-public sealed record StoredSnapshot(string SessionId, long Version, ReadOnlyMemory<byte> Header, ReadOnlyMemory<byte> State);
+public sealed record StoredSnapshot(string SessionId, long Version, ReadOnlyMemory<byte> Header, ReadOnlyMemory<byte> State)
+{
+    /// <summary>Bytes of the state.</summary>
+    public long Size => Header.Length + State.Length;
+}
 
 /// <summary>What is remembered of an answer, so that the same question is answered the same way again.</summary>
 /// <param name="Topic">What kind of question it was; of each session and topic the newest <see cref="Kept"/> are kept.</param>

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using System.Text;
 using BnService.Api.Sessions;
 using BnService.Api.Tests.Harness;
 using BnService.Api.Wire.Safetensors;
@@ -18,25 +19,28 @@ public sealed class ConstantArraysTests : IDisposable
     public void Dispose() => Directory.Delete(_folder, recursive: true);
 
     /// <summary>Each was 33.6 MB.</summary>
-    [Theory]
-    [InlineData("sqlite")]
-    [InlineData("memory")]
-    public async Task New_sessions_of_a_million_features_take_next_to_nothing(string engine)
+    [Fact]
+    public async Task New_sessions_of_a_million_features_take_next_to_nothing()
     {
-        using (var service = On(engine))
+        var storage = ("Storage__Path", Path.Combine(_folder, "bn.db"));
+        using (var service = await ServiceProcess.StartAsync(storage))
         {
-            for (var i = 0; i < 20; i++)
-            {
-                var session = await service.CreateAsync($$"""{"name":"s{{i}}","num_features":{{Features}},"gamma_init":-0.0}""");
-                (await session.SnapshotAsync()).Expect(201);
-            }
-            Assert.InRange(Stored(), 0, 2_000_000);
+            await CreateAsync(service.Client);
+            Assert.InRange(new DirectoryInfo(_folder).EnumerateFiles().Sum(file => file.Length), 0, 2_000_000);
+            service.Kill();
         }
-        if (engine == "memory") return;
-        using var again = On(engine);
+        using var again = await ServiceProcess.StartAsync(storage);
         var tensors = (await again.Client.GetAsync("/v1/sessions/s7/state", ("Accept", Forms.Safetensors))).Expect(200).Tensors;
         Assert.True(Same(tensors["weight"].Values, Enumerable.Repeat(-0.0, Features)));
         Assert.True(Same(tensors["running_var"].Values, Enumerable.Repeat(1.0, Features)));
+    }
+
+    /// <summary>Where nothing but memory has them, with less room than one of them took.</summary>
+    [Fact]
+    public async Task They_take_next_to_nothing_of_memory_either()
+    {
+        using var service = Service.With(("Sessions:MaxResidentBytes", "500000"));
+        await CreateAsync(service.Client);
     }
 
     [Fact]
@@ -67,6 +71,8 @@ public sealed class ConstantArraysTests : IDisposable
         var arrays = new SafetensorsArrays(stored.State);
         foreach (var name in arrays.Names) file.Add(name, arrays[name]);
         var before = file.ToArray();
+        // It had no checksums either, which are the last member.
+        stored = stored with { Header = Encoding.UTF8.GetBytes(string.Concat(Encoding.UTF8.GetString(stored.Header.Span).Split(",\"Sums\":")[0], "}")) };
         Assert.True(before.Length > 16 * 800 && stored.State.Length < 3000, $"{before.Length} and {stored.State.Length} bytes");
         foreach (var (written, found) in Arrays(record.Layer).Zip(Arrays(SessionEncoding.Decode(stored with { State = before }).Layer))) Assert.True(Same(written, found));
     }
@@ -75,7 +81,7 @@ public sealed class ConstantArraysTests : IDisposable
     [Fact]
     public async Task The_short_form_is_refused_where_callers_send_it()
     {
-        using var service = On("memory");
+        using var service = new Service();
         var file = new SafetensorsFile();
         file.AddShort("weight", new double[Features]);
         (await service.Client.SendAsync(HttpMethod.Put, "/v1/sessions/new/state", ServiceClient.Content(Forms.Safetensors, file.ToArray())))
@@ -112,9 +118,12 @@ public sealed class ConstantArraysTests : IDisposable
     private static bool Same(double[] a, IEnumerable<double> b) =>
         MemoryMarshal.AsBytes<double>(a).SequenceEqual(MemoryMarshal.AsBytes<double>(b.ToArray()));
 
-    // With less room than one such session took where nothing but memory has it.
-    private Service On(string engine) => Service.With(
-        ("Storage:Engine", engine), ("Storage:Path", Path.Combine(_folder, "bn.db")), ("Sessions:MaxResidentBytes", engine == "memory" ? "500000" : "1000000000"));
-
-    private long Stored() => new DirectoryInfo(_folder).EnumerateFiles().Sum(file => file.Length);
+    private static async Task CreateAsync(ServiceClient client)
+    {
+        for (var i = 0; i < 20; i++)
+        {
+            var session = await client.CreateAsync($$"""{"name":"s{{i}}","num_features":{{Features}},"gamma_init":-0.0}""");
+            (await session.SnapshotAsync()).Expect(201);
+        }
+    }
 }

@@ -5,7 +5,7 @@ namespace BnService.Api.Storage.Postgres;
 
 /// <summary>
 /// Writes: what waits while a transaction is on its way is one transaction together and one round trip, so that many sessions share what
-/// one commit costs. Each is answered for itself. When a connection breaks before the answer, it is found out on another one what was made.
+/// one commit costs; a large one is a transaction of its own, beside which the others go on. Each is answered for itself. When a connection breaks before the answer, it is found out on another one what was made.
 /// </summary>
 internal sealed class PostgresWriter : IAsyncDisposable
 {
@@ -13,7 +13,7 @@ internal sealed class PostgresWriter : IAsyncDisposable
     public const int MostUnderWay = 8;
 
     private const int MostTogether = 256;
-    private const long MostBytesTogether = 16L << 20;
+    private const long MostBytesTogether = 16L << 20, LargeBytes = 256 << 10;
 
     // How long the next transaction waits for the one before it, which takes along more the longer it waits.
     private static readonly TimeSpan Precedence = TimeSpan.FromMilliseconds(100);
@@ -29,6 +29,7 @@ internal sealed class PostgresWriter : IAsyncDisposable
     private readonly TimeProvider _time;
     private readonly Channel<PostgresWrite> _waiting = Channel.CreateUnbounded<PostgresWrite>(new UnboundedChannelOptions { SingleReader = true });
     private readonly SemaphoreSlim _underWay = new(MostUnderWay);
+    private readonly Queue<PostgresWrite> _large = new();
     private readonly Task _writing;
 
     /// <param name="database">Where to.</param>
@@ -67,6 +68,11 @@ internal sealed class PostgresWriter : IAsyncDisposable
             await _underWay.WaitAsync();
             // What takes long, for a row that somebody else has or a database that is away, does not keep the others waiting.
             await CommitOrSettleAsync(Take()).WaitAsync(Precedence, _time).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            while (_large.TryDequeue(out var large))
+            {
+                await _underWay.WaitAsync();
+                _ = CommitOrSettleAsync([large]);
+            }
         }
         for (var i = 0; i < MostUnderWay; i++) await _underWay.WaitAsync();
     }
@@ -75,7 +81,7 @@ internal sealed class PostgresWriter : IAsyncDisposable
     {
         try
         {
-            await CommitAsync(together, isAgain: false);
+            if (together.Count > 0) await CommitAsync(together, isAgain: false);
         }
         catch (Exception exception)
         {
@@ -91,7 +97,10 @@ internal sealed class PostgresWriter : IAsyncDisposable
     {
         var together = new List<PostgresWrite>();
         for (var size = 0L; together.Count < MostTogether && size < MostBytesTogether && _waiting.Reader.TryRead(out var write); size += write.Size)
-            together.Add(write);
+        {
+            if (write.Size >= LargeBytes) _large.Enqueue(write);
+            else together.Add(write);
+        }
         // Stable: what waits for one session keeps its order.
         return [.. together.OrderBy(write => write.SessionId, StringComparer.Ordinal)];
     }

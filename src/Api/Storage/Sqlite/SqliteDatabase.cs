@@ -27,7 +27,11 @@ internal sealed class SqliteDatabase : IAsyncDisposable
     }
 
     /// <summary>Writes, within a transaction that others may share; see <see cref="SqliteWriter.WriteAsync"/>.</summary>
-    public ValueTask<bool> WriteAsync(Func<SqliteConnection, bool> write) => _writer.WriteAsync(write);
+    public ValueTask<bool> WriteAsync(long bytes, Func<SqliteConnection, bool> write) => _writer.WriteAsync(bytes, write);
+
+    /// <summary>Writes a few bytes.</summary>
+    /// <inheritdoc cref="WriteAsync(long, Func{SqliteConnection, bool})"/>
+    public ValueTask<bool> WriteAsync(Func<SqliteConnection, bool> write) => WriteAsync(0, write);
 
     /// <summary>Reads.</summary>
     /// <exception cref="StorageUnavailableException">It cannot be read now.</exception>

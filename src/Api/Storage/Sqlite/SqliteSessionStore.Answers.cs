@@ -5,6 +5,9 @@ namespace BnService.Api.Storage.Sqlite;
 // What belongs to sessions: remembered answers and snapshots.
 internal sealed partial class SqliteSessionStore
 {
+    // Of a session that is deleted, so many go in one transaction.
+    private const int MostSnapshots = 4;
+
     /// <inheritdoc/>
     public ValueTask<StoredAnswer?> FindAnswerAsync(string sessionId, string topic, string key, CancellationToken cancellationToken) => FindOneAsync(
         "SELECT topic, key, content FROM answers WHERE session_id = $id AND topic = $topic AND key = $key",
@@ -16,7 +19,8 @@ internal sealed partial class SqliteSessionStore
         Answer, cancellationToken, ("$id", sessionId), ("$topic", topic));
 
     /// <inheritdoc/>
-    public ValueTask<bool> TryInsertSnapshotAsync(StoredSnapshot snapshot, CancellationToken cancellationToken) => Database.WriteAsync(connection => Execute(connection, """
+    public ValueTask<bool> TryInsertSnapshotAsync(StoredSnapshot snapshot, CancellationToken cancellationToken) =>
+        Database.WriteAsync(snapshot.Size, connection => Execute(connection, """
         INSERT OR IGNORE INTO snapshots (session_id, version, header, state) SELECT $id, $version, $header, $state
         WHERE EXISTS (SELECT 1 FROM sessions WHERE id = $id)
         """,
@@ -47,6 +51,18 @@ internal sealed partial class SqliteSessionStore
     /// <inheritdoc/>
     public ValueTask<bool> TryDeleteSnapshotAsync(string sessionId, long version, CancellationToken cancellationToken) => Database.WriteAsync(connection =>
         Execute(connection, "DELETE FROM snapshots WHERE session_id = $id AND version = $version", ("$id", sessionId), ("$version", version)) == 1);
+
+    // Whether there may be more.
+    private static bool DeleteSomeOf(SqliteConnection connection, string sessionId)
+    {
+        var snapshots = Execute(connection,
+            "DELETE FROM snapshots WHERE rowid IN (SELECT rowid FROM snapshots WHERE session_id = $id LIMIT $most)", ("$id", sessionId), ("$most", MostSnapshots));
+        var answers = Execute(connection, """
+            DELETE FROM answers WHERE session_id = $id
+                AND (topic, sequence) IN (SELECT topic, sequence FROM answers WHERE session_id = $id LIMIT $most)
+            """, ("$id", sessionId), ("$most", StoredAnswer.Kept));
+        return snapshots == MostSnapshots || answers == StoredAnswer.Kept;
+    }
 
     private static bool IsRemembered(SqliteConnection connection, string sessionId, StoredAnswer answer)
     {

@@ -42,7 +42,7 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
     private SqliteDatabase Database => IsOpen ? _database! : throw _failure!;
 
     /// <inheritdoc/>
-    public ValueTask<bool> TryInsertAsync(StoredSession session, CancellationToken cancellationToken) => Database.WriteAsync(connection => Execute(connection, $"""
+    public ValueTask<bool> TryInsertAsync(StoredSession session, CancellationToken cancellationToken) => Database.WriteAsync(session.Size, connection => Execute(connection, $"""
         INSERT INTO sessions ({Columns}) SELECT $id, $name, $kind, $version, $created_at, $header, $state, $owner
         WHERE NOT EXISTS (SELECT 1 FROM sessions WHERE name IN ($name, $id) OR id IN ($name, $id))
         """,
@@ -66,7 +66,8 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
 
     /// <inheritdoc/>
     public ValueTask<bool> TryUpdateAsync(
-        StoredSession session, long expectedVersion, IReadOnlyList<StoredAnswer> answers, CancellationToken cancellationToken) => Database.WriteAsync(connection =>
+        StoredSession session, long expectedVersion, IReadOnlyList<StoredAnswer> answers, CancellationToken cancellationToken) => Database.WriteAsync(
+            session.Size + answers.Sum(answer => (long)answer.Content.Length), connection =>
     {
         // Nobody else writes: what is looked at first holds until the end, and nothing has to be undone.
         if (VersionOf(connection, session.Id) != expectedVersion || answers.Any(answer => IsRemembered(connection, session.Id, answer))) return false;
@@ -80,13 +81,20 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
     });
 
     /// <inheritdoc/>
-    public ValueTask<bool> TryDeleteAsync(string id, long expectedVersion, CancellationToken cancellationToken) => Database.WriteAsync(connection =>
+    public async ValueTask<bool> TryDeleteAsync(string id, long expectedVersion, CancellationToken cancellationToken)
     {
-        if (Execute(connection, "DELETE FROM sessions WHERE id = $id AND version = $expected", ("$id", id), ("$expected", expectedVersion)) == 0) return false;
-        Execute(connection, "DELETE FROM answers WHERE session_id = $id; DELETE FROM snapshots WHERE session_id = $id; "
-            + "DELETE FROM traffic WHERE session_id = $id", ("$id", id));
+        var isMore = false;
+        if (!await Database.WriteAsync(connection =>
+        {
+            if (Execute(connection, "DELETE FROM sessions WHERE id = $id AND version = $expected", ("$id", id), ("$expected", expectedVersion)) == 0) return false;
+            Execute(connection, "DELETE FROM traffic WHERE session_id = $id", ("$id", id));
+            isMore = DeleteSomeOf(connection, id);
+            return true;
+        })) return false;
+        // The session is gone; what it leaves behind may be gigabytes, which nobody has to wait for at once.
+        while (isMore) isMore = await Database.WriteAsync(connection => DeleteSomeOf(connection, id));
         return true;
-    });
+    }
 
     /// <inheritdoc/>
     public ValueTask<IReadOnlyList<StoredHeader>> ListAsync(SessionQuery query, CancellationToken cancellationToken) => FindAllAsync(

@@ -5,17 +5,23 @@ namespace BnService.Api.Storage.Sqlite;
 
 /// <summary>
 /// The only writer of the file: what waits while a transaction is on its way to the disk is one transaction together, so that many
-/// sessions share what one commit costs. Each is answered when it is on the disk.
+/// sessions share what one commit costs. Each is answered when it is on the disk. A large one has a transaction of its own, before which the
+/// small ones that wait are written: they wait for one of them at most.
 /// </summary>
 internal sealed class SqliteWriter : IAsyncDisposable
 {
     private const int MostTogether = 1024;
+    private const long MostBytesTogether = 4 << 20, LargeBytes = 256 << 10;
 
     private readonly BlockingCollection<Write> _waiting = [];
     private readonly TimeSpan? _interval;
     private readonly TimeProvider _time;
     private readonly SqliteConnection _connection;
     private readonly Task _writing;
+    private readonly Queue<Write> _large = new();
+
+    // When what is not on the disk yet has to be; null where all is.
+    private long? _since;
 
     /// <param name="connection">The connection that is written with; taken over.</param>
     /// <param name="interval">How long what was answered may wait before it is brought to the disk; null for not at all.</param>
@@ -28,12 +34,13 @@ internal sealed class SqliteWriter : IAsyncDisposable
     }
 
     /// <summary>Writes, within a transaction that others may share.</summary>
+    /// <param name="bytes">About how many bytes are written.</param>
     /// <param name="write">What is done; whether anything was.</param>
     /// <returns>What <paramref name="write"/> returned, once it is on the disk.</returns>
     /// <exception cref="StorageUnavailableException">It cannot be written now; nothing has been.</exception>
-    public ValueTask<bool> WriteAsync(Func<SqliteConnection, bool> write)
+    public ValueTask<bool> WriteAsync(long bytes, Func<SqliteConnection, bool> write)
     {
-        var waiting = new Write(write);
+        var waiting = new Write(bytes, write);
         try
         {
             _waiting.Add(waiting);
@@ -57,43 +64,53 @@ internal sealed class SqliteWriter : IAsyncDisposable
     private void Run()
     {
         var together = new List<Write>();
-        // When what is not on the disk yet has to be; null where all is.
-        long? since = null;
-        while (TryTakeFirst(since, together))
+        while (TryTake(together))
         {
-            while (together.Count < MostTogether && _waiting.TryTake(out var next)) together.Add(next);
-            try
-            {
-                var isDue = _interval is not { } interval || (since is { } begun && _time.GetElapsedTime(begun) >= interval);
-                if (_interval is not null) SetSynchronous(isDue);
-                // What brings the end of the log to the disk brings all of it; without a write there is no end.
-                if (together.Count == 0) together.Add(new Write(Touch));
-                Execute("BEGIN IMMEDIATE");
-                together.ForEach(write => write.Execute(_connection));
-                Execute("COMMIT");
-                together.ForEach(write => write.Finish());
-                since = isDue ? null : since ?? _time.GetTimestamp();
-            }
-            catch (Exception exception)
-            {
-                RollBack();
-                var refusal = exception is SqliteException cause ? new StorageUnavailableException($"the store cannot be written: {cause.Message}", cause) : exception;
-                together.ForEach(write => write.Fail(refusal));
-                // Not at once again: a full disk is not empty in a moment.
-                if (since is not null) since = _time.GetTimestamp();
-            }
-            together.Clear();
+            // In turns: neither the small ones nor the large ones wait for all of the others.
+            if (together.Count > 0 || _large.Count == 0) Commit(together);
+            if (!_large.TryDequeue(out var large)) continue;
+            together.Add(large);
+            Commit(together);
         }
     }
 
-    // False at the end. Nothing is taken where what waits for the disk has waited for long enough.
-    private bool TryTakeFirst(long? since, List<Write> together)
+    private void Commit(List<Write> together)
     {
-        var patience = since is { } begun ? _interval!.Value - _time.GetElapsedTime(begun) : Timeout.InfiniteTimeSpan;
-        if (since is not null && patience < TimeSpan.Zero) patience = TimeSpan.Zero;
-        if (_waiting.TryTake(out var first, patience)) together.Add(first);
-        else if (since is null) return false;
-        return true;
+        try
+        {
+            var isDue = _interval is not { } interval || (_since is { } begun && _time.GetElapsedTime(begun) >= interval);
+            if (_interval is not null) SetSynchronous(isDue);
+            // What brings the end of the log to the disk brings all of it; without a write there is no end.
+            if (together.Count == 0) together.Add(new Write(0, Touch));
+            Execute("BEGIN IMMEDIATE");
+            together.ForEach(write => write.Execute(_connection));
+            Execute("COMMIT");
+            together.ForEach(write => write.Finish());
+            _since = isDue ? null : _since ?? _time.GetTimestamp();
+        }
+        catch (Exception exception)
+        {
+            RollBack();
+            var refusal = exception is SqliteException cause ? new StorageUnavailableException($"the store cannot be written: {cause.Message}", cause) : exception;
+            together.ForEach(write => write.Fail(refusal));
+            // Not at once again: a full disk is not empty in a moment.
+            if (_since is not null) _since = _time.GetTimestamp();
+        }
+        together.Clear();
+    }
+
+    // False at the end. No more are waited for where what waits for the disk has waited for long enough.
+    private bool TryTake(List<Write> together)
+    {
+        var patience = _since is { } begun ? _interval!.Value - _time.GetElapsedTime(begun) : Timeout.InfiniteTimeSpan;
+        if (_large.Count > 0 || (_since is not null && patience < TimeSpan.Zero)) patience = TimeSpan.Zero;
+        for (var bytes = 0L; together.Count < MostTogether && bytes < MostBytesTogether && _waiting.TryTake(out var next, patience); patience = TimeSpan.Zero)
+        {
+            if (next.Bytes >= LargeBytes) _large.Enqueue(next);
+            else together.Add(next);
+            bytes += next.Bytes;
+        }
+        return together.Count > 0 || _large.Count > 0 || _since is not null;
     }
 
     private void SetSynchronous(bool isFull) => Execute(isFull ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL");
@@ -127,12 +144,14 @@ internal sealed class SqliteWriter : IAsyncDisposable
         return true;
     }
 
-    private sealed class Write(Func<SqliteConnection, bool> write)
+    private sealed class Write(long bytes, Func<SqliteConnection, bool> write)
     {
         private readonly TaskCompletionSource<bool> _result = new(TaskCreationOptions.RunContinuationsAsynchronously);
         private bool _hasWritten;
 
         public Task<bool> Task => _result.Task;
+
+        public long Bytes => bytes;
 
         public void Execute(SqliteConnection connection) => _hasWritten = write(connection);
 
