@@ -1,10 +1,12 @@
 using System.Text.Json.Serialization.Metadata;
 using BnService.Api.Contracts;
+using BnService.Api.Hosting.Memory;
 using BnService.Api.Hosting.Telemetry;
 using BnService.Api.Wire;
 using BnService.Api.Wire.Json;
 using BnService.Api.Wire.Npy;
 using BnService.Api.Wire.Safetensors;
+using BnService.Core.Layers;
 using BnService.Core.Statistics;
 
 namespace BnService.Api.Endpoints;
@@ -29,10 +31,18 @@ internal sealed class Answer<T>(T value, long? version = null) : IResult
     /// <summary>What rounding x to float32 has spoilt, which a header says in every form; null for nothing.</summary>
     public Finding? Rounding { get; init; }
 
+    /// <summary>The state that it is written from, whose arrays are counted until it has been; null where that is counted already, or little.</summary>
+    public LayerState? Holds { get; init; }
+
+    /// <summary>About how many bytes it takes itself, where that may be many.</summary>
+    public long HeldBytes { get; init; }
+
     /// <inheritdoc/>
     public async Task ExecuteAsync(HttpContext httpContext)
     {
         using var owned = value as IDisposable;
+        if (Holds is not null) await RequestMemory.HoldAsync(httpContext, Holds);
+        if (HeldBytes > 0 && RequestMemory.Of(httpContext) is { } memory) await memory.ReserveAsync(HeldBytes);
         using var span = Spans.Of(Spans.Write);
         var (response, form) = (httpContext.Response, Negotiation.Of(httpContext).Answer);
         response.StatusCode = Status;

@@ -10,6 +10,8 @@ namespace BnService.Api.Endpoints;
 /// <summary>Creating, listing, rotating and revoking the keys of callers.</summary>
 internal static partial class KeyEndpoints
 {
+    private const long BytesOfKey = 200;
+
     /// <summary>Maps the calls.</summary>
     public static void MapKeys(this IEndpointRouteBuilder routes)
     {
@@ -41,8 +43,11 @@ internal static partial class KeyEndpoints
             throw new ProblemException(ProblemCode.InvalidOption, $"prefix must be 1 to 96 letters, digits, '.', '_' or '-', the first a letter or digit, got '{Excerpt.Of(prefix, 96)}'");
     }
 
-    private static async Task<IResult> List(KeyRing keys, CancellationToken cancellationToken) =>
-        new Answer<KeyList>(new KeyList { Keys = [.. (await keys.ListAsync(cancellationToken)).Select(Resource)] });
+    private static async Task<IResult> List(KeyRing keys, CancellationToken cancellationToken)
+    {
+        var all = await keys.ListAsync(cancellationToken);
+        return new Answer<KeyList>(new KeyList { Keys = [.. all.Select(Resource)] }) { HeldBytes = all.Count * BytesOfKey };
+    }
 
     private static async Task<IResult> Rotate(string id, KeyRing keys, HttpResponse response, CancellationToken cancellationToken)
     {

@@ -27,7 +27,7 @@ internal static class SessionListEndpoint
     /// <summary>Maps the call.</summary>
     public static void MapSessionList(this RouteGroupBuilder sessions) =>
         sessions.MapGet("", List).Needs(Role.Reader).Answers<SessionList>().Fails(ProblemCode.InvalidOption)
-            .Describe("ListSessions", "List sessions", $"Pages through the sessions, newest first. With `health` a call looks at {SessionOverview.MostLookedAt} sessions at most: a page may then hold fewer than there is room for, or none, and still have a next one.");
+            .Describe("ListSessions", "List sessions", $"Pages through the sessions, newest first. With `health` a call looks at {SessionOverview.MostLookedAt} sessions at most: a page may then hold fewer than there is room for, or none, and still have a next one. So may a page of sessions with long labels, which ends after {SessionOverview.MostBytes >> 20} MiB.");
 
     // What a caller can ask for is the contract's: the parameters are many because that is.
     private static async Task<IResult> List(
@@ -51,7 +51,8 @@ internal static class SessionListEndpoint
             Damaged = page.Sessions.Any(found => found.Session.Damage != Damage.None) ? [.. page.Sessions.Where(found => found.Session.Damage != Damage.None).Select(Remains)] : null,
             NextCursor = page.Next is { } next ? Cursor(next) : null,
             Total = extras.Contains("total") ? await catalog.CountAsync(scope, query, cancellationToken) : null,
-        });
+        })
+        { HeldBytes = page.Bytes };
     }
 
     private static DamagedSession Remains(SessionWithHealth found) =>

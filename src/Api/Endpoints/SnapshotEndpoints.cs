@@ -11,6 +11,8 @@ internal static class SnapshotEndpoints
 {
     private const int LongestDescription = 256;
 
+    private const long BytesBeside = 200;
+
     /// <summary>Maps the calls.</summary>
     public static void MapSnapshots(this IEndpointRouteBuilder routes)
     {
@@ -47,14 +49,17 @@ internal static class SnapshotEndpoints
     {
         var found = await catalog.FindToReplaceAsync(scope, session, cancellationToken) ?? throw SessionCatalog.NotFound(session);
         var list = await snapshots.ListAsync(found, cancellationToken);
-        return new Answer<SnapshotList>(list.ToResource(), found.Current.Layer.Version);
+        return new Answer<SnapshotList>(list.ToResource(), found.Current.Layer.Version)
+        {
+            HeldBytes = list.Sum(snapshot => BytesBeside + ((snapshot.Description?.Length ?? 0) * sizeof(char))),
+        };
     }
 
     private static async Task<IResult> Get(string session, string version, SessionScope scope, SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken)
     {
         var found = await catalog.FindToReplaceAsync(scope, session, cancellationToken) ?? throw SessionCatalog.NotFound(session);
         var (snapshot, layer) = await snapshots.GetAsync(found, QueryNumber.Version(version)!.Value, cancellationToken);
-        return new Answer<SnapshotDetails>(snapshot.ToDetails(layer), snapshot.Version);
+        return new Answer<SnapshotDetails>(snapshot.ToDetails(layer), snapshot.Version) { Holds = layer };
     }
 
     private static async Task<IResult> Delete(string session, string version, SessionScope scope, SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken)

@@ -26,8 +26,11 @@ internal static class StateEndpoints
     }
 
     private static async Task<IResult> Get(
-        string session, string? version, SessionScope scope, SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken) =>
-        AnswerWith(await snapshots.LayerAsync(await catalog.GetAsync(scope, session, cancellationToken), QueryNumber.Version(version), cancellationToken));
+        string session, string? version, SessionScope scope, SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken)
+    {
+        var layer = await snapshots.LayerAsync(await catalog.GetAsync(scope, session, cancellationToken), QueryNumber.Version(version), cancellationToken);
+        return new Answer<StateResponse>(layer.ToState(null), layer.Version) { Holds = layer };
+    }
 
     private static async Task<IResult> Put(
         string session, Body<PutStateRequest> body, string? from, string? kind, HttpRequest http, Precondition ifMatch, SessionScope scope, SessionCatalog catalog,

@@ -13,6 +13,8 @@ internal static class StatisticsEndpoints
 {
     private static readonly string[] Parts = ["num_batches_tracked", "running_mean", "running_var", "gamma", "beta", "last_batch", "version", "diagnostics"];
 
+    private static readonly string[] ArrayParts = ["running_mean", "running_var", "gamma", "beta", "last_batch"];
+
     /// <summary>Maps the calls.</summary>
     public static void MapStatistics(this IEndpointRouteBuilder routes)
     {
@@ -33,7 +35,7 @@ internal static class StatisticsEndpoints
         if (parts?.FirstOrDefault(part => !Parts.Contains(part)) is { } unknown)
             throw Invalid($"include must be some of {string.Join(",", Parts)}, got '{unknown}'");
         var layer = (await catalog.GetAsync(scope, session, cancellationToken)).Current.Layer;
-        return new Answer<StatsResponse>(Response(layer, parts), layer.Version);
+        return new Answer<StatsResponse>(Response(layer, parts), layer.Version) { Holds = parts is null || parts.Any(ArrayParts.Contains) ? layer : null };
     }
 
     private static async Task<IResult> PutParameters(

@@ -20,7 +20,11 @@ internal sealed class SessionCatalog(
     /// <summary>What an answer takes beside its tensors: chunks of text, and copies of small arrays.</summary>
     public const int AnswerBytes = 64 << 10;
 
-    private const int PageOfAll = 1000;
+    // A header with all labels that it can have takes tens of kilobytes.
+    private const int PageOfAll = 100;
+
+    // An answer has the mean and the variance of a batch, or both parameters.
+    private const long AnswerArrays = 2 * sizeof(double);
 
     /// <summary>Creates a session.</summary>
     /// <param name="scope">The sessions that the caller sees, of which it is to be one.</param>
@@ -163,7 +167,7 @@ internal sealed class SessionCatalog(
     public Task<CommittedChange> ChangeAsync(LayerSession session, SessionChange change, CancellationToken cancellationToken)
     {
         // What has changed must be answered: the memory for that is there before.
-        MemoryAccount.Expect(AnswerBytes);
+        MemoryAccount.Expect(AnswerBytes + (AnswerArrays * session.Current.Layer.Features));
         RequestDeadline.Lift();
         var committing = session.Commits.AddAsync(change, this).WaitAsync(cancellationToken);
         return Spans.AreSeen ? TracedAsync(committing) : committing;

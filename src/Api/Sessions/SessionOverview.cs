@@ -11,7 +11,11 @@ internal sealed record SessionWithHealth(SessionSummary Session, LayerHealth? He
 /// <summary>A page of sessions with how they are.</summary>
 /// <param name="Sessions">The sessions, newest first.</param>
 /// <param name="Next">Where the next page begins; null on the last one.</param>
-internal sealed record OverviewPage(IReadOnlyList<SessionWithHealth> Sessions, SessionPosition? Next);
+internal sealed record OverviewPage(IReadOnlyList<SessionWithHealth> Sessions, SessionPosition? Next)
+{
+    /// <summary>About what they take in memory.</summary>
+    public long Bytes { get; init; }
+}
 
 /// <summary>Pages of sessions with how they are, and of those alone that are so.</summary>
 internal sealed class SessionOverview(SessionCatalog catalog)
@@ -19,7 +23,16 @@ internal sealed class SessionOverview(SessionCatalog catalog)
     /// <summary>The most sessions that one call looks at: whatever is looked for, it is answered soon, and the next call goes on from there.</summary>
     public const int MostLookedAt = 5000;
 
-    private const int AtOnce = 1000;
+    /// <summary>
+    /// About the most bytes that a page takes in memory. One with more ends early, and has a next one: a thousand sessions with all the labels
+    /// that they can have are sixty times as long as a thousand without.
+    /// </summary>
+    public const int MostBytes = 4 << 20;
+
+    // So many headers at once that also the longest take no more than a page.
+    private const int AtOnce = 50;
+
+    private const int BytesOfSession = 2 << 10, BytesOfLabel = 100;
 
     /// <summary>A page of the sessions that a caller sees.</summary>
     /// <param name="scope">The sessions that the caller sees.</param>
@@ -29,22 +42,27 @@ internal sealed class SessionOverview(SessionCatalog catalog)
     /// <param name="cancellationToken">Ends waiting for the store.</param>
     public async Task<OverviewPage> ListAsync(SessionScope scope, SessionQuery query, Health? health, bool withHealth, CancellationToken cancellationToken)
     {
-        var (found, lookedAt, after) = (new List<SessionWithHealth>(), 0, query.After);
+        var (found, lookedAt, after, bytes) = (new List<SessionWithHealth>(), 0, query.After, 0L);
         while (true)
         {
             // One more than needed tells whether there is another page.
-            var most = health is null ? query.Limit + 1 : AtOnce;
+            var most = health is null ? Math.Min(query.Limit + 1 - found.Count, AtOnce) : AtOnce;
             var page = await catalog.ListAsync(scope, query with { After = after, Limit = most }, cancellationToken);
             foreach (var session in page)
             {
-                if (found.Count == query.Limit || lookedAt == MostLookedAt) return new OverviewPage(found, after);
+                if (found.Count == query.Limit || lookedAt == MostLookedAt || bytes >= MostBytes) return new OverviewPage(found, after) { Bytes = bytes };
                 var seen = withHealth || health is not null ? await HealthOfAsync(session, cancellationToken) : new SessionWithHealth(session, null);
-                if (health is null || seen.Health?.Mark == health) found.Add(seen);
+                if (health is null || seen.Health?.Mark == health)
+                {
+                    found.Add(seen);
+                    bytes += BytesOf(session);
+                }
                 (after, lookedAt) = (new SessionPosition(session.CreatedAt, session.Id), lookedAt + 1);
             }
-            if (page.Count < most) return new OverviewPage(found, null);
+            if (page.Count < most) return new OverviewPage(found, null) { Bytes = bytes };
         }
     }
+
     // Null where the session is damaged: how its layer is nobody can tell.
     private async ValueTask<SessionWithHealth> HealthOfAsync(SessionSummary session, CancellationToken cancellationToken)
     {
@@ -57,5 +75,13 @@ internal sealed class SessionOverview(SessionCatalog catalog)
         {
             return new SessionWithHealth(session with { Damage = damaged.Remains?.Session.Damage ?? Damage.Arrays }, null);
         }
+    }
+
+    // The texts, and what stands around them.
+    private static long BytesOf(SessionSummary session)
+    {
+        long bytes = BytesOfSession;
+        foreach (var (key, value) in session.Labels) bytes += BytesOfLabel + ((key.Length + value.Length) * sizeof(char));
+        return bytes;
     }
 }

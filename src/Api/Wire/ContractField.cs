@@ -20,6 +20,9 @@ internal sealed class ContractField
         NullIsValue = Attribute<NullIsValueAttribute>(property) is not null;
         IsLeftOutWhenNull = Attribute<JsonIgnoreAttribute>(property)?.Condition == JsonIgnoreCondition.WhenWritingNull;
         IsTensor = property.PropertyType.IsAssignableTo(typeof(TensorSource));
+        Type = property.Options.GetTypeInfo(property.PropertyType);
+        IsLong = IsLongType(Type);
+        MostItems = Attribute<MaxLengthAttribute>(property)?.Length;
         Words = WordsOf(Nullable.GetUnderlyingType(property.PropertyType) ?? property.PropertyType, property.Options);
         TensorName = Attribute<TensorNameAttribute>(property)?.Name;
         HasParameterShape = Attribute<ParameterShapeAttribute>(property) is not null;
@@ -44,6 +47,15 @@ internal sealed class ContractField
     /// <summary>Whether it is a tensor.</summary>
     public bool IsTensor { get; }
 
+    /// <summary>The serializer's view of its type.</summary>
+    public JsonTypeInfo Type { get; }
+
+    /// <summary>Whether it is an object with arrays of numbers, or a list of objects: such a value may be long, and is written piece by piece.</summary>
+    public bool IsLong { get; }
+
+    /// <summary>The most entries, or of a text characters; null where that is not said.</summary>
+    public int? MostItems { get; }
+
     /// <summary>The words that it can be, in any case, and their values; null where it is no enumeration.</summary>
     public IReadOnlyDictionary<string, object>? Words { get; }
 
@@ -59,6 +71,13 @@ internal sealed class ContractField
     /// <summary>The fields of a type.</summary>
     public static ContractField[] Of(JsonTypeInfo contract) =>
         Known.GetOrAdd(contract, type => [.. type.Properties.Select(property => new ContractField(property))]);
+
+    private static bool IsLongType(JsonTypeInfo type) => type.Kind switch
+    {
+        JsonTypeInfoKind.Object => type.Properties.Any(inner => inner.PropertyType == typeof(double[]) || IsLongType(inner.Options.GetTypeInfo(inner.PropertyType))),
+        JsonTypeInfoKind.Enumerable => type.Options.GetTypeInfo(type.ElementType!).Kind == JsonTypeInfoKind.Object,
+        _ => false,
+    };
 
     // The serializer itself reads names as C# has them in any case, and those of the contract in small letters alone.
     private static Dictionary<string, object>? WordsOf(Type type, JsonSerializerOptions options) => type.IsEnum

@@ -18,6 +18,19 @@ public sealed partial record LayerState
     /// <summary>What calibration has gathered and not committed yet; null where that is nothing.</summary>
     public PopulationEstimate? Population { get; init; }
 
+    /// <summary>Bytes of all arrays of this state, those that it shares with other versions included.</summary>
+    public long ArrayBytes
+    {
+        get
+        {
+            long values = (Gamma?.Length ?? 0) + (Beta?.Length ?? 0) + (Running is null ? 0 : 2 * Running.Mean.Length)
+                + (LastBatch is null ? 0 : 2 * LastBatch.Mean.Length);
+            foreach (var moments in (OptimizerMoments?[])[Optimizer?.Gamma, Optimizer?.Beta]) values += moments is null ? 0 : moments.First.Length + moments.Second.Length;
+            foreach (var moments in (Moments?[])[Seen, Population?.Moments]) values += moments is null ? 0 : 3 * moments.Mean.Length;
+            return values * sizeof(double);
+        }
+    }
+
     /// <summary>Statistics that another layer can take over: the population estimate if there is one, else all that was seen; null without either.</summary>
     public PopulationEstimate? Gathered => Population ?? (Seen is null ? null : new PopulationEstimate(Seen, SeenBatches));
 

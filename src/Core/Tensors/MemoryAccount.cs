@@ -13,6 +13,7 @@ public sealed class MemoryAccount(MemoryBudget budget) : IDisposable
     private readonly Lock _lock = new();
     private long _reserved;
     private long _rented;
+    private long _held;
     private bool _isClosed;
 
     /// <summary>The account that buffers are charged to here; null where they are not counted.</summary>
@@ -37,6 +38,13 @@ public sealed class MemoryAccount(MemoryBudget budget) : IDisposable
     /// </summary>
     /// <exception cref="MemoryBudgetException">There is no room for them.</exception>
     public static void Expect(long bytes) => Ambient.Value?.ExpectMore(bytes);
+
+    /// <summary>
+    /// Counts memory that is the collector's to free, as arrays and texts are, and that the request holds until it ends. Where nothing is
+    /// counted it does nothing.
+    /// </summary>
+    /// <exception cref="MemoryBudgetException">There is no room for it.</exception>
+    public static void Hold(long bytes) => Ambient.Value?.HoldMore(bytes);
 
     /// <summary>Reserves so many bytes beside what is rented, unless more than <paramref name="most"/> of the budget would then be in use.</summary>
     public bool TryReserve(long bytes, long most)
@@ -72,8 +80,9 @@ public sealed class MemoryAccount(MemoryBudget budget) : IDisposable
         lock (_lock)
         {
             _isClosed = true;
-            freed = Math.Max(_reserved, _rented) - _rented;
-            _reserved = 0;
+            freed = Math.Max(_reserved, _rented) - (_rented - _held);
+            _rented -= _held;
+            (_reserved, _held) = (0, 0);
         }
         budget.Give(freed);
     }
@@ -107,10 +116,24 @@ public sealed class MemoryAccount(MemoryBudget budget) : IDisposable
         lock (_lock)
         {
             var more = Math.Max(_reserved, _rented + bytes) - Math.Max(_reserved, _rented);
-            if (more > 0 && !budget.TryTake(more, budget.Limit)) return false;
+            if (more > 0 && !budget.TryTake(more, bytes > MemoryBudget.SmallBytes ? budget.MostForLarge : budget.Limit)) return false;
             _rented += bytes;
             return true;
         }
+    }
+
+    private void HoldMore(long bytes)
+    {
+        Charge(bytes);
+        lock (_lock)
+        {
+            if (!_isClosed)
+            {
+                _held += bytes;
+                return;
+            }
+        }
+        Refund(bytes);
     }
 
     private void ExpectMore(long bytes)

@@ -4,11 +4,19 @@ namespace BnService.Core.Tensors;
 /// <param name="limit">The most bytes.</param>
 public sealed class MemoryBudget(long limit)
 {
+    /// <summary>What is no more than this is small: a part of the budget is left to it.</summary>
+    public const long SmallBytes = 256 << 10;
+
+    private const int PartForSmall = 16;
+
     private long _used;
     private long _peak;
 
     /// <summary>The most bytes.</summary>
     public long Limit => limit;
+
+    /// <summary>The most bytes that may be in use when something is taken that is not small.</summary>
+    public long MostForLarge => limit - (limit / PartForSmall);
 
     /// <summary>Bytes that are rented or reserved.</summary>
     public long Used => Interlocked.Read(ref _used);

@@ -12,9 +12,7 @@ namespace BnService.Api.Hosting.Memory;
 internal sealed class MemoryAdmission
 {
     /// <summary>What needs no more than this does not wait; a part of the budget is left to it by those that do.</summary>
-    public const long SmallBytes = 256 << 10;
-
-    private const int PartForSmall = 16;
+    public const long SmallBytes = MemoryBudget.SmallBytes;
 
     private readonly LinkedList<Waiter> _waiters = new();
     private readonly MemoryOptions _options;
@@ -26,13 +24,17 @@ internal sealed class MemoryAdmission
     /// <summary>Admission to a budget.</summary>
     public MemoryAdmission(MemoryBudget budget, IOptions<MemoryOptions> options, WaitMeter waits, TimeProvider time)
     {
-        (_options, _waits, _time, _most) = (options.Value, waits, time, budget.Limit - (budget.Limit / PartForSmall));
+        (_options, _waits, _time, _most) = (options.Value, waits, time, budget.MostForLarge);
         Budget = budget;
+        Shared = new SharedMemory(this);
         budget.Freed = Serve;
     }
 
     /// <summary>What is admitted to.</summary>
     public MemoryBudget Budget { get; }
+
+    /// <summary>What several requests hold together.</summary>
+    public SharedMemory Shared { get; }
 
     /// <summary>Number of requests that wait.</summary>
     public int Waiting => _waiting;
@@ -44,7 +46,11 @@ internal sealed class MemoryAdmission
     /// <exception cref="ProblemException">There is no room, and there was none for as long as it waits.</exception>
     public async ValueTask ReserveAsync(MemoryAccount account, long bytes, CancellationToken cancellationToken)
     {
-        if (bytes <= SmallBytes) return;
+        if (bytes <= SmallBytes)
+        {
+            RequireSmall(account, bytes);
+            return;
+        }
         // Nothing that could be given back would make room for it.
         if (bytes > _most) throw Refused(bytes, "and will not have room");
         if (TryReserve(account, bytes))
@@ -85,6 +91,14 @@ internal sealed class MemoryAdmission
     {
         Serve();
         while (Waiting > 0 && Budget.MakeRoom?.Invoke() == true) Serve();
+    }
+
+    private void RequireSmall(MemoryAccount account, long bytes)
+    {
+        while (!account.TryReserve(bytes, Budget.Limit))
+        {
+            if (Budget.MakeRoom?.Invoke() != true) throw Refused(bytes, "has no room");
+        }
     }
 
     private bool TryReserve(MemoryAccount account, long bytes)

@@ -1,3 +1,4 @@
+using BnService.Core.Layers;
 using BnService.Core.Tensors;
 
 namespace BnService.Api.Hosting.Memory;
@@ -15,12 +16,25 @@ internal sealed class RequestMemory(MemoryAccount account, MemoryAdmission admis
     /// <exception cref="Problems.ProblemException">There is no room.</exception>
     public ValueTask ReserveAsync(long bytes) => admission.ReserveAsync(account, bytes, cancellation);
 
+    /// <summary>Counts the state that an answer is written from, until the request ends.</summary>
+    /// <param name="context">The request.</param>
+    /// <param name="state">The state.</param>
+    /// <exception cref="Problems.ProblemException">There is no room.</exception>
+    public static async ValueTask HoldAsync(HttpContext context, LayerState state)
+    {
+        var bytes = state.ArrayBytes;
+        if (bytes <= MemoryAdmission.SmallBytes || Of(context) is not { } memory) return;
+        context.Response.RegisterForDispose(await memory.HoldSharedAsync(state, bytes));
+    }
+
     /// <summary>Lets go of what is reserved beyond so many bytes beside what is rented.</summary>
     public void Settle(long bytes) => account.Settle(bytes);
 
     /// <summary>Lets go of what is reserved beyond what is still needed.</summary>
     /// <param name="needed">That, given what is rented.</param>
     public void SettleFor(Func<long, long> needed) => account.Settle(needed(account.Rented));
+
+    private ValueTask<IDisposable> HoldSharedAsync(object shared, long bytes) => admission.Shared.HoldAsync(shared, bytes, cancellation);
 
     /// <summary>Gives each request an account, which its buffers are charged to.</summary>
     /// <param name="context">The request.</param>

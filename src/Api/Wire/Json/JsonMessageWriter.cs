@@ -14,6 +14,7 @@ internal static class JsonMessageWriter
 {
     // What is written before the client is given the chance to take it, 60 KB at most: bounds the memory of an answer of any size.
     private const int ChunkElements = 4096;
+    private const int ChunkBytes = 64 << 10;
 
     /// <summary>Writes one object.</summary>
     /// <param name="output">Where to.</param>
@@ -24,6 +25,14 @@ internal static class JsonMessageWriter
         where T : class
     {
         await using var json = new Utf8JsonWriter(output, new JsonWriterOptions { SkipValidation = true, Encoder = contract.Options.Encoder });
+        await WriteObjectAsync(json, output, message, contract, cancellationToken);
+        json.Flush();
+        await output.FlushAsync(cancellationToken);
+    }
+
+    private static async ValueTask WriteObjectAsync(
+        Utf8JsonWriter json, PipeWriter output, object message, JsonTypeInfo contract, CancellationToken cancellationToken)
+    {
         json.WriteStartObject();
         foreach (var field in ContractField.Of(contract))
         {
@@ -33,11 +42,46 @@ internal static class JsonMessageWriter
             if (value is null && field.IsLeftOutWhenNull) continue;
             json.WritePropertyName(property.Name);
             if (value is TensorSource tensor) await WriteTensorAsync(json, output, tensor, cancellationToken);
-            else JsonSerializer.Serialize(json, value, contract.Options.GetTypeInfo(property.PropertyType));
+            else if (value is double[] { Length: > ChunkElements } numbers) await WriteNumbersAsync(json, output, numbers, cancellationToken);
+            else if (value is not null && field.IsLong) await WriteLongAsync(json, output, value, field.Type, cancellationToken);
+            else JsonSerializer.Serialize(json, value, field.Type);
         }
         json.WriteEndObject();
+    }
+
+    // An object with arrays of numbers, or a list of objects.
+    private static async ValueTask WriteLongAsync(
+        Utf8JsonWriter json, PipeWriter output, object value, JsonTypeInfo type, CancellationToken cancellationToken)
+    {
+        if (type.ElementType is null)
+        {
+            await WriteObjectAsync(json, output, value, type, cancellationToken);
+            return;
+        }
+        var item = type.Options.GetTypeInfo(type.ElementType);
+        var flushed = json.BytesCommitted;
+        json.WriteStartArray();
+        foreach (var entry in (System.Collections.IEnumerable)value)
+        {
+            JsonSerializer.Serialize(json, entry, item);
+            if (json.BytesCommitted + json.BytesPending - flushed < ChunkBytes) continue;
+            json.Flush();
+            flushed = json.BytesCommitted;
+            await TensorWriter.FlushAsync(output, cancellationToken);
+        }
+        json.WriteEndArray();
+    }
+
+    private static async ValueTask WriteNumbersAsync(Utf8JsonWriter json, PipeWriter output, double[] numbers, CancellationToken cancellationToken)
+    {
+        json.WriteStartArray();
         json.Flush();
-        await output.FlushAsync(cancellationToken);
+        for (var written = 0; written < numbers.Length; written += ChunkElements)
+        {
+            JsonElements.Write<double>(output, numbers.AsSpan(written, Math.Min(ChunkElements, numbers.Length - written)), isFirst: written == 0);
+            await TensorWriter.FlushAsync(output, cancellationToken);
+        }
+        json.WriteEndArray();
     }
 
     private static async ValueTask WriteTensorAsync(Utf8JsonWriter json, PipeWriter output, TensorSource tensor, CancellationToken cancellationToken)

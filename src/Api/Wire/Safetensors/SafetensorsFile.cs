@@ -7,16 +7,34 @@ using BnService.Core.Tensors;
 
 namespace BnService.Api.Wire.Safetensors;
 
-/// <summary>A tensor of a file.</summary>
+/// <summary>A tensor of a file. Its elements stay where they are until they are written.</summary>
 /// <param name="Name">Its name.</param>
 /// <param name="Type">Type of its elements.</param>
 /// <param name="Dimensions">Its dimensions.</param>
-/// <param name="Bytes">Its elements' bytes; empty where they come from <paramref name="Source"/>.</param>
-/// <param name="Source">Where elements come from; null where they are bytes.</param>
-internal sealed record SafetensorsTensor(string Name, ElementType Type, int[] Dimensions, ReadOnlyMemory<byte> Bytes, TensorSource? Source)
+/// <param name="Values">Its elements, or a whole number; null where they come from <paramref name="Source"/>.</param>
+/// <param name="Source">Where elements come from; null where they are values.</param>
+internal sealed record SafetensorsTensor(string Name, ElementType Type, int[] Dimensions, Array? Values, TensorSource? Source)
 {
+    /// <summary>Number of elements.</summary>
+    public int Count => Values?.Length ?? Source!.Shape.Count;
+
     /// <summary>Number of bytes of the elements.</summary>
-    public long Length => Source is null ? Bytes.Length : (long)Source.Shape.Count * Source.Precision.Size();
+    public long Length => (long)Count * Type.Size();
+
+    /// <summary>Writes some of the elements.</summary>
+    /// <param name="start">The first of them.</param>
+    /// <param name="bytes">Where to; a whole number of elements.</param>
+    public void CopyTo(int start, Span<byte> bytes)
+    {
+        if (Values is double[] doubles && Type == ElementType.F32)
+        {
+            var singles = MemoryMarshal.Cast<byte, float>(bytes);
+            for (var i = 0; i < singles.Length; i++) singles[i] = (float)doubles[start + i];
+        }
+        else if (Values is double[] wide) MemoryMarshal.AsBytes(wide.AsSpan(start, bytes.Length / sizeof(double))).CopyTo(bytes);
+        else if (Values is float[] narrow) MemoryMarshal.AsBytes(narrow.AsSpan(start, bytes.Length / sizeof(float))).CopyTo(bytes);
+        else MemoryMarshal.AsBytes<long>((long[])Values!).CopyTo(bytes);
+    }
 }
 
 /// <summary>The tensors and texts of a safetensors file that is to be written.</summary>
@@ -37,15 +55,19 @@ internal sealed class SafetensorsFile
 
     /// <summary>Adds a tensor.</summary>
     public void Add(string name, TensorSource source) => _tensors.Add(
-        new(name, source.Precision == Precision.Float64 ? ElementType.F64 : ElementType.F32, [.. source.Shape.Dimensions], default, source));
+        new(name, source.Precision == Precision.Float64 ? ElementType.F64 : ElementType.F32, [.. source.Shape.Dimensions], null, source));
 
     /// <summary>Adds an array of float32.</summary>
     public void Add(string name, float[] values, IReadOnlyList<int>? shape = null) =>
-        _tensors.Add(new(name, ElementType.F32, Dimensions(values.Length, shape), Copy<float>(values), null));
+        _tensors.Add(new(name, ElementType.F32, Dimensions(values.Length, shape), values, null));
 
     /// <summary>Adds an array of float64.</summary>
-    public void Add(string name, double[] values, IReadOnlyList<int>? shape = null) =>
-        _tensors.Add(new(name, ElementType.F64, Dimensions(values.Length, shape), Copy<double>(values), null));
+    /// <param name="name">Its name.</param>
+    /// <param name="values">Its elements.</param>
+    /// <param name="shape">Its dimensions; null for one.</param>
+    /// <param name="isSingle">Whether it is written as float32.</param>
+    public void Add(string name, double[] values, IReadOnlyList<int>? shape = null, bool isSingle = false) =>
+        _tensors.Add(new(name, isSingle ? ElementType.F32 : ElementType.F64, Dimensions(values.Length, shape), values, null));
 
     /// <summary>
     /// Adds an array of float64 for <see cref="SafetensorsArrays"/> alone: one that holds one value throughout is that value and its
@@ -55,7 +77,7 @@ internal sealed class SafetensorsFile
         new(name, ElementType.F64, [values.Length], Copy<double>(ConstantArrays.IsConstant(values) ? values.AsSpan(0, 1) : values), null));
 
     /// <summary>Adds a whole number, as a tensor without dimensions.</summary>
-    public void Add(string name, long value) => _tensors.Add(new(name, ElementType.I64, [], Copy<long>([value]), null));
+    public void Add(string name, long value) => _tensors.Add(new(name, ElementType.I64, [], new[] { value }, null));
 
     /// <summary>Adds a text.</summary>
     public void AddText(string name, string text) => _texts.Add(name, text);
@@ -105,18 +127,15 @@ internal sealed class SafetensorsFile
         var header = Header();
         var file = new byte[header.Length + DataLength];
         header.CopyTo(file, 0);
-        var rest = file.AsMemory(header.Length);
+        var rest = file.AsSpan(header.Length);
         foreach (var tensor in Tensors)
         {
-            tensor.Bytes.CopyTo(rest);
-            rest = rest[tensor.Bytes.Length..];
+            tensor.CopyTo(0, rest[..(int)tensor.Length]);
+            rest = rest[(int)tensor.Length..];
         }
         return file;
     }
 
     private static int[] Dimensions(int length, IReadOnlyList<int>? shape) =>
         shape is not null && shape.Aggregate(1L, (product, dimension) => product * dimension) == length ? [.. shape] : [length];
-
-    private static byte[] Copy<T>(ReadOnlySpan<T> values)
-        where T : unmanaged => MemoryMarshal.AsBytes(values).ToArray();
 }
