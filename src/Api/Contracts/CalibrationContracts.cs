@@ -28,12 +28,14 @@ public sealed class CalibrationBatchRequest : IDisposable
 public sealed class MergeRequest
 {
     /// <summary>Statistics that another service has computed, each of values of its own.</summary>
+    [MaxLength(1024)]
     public MomentsEntry[]? Moments { get; set; }
 
     /// <summary>
     /// Names or ids of other sessions: what they have gathered and not committed, where there is that, or else all batches that have
     /// moved their running statistics.
     /// </summary>
+    [MaxLength(1024)]
     public string[]? Sessions { get; set; }
 
     /// <summary>With mean and m2: one more entry of moments, for forms in which an array stands by itself.</summary>

@@ -39,6 +39,7 @@ public sealed class FoldRequest : IDisposable
     public FoldPosition Position { get; set; }
 
     /// <summary>The convolution's padding, one number per dimension (a single number is read as well); only looked at with position before, where it must be 0.</summary>
+    [MaxLength(6)]
     public Padding? Padding { get; set; }
 
     /// <summary>Version of the snapshot to fold; the newest state where absent.</summary>

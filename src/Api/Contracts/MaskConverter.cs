@@ -56,6 +56,7 @@ internal sealed class MaskConverter : JsonConverter<BatchMask>
         while (reader.Read() && reader.TokenType != JsonTokenType.EndArray)
         {
             if (reader.TokenType != JsonTokenType.Number || !reader.TryGetInt32(out var dimension) || dimension < 0) throw NoShape(ref reader);
+            if (shape.Count == Shape.MaxRank) throw Mismatch($"{Name}.shape has at most {Shape.MaxRank} dimensions, got more");
             shape.Add(dimension);
         }
         return [.. shape];

@@ -200,6 +200,7 @@ public sealed class PutStateRequest
     public long? Version { get; set; }
 
     /// <summary>Not looked at, so that the answer of PUT can be sent as it is.</summary>
+    [MaxLength(StateSelection.MostArrays)]
     public string[]? Ignored { get; set; }
 
     /// <summary>The dimensions of arrays that came with some, by their fields' names.</summary>

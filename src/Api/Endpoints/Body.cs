@@ -150,13 +150,16 @@ internal sealed class Incoming<T>(HttpContext context, IncomingMessage<T>? messa
     {
         var length = text!.Length;
         if (memory is not null && precision == Precision.Float64) await memory.ReserveAsync(MemoryNeed.OfText<T>(length, precision) - length);
+        using var turn = await context.RequestServices.GetRequiredService<ComputeGate>().EnterTextAsync(length, context.RequestAborted);
+        var limits = context.RequestServices.GetRequiredService<IOptions<LimitOptions>>().Value;
         T value;
         try
         {
             Negotiation.RequireJson(context, text.Bytes);
+            using var rewritten = StateOf(context.Request)?.Rewritten(text.Bytes);
             value = length == 0 && isOptional
                 ? Contract.CreateObject!()
-                : JsonMessageReader.Read(StateOf(context.Request)?.Rewritten(text.Bytes) ?? text.Bytes, Contract, precision);
+                : JsonMessageReader.Read(rewritten is null ? text.Bytes : rewritten.Bytes, Contract, precision, limits);
         }
         catch
         {
@@ -165,7 +168,7 @@ internal sealed class Incoming<T>(HttpContext context, IncomingMessage<T>? messa
         }
         if (!keepsText) Release();
         Own(context, value);
-        TensorLimits.RequireAll(context.RequestServices.GetRequiredService<IOptions<LimitOptions>>().Value, value, Contract, "");
+        TensorLimits.RequireAll(limits, value, Contract, "");
         memory?.SettleFor(rented => MemoryNeed.OfOutputs<T>(rented - (keepsText ? length : 0)));
         return value;
     }

@@ -15,6 +15,8 @@ internal sealed class ComputeGate(IOptions<ComputeOptions> options, WaitMeter wa
     /// <summary>Batches of fewer elements pass: 1 MiB takes less time than waking who waits.</summary>
     public const int LargeElements = 1 << 18;
 
+    private const int LongText = 8 << 20;
+
     private readonly SemaphoreSlim _free = new(options.Value.LargeBatches);
 
     /// <summary>Number of large batches that may begin at once.</summary>
@@ -26,6 +28,17 @@ internal sealed class ComputeGate(IOptions<ComputeOptions> options, WaitMeter wa
     public async ValueTask<Turn> EnterAsync(Shape shape, CancellationToken cancellationToken)
     {
         if (shape.Count < LargeElements) return default;
+        return await EnterAsync(cancellationToken);
+    }
+
+    /// <summary>Waits until a text may be read: a long one holds a thread as a large batch does.</summary>
+    /// <param name="bytes">Its length.</param>
+    /// <param name="cancellationToken">Ends waiting.</param>
+    public async ValueTask<Turn> EnterTextAsync(long bytes, CancellationToken cancellationToken) =>
+        bytes < LongText ? default : await EnterAsync(cancellationToken);
+
+    private async ValueTask<Turn> EnterAsync(CancellationToken cancellationToken)
+    {
         var turn = _free.WaitAsync(cancellationToken);
         if (turn.IsCompletedSuccessfully) waits.Compute.Passed();
         else await waits.Compute.WaitAsync(turn);

@@ -1,9 +1,9 @@
-using System.Buffers;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 using BnService.Api.Contracts;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Wire.Json;
+using BnService.Core.Tensors;
 
 namespace BnService.Api.Wire;
 
@@ -16,6 +16,11 @@ internal sealed record StateSource(string? From)
 
     // Names of models are shorter; each array below a name repeats it.
     private const int LongestPath = 512;
+
+    // Quotes, a colon and a comma.
+    private const int BytesBesideName = 4;
+
+    private const int LooksAtNames = 4;
 
     private const string KindName = "kind", OptionsName = "options", IgnoredName = "ignored", VersionName = "version";
 
@@ -83,7 +88,8 @@ internal sealed record StateSource(string? From)
 
     /// <summary>A JSON body with the contract's names alone; null where it has no others, or is none.</summary>
     /// <exception cref="ProblemException">There are several layers, or none of the prefix.</exception>
-    public byte[]? Rewritten(ReadOnlySpan<byte> body)
+    /// <returns>The text; the caller's to dispose.</returns>
+    public BodyBuffer? Rewritten(ReadOnlySpan<byte> body)
     {
         var (kept, arrays) = (new List<Slice>(), new List<Slice>());
         try
@@ -99,24 +105,32 @@ internal sealed record StateSource(string? From)
         }
         if (From is null && arrays.TrueForAll(array => Fields.Contains(array.Name))) return null;
         if (arrays.DistinctBy(array => array.Name).Count() < arrays.Count) return null;
+        // Names are looked at in several ways.
+        MemoryAccount.Hold(arrays.Sum(array => (long)array.Name.Length) * LooksAtNames * sizeof(char));
         var selection = StateSelection.Of(arrays.ConvertAll(array => array.Name), From);
-        var json = new ArrayBufferWriter<byte>(body.Length);
-        using (var writer = new Utf8JsonWriter(json, new JsonWriterOptions { SkipValidation = true }))
+        var fields = kept.Concat(arrays.Where(array => selection.Fields.ContainsKey(array.Name)).Select(array => array with { Name = selection.Fields[array.Name] })).ToList();
+        var json = new BodyBuffer(fields.Sum(field => (long)field.Length + field.Name.Length + BytesBesideName));
+        try
         {
-            writer.WriteStartObject();
-            foreach (var field in kept) Write(writer, field.Name, body, field);
-            foreach (var array in arrays)
+            json.Take("{"u8);
+            foreach (var field in fields)
             {
-                if (selection.Fields.TryGetValue(array.Name, out var field)) Write(writer, field, body, array);
+                Begin(json, field.Name);
+                json.Take(body.Slice(field.Start, field.Length));
             }
             if (selection.Ignored.Count > 0)
             {
-                writer.WritePropertyName(IgnoredName);
-                JsonSerializer.Serialize(writer, selection.Ignored, NamesJson.Default.IReadOnlyListString);
+                Begin(json, IgnoredName);
+                json.Take(JsonSerializer.SerializeToUtf8Bytes(selection.Ignored, NamesJson.Default.IReadOnlyListString));
             }
-            writer.WriteEndObject();
+            json.Take("}"u8);
+            return json;
         }
-        return json.WrittenSpan.ToArray();
+        catch
+        {
+            json.Dispose();
+            throw;
+        }
     }
 
     // What stands at the top and is the contract's own stays; objects below other names are looked through.
@@ -124,6 +138,8 @@ internal sealed record StateSource(string? From)
     {
         while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
         {
+            if (reader.ValueSpan.Length > JsonTerms.LongestName)
+                throw new ProblemException(ProblemCode.InvalidOption, $"a field's name has at most {JsonTerms.LongestName} bytes, got '{JsonToken.Cut(reader.ValueSpan)}'");
             var name = path + reader.GetString();
             reader.Read();
             var isOwn = path.Length == 0 && IsOwn(name);
@@ -135,16 +151,18 @@ internal sealed record StateSource(string? From)
             var start = (int)reader.TokenStartIndex;
             reader.Skip();
             (isOwn ? kept : arrays).Add(new(name, start, (int)reader.BytesConsumed - start));
-            StateSelection.RequireFew(arrays.Count);
+            StateSelection.RequireFew(arrays.Count + kept.Count);
         }
     }
 
     private static bool IsOwn(string name) => Fields.Contains(name) && !StateNames.IsKnown(name);
 
-    private static void Write(Utf8JsonWriter writer, string name, ReadOnlySpan<byte> body, Slice slice)
+    private static void Begin(BodyBuffer json, string name)
     {
-        writer.WritePropertyName(name);
-        writer.WriteRawValue(body.Slice(slice.Start, slice.Length), skipInputValidation: true);
+        if (json.Length > 1) json.Take(","u8);
+        json.Take("\""u8);
+        json.Take(JsonEncodedText.Encode(name).EncodedUtf8Bytes);
+        json.Take("\":"u8);
     }
 
     private static HashSet<string> NamesOf(JsonTypeInfo contract) =>

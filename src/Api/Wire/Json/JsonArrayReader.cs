@@ -1,6 +1,7 @@
 using System.Numerics;
 using System.Runtime.CompilerServices;
 using System.Text.Json;
+using BnService.Api.Hosting;
 using BnService.Api.Hosting.Problems;
 using BnService.Core.Tensors;
 
@@ -12,8 +13,9 @@ namespace BnService.Api.Wire.Json;
 /// </summary>
 /// <typeparam name="T">float or double.</typeparam>
 /// <param name="field">Name of the field, for messages.</param>
+/// <param name="most">The most elements: it ends soon behind them, and leaves what it does not to who asks for the shape.</param>
 /// <param name="isFlat">Whether nested arrays are refused.</param>
-internal ref struct JsonArrayReader<T>(string field, bool isFlat = false)
+internal ref struct JsonArrayReader<T>(string field, int most = int.MaxValue, bool isFlat = false)
     where T : unmanaged, IBinaryFloatingPointIeee754<T>, IMinMaxValue<T>
 {
     private const int FirstCapacity = 64;
@@ -96,6 +98,8 @@ internal ref struct JsonArrayReader<T>(string field, bool isFlat = false)
     // At least one: the one that comes.
     private int ReadElements(ref JsonCursor cursor)
     {
+        if (Count == Capacity && Count > most)
+            throw new ProblemException(ProblemCode.LimitReached, $"{field} has at most {most} elements (Limits:{nameof(LimitOptions.MaxElements)}), got more");
         if (Count == Capacity) Reserve(Math.Max(FirstCapacity, 2L * Count));
         var free = _elements!.Span<T>(Capacity)[Count..];
         var read = cursor.ReadNumbers(free);

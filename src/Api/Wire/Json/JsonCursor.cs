@@ -130,6 +130,6 @@ internal ref struct JsonCursor(ReadOnlySpan<byte> json)
 
     /// <summary>Reads numbers as long as they are plain ones, and goes behind the last.</summary>
     /// <inheritdoc cref="JsonNumbers.Read{T}"/>
-    public int ReadNumbers<T>(Span<T> destination)
+    public int ReadNumbers<T>(scoped Span<T> destination)
         where T : unmanaged, System.Numerics.IBinaryFloatingPointIeee754<T> => JsonNumbers.Read(_json, ref _position, destination);
 }

@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 using BnService.Api.Contracts;
+using BnService.Api.Hosting;
 using BnService.Api.Hosting.Problems;
 using BnService.Core.Layers;
 using BnService.Core.Tensors;
@@ -18,14 +19,15 @@ internal static class JsonMessageReader
     /// <param name="body">The whole body, UTF-8.</param>
     /// <param name="contract">Metadata of the type to read.</param>
     /// <param name="precision">Type of the tensors' elements.</param>
-    /// <exception cref="ProblemException">Not JSON, an unknown or missing or repeated field, or a value of the wrong type.</exception>
-    public static T Read<T>(ReadOnlySpan<byte> body, JsonTypeInfo<T> contract, Precision precision = Precision.Float32)
+    /// <param name="limits">How long its arrays may be; null for any length.</param>
+    /// <exception cref="ProblemException">Not JSON, an unknown or missing or repeated field, or a value of the wrong type or too long.</exception>
+    public static T Read<T>(ReadOnlySpan<byte> body, JsonTypeInfo<T> contract, Precision precision = Precision.Float32, LimitOptions? limits = null)
         where T : class
     {
         var message = contract.CreateObject!();
         try
         {
-            RequireAll(contract, ReadInto(message, body, contract, precision), "");
+            RequireAll(contract, ReadInto(message, body, contract, precision, limits), "");
             return message;
         }
         catch
@@ -40,10 +42,11 @@ internal static class JsonMessageReader
     /// <param name="body">A JSON object, UTF-8.</param>
     /// <param name="contract">Metadata of the message's type.</param>
     /// <param name="precision">Type of the tensors' elements.</param>
+    /// <param name="limits">How long its arrays may be; null for any length.</param>
     /// <returns>The names of the fields that were there.</returns>
     /// <exception cref="ProblemException">Not JSON, an unknown or repeated field, or a value of the wrong type.</exception>
     public static HashSet<string> ReadInto<T>(
-        T message, ReadOnlySpan<byte> body, JsonTypeInfo<T> contract, Precision precision = Precision.Float32)
+        T message, ReadOnlySpan<byte> body, JsonTypeInfo<T> contract, Precision precision = Precision.Float32, LimitOptions? limits = null)
         where T : class
     {
         body = JsonText.WithoutMark(body);
@@ -53,7 +56,7 @@ internal static class JsonMessageReader
             var value = cursor.Value();
             if (value.TokenType != JsonTokenType.StartObject)
                 throw new ProblemException(ProblemCode.MalformedBody, $"the body must be a JSON object, got {JsonToken.Describe(ref value)}");
-            var seen = Fill(ref cursor, message, contract, "", precision);
+            var seen = Fill(ref cursor, message, contract, "", JsonTerms.Of(contract, precision, limits));
             return cursor.IsAtEnd() ? seen : throw new JsonException();
         }
         catch (Exception exception) when (exception is JsonException or InvalidOperationException { Source: "System.Text.Json.Rethrowable" })
@@ -118,7 +121,7 @@ internal static class JsonMessageReader
     }
 
     // Fills an object of the contract from the JSON object that comes; path is where it lies, with a dot behind.
-    private static HashSet<string> Fill(ref JsonCursor cursor, object message, JsonTypeInfo contract, string path, Precision precision)
+    private static HashSet<string> Fill(ref JsonCursor cursor, object message, JsonTypeInfo contract, string path, JsonTerms terms)
     {
         var seen = new HashSet<string>();
         var isFirst = true;
@@ -128,13 +131,13 @@ internal static class JsonMessageReader
             var name = TakeName(ref cursor);
             if (!seen.Add(name)) throw new ProblemException(ProblemCode.MalformedBody, $"the body names '{path}{name}' twice");
             var field = Find(contract, name, path);
-            var value = ReadValue(ref cursor, field, path + name, precision);
+            var value = ReadValue(ref cursor, field, path + name, terms);
             if (value is not null || field.NullIsValue) field.Property.Set!(message, value);
         }
         return seen;
     }
 
-    private static object? ReadValue(ref JsonCursor cursor, ContractField field, string path, Precision precision)
+    private static object? ReadValue(ref JsonCursor cursor, ContractField field, string path, JsonTerms terms)
     {
         var property = field.Property;
         if (cursor.TryTakeNonFinite(out var nonFinite)) return NonFinite(nonFinite, field, path);
@@ -147,25 +150,23 @@ internal static class JsonMessageReader
         // Whatever the field's type is: the serializer makes null of it for every class.
         if (reader.TokenType == JsonTokenType.Null && property.PropertyType != typeof(Tensor))
             throw new ProblemException(ProblemCode.InvalidOption, $"{path} must be {Expectation(field)}, got null");
-        if (property.PropertyType == typeof(Tensor)) return new JsonTensorReader(path, precision).Read(ref cursor);
+        if (property.PropertyType == typeof(Tensor)) return new JsonTensorReader(path, terms).Read(ref cursor);
         if (reader.TokenType == JsonTokenType.StartArray)
         {
-            if (property.PropertyType == typeof(double[])) return JsonNumberArrays.Read(ref cursor, path);
-            if (property.PropertyType == typeof(double[][])) return JsonNumberArrays.ReadMany(ref cursor, path);
+            if (property.PropertyType == typeof(double[])) return JsonNumberArrays.Read(ref cursor, path, terms);
+            if (property.PropertyType == typeof(double[][])) return JsonNumberArrays.ReadMany(ref cursor, path, terms, field.MostItems ?? JsonTerms.MostItems);
         }
         var type = property.Options.GetTypeInfo(property.PropertyType);
-        if (type.Kind == JsonTypeInfoKind.Object && reader.TokenType == JsonTokenType.StartObject) return ReadObject(ref cursor, type, $"{path}.", precision);
+        if (type.Kind == JsonTypeInfoKind.Object && reader.TokenType == JsonTokenType.StartObject) return ReadObject(ref cursor, type, $"{path}.", terms);
         if (type.ElementType is { } element && property.Options.GetTypeInfo(element) is { Kind: JsonTypeInfoKind.Object } item
             && reader.TokenType == JsonTokenType.StartArray)
         {
-            return ReadObjects(ref cursor, item, path, precision);
+            return ReadObjects(ref cursor, item, path, terms, field.MostItems ?? JsonTerms.MostItems);
         }
         var sent = JsonToken.Describe(ref reader);
         // A first pass over the value finds what is not JSON; what then fails is JSON of the wrong type or range.
         var inner = reader;
-        var probe = reader;
-        probe.Skip();
-        cursor.Advance(probe.BytesConsumed);
+        cursor.Advance(JsonTerms.LengthOf(reader, field, path));
         try
         {
             if (field.Words is not { } words) return JsonSerializer.Deserialize(ref reader, type);
@@ -210,12 +211,12 @@ internal static class JsonMessageReader
             string.Create(CultureInfo.InvariantCulture, $"{path} must be {Expectation(field)}, got {value}"));
     }
 
-    private static object ReadObject(ref JsonCursor cursor, JsonTypeInfo type, string path, Precision precision)
+    private static object ReadObject(ref JsonCursor cursor, JsonTypeInfo type, string path, JsonTerms terms)
     {
         var read = type.CreateObject!();
         try
         {
-            RequireAll(type, Fill(ref cursor, read, type, path, precision), path);
+            RequireAll(type, Fill(ref cursor, read, type, path, terms), path);
             return read;
         }
         catch
@@ -226,17 +227,18 @@ internal static class JsonMessageReader
     }
 
     // Objects of an array one by one, so that each message says which entry, and of it which field, was meant.
-    private static Array ReadObjects(ref JsonCursor cursor, JsonTypeInfo item, string path, Precision precision)
+    private static Array ReadObjects(ref JsonCursor cursor, JsonTypeInfo item, string path, JsonTerms terms, int most)
     {
         var items = new List<object>();
         var isFirst = true;
         cursor.Open('[');
         while (cursor.Next(']', ref isFirst))
         {
+            if (items.Count == most) throw JsonTerms.TooMany(path, most);
             var value = cursor.Value();
             if (value.TokenType != JsonTokenType.StartObject)
                 throw new ProblemException(ProblemCode.InvalidOption, $"{path}[{items.Count}] must be an object, got {JsonToken.Describe(ref value)}");
-            items.Add(ReadObject(ref cursor, item, $"{path}[{items.Count}].", precision));
+            items.Add(ReadObject(ref cursor, item, $"{path}[{items.Count}].", terms));
         }
         var array = Array.CreateInstance(item.Type, items.Count);
         ((System.Collections.ICollection)items).CopyTo(array, 0);
@@ -247,6 +249,8 @@ internal static class JsonMessageReader
     private static string TakeName(ref JsonCursor cursor)
     {
         var name = cursor.TakeName();
+        if (name.ValueSpan.Length > JsonTerms.LongestName)
+            throw new ProblemException(ProblemCode.InvalidOption, $"a field's name has at most {JsonTerms.LongestName} bytes, got '{JsonToken.Cut(name.ValueSpan)}'");
         try
         {
             return name.GetString()!;

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using BnService.Api.Hosting.Problems;
+using BnService.Core.Tensors;
 
 namespace BnService.Api.Wire.Json;
 
@@ -11,39 +12,63 @@ internal static class JsonNumberArrays
     /// <summary>Reads the array that comes.</summary>
     /// <param name="cursor">Where it comes.</param>
     /// <param name="field">Name of the field, for messages.</param>
-    /// <exception cref="ProblemException">An element is no number.</exception>
+    /// <param name="terms">How long it may be.</param>
+    /// <exception cref="ProblemException">An element is no number, or there are too many.</exception>
     /// <exception cref="JsonException">It is not JSON.</exception>
-    public static double[] Read(ref JsonCursor cursor, string field)
+    public static double[] Read(ref JsonCursor cursor, string field, JsonTerms terms)
     {
-        var numbers = new double[FirstCapacity];
-        var (count, isFirst) = (0, true);
-        cursor.Open('[');
-        while (cursor.Next(']', ref isFirst))
+        // It grows in pooled memory, and is an array when its length is known.
+        Span<double> numbers = stackalloc double[FirstCapacity];
+        NativeBuffer? grown = null;
+        try
         {
-            if (count == numbers.Length) Array.Resize(ref numbers, 2 * count);
-            var read = cursor.ReadNumbers(numbers.AsSpan(count));
-            if (read == 0)
+            var (count, isFirst) = (0, true);
+            cursor.Open('[');
+            while (cursor.Next(']', ref isFirst))
             {
-                numbers[count] = ReadNumber(ref cursor, field, count);
-                read = 1;
+                if (count >= terms.MostNumbers) throw terms.TooManyNumbers(field);
+                if (count == numbers.Length)
+                {
+                    var capacity = (int)Math.Min(2L * count, terms.MostNumbers);
+                    var larger = NativeBuffer.Rent((long)capacity * sizeof(double));
+                    numbers.CopyTo(larger.Span<double>(capacity));
+                    grown?.Dispose();
+                    grown = larger;
+                    numbers = larger.Span<double>(capacity);
+                }
+                var read = cursor.ReadNumbers(numbers[count..]);
+                if (read == 0)
+                {
+                    numbers[count] = ReadNumber(ref cursor, field, count);
+                    read = 1;
+                }
+                count += read;
             }
-            count += read;
+            if (grown is not null) MemoryAccount.Hold((long)count * sizeof(double));
+            return numbers[..count].ToArray();
         }
-        return numbers[..count];
+        finally
+        {
+            grown?.Dispose();
+        }
     }
 
     /// <summary>Reads the array of arrays that comes.</summary>
-    /// <inheritdoc cref="Read"/>
-    public static double[][] ReadMany(ref JsonCursor cursor, string field)
+    /// <param name="cursor">Where it comes.</param>
+    /// <param name="field">Name of the field, for messages.</param>
+    /// <param name="terms">How long each may be.</param>
+    /// <param name="most">The most arrays.</param>
+    public static double[][] ReadMany(ref JsonCursor cursor, string field, JsonTerms terms, int most)
     {
         var arrays = new List<double[]>();
         var isFirst = true;
         cursor.Open('[');
         while (cursor.Next(']', ref isFirst))
         {
+            if (arrays.Count == most) throw JsonTerms.TooMany(field, most);
             var name = $"{field}[{arrays.Count}]";
             if (cursor.Peek() != '[') throw Invalid($"{name} must be an array of numbers, got {cursor.Describe()}");
-            arrays.Add(Read(ref cursor, name));
+            arrays.Add(Read(ref cursor, name, terms));
         }
         return [.. arrays];
     }

@@ -10,20 +10,20 @@ namespace BnService.Api.Wire.Json;
 /// Reads a tensor from JSON into pooled memory: <c>{"shape":[2,2],"data":[1,2,3,4]}</c>, or nested arrays whose shape is inferred.
 /// </summary>
 /// <param name="field">Name of the field, for messages.</param>
-/// <param name="precision">Type of the tensor's elements.</param>
-internal readonly ref struct JsonTensorReader(string field, Precision precision)
+/// <param name="terms">Type of the tensor's elements, and how many there may be.</param>
+internal readonly ref struct JsonTensorReader(string field, JsonTerms terms)
 {
     /// <summary>Reads the tensor that comes.</summary>
     /// <exception cref="ProblemException">The tensor is not well-formed.</exception>
     /// <exception cref="JsonException">It is not JSON.</exception>
     public Tensor Read(ref JsonCursor cursor) =>
-        precision == Precision.Float64 ? Read<double>(ref cursor) : Read<float>(ref cursor);
+        terms.Precision == Precision.Float64 ? Read<double>(ref cursor) : Read<float>(ref cursor);
 
     private Tensor Read<T>(ref JsonCursor cursor)
         where T : unmanaged, IBinaryFloatingPointIeee754<T>, IMinMaxValue<T>
     {
         var value = cursor.Value();
-        var elements = new JsonArrayReader<T>(field, isFlat: value.TokenType == JsonTokenType.StartObject);
+        var elements = new JsonArrayReader<T>(field, terms.MostElements, isFlat: value.TokenType == JsonTokenType.StartObject);
         try
         {
             var shape = value.TokenType switch
@@ -34,7 +34,7 @@ internal readonly ref struct JsonTensorReader(string field, Precision precision)
             };
             if (shape.Count != elements.Count)
                 throw Mismatch($"{field}.shape {shape} needs {shape.Count} elements, {field}.data has {elements.Count}");
-            return new Tensor(shape, elements.TakeElements(), precision);
+            return new Tensor(shape, elements.TakeElements(), terms.Precision);
         }
         finally
         {
@@ -68,7 +68,7 @@ internal readonly ref struct JsonTensorReader(string field, Precision precision)
                 continue;
             }
             // A number takes two bytes, which bounds what a shape may claim.
-            if (shape is not null) elements.Reserve(Math.Min(shape.Count, cursor.Length / 2));
+            if (shape is not null) elements.Reserve(Math.Min(Math.Min(shape.Count, terms.MostElements), cursor.Length / 2));
             elements.Read(ref cursor);
             hasData = true;
         }

@@ -15,6 +15,7 @@ internal ref struct InferHeaderReader
     public const int MaxDepth = 100;
 
     private const int LongestId = 4096;
+    private const int LongestText = 8 * LongestId; // each character may be an escape
 
     private readonly ReadOnlySpan<byte> _json;
     private Utf8JsonReader _reader;
@@ -222,6 +223,7 @@ internal ref struct InferHeaderReader
     private string? Text(string what)
     {
         if (_reader.TokenType != JsonTokenType.Null) Require(JsonTokenType.String, $"{what} must be a string");
+        if (_reader.ValueSpan.Length > LongestText) throw InferText.Refused($"{what} has at most {LongestText} bytes, got {_reader.ValueSpan.Length}");
         return _reader.GetString();
     }
 
