@@ -74,7 +74,7 @@ internal sealed class SafetensorsFile
     /// length. Any other reader refuses such a file: its elements are fewer bytes than its shape takes.
     /// </summary>
     public void AddShort(string name, double[] values) => _tensors.Add(
-        new(name, ElementType.F64, [values.Length], Copy<double>(ConstantArrays.IsConstant(values) ? values.AsSpan(0, 1) : values), null));
+        new(name, ElementType.F64, [values.Length], ConstantArrays.IsConstant(values) ? values[..1] : values, null));
 
     /// <summary>Adds a whole number, as a tensor without dimensions.</summary>
     public void Add(string name, long value) => _tensors.Add(new(name, ElementType.I64, [], new[] { value }, null));
