@@ -95,7 +95,7 @@ internal sealed class CommitQueue(LayerSession session)
 
     private async Task CommitAsync(List<WaitingChange> together, ICommits commits)
     {
-        while (true)
+        for (var times = 1; ; times++)
         {
             var current = session.Current;
             var made = new MadeChanges(current);
@@ -106,6 +106,7 @@ internal sealed class CommitQueue(LayerSession session)
                 session.Publish(made.State);
                 return;
             }
+            await Overtaken.WaitAsync(times);
             await commits.RefreshAsync(session);
         }
     }

@@ -13,7 +13,7 @@ internal sealed class LayerSession
 
     private SessionRecord _current;
     private volatile bool _isGone;
-    private long _noticed;
+    private long _notices, _known;
 
     /// <param name="record">The state that is stored.</param>
     public LayerSession(SessionRecord record) => (_current, Commits) = (record, new CommitQueue(this));
@@ -45,8 +45,11 @@ internal sealed class LayerSession
     /// <summary>A question to the store whether this state is the newest one; null before the first.</summary>
     public StoreQuestion? Question { get; set; }
 
-    /// <summary>Whether a version that is not here is known to be stored.</summary>
-    public bool IsOutdated => Volatile.Read(ref _noticed) > Current.Layer.Version;
+    /// <summary>How often another node has told that it has stored a version.</summary>
+    public long Notices => Interlocked.Read(ref _notices);
+
+    /// <summary>Whether another node has stored a version since the store was last asked.</summary>
+    public bool IsOutdated => Notices != Interlocked.Read(ref _known);
 
     /// <summary>Whether the session has been deleted: what is retained of it from here on would be retained for nobody.</summary>
     public bool IsGone => _isGone;
@@ -54,8 +57,18 @@ internal sealed class LayerSession
     /// <summary>Marks the session as deleted.</summary>
     public void MarkGone() => _isGone = true;
 
-    /// <summary>Another node has stored a version.</summary>
-    public void Notice(long version) => Volatile.Write(ref _noticed, version);
+    /// <summary>Another node has stored a version, which may be one that there was before: the store knows.</summary>
+    public void Notice() => Interlocked.Increment(ref _notices);
+
+    /// <summary>The store has been asked.</summary>
+    /// <param name="notices">The <see cref="Notices"/> before.</param>
+    public void Know(long notices) => Interlocked.Exchange(ref _known, notices);
+
+    /// <summary>Makes what the store has the newest state, whatever its version, unless the state has changed here since.</summary>
+    /// <param name="before">The state before the store was asked.</param>
+    /// <param name="stored">What the store has.</param>
+    public bool TryReplace(SessionRecord before, SessionRecord stored) =>
+        ReferenceEquals(Interlocked.CompareExchange(ref _current, stored, before), before);
 
     /// <summary>Makes a stored state the newest one, unless a newer one has come meanwhile.</summary>
     public void Publish(SessionRecord stored)

@@ -1,5 +1,6 @@
 using BnService.Api.Hosting;
 using BnService.Api.Hosting.Problems;
+using BnService.Api.Hosting.Telemetry;
 using BnService.Api.Storage;
 using Microsoft.Extensions.Options;
 
@@ -17,9 +18,11 @@ internal enum Freshness
 
 /// <summary>
 /// Keeps the states in memory as new as the store's. What another node has stored is asked for, by its version alone; notifications make
-/// that come sooner. Where the store cannot be asked, what is known goes on to serve those who may have a recent state, and nobody else.
+/// that come sooner. The store's state is the truth, also where it is older than what is known here or another one of the same version: a
+/// database goes back where a standby takes over that has not got the last commits, or where a backup is restored. Where the store cannot be
+/// asked, what is known goes on to serve those who may have a recent state, and nobody else.
 /// </summary>
-internal sealed class NewestStates : IDisposable
+internal sealed partial class NewestStates : IDisposable
 {
     /// <summary>How long who may have a recent state waits for the newest one.</summary>
     public static readonly TimeSpan PatienceForRecent = TimeSpan.FromMilliseconds(250);
@@ -29,11 +32,17 @@ internal sealed class NewestStates : IDisposable
     private readonly ISessionStore _store;
     private readonly ResidentSessions _resident;
     private readonly TimeSpan _refresh;
+    private readonly RetainedSteps _retained;
+    private readonly CommitMeter _meter;
     private readonly TimeProvider _time;
+    private readonly ILogger _logger;
 
-    public NewestStates(ISessionStore store, ResidentSessions resident, IOptions<StorageOptions> options, TimeProvider time)
+    public NewestStates(
+        ISessionStore store, ResidentSessions resident, RetainedSteps retained, CommitMeter meter, IOptions<StorageOptions> options,
+        TimeProvider time, ILogger<NewestStates> logger)
     {
-        (_store, _resident, _refresh, _time) = (store, resident, TimeSpan.FromMilliseconds(options.Value.RefreshMs), time);
+        (_store, _resident, _retained, _meter, _time, _logger) = (store, resident, retained, meter, time, logger);
+        _refresh = TimeSpan.FromMilliseconds(options.Value.RefreshMs);
         _store.Changed += Notice;
     }
 
@@ -67,15 +76,13 @@ internal sealed class NewestStates : IDisposable
     /// <exception cref="StorageUnavailableException">The store cannot be asked.</exception>
     public async Task<bool> TryRefreshAsync(LayerSession session, CancellationToken cancellationToken)
     {
-        var now = _time.GetTimestamp();
+        var (now, notices, known) = (_time.GetTimestamp(), session.Notices, session.Current);
         var version = await _store.FindVersionAsync(session.Id, cancellationToken);
-        if (version > session.Current.Layer.Version)
+        if (version is { } there && !there.Is(known.Stored) && !there.Is(session.Current.Stored))
         {
-            if (await _store.FindAsync(session.Id, cancellationToken) is { } stored && stored.Id == session.Id)
-            {
-                session.Publish(SessionEncoding.Decode(stored));
-                _resident.Measure(session);
-            }
+            known = session.Current;
+            var stored = await _store.FindAsync(session.Id, cancellationToken);
+            if (stored?.Id == session.Id) TakeOver(session, known, stored);
             else version = null;
         }
         if (version is null)
@@ -84,6 +91,7 @@ internal sealed class NewestStates : IDisposable
             return false;
         }
         session.KnownAt = now;
+        session.Know(notices);
         return true;
     }
 
@@ -134,6 +142,32 @@ internal sealed class NewestStates : IDisposable
         if (_resident.Peek(id) is not { } session) return;
         // Gone, or about to be asked for when it is used next.
         if (version == 0) Forget(session);
-        else session.Notice(version);
+        else session.Notice();
     }
+
+    private void TakeOver(LayerSession session, SessionRecord known, StoredSession stored)
+    {
+        var record = SessionEncoding.Decode(stored);
+        if (!session.TryReplace(known, record)) session.Publish(record);
+        else if (stored.Follows(known.Stored) is not true and var follows)
+        {
+            // What was frozen under a version may be another state of that version.
+            session.Snapshots.Clear();
+            if (follows == false) GoBack(session, known, record);
+        }
+        _resident.Measure(session);
+    }
+
+    private void GoBack(LayerSession session, SessionRecord lost, SessionRecord stored)
+    {
+        _retained.Drop(session.Id);
+        session.Traffic.ForgetAfter(stored.Layer.Version);
+        _meter.WentBack();
+        LogBack(_logger, session.Id, lost.Layer.Version, stored.Layer.Version);
+    }
+
+    [LoggerMessage(Level = LogLevel.Warning, Message =
+        "The database has gone back: of session {Session} this node had version {Version}, which is not among the stored ones; "
+        + "it goes on with the stored version {Stored}")]
+    private static partial void LogBack(ILogger logger, string session, long version, long stored);
 }

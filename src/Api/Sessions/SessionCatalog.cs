@@ -47,7 +47,12 @@ internal sealed class SessionCatalog(
         var layer = LayerState.Create(options);
         if (fill is not null) layer = fill(layer) with { Version = layer.Version };
         RequireFeatures(layer.Features);
-        var record = new SessionRecord(id, name ?? scope.Prefix + id, labels, now, now, layer) { Convention = convention, Owner = scope.KeyId };
+        var record = new SessionRecord(id, name ?? scope.Prefix + id, labels, now, now, layer)
+        {
+            Convention = convention,
+            Owner = scope.KeyId,
+            Mark = WriteMark.Draw(),
+        };
         RequestDeadline.Lift();
         using var turn = await large.EnterAsync(record.Writer, record.ResidentBytes, cancellationToken);
         if (!await store.TryInsertAsync(SessionEncoding.Encode(record), cancellationToken))
@@ -203,7 +208,7 @@ internal sealed class SessionCatalog(
     SessionRecord ICommits.Accept(SessionRecord next)
     {
         RequireFeatures(next.Layer.Features);
-        return next with { UpdatedAt = time.GetUtcNow(), Damage = Damage.None };
+        return next with { UpdatedAt = time.GetUtcNow(), Mark = WriteMark.Draw(), Damage = Damage.None };
     }
 
     /// <summary>How a question was answered; null where it was not.</summary>
@@ -224,7 +229,7 @@ internal sealed class SessionCatalog(
     {
         using var turn = await large.EnterAsync(next.Writer, next.ResidentBytes, CancellationToken.None);
         var stored = SessionEncoding.Encode(next);
-        if (!await store.TryUpdateAsync(stored, current.Layer.Version, [.. answers.Select(answer => answer.Encode())], CancellationToken.None)) return false;
+        if (!await store.TryUpdateAsync(stored, current.Stored, [.. answers.Select(answer => answer.Encode())], CancellationToken.None)) return false;
         activity.Touch(next);
         if (resident.Peek(next.Id) is { } session)
         {
@@ -248,13 +253,21 @@ internal sealed class SessionCatalog(
     public async Task DeleteAsync(LayerSession session, Action<long> check, CancellationToken cancellationToken)
     {
         using var place = count.Leave(session.Current.Owner);
-        while (true)
+        for (var times = 1; ; times++)
         {
             if (await store.FindVersionAsync(session.Id, cancellationToken) is not { } version) throw NotFound(session.Current.Name);
-            check(version);
+            check(version.Number);
             RequestDeadline.Lift();
+<<<<<<< HEAD
             using var turn = await large.EnterAsync(session.Current.Writer, session.Current.ResidentBytes, cancellationToken);
             if (!await store.TryDeleteAsync(session.Id, version, cancellationToken)) continue;
+=======
+            if (!await store.TryDeleteAsync(session.Id, version, cancellationToken))
+            {
+                await Overtaken.WaitAsync(times);
+                continue;
+            }
+>>>>>>> b54046a (A database that goes back under running nodes is the truth: states are told apart by version and write mark, what a node holds of lost versions is dropped, attempts are bounded)
             place.Keep();
             newest.Forget(session);
             retained.Drop(session.Id);

@@ -20,7 +20,11 @@ internal static partial class SessionEncoding
         var layer = session.Layer;
         var (header, state) = (Header(session, null), Arrays(layer));
         Checksum.Seal(header, state, Checksum.Identity(session.Id, session.Name, layer.Version, session.CreatedAt.UtcTicks));
-        return new StoredSession(session.Id, session.Name, layer.Options.Kind.WireName, layer.Version, session.CreatedAt, header, state) { Owner = session.Owner };
+        return new StoredSession(session.Id, session.Name, layer.Options.Kind.WireName, layer.Version, session.CreatedAt, header, state)
+        {
+            Owner = session.Owner,
+            Mark = session.Mark,
+        };
     }
 
     /// <summary>Encodes a state that is to be frozen.</summary>

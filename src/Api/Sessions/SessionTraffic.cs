@@ -28,6 +28,10 @@ internal readonly record struct StepLine(long Version, long BatchesTracked, Date
     /// <summary>What it was in each channel, or null.</summary>
     [JsonIgnore]
     public ChannelTrace? Trace { get; init; }
+
+    /// <summary>Whether the database has gone back behind it.</summary>
+    [JsonIgnore]
+    public bool IsLost { get; init; }
 }
 
 /// <summary>One inference batch that was looked at, as the history keeps it.</summary>
@@ -77,7 +81,7 @@ internal sealed class SessionTraffic
     {
         get
         {
-            lock (_lock) return _stepsTaken == 0 ? null : _steps[(_stepsTaken - 1) % _steps.Length];
+            lock (_lock) return _stepsTaken == 0 || _steps[(_stepsTaken - 1) % _steps.Length] is not { IsLost: false } last ? null : last;
         }
     }
 
@@ -118,6 +122,20 @@ internal sealed class SessionTraffic
         }
     }
 
+    /// <summary>Forgets the steps beyond a version: the database has gone back to it.</summary>
+    public void ForgetAfter(long version)
+    {
+        lock (_lock)
+        {
+            foreach (ref var step in _steps.AsSpan())
+            {
+                if (step.Version > version) step = step with { IsLost = true, Trace = null };
+            }
+            _earlierSteps = [.. _earlierSteps.Where(step => step.Version <= version)];
+            Tell();
+        }
+    }
+
     /// <summary>Remembers an inference batch that was looked at.</summary>
     public void Add(InferenceLine inference)
     {
@@ -147,7 +165,10 @@ internal sealed class SessionTraffic
         lock (_lock)
         {
             var steps = new List<StepLine>();
-            for (var i = Math.Max(place.Steps, _stepsTaken - _steps.Length); i < _stepsTaken; i++) steps.Add(_steps[i % _steps.Length]);
+            for (var i = Math.Max(place.Steps, _stepsTaken - _steps.Length); i < _stepsTaken; i++)
+            {
+                if (_steps[i % _steps.Length] is { IsLost: false } step) steps.Add(step);
+            }
             var inferences = _inferences.Skip((int)Math.Max(0, _inferences.Count - (_inferencesSeen - place.Inferences))).ToList();
             return new TrafficNews(steps, inferences, new TrafficPlace(_stepsTaken, _inferencesSeen), _next.Task);
         }
@@ -159,7 +180,10 @@ internal sealed class SessionTraffic
         var steps = new List<StepLine>();
         lock (_lock)
         {
-            for (var i = _stepsTaken - 1; i >= Math.Max(0, _stepsTaken - _steps.Length); i--) steps.Add(_steps[i % _steps.Length]);
+            for (var i = _stepsTaken - 1; i >= Math.Max(0, _stepsTaken - _steps.Length); i--)
+            {
+                if (_steps[i % _steps.Length] is { IsLost: false } step) steps.Add(step);
+            }
             steps.AddRange(_earlierSteps.Reverse());
         }
         // Steps at the same time are answered in any order; those in mode frozen share a version and keep theirs.

@@ -25,19 +25,19 @@ public interface ISessionStore
     ValueTask<StoredSession?> FindAsync(string nameOrId, CancellationToken cancellationToken);
 
     /// <summary>The version of a session that is stored; null if it is gone.</summary>
-    ValueTask<long?> FindVersionAsync(string id, CancellationToken cancellationToken);
+    ValueTask<StoredVersion?> FindVersionAsync(string id, CancellationToken cancellationToken);
 
     /// <summary>Replaces a session's state and remembers answers, both or nothing.</summary>
     /// <param name="session">The state; only answers are stored where its version is the expected one.</param>
-    /// <param name="expectedVersion">The version that it was made from.</param>
+    /// <param name="expected">The state that it was made from.</param>
     /// <param name="answers">Answers to remember, oldest first.</param>
     /// <param name="cancellationToken">Ends waiting; the change may be made all the same.</param>
-    /// <returns>False if the stored version is another one, the session is gone or the key of an answer is taken.</returns>
+    /// <returns>False if the stored state is another one, the session is gone or the key of an answer is taken.</returns>
     ValueTask<bool> TryUpdateAsync(
-        StoredSession session, long expectedVersion, IReadOnlyList<StoredAnswer> answers, CancellationToken cancellationToken);
+        StoredSession session, StoredVersion expected, IReadOnlyList<StoredAnswer> answers, CancellationToken cancellationToken);
 
-    /// <summary>Deletes a session with all that belongs to it; false if its stored version is not <paramref name="expectedVersion"/> or it is gone.</summary>
-    ValueTask<bool> TryDeleteAsync(string id, long expectedVersion, CancellationToken cancellationToken);
+    /// <summary>Deletes a session with all that belongs to it; false if its state is not the <paramref name="expected"/> one or it is gone.</summary>
+    ValueTask<bool> TryDeleteAsync(string id, StoredVersion expected, CancellationToken cancellationToken);
 
     /// <summary>A page of sessions, newest first.</summary>
     ValueTask<IReadOnlyList<StoredHeader>> ListAsync(SessionQuery query, CancellationToken cancellationToken);

@@ -30,6 +30,23 @@ public sealed record StoredSession(
 
     /// <summary>Bytes of its state.</summary>
     public long Size => Header.Length + State.Length;
+
+    /// <summary>The number of the write that makes this state, or has made it (<see cref="WriteMark"/>); 0 where that is not known.</summary>
+    public long Mark { get; init; }
+
+    /// <summary>The marks of the newest writes, as the store has them; empty where it keeps none, and where this is to be stored.</summary>
+    public ReadOnlyMemory<byte> Writes { get; init; }
+
+    /// <summary>Which state it is.</summary>
+    public StoredVersion Stored => new(Version, Mark);
+
+    /// <summary>Whether this state has come from an earlier one; null where that is not known, since there are many writes between them.</summary>
+    public bool? Follows(StoredVersion earlier)
+    {
+        if (Version < earlier.Number) return false;
+        if (Stored.Is(earlier)) return true;
+        return earlier.Mark == 0 ? null : new WriteMark(earlier.Number, earlier.Mark).IsAmong(Writes.Span, earlier.Number);
+    }
 }
 
 /// <summary>A state of a session that has been frozen.</summary>

@@ -24,6 +24,9 @@ public sealed class WatchedStore : ISessionStore
     /// <summary>Whether nothing can be asked of it or told to it, as of a database that is being restarted.</summary>
     public bool IsAway { get; set; }
 
+    /// <summary>Whether another node is always faster.</summary>
+    public bool IsAlwaysOvertaken { get; set; }
+
     /// <summary>Runs once, before the next change is stored.</summary>
     public Func<Task>? BeforeNextUpdate { get; set; }
 
@@ -51,6 +54,18 @@ public sealed class WatchedStore : ISessionStore
     /// <summary>Number of sessions that were read with their states.</summary>
     public int Finds { get; private set; }
 
+    /// <summary>Puts a session back as it is now, as a backup that is restored does: without the answers and snapshots since.</summary>
+    /// <returns>Does so.</returns>
+    public async Task<Func<Task>> BackUpAsync(string name)
+    {
+        var backup = (await _inner.FindAsync(name, default))!;
+        return async () =>
+        {
+            if (await _inner.FindVersionAsync(backup.Id, default) is { } version) await _inner.TryDeleteAsync(backup.Id, version, default);
+            Assert.True(await _inner.TryInsertAsync(backup, default));
+        };
+    }
+
     /// <summary>Tells the nodes of a version; 0 of a deletion.</summary>
     public void Notify(string id, long version) => _changed?.Invoke(id, version);
 
@@ -68,23 +83,24 @@ public sealed class WatchedStore : ISessionStore
     }
 
     public async ValueTask<bool> TryUpdateAsync(
-        StoredSession session, long expectedVersion, IReadOnlyList<StoredAnswer> answers, CancellationToken cancellationToken)
+        StoredSession session, StoredVersion expected, IReadOnlyList<StoredAnswer> answers, CancellationToken cancellationToken)
     {
         var (before, after) = (BeforeNextUpdate, AfterNextUpdate);
         (BeforeNextUpdate, AfterNextUpdate) = (null, null);
         if (before is not null) await before();
-        var isStored = await Present().TryUpdateAsync(session, expectedVersion, answers, cancellationToken);
+        if (IsAlwaysOvertaken) return false;
+        var isStored = await Present().TryUpdateAsync(session, expected, answers, cancellationToken);
         if (after is not null) await after();
         AfterEachUpdate?.Invoke();
         return isStored;
     }
 
-    public async ValueTask<bool> TryDeleteAsync(string id, long expectedVersion, CancellationToken cancellationToken)
+    public async ValueTask<bool> TryDeleteAsync(string id, StoredVersion expected, CancellationToken cancellationToken)
     {
         var before = BeforeNextDelete;
         BeforeNextDelete = null;
         if (before is not null) await before();
-        return await Present().TryDeleteAsync(id, expectedVersion, cancellationToken);
+        return await Present().TryDeleteAsync(id, expected, cancellationToken);
     }
 
     public ValueTask<IReadOnlyList<StoredHeader>> ListAsync(SessionQuery query, CancellationToken cancellationToken) =>
@@ -100,7 +116,7 @@ public sealed class WatchedStore : ISessionStore
 
     public ValueTask<long> CountListedAsync(SessionQuery query, CancellationToken cancellationToken) => Present().CountListedAsync(query, cancellationToken);
 
-    public ValueTask<long?> FindVersionAsync(string id, CancellationToken cancellationToken) => Present().FindVersionAsync(id, cancellationToken);
+    public ValueTask<StoredVersion?> FindVersionAsync(string id, CancellationToken cancellationToken) => Present().FindVersionAsync(id, cancellationToken);
 
     public ValueTask<StoredAnswer?> FindAnswerAsync(string sessionId, string topic, string key, CancellationToken cancellationToken) =>
         Present().FindAnswerAsync(sessionId, topic, key, cancellationToken);

@@ -131,7 +131,7 @@ public abstract class SessionStoreContract
     public async Task The_stored_version_can_be_asked_for_by_itself()
     {
         await Store.TryInsertAsync(New("a", "first", 7), default);
-        Assert.Equal(7, await Store.FindVersionAsync("a", default));
+        Assert.Equal(7, (await Store.FindVersionAsync("a", default))?.Number);
         Assert.Null(await Store.FindVersionAsync("first", default));
     }
 
@@ -147,7 +147,7 @@ public abstract class SessionStoreContract
         // A key that is taken, and a version that is not the stored one: nothing of either is stored.
         Assert.False(await Store.TryUpdateAsync(New("a", "first", 3), 2, [Answer("", "k2", 3), Answer("", "k1", 4)], default));
         Assert.False(await Store.TryUpdateAsync(New("a", "first", 9), 8, [Answer("", "k3", 5)], default));
-        Assert.Equal(2, await Store.FindVersionAsync("a", default));
+        Assert.Equal(2, (await Store.FindVersionAsync("a", default))?.Number);
         Assert.Null(await Store.FindAnswerAsync("a", "", "k2", default));
         Assert.Null(await Store.FindAnswerAsync("a", "", "k3", default));
         Same(Answer("", "k1", 1), await Store.FindAnswerAsync("a", "", "k1", default));
@@ -256,7 +256,9 @@ public abstract class SessionStoreContract
     protected static void Same(StoredSession expected, StoredSession? actual)
     {
         Assert.NotNull(actual);
-        Assert.Equal(expected with { Header = default, State = default }, actual with { Header = default, State = default });
+        Assert.Equal(
+            expected with { Header = default, State = default },
+            actual with { Header = default, State = default, Mark = 0, Writes = default });
         Assert.Equal(expected.Header.ToArray(), actual.Header.ToArray());
         Assert.Equal(expected.State.ToArray(), actual.State.ToArray());
     }

@@ -50,7 +50,7 @@ public sealed class PostgresSessionStoreTests(PostgresServer server) : SessionSt
         for (var i = 0; i < made.Length; i++)
         {
             Assert.Equal(i % 3 != 0 && i % 5 != 0, made[i]);
-            Assert.Equal(made[i] ? 3 : 1, await Store.FindVersionAsync($"id{i}", default));
+            Assert.Equal(made[i] ? 3 : 1, (await Store.FindVersionAsync($"id{i}", default))?.Number);
         }
     }
 

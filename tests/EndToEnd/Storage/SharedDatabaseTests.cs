@@ -53,7 +53,7 @@ public sealed class SharedDatabaseTests(PostgresServer server) : IAsyncLifetime
             {
                 while (true)
                 {
-                    var version = (await node.FindVersionAsync($"s{i:D2}", default))!.Value;
+                    var version = (await node.FindVersionAsync($"s{i:D2}", default))!.Value.Number;
                     if (await node.TryUpdateAsync(Session($"s{i:D2}", version + 1), version, [], default)) return;
                 }
             })));

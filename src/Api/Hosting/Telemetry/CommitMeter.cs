@@ -9,6 +9,8 @@ internal sealed class CommitMeter(ServiceMeter service)
     private readonly Tally _waiting = service.Level("bnservice.commits.waiting", "{change}", "Changes that wait for those of their session that are being stored.");
     private readonly Tally _commits = service.Count("bnservice.commits", "{commit}", "Writes of a session's state that the store has taken.");
     private readonly Tally _conflicts = service.Count("bnservice.commit.conflicts", "{conflict}", "Writes that were made again on another state, because another node was faster.");
+    private readonly Tally _setBack = service.Count(
+        "bnservice.sessions.set_back", "{session}", "States in memory that the database had no more: it has gone back.");
     private readonly Tally _failures = service.Count("bnservice.commit.failures", "{commit}", "Writes that the store has failed.");
     private readonly Histogram<double> _wait = service.Seconds("bnservice.commit.wait.duration", "Time that a change waits before its write begins.", ServiceMeter.RequestBounds);
     private readonly Histogram<double> _store = service.Seconds("bnservice.commit.store.duration", "Time that the store takes for a write.", ServiceMeter.RequestBounds);
@@ -45,6 +47,9 @@ internal sealed class CommitMeter(ServiceMeter service)
         _commits.Add(1);
         _group.Record(changes);
     }
+
+    /// <summary>A state that was known here is stored no more, and none that has come from it.</summary>
+    public void WentBack() => _setBack.Add(1);
 
     /// <summary>A write has failed.</summary>
     public void Failed() => _failures.Add(1);

@@ -29,7 +29,7 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
         {
             if (IsTaken(session.Name) || IsTaken(session.Id)) return new(false);
             Take(Size(session));
-            _byId.Add(session.Id, new Entry(session));
+            _byId.Add(session.Id, new Entry(session with { Writes = Marks(session, default) }));
             _idByName.Add(session.Name, session.Id);
             _order.Add(Position(session));
             return new(true);
@@ -43,20 +43,20 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
     }
 
     /// <inheritdoc/>
-    public ValueTask<long?> FindVersionAsync(string id, CancellationToken cancellationToken)
+    public ValueTask<StoredVersion?> FindVersionAsync(string id, CancellationToken cancellationToken)
     {
-        lock (_lock) return new(_byId.GetValueOrDefault(id)?.Session.Version);
+        lock (_lock) return new(_byId.GetValueOrDefault(id)?.Session.Stored);
     }
 
     /// <inheritdoc/>
     public ValueTask<bool> TryUpdateAsync(
-        StoredSession session, long expectedVersion, IReadOnlyList<StoredAnswer> answers, CancellationToken cancellationToken)
+        StoredSession session, StoredVersion expected, IReadOnlyList<StoredAnswer> answers, CancellationToken cancellationToken)
     {
         lock (_lock)
         {
-            if (_byId.GetValueOrDefault(session.Id) is not { } entry || entry.Session.Version != expectedVersion) return new(false);
+            if (_byId.GetValueOrDefault(session.Id) is not { } entry || !entry.Session.Stored.Is(expected)) return new(false);
             if (answers.Any(answer => entry.Find(answer.Topic, answer.Key) is not null)) return new(false);
-            var next = session.Version == expectedVersion ? entry.Session : session;
+            var next = session.Version == expected.Number ? entry.Session : session with { Writes = Marks(session, entry.Session.Writes) };
             Take(Size(next) - Size(entry.Session) + answers.Sum(answer => answer.Content.Length));
             entry.Session = next;
             foreach (var answer in answers) _bytes -= entry.Add(answer);
@@ -65,11 +65,11 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
     }
 
     /// <inheritdoc/>
-    public ValueTask<bool> TryDeleteAsync(string id, long expectedVersion, CancellationToken cancellationToken)
+    public ValueTask<bool> TryDeleteAsync(string id, StoredVersion expected, CancellationToken cancellationToken)
     {
         lock (_lock)
         {
-            if (_byId.GetValueOrDefault(id) is not { Session: var session } entry || session.Version != expectedVersion) return new(false);
+            if (_byId.GetValueOrDefault(id) is not { Session: var session } entry || !session.Stored.Is(expected)) return new(false);
             _byId.Remove(id);
             _bytes -= Size(session) + entry.BytesBesideState;
             _idByName.Remove(session.Name);
@@ -178,6 +178,12 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
         (query.Prefix is null || session.Name.StartsWith(query.Prefix, StringComparison.Ordinal))
         && (query.Kind is null || session.Kind == query.Kind)
         && (query.Search is null || session.Name.Contains(query.Search, StringComparison.OrdinalIgnoreCase));
+
+    private static byte[] Marks(StoredSession session, ReadOnlyMemory<byte> before)
+    {
+        byte[] marks = [.. new WriteMark(session.Version, session.Mark).Bytes, .. before.Span];
+        return marks.Length <= WriteMark.Kept ? marks : marks[..WriteMark.Kept];
+    }
 
     private static long Size(StoredSession session) => BytesOfEntry + session.Header.Length + session.State.Length;
 

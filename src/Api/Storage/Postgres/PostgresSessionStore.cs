@@ -56,26 +56,33 @@ internal sealed partial class PostgresSessionStore : ISessionStore, IContributio
 
     /// <inheritdoc/>
     public ValueTask<StoredSession?> FindAsync(string nameOrId, CancellationToken cancellationToken) => FindOneAsync(
-        $"SELECT {HeaderColumns}, s.state, s.owner FROM bn_names AS n JOIN bn_sessions AS s ON s.id = n.session_id WHERE n.name = {nameOrId}",
+        $"""
+        SELECT {HeaderColumns}, s.state, s.owner, s.writes FROM bn_names AS n JOIN bn_sessions AS s ON s.id = n.session_id
+        WHERE n.name = {nameOrId}
+        """,
         row => new StoredSession(
             row.GetString(0), row.GetString(1), row.GetString(2), row.GetInt64(3), Time(row.GetInt64(4)), Bytes(row, 5), Bytes(row, 6))
         {
             Owner = row.GetString(7) is { Length: > 0 } owner ? owner : null,
+            Mark = WriteMark.NumberOf(Bytes(row, 8)),
+            Writes = Bytes(row, 8),
         },
         cancellationToken);
 
     /// <inheritdoc/>
-    public async ValueTask<long?> FindVersionAsync(string id, CancellationToken cancellationToken) =>
-        await FindAllAsync($"SELECT version FROM bn_sessions WHERE id = {id}", row => row.GetInt64(0), cancellationToken) is [var version] ? version : null;
+    public async ValueTask<StoredVersion?> FindVersionAsync(string id, CancellationToken cancellationToken) =>
+        await FindAllAsync(
+            $"SELECT version, substr(writes, 1, {SessionUpdate.MarkLength}) FROM bn_sessions WHERE id = {id}",
+            row => new StoredVersion(row.GetInt64(0), WriteMark.NumberOf(Bytes(row, 1))), cancellationToken) is [var version] ? version : null;
 
     /// <inheritdoc/>
     public ValueTask<bool> TryUpdateAsync(
-        StoredSession session, long expectedVersion, IReadOnlyList<StoredAnswer> answers, CancellationToken cancellationToken) =>
-        _writer.WriteAsync(new SessionUpdate(session, expectedVersion, answers, _notifications), cancellationToken);
+        StoredSession session, StoredVersion expected, IReadOnlyList<StoredAnswer> answers, CancellationToken cancellationToken) =>
+        _writer.WriteAsync(new SessionUpdate(session, expected, answers, _notifications), cancellationToken);
 
     /// <inheritdoc/>
-    public ValueTask<bool> TryDeleteAsync(string id, long expectedVersion, CancellationToken cancellationToken) =>
-        _writer.WriteAsync(new SessionDeletion(id, expectedVersion, _notifications), cancellationToken);
+    public ValueTask<bool> TryDeleteAsync(string id, StoredVersion expected, CancellationToken cancellationToken) =>
+        _writer.WriteAsync(new SessionDeletion(id, expected, _notifications), cancellationToken);
 
     /// <inheritdoc/>
     public ValueTask<IReadOnlyList<StoredHeader>> ListAsync(SessionQuery query, CancellationToken cancellationToken)

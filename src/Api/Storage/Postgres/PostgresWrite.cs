@@ -9,6 +9,8 @@ namespace BnService.Api.Storage.Postgres;
 /// <param name="sessionId">The session, by which writes are ordered: two nodes that lock rows in one order do not wait for each other in a circle.</param>
 internal abstract class PostgresWrite(string sessionId)
 {
+    private static readonly SqlText NumberOfMark = new($"{sizeof(long) + 1}, {sizeof(long)}");
+
     private readonly TaskCompletionSource<bool> _result = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     /// <summary>The session.</summary>
@@ -49,6 +51,14 @@ internal abstract class PostgresWrite(string sessionId)
 
     /// <summary>Tells whoever waits of a failure that is not the database's.</summary>
     public void Fail(Exception exception) => _result.TrySetException(exception);
+
+    /// <summary>The condition that a session's state is the expected one, and not another one of the same number.</summary>
+    protected static PostgresStatement Is(StoredVersion expected)
+    {
+        if (expected.Mark == 0) return $"version = {expected.Number}";
+        var mark = new WriteMark(expected.Number, expected.Mark).Bytes.AsMemory(sizeof(long));
+        return $"version = {expected.Number} AND substr(writes, {NumberOfMark}) = {mark}";
+    }
 
     /// <summary>The statement that takes a session's row until the end of the transaction, and reads the marks of its writes.</summary>
     protected PostgresStatement Lock() => $"SELECT writes FROM bn_sessions WHERE id = {SessionId} FOR UPDATE";

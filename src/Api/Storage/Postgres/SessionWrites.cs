@@ -3,7 +3,7 @@ namespace BnService.Api.Storage.Postgres;
 /// <summary>Stores a new session, unless its name or id is taken.</summary>
 internal sealed class SessionInsertion(StoredSession session) : PostgresWrite(session.Id)
 {
-    private readonly WriteMark _mark = WriteMark.New(session.Version);
+    private readonly WriteMark _mark = session.Mark == 0 ? WriteMark.New(session.Version) : new(session.Version, session.Mark);
 
     /// <inheritdoc/>
     public override long Size => session.Header.Length + session.State.Length;
@@ -30,16 +30,24 @@ internal sealed class SessionInsertion(StoredSession session) : PostgresWrite(se
     public override async ValueTask<bool?> ReadAsync(AnsweredRows rows, bool isAgain) => await rows.AnyAsync();
 }
 
-/// <summary>Replaces a session's state and remembers answers, if the version is the expected one and no answer is there.</summary>
+/// <summary>
+/// Replaces a session's state and remembers answers, if the state is the expected one and no answer is there. The mark of the write that has
+/// made the state is the first of the session's: those of writes that only remember answers come behind it.
+/// </summary>
 internal sealed class SessionUpdate(
-    StoredSession session, long expectedVersion, IReadOnlyList<StoredAnswer> answers, PostgresNotifications notifications)
+    StoredSession session, StoredVersion expected, IReadOnlyList<StoredAnswer> answers, PostgresNotifications notifications)
     : PostgresWrite(session.Id)
 {
-    private static readonly SqlText MarkLength = new($"{WriteMark.Length}"), MarksKept = new($"{WriteMark.Kept}");
+    /// <summary>Bytes of a mark, in a statement.</summary>
+    public static readonly SqlText MarkLength = new($"{WriteMark.Length}");
 
-    private readonly WriteMark _mark = WriteMark.New(session.Version);
+    private static readonly SqlText MarksKept = new($"{WriteMark.Kept}"), Second = new($"{WriteMark.Length + 1}");
 
-    private bool ChangesState => session.Version != expectedVersion;
+    private readonly WriteMark _mark = session.Mark == 0 || session.Version == expected.Number
+        ? WriteMark.New(session.Version)
+        : new(session.Version, session.Mark);
+
+    private bool ChangesState => session.Version != expected.Number;
 
     /// <inheritdoc/>
     public override long Size => (ChangesState ? session.Header.Length + session.State.Length : 0) + answers.Sum(answer => (long)answer.Content.Length);
@@ -57,7 +65,8 @@ internal sealed class SessionUpdate(
                 SELECT {SessionId}, {answer.Topic},
                     1 + coalesce((SELECT max(sequence) FROM bn_answers WHERE session_id = {SessionId} AND topic = {answer.Topic}), 0),
                     {answer.Key}, {answer.Content}
-                WHERE EXISTS (SELECT 1 FROM bn_sessions WHERE id = {SessionId} AND substr(writes, 1, {MarkLength}) = {_mark.Bytes})
+                WHERE EXISTS (SELECT 1 FROM bn_sessions WHERE id = {SessionId}
+                    AND {_mark.Bytes} IN (substr(writes, 1, {MarkLength}), substr(writes, {Second}, {MarkLength})))
                 ON CONFLICT DO NOTHING
                 """;
         }
@@ -76,7 +85,7 @@ internal sealed class SessionUpdate(
         var writes = Locks(isAgain) ? await rows.BytesAsync() : null;
         if (await rows.AnyAsync()) return true;
         // A session that is gone has no change of it to be made again.
-        return isAgain && writes is not null ? _mark.IsAmong(writes, expectedVersion) : false;
+        return isAgain && writes is not null ? _mark.IsAmong(writes, expected.Number) : false;
     }
 
     private bool Locks(bool isAgain) => isAgain || answers.Count > 0;
@@ -84,7 +93,9 @@ internal sealed class SessionUpdate(
     private PostgresStatement Update()
     {
         PostgresStatement? change = null, condition = null;
+        PostgresStatement writes = $"{_mark.Bytes} || writes";
         if (ChangesState) change = $", version = {session.Version}, header = {session.Header}, state = {session.State}";
+        else writes = $"substr(writes, 1, {MarkLength}) || {_mark.Bytes} || substr(writes, {Second})";
         foreach (var answer in answers)
         {
             condition = $"""
@@ -93,16 +104,16 @@ internal sealed class SessionUpdate(
                 """;
         }
         PostgresStatement update = $"""
-            UPDATE bn_sessions SET writes = substr({_mark.Bytes} || writes, 1, {MarksKept}){change}
-            WHERE id = {SessionId} AND version = {expectedVersion}{condition} RETURNING 1
+            UPDATE bn_sessions SET writes = substr({writes}, 1, {MarksKept}){change}
+            WHERE id = {SessionId} AND {Is(expected)}{condition} RETURNING 1
             """;
         if (!ChangesState) return update;
         return $"WITH made AS ({update}) SELECT {notifications.Notice(SessionId, session.Version)} FROM made";
     }
 }
 
-/// <summary>Deletes a session of a version with all that belongs to it.</summary>
-internal sealed class SessionDeletion(string id, long expectedVersion, PostgresNotifications notifications) : PostgresWrite(id)
+/// <summary>Deletes a session in a state with all that belongs to it.</summary>
+internal sealed class SessionDeletion(string id, StoredVersion expected, PostgresNotifications notifications) : PostgresWrite(id)
 {
     private static readonly SqlText[] Belongings = [new("bn_answers"), new("bn_snapshots"), new("bn_contributions"), new("bn_traffic")];
 
@@ -111,7 +122,7 @@ internal sealed class SessionDeletion(string id, long expectedVersion, PostgresN
     {
         if (isAgain) yield return Lock();
         yield return $"""
-            WITH gone AS (DELETE FROM bn_sessions WHERE id = {SessionId} AND version = {expectedVersion} RETURNING id, name),
+            WITH gone AS (DELETE FROM bn_sessions WHERE id = {SessionId} AND {Is(expected)} RETURNING id, name),
                 freed AS (DELETE FROM bn_names WHERE name IN (SELECT id FROM gone UNION ALL SELECT name FROM gone))
             SELECT {notifications.Notice(SessionId, 0)} FROM gone
             """;

@@ -61,17 +61,21 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
         cancellationToken, ("$key", nameOrId));
 
     /// <inheritdoc/>
-    public ValueTask<long?> FindVersionAsync(string id, CancellationToken cancellationToken) => ReadAsync(
-        connection => VersionOf(connection, id), cancellationToken);
+    public ValueTask<StoredVersion?> FindVersionAsync(string id, CancellationToken cancellationToken) => ReadAsync(
+        connection => (StoredVersion?)VersionOf(connection, id), cancellationToken);
 
     /// <inheritdoc/>
     public ValueTask<bool> TryUpdateAsync(
+<<<<<<< HEAD
         StoredSession session, long expectedVersion, IReadOnlyList<StoredAnswer> answers, CancellationToken cancellationToken) => Database.WriteAsync(
             session.Size + answers.Sum(answer => (long)answer.Content.Length), connection =>
+=======
+        StoredSession session, StoredVersion expected, IReadOnlyList<StoredAnswer> answers, CancellationToken cancellationToken) => Database.WriteAsync(connection =>
+>>>>>>> b54046a (A database that goes back under running nodes is the truth: states are told apart by version and write mark, what a node holds of lost versions is dropped, attempts are bounded)
     {
         // Nobody else writes: what is looked at first holds until the end, and nothing has to be undone.
-        if (VersionOf(connection, session.Id) != expectedVersion || answers.Any(answer => IsRemembered(connection, session.Id, answer))) return false;
-        if (session.Version != expectedVersion)
+        if (VersionOf(connection, session.Id) != expected.Number || answers.Any(answer => IsRemembered(connection, session.Id, answer))) return false;
+        if (session.Version != expected.Number)
         {
             Execute(connection, "UPDATE sessions SET version = $version, header = $header, state = $state WHERE id = $id",
                 ("$version", session.Version), ("$header", Bytes(session.Header)), ("$state", Bytes(session.State)), ("$id", session.Id));
@@ -81,6 +85,7 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
     });
 
     /// <inheritdoc/>
+<<<<<<< HEAD
     public async ValueTask<bool> TryDeleteAsync(string id, long expectedVersion, CancellationToken cancellationToken)
     {
         var isMore = false;
@@ -93,6 +98,13 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
         })) return false;
         // The session is gone; what it leaves behind may be gigabytes, which nobody has to wait for at once.
         while (isMore) isMore = await Database.WriteAsync(connection => DeleteSomeOf(connection, id));
+=======
+    public ValueTask<bool> TryDeleteAsync(string id, StoredVersion expected, CancellationToken cancellationToken) => Database.WriteAsync(connection =>
+    {
+        if (Execute(connection, "DELETE FROM sessions WHERE id = $id AND version = $expected", ("$id", id), ("$expected", expected.Number)) == 0) return false;
+        Execute(connection, "DELETE FROM answers WHERE session_id = $id; DELETE FROM snapshots WHERE session_id = $id; "
+            + "DELETE FROM traffic WHERE session_id = $id", ("$id", id));
+>>>>>>> b54046a (A database that goes back under running nodes is the truth: states are told apart by version and write mark, what a node holds of lost versions is dropped, attempts are bounded)
         return true;
     }
 
