@@ -258,16 +258,12 @@ internal sealed class SessionCatalog(
             if (await store.FindVersionAsync(session.Id, cancellationToken) is not { } version) throw NotFound(session.Current.Name);
             check(version.Number);
             RequestDeadline.Lift();
-<<<<<<< HEAD
             using var turn = await large.EnterAsync(session.Current.Writer, session.Current.ResidentBytes, cancellationToken);
-            if (!await store.TryDeleteAsync(session.Id, version, cancellationToken)) continue;
-=======
             if (!await store.TryDeleteAsync(session.Id, version, cancellationToken))
             {
                 await Overtaken.WaitAsync(times);
                 continue;
             }
->>>>>>> b54046a (A database that goes back under running nodes is the truth: states are told apart by version and write mark, what a node holds of lost versions is dropped, attempts are bounded)
             place.Keep();
             newest.Forget(session);
             retained.Drop(session.Id);

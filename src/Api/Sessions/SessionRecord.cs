@@ -28,16 +28,14 @@ public sealed record SessionRecord(
     /// <summary>What of it could not be read: then it stands in for the session until another state replaces it, and is never served.</summary>
     internal Damage Damage { get; init; }
 
-<<<<<<< HEAD
     /// <summary>Whose turn it takes to be stored: its key's, or where that is none its own.</summary>
     internal string Writer => Owner ?? Id;
-=======
+
     /// <summary>The number of the write that makes this state, or has made it: each state has its own; 0 where the store keeps none.</summary>
     public long Mark { get; init; }
 
     /// <summary>Which of the stored states it is.</summary>
     public StoredVersion Stored => new(Layer.Version, Mark);
->>>>>>> b54046a (A database that goes back under running nodes is the truth: states are told apart by version and write mark, what a node holds of lost versions is dropped, attempts are bounded)
 
     // Names, labels, options and the objects around them, roughly.
     private const long BytesBesideArrays = 2048;

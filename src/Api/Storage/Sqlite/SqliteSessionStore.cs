@@ -66,12 +66,8 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
 
     /// <inheritdoc/>
     public ValueTask<bool> TryUpdateAsync(
-<<<<<<< HEAD
-        StoredSession session, long expectedVersion, IReadOnlyList<StoredAnswer> answers, CancellationToken cancellationToken) => Database.WriteAsync(
+        StoredSession session, StoredVersion expected, IReadOnlyList<StoredAnswer> answers, CancellationToken cancellationToken) => Database.WriteAsync(
             session.Size + answers.Sum(answer => (long)answer.Content.Length), connection =>
-=======
-        StoredSession session, StoredVersion expected, IReadOnlyList<StoredAnswer> answers, CancellationToken cancellationToken) => Database.WriteAsync(connection =>
->>>>>>> b54046a (A database that goes back under running nodes is the truth: states are told apart by version and write mark, what a node holds of lost versions is dropped, attempts are bounded)
     {
         // Nobody else writes: what is looked at first holds until the end, and nothing has to be undone.
         if (VersionOf(connection, session.Id) != expected.Number || answers.Any(answer => IsRemembered(connection, session.Id, answer))) return false;
@@ -85,26 +81,18 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
     });
 
     /// <inheritdoc/>
-<<<<<<< HEAD
-    public async ValueTask<bool> TryDeleteAsync(string id, long expectedVersion, CancellationToken cancellationToken)
+    public async ValueTask<bool> TryDeleteAsync(string id, StoredVersion expected, CancellationToken cancellationToken)
     {
         var isMore = false;
         if (!await Database.WriteAsync(connection =>
         {
-            if (Execute(connection, "DELETE FROM sessions WHERE id = $id AND version = $expected", ("$id", id), ("$expected", expectedVersion)) == 0) return false;
+            if (Execute(connection, "DELETE FROM sessions WHERE id = $id AND version = $expected", ("$id", id), ("$expected", expected.Number)) == 0) return false;
             Execute(connection, "DELETE FROM traffic WHERE session_id = $id", ("$id", id));
             isMore = DeleteSomeOf(connection, id);
             return true;
         })) return false;
         // The session is gone; what it leaves behind may be gigabytes, which nobody has to wait for at once.
         while (isMore) isMore = await Database.WriteAsync(connection => DeleteSomeOf(connection, id));
-=======
-    public ValueTask<bool> TryDeleteAsync(string id, StoredVersion expected, CancellationToken cancellationToken) => Database.WriteAsync(connection =>
-    {
-        if (Execute(connection, "DELETE FROM sessions WHERE id = $id AND version = $expected", ("$id", id), ("$expected", expected.Number)) == 0) return false;
-        Execute(connection, "DELETE FROM answers WHERE session_id = $id; DELETE FROM snapshots WHERE session_id = $id; "
-            + "DELETE FROM traffic WHERE session_id = $id", ("$id", id));
->>>>>>> b54046a (A database that goes back under running nodes is the truth: states are told apart by version and write mark, what a node holds of lost versions is dropped, attempts are bounded)
         return true;
     }
 
