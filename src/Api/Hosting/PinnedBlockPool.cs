@@ -1,21 +1,43 @@
 using System.Buffers;
 using System.Collections.Concurrent;
 using System.Runtime.InteropServices;
+using BnService.Core.Tensors;
 using Microsoft.AspNetCore.Connections;
 
 namespace BnService.Api.Hosting;
 
 /// <summary>
 /// The memory that bodies are received into and answers sent from: blocks of 64 KiB, pinned for the sockets. The server's own blocks of
-/// 4 KiB cost a system call each, which is most of what a large body costs.
+/// 4 KiB cost a system call each, which is most of what a large body costs; they are used where connections hold much memory. What they
+/// hold is part of the memory budget.
 /// </summary>
 internal sealed class PinnedBlockPoolFactory : IMemoryPoolFactory<byte>
 {
+    // Of the memory budget.
+    private const int Part = 8;
+
     private readonly ConcurrentQueue<PinnedBlockPool> _pools = new();
+    private readonly MemoryBudget? _budget;
+
+    /// <summary>A factory of blocks.</summary>
+    /// <param name="budget">What they are counted in, if in anything.</param>
+    public PinnedBlockPoolFactory(MemoryBudget? budget = null)
+    {
+        _budget = budget;
+        Blocks = new PinnedBlocks { Share = budget?.Limit / Part ?? long.MaxValue };
+    }
+
+    /// <summary>The blocks of all pools that were made here.</summary>
+    public PinnedBlocks Blocks { get; }
 
     /// <inheritdoc/>
     public MemoryPool<byte> Create(MemoryPoolOptions? options = null)
     {
+        if (_budget is not null)
+        {
+            (_budget.Unasked, _budget.KeptForUnasked) = (() => Blocks.RentedBytes, Blocks.Share);
+            Blocks.Freed = () => _budget.Freed?.Invoke();
+        }
         var pool = new PinnedBlockPool(Blocks);
         _pools.Enqueue(pool);
         return pool;
@@ -26,42 +48,54 @@ internal sealed class PinnedBlockPoolFactory : IMemoryPoolFactory<byte>
     {
         foreach (var pool in _pools) pool.Trim();
     }
-
-    /// <summary>The blocks of all pools that were made here.</summary>
-    public PinnedBlocks Blocks { get; } = new();
 }
 
-/// <summary>How many blocks there are.</summary>
+/// <summary>How much memory there is in blocks.</summary>
 internal sealed class PinnedBlocks
 {
     private long _rented, _idle;
 
+    /// <summary>Bytes beyond which connections are closed for what they hold. From half of it on, blocks are small.</summary>
+    public long Share { get; init; } = long.MaxValue;
+
+    /// <summary>Called when more than the share is in use; must be quick.</summary>
+    public Action? Overdrawn { get; set; }
+
+    /// <summary>Called when a block comes back while more than the share is in use; must be quick.</summary>
+    public Action? Freed { get; set; }
+
     /// <summary>Bytes of the blocks in use.</summary>
-    public long RentedBytes => Interlocked.Read(ref _rented) * PinnedBlockPool.BlockLength;
+    public long RentedBytes => Interlocked.Read(ref _rented);
 
     /// <summary>Bytes of the blocks that wait for the next use.</summary>
-    public long IdleBytes => Interlocked.Read(ref _idle) * PinnedBlockPool.BlockLength;
+    public long IdleBytes => Interlocked.Read(ref _idle);
 
-    /// <summary>Blocks have gone from one place to the other.</summary>
-    public void Move(int rented, int idle)
+    /// <summary>Whether blocks are to be small, so that a connection holds little more than what it has sent.</summary>
+    public bool IsTight => RentedBytes > Share / 2;
+
+    /// <summary>Bytes have gone from one place to the other.</summary>
+    public void Move(long rented, long idle)
     {
-        if (rented != 0) Interlocked.Add(ref _rented, rented);
         if (idle != 0) Interlocked.Add(ref _idle, idle);
+        if (rented != 0 && Interlocked.Add(ref _rented, rented) > Share) (rented > 0 ? Overdrawn : Freed)?.Invoke();
     }
 }
 
-/// <summary>Blocks of one size, of which a bounded number waits for the next use; the collector takes the others.</summary>
+/// <summary>Blocks of two sizes, of which a bounded number waits for the next use; the collector takes the others.</summary>
 /// <param name="blocks">Counts them.</param>
 internal sealed class PinnedBlockPool(PinnedBlocks blocks) : MemoryPool<byte>
 {
     /// <summary>Bytes of a block.</summary>
     public const int BlockLength = 64 << 10;
 
+    /// <summary>Bytes of a block where connections hold much memory.</summary>
+    public const int SmallLength = 4 << 10;
+
     // 32 MiB: more are in use only while many large bodies are on their way.
     private const int MostIdle = 512;
 
-    private readonly ConcurrentQueue<Block> _idle = new();
-    private int _idleCount;
+    private readonly ConcurrentQueue<Block> _idle = new(), _idleSmall = new();
+    private int _idleCount, _idleSmallCount;
 
     /// <inheritdoc/>
     public override int MaxBufferSize => BlockLength;
@@ -70,13 +104,15 @@ internal sealed class PinnedBlockPool(PinnedBlocks blocks) : MemoryPool<byte>
     public override IMemoryOwner<byte> Rent(int minBufferSize = -1)
     {
         ArgumentOutOfRangeException.ThrowIfGreaterThan(minBufferSize, BlockLength);
-        if (!_idle.TryDequeue(out var block))
+        var isSmall = minBufferSize <= SmallLength && blocks.IsTight;
+        var length = isSmall ? SmallLength : BlockLength;
+        if (!(isSmall ? _idleSmall : _idle).TryDequeue(out var block))
         {
-            blocks.Move(1, 0);
-            return new Block(this);
+            blocks.Move(length, 0);
+            return new Block(this, length);
         }
-        Interlocked.Decrement(ref _idleCount);
-        blocks.Move(1, -1);
+        Interlocked.Decrement(ref isSmall ? ref _idleSmallCount : ref _idleCount);
+        blocks.Move(length, -length);
         return block.Rented();
     }
 
@@ -86,31 +122,40 @@ internal sealed class PinnedBlockPool(PinnedBlocks blocks) : MemoryPool<byte>
     /// <summary>Leaves the blocks that nobody uses to the collector.</summary>
     public void Trim()
     {
-        while (_idle.TryDequeue(out _))
+        Trim(_idle, ref _idleCount);
+        Trim(_idleSmall, ref _idleSmallCount);
+    }
+
+    private void Trim(ConcurrentQueue<Block> idle, ref int count)
+    {
+        while (idle.TryDequeue(out var block))
         {
-            Interlocked.Decrement(ref _idleCount);
-            blocks.Move(0, -1);
+            Interlocked.Decrement(ref count);
+            blocks.Move(0, -block.Memory.Length);
         }
     }
 
     private void Return(Block block)
     {
-        if (Interlocked.Increment(ref _idleCount) <= MostIdle)
+        var length = block.Memory.Length;
+        var isSmall = length == SmallLength;
+        ref var count = ref isSmall ? ref _idleSmallCount : ref _idleCount;
+        if (Interlocked.Increment(ref count) <= MostIdle && blocks.IdleBytes < blocks.Share / 2)
         {
-            blocks.Move(-1, 1);
-            _idle.Enqueue(block);
+            blocks.Move(-length, length);
+            (isSmall ? _idleSmall : _idle).Enqueue(block);
             return;
         }
-        Interlocked.Decrement(ref _idleCount);
-        blocks.Move(-1, 0);
+        Interlocked.Decrement(ref count);
+        blocks.Move(-length, 0);
     }
 
-    private sealed class Block(PinnedBlockPool pool) : IMemoryOwner<byte>
+    private sealed class Block(PinnedBlockPool pool, int length) : IMemoryOwner<byte>
     {
         private int _isReturned;
 
         public Memory<byte> Memory { get; } =
-            MemoryMarshal.CreateFromPinnedArray(GC.AllocateUninitializedArray<byte>(BlockLength, pinned: true), 0, BlockLength);
+            MemoryMarshal.CreateFromPinnedArray(GC.AllocateUninitializedArray<byte>(length, pinned: true), 0, length);
 
         public Block Rented()
         {

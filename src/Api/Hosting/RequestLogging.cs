@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.IO.Pipelines;
 using BnService.Api.Endpoints;
 using BnService.Api.Hosting.Auth;
+using BnService.Api.Hosting.Connections;
 using BnService.Api.Hosting.Telemetry;
 using Microsoft.AspNetCore.Http.Features;
 using Serilog;
@@ -48,12 +49,15 @@ internal static partial class RequestLogging
             var body = context.Features.GetRequiredFeature<IHttpResponseBodyFeature>();
             context.Features.Set<IHttpResponseBodyFeature>(new MeteredResponseBody(body, metering));
             calls.Begun();
+            var place = ConnectionPlace.Of(context);
+            place?.Begin();
             try
             {
                 await next(context);
             }
             finally
             {
+                place?.End();
                 var status = context.RequestAborted.IsCancellationRequested ? StatusCodes.Status499ClientClosedRequest : context.Response.StatusCode;
                 var (method, call, elapsed) = (context.Request.Method, metering.PathTemplate ?? "(none)", Stopwatch.GetElapsedTime(started));
                 calls.Answered(method, call, status, elapsed, metering, context.Response.Headers.ContainsKey(IdempotencyKey.ReplayedHeader));

@@ -2,6 +2,7 @@ using BnService.Api.Contracts;
 using BnService.Api.Endpoints;
 using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.Commands;
+using BnService.Api.Hosting.Connections;
 using BnService.Api.Hosting.Edge;
 using BnService.Api.Hosting.Limits;
 using BnService.Api.Hosting.Memory;
@@ -14,6 +15,7 @@ using BnService.Api.Storage.Memory;
 using BnService.Api.Storage.Postgres;
 using BnService.Api.Storage.Sqlite;
 using BnService.Core.Tensors;
+using Microsoft.AspNetCore.Connections;
 using Microsoft.Extensions.Configuration.Json;
 using Microsoft.Extensions.Options;
 
@@ -85,6 +87,9 @@ internal static partial class ServiceComposition
         services.AddAnswerCompression();
         services.AddServiceDocument();
         services.AddTransport();
+        services.AddSingleton<ConnectionPlaces>();
+        services.AddSingleton<IConnectionListenerFactory, BoundedListening>();
+        services.AddHostedService<ConnectionGuard>();
         services.AddEdge();
         services.AddRequestRate();
         services.AddSingleton<Places>();

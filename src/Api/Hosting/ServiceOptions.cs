@@ -1,4 +1,5 @@
 using System.ComponentModel.DataAnnotations;
+using BnService.Api.Hosting.Connections;
 using BnService.Core;
 using BnService.Core.Normalizers;
 using BnService.Core.Simd;
@@ -188,6 +189,21 @@ public sealed record LimitOptions
     /// <summary>The most of them of one key; a group has up to 1,024.</summary>
     [Range(1, 1_000_000, ErrorMessage = "must be from 1 to 1000000")]
     public int MaxWaitingRanksPerKey { get; init; } = 1024;
+
+    /// <summary>
+    /// The most connections; a new one beyond them gets the place of the oldest on which no request was let in. Without it, one for each
+    /// 256 KiB of what the container or the machine has, and no more than <c>ulimit -n</c> leaves beside 384 other descriptors.
+    /// </summary>
+    [Range(4, 1_000_000, ErrorMessage = "must be from 4 to 1000000")]
+    public int MaxConnections { get; init; } = ConnectionPlaces.Default;
+
+    /// <summary>How long a request's head may take, and how long a new connection may wait before it sends one.</summary>
+    [Range(typeof(TimeSpan), "00:00:01", "00:10:00", ErrorMessage = "must be from 00:00:01 to 00:10:00")]
+    public TimeSpan HeadTime { get; init; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>How long a connection may be idle between two requests.</summary>
+    [Range(typeof(TimeSpan), "00:00:01", "1.00:00:00", ErrorMessage = "must be from 00:00:01 to 1 day")]
+    public TimeSpan IdleTime { get; init; } = TimeSpan.FromSeconds(130);
 
     /// <summary>The fewest bytes per second in which a body may come, on average; 0 for any rate.</summary>
     [Range(0, 1 << 30, ErrorMessage = "must be from 0 to 2^30")]

@@ -18,8 +18,14 @@ public sealed class MemoryBudget(long limit)
     /// <summary>The most bytes that may be in use when something is taken that is not small.</summary>
     public long MostForLarge => limit - (limit / PartForSmall);
 
-    /// <summary>Bytes that are rented or reserved.</summary>
-    public long Used => Interlocked.Read(ref _used);
+    /// <summary>Bytes that are rented or reserved, or taken without asking.</summary>
+    public long Used => Interlocked.Read(ref _used) + (Unasked?.Invoke() ?? 0);
+
+    /// <summary>Bytes that are taken without asking, as the buffers of a server's connections are.</summary>
+    public Func<long>? Unasked { get; set; }
+
+    /// <summary>Bytes that are kept free for what is taken without asking.</summary>
+    public long KeptForUnasked { get; set; }
 
     /// <summary>The most bytes that were ever rented or reserved at one time.</summary>
     public long Peak => Interlocked.Read(ref _peak);
@@ -33,13 +39,13 @@ public sealed class MemoryBudget(long limit)
     /// <summary>Takes bytes unless more than <paramref name="most"/> would then be in use.</summary>
     internal bool TryTake(long bytes, long most)
     {
-        var used = Interlocked.Read(ref _used);
-        while (used + bytes <= most)
+        var (used, unasked) = (Interlocked.Read(ref _used), Unasked?.Invoke() ?? 0);
+        while (used + bytes <= most - Math.Max(unasked, KeptForUnasked))
         {
             var seen = Interlocked.CompareExchange(ref _used, used + bytes, used);
             if (seen == used)
             {
-                Note(used + bytes);
+                Note(used + bytes + unasked);
                 return true;
             }
             used = seen;

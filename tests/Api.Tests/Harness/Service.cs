@@ -1,3 +1,4 @@
+using BnService.Api.Hosting.Connections;
 using BnService.Api.Hosting.Limits;
 using BnService.Api.Sessions;
 using BnService.Api.Storage;
@@ -50,6 +51,9 @@ public sealed class Service : IDisposable
 
     /// <summary>Bytes of its memory budget that are in use.</summary>
     public long UsedMemory => _application.Services.GetRequiredService<MemoryBudget>().Used;
+
+    /// <summary>Its connections; needs Kestrel.</summary>
+    internal ConnectionPlaces Connections => _application.Services.GetRequiredService<ConnectionPlaces>();
 
     /// <summary>The most bytes of its memory budget that ever were.</summary>
     public long PeakMemory => _application.Services.GetRequiredService<MemoryBudget>().Peak;

@@ -13,6 +13,9 @@ public sealed partial class ServiceProcess : IDisposable
     /// <summary>Names the folder that the process is to be started from; its storage is then where its settings say.</summary>
     public const string FolderVariable = "BN_TEST_FOLDER";
 
+    /// <summary>The most file descriptors that the process may have.</summary>
+    public const string DescriptorsVariable = "BN_TEST_DESCRIPTORS";
+
     private const int TerminateSignal = 15;
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
 
@@ -40,13 +43,9 @@ public sealed partial class ServiceProcess : IDisposable
             start.WorkingDirectory = folder;
             start.Environment.Remove("Storage__Path");
         }
-        // A process is put into its control group before it becomes the service.
-        if (start.Environment.Remove(GroupVariable, out var group) && group is not null)
-        {
-            (string[] command, start.FileName) = ([start.FileName, .. start.ArgumentList], "/bin/sh");
-            start.ArgumentList.Clear();
-            foreach (var argument in (string[])["-c", "echo $$ > \"$0\"/cgroup.procs && exec \"$@\"", group, .. command]) start.ArgumentList.Add(argument);
-        }
+        // A process is limited before it becomes the service.
+        if (start.Environment.Remove(GroupVariable, out var group) && group is not null) RunBehind(start, "echo $$ > \"$0\"/cgroup.procs && exec \"$@\"", group);
+        if (start.Environment.Remove(DescriptorsVariable, out var most) && most is not null) RunBehind(start, "ulimit -n \"$0\" && exec \"$@\"", most);
         _process = new Process { StartInfo = start };
         _process.OutputDataReceived += (_, line) => Add(_output, line.Data);
         _process.ErrorDataReceived += (_, line) => Add(_errors, line.Data);
@@ -128,6 +127,13 @@ public sealed partial class ServiceProcess : IDisposable
         if (!_process.HasExited) Kill();
         _process.Dispose();
         Directory.Delete(_folder, recursive: true);
+    }
+
+    private static void RunBehind(ProcessStartInfo start, string script, string argument)
+    {
+        (string[] command, start.FileName) = ([start.FileName, .. start.ArgumentList], "/bin/sh");
+        start.ArgumentList.Clear();
+        foreach (var part in (string[])["-c", script, argument, .. command]) start.ArgumentList.Add(part);
     }
 
     private string? Listening() => Output.Select(line => ListeningLine().Match(line)).FirstOrDefault(match => match.Success) is { } found

@@ -77,4 +77,21 @@ public sealed class PinnedBlockPoolTests
         block.Dispose();
         Assert.Equal(64 << 10, pool.Rent().Memory.Length);
     }
+
+    [Fact]
+    public void Blocks_are_small_from_half_of_the_share_on_and_more_than_it_is_told()
+    {
+        var told = 0;
+        var blocks = new PinnedBlocks { Share = 256 << 10, Overdrawn = () => told++ };
+        using var pool = new PinnedBlockPool(blocks);
+        var rented = Enumerable.Range(0, 19).Select(_ => pool.Rent()).ToList();
+        Assert.Equal([64 << 10, 64 << 10, 64 << 10, 4 << 10, 4 << 10], rented.Take(5).Select(block => block.Memory.Length));
+        Assert.Equal(0, told);
+        // Whoever asks for more gets it.
+        rented.Add(pool.Rent((4 << 10) + 1));
+        Assert.Equal((64 << 10, 1), (rented[^1].Memory.Length, told));
+        rented.ForEach(block => block.Dispose());
+        Assert.Equal(0, blocks.RentedBytes);
+        Assert.InRange(blocks.IdleBytes, 64 << 10, 192 << 10);
+    }
 }

@@ -1,4 +1,5 @@
 using System.Net;
+using BnService.Api.Hosting.Connections;
 using BnService.Api.Hosting.Edge;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
@@ -30,6 +31,7 @@ internal static class ApiKeys
             if (least is { } role && !isOpen)
                 scope = Identify(context.Request.Headers, keys, role, IsOfAll(context)).Scope;
             context.Features.Set(scope);
+            if (keys.IsOff || least is not null) ConnectionPlace.Of(context)?.Recognize();
             await next(context);
         });
     }

@@ -20,12 +20,13 @@ internal static class EdgeComposition
     {
         services.AddSingleton<ServerCertificate>();
         services.AddHostedService(provider => provider.GetRequiredService<ServerCertificate>());
-        services.AddOptions<KestrelServerOptions>().Configure<ServerCertificate>((kestrel, certificate) =>
+        services.AddOptions<KestrelServerOptions>().Configure<ServerCertificate, IOptions<LimitOptions>>((kestrel, certificate, limits) =>
         {
             if (!certificate.IsConfigured) return;
             certificate.Load();
             kestrel.ConfigureHttpsDefaults(https =>
             {
+                https.HandshakeTimeout = limits.Value.HeadTime;
                 https.ServerCertificateSelector = (_, _) => certificate.Current?.TargetCertificate;
                 // A selected certificate would be sent alone.
                 https.OnAuthenticate = (_, connection) => (connection.ServerCertificateSelectionCallback, connection.ServerCertificateContext) = (null, certificate.Current);

@@ -52,7 +52,7 @@ internal sealed class MemoryAdmission
             return;
         }
         // Nothing that could be given back would make room for it.
-        if (bytes > _most) throw Refused(bytes, "and will not have room");
+        if (bytes > _most - Budget.KeptForUnasked) throw Refused(bytes, "and will not have room");
         if (TryReserve(account, bytes))
         {
             _waits.Memory.Passed();

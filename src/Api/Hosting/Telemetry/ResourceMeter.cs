@@ -1,5 +1,6 @@
 using System.Diagnostics.Metrics;
 using System.Reflection;
+using BnService.Api.Hosting.Connections;
 using BnService.Api.Sessions;
 using BnService.Core.Tensors;
 using Microsoft.AspNetCore.Connections;
@@ -12,7 +13,7 @@ internal sealed class ResourceMeter
 {
     public ResourceMeter(
         ServiceMeter service, ResidentSessions resident, SessionCount count, RetainedSteps retained, StepWaits waits, MemoryBudget budget, IMemoryPoolFactory<byte> blocks,
-        IOptions<NodeOptions> node)
+        ConnectionPlaces places, IOptions<NodeOptions> node)
     {
         var meter = service.Meter;
         var version = typeof(ResourceMeter).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion.Split('+')[0];
@@ -32,6 +33,12 @@ internal sealed class ResourceMeter
         meter.CreateObservableGauge("bnservice.gc.heap", () => GC.GetTotalMemory(forceFullCollection: false), "By", "Managed memory in use.");
         meter.CreateObservableGauge("bnservice.threadpool.queue", () => ThreadPool.PendingWorkItemCount, "{item}", "Work that waits for a thread of the pool.");
         meter.CreateObservableGauge("bnservice.threadpool.threads", () => ThreadPool.ThreadCount, "{thread}", "Threads of the pool.");
+        meter.CreateObservableGauge("bnservice.connections", () => ByState("guest", places.Guests, "known", places.Known), "{connection}",
+            "Connections that are open: known if a request on them was let in.");
+        meter.CreateObservableGauge("bnservice.connections.limit", () => places.Most, "{connection}", "The most connections (Limits:MaxConnections).");
+        meter.CreateObservableCounter("bnservice.connections.accepted", () => places.Accepted, "{connection}", "Connections that were accepted.");
+        meter.CreateObservableCounter("bnservice.connections.closed", () => Closed(places), "{connection}",
+            "Connections that the service closed: evicted for new ones or for their memory, refused because all others were at work, or silent for too long.");
         if (blocks is PinnedBlockPoolFactory { Blocks: var pinned })
         {
             meter.CreateObservableGauge("bnservice.transport.memory", () => ByState("rented", pinned.RentedBytes, "pooled", pinned.IdleBytes), "By",
@@ -40,6 +47,11 @@ internal sealed class ResourceMeter
     }
 
     private static IEnumerable<Measurement<long>> Known(SessionCount count) => count.Known is { } number ? [new Measurement<long>(number)] : [];
+
+    private static Measurement<long>[] Closed(ConnectionPlaces places) =>
+        [Because("evicted", places.Evicted), Because("refused", places.Refused), Because("silent", places.TimedOut)];
+
+    private static Measurement<long> Because(string reason, long count) => new(count, KeyValuePair.Create("reason", (object?)reason));
 
     private static Measurement<long>[] ByState(string first, long ofFirst, string second, long ofSecond) =>
         [new(ofFirst, KeyValuePair.Create("state", (object?)first)), new(ofSecond, KeyValuePair.Create("state", (object?)second))];
