@@ -20,12 +20,14 @@ internal sealed class Places
     public Places(IOptions<LimitOptions> options)
     {
         var limits = options.Value;
-        var (requests, perKey) = (limits.MaxConcurrentRequests, limits.MaxRequestsPerKey ?? limits.MaxConcurrentRequests);
+        // All together hold at most three quarters of the connections: new ones have the rest.
+        var requests = Math.Min(limits.MaxConcurrentRequests, Part(limits, 6));
+        var (perKey, streams, ranks) = (limits.MaxRequestsPerKey ?? requests, Math.Min(limits.MaxStreams, Part(limits, 3)), Math.Min(limits.MaxWaitingRanks, Part(limits, 3)));
         _kinds =
         [
             new(requests, perKey, "requests", "Limits:MaxConcurrentRequests", "Limits:MaxRequestsPerKey"),
-            new(limits.MaxStreams, limits.MaxStreamsPerKey, "streams of events", "Limits:MaxStreams", "Limits:MaxStreamsPerKey"),
-            new(limits.MaxWaitingRanks, limits.MaxWaitingRanksPerKey, "ranks of synchronized steps", "Limits:MaxWaitingRanks", "Limits:MaxWaitingRanksPerKey"),
+            new(streams, limits.MaxStreamsPerKey, "streams of events", "Limits:MaxStreams", "Limits:MaxStreamsPerKey"),
+            new(ranks, limits.MaxWaitingRanksPerKey, "ranks of synchronized steps", "Limits:MaxWaitingRanks", "Limits:MaxWaitingRanksPerKey"),
             new(MostPages, MostPages, "pages", null, null),
             new(MostShort, MostShort, "looks at the metrics", null, null),
             new(MostShort, MostShort, "calls about keys", null, null),
@@ -113,6 +115,8 @@ internal sealed class Places
 
     /// <summary>Who has sent a request, behind the keys; a stranger before.</summary>
     public static Caller CallerOf(HttpContext context) => context.Features.Get<SessionScope>()?.Caller ?? Caller.Stranger;
+
+    private static int Part(LimitOptions limits, int sixteenths) => Math.Max(1, (int)(limits.MaxConnections * (long)sixteenths / 16));
 
     private static Place PlaceOf(HttpContext context)
     {
