@@ -107,7 +107,8 @@ internal static partial class ServiceComposition
             "postgres" => ActivatorUtilities.CreateInstance<PostgresSessionStore>(provider),
             _ => new MemorySessionStore(provider.GetRequiredService<IOptions<ResidencyOptions>>().Value.MaxResidentBytes),
         });
-        services.AddSingleton(provider => provider.GetRequiredService<ISessionStore>() as IContributions ?? new MemoryContributions());
+        services.AddSingleton(provider => provider.GetRequiredService<ISessionStore>() as IContributions
+            ?? new MemoryContributions(provider.GetRequiredService<TimeProvider>()));
         services.AddSingleton(provider => provider.GetRequiredService<ISessionStore>() as IKeyStore ?? new MemoryKeyStore());
         services.AddSingleton<KeyRing>();
     }

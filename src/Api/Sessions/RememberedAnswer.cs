@@ -62,7 +62,7 @@ internal sealed record RememberedAnswer(long Version, long BatchesTracked)
     /// <summary>Of a rank's part of such a step: the versions that its If-Match allows to be changed; null for any.</summary>
     public IReadOnlyList<long>? AllowedVersions { get; init; }
 
-    /// <summary>Of a rank's part of such a step: when it came.</summary>
+    /// <summary>Of a rank's part of such a step: when it came, by its node's clock; for nodes of before alone.</summary>
     public DateTimeOffset? JoinedAt { get; init; }
 
     /// <summary>Code of the problem that it was, or null.</summary>

@@ -200,7 +200,7 @@ internal sealed class SessionTraffic
         lock (_lock)
         {
             _earlierSteps = [.. _earlierSteps.Concat(earlier.Steps).DistinctBy(step => (step.Version, step.At))
-                .OrderBy(step => step.At).TakeLast(KeptTraffic.MostSteps)];
+                .OrderBy(step => step.Version).ThenBy(step => step.At).TakeLast(KeptTraffic.MostSteps)];
             _earlierInferences = [.. _earlierInferences.Concat(earlier.Inferences).DistinctBy(inference => inference.At)
                 .OrderBy(inference => inference.At).TakeLast(KeptTraffic.MostInferences)];
         }

@@ -99,8 +99,7 @@ internal sealed class SyncGroups(
     // A contribution that is older than any call waits has been left by a node that is gone: its step ends without the rank that finds it.
     private async Task<RememberedAnswer?> GiveUpAsync(Step step, StoredContribution mine, IReadOnlyList<StoredContribution> present)
     {
-        var now = time.GetUtcNow();
-        var waiting = present.Where(other => now - Decode(other, withArrays: false).JoinedAt <= options.Value.Timeout).ToList();
+        var waiting = present.Where(other => other.Age <= options.Value.Timeout).ToList();
         if (waiting.Count == present.Count) return null;
         return await FailAsync(step, ProblemCode.SyncTimeout, TimeoutText(step, waiting), [.. present.Where(other => other.Nonce != mine.Nonce)]);
     }

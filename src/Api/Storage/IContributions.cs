@@ -5,7 +5,11 @@ namespace BnService.Api.Storage;
 /// <param name="WorldSize">Number of ranks, as this one says.</param>
 /// <param name="Nonce">Tells this contribution from any other one of the rank.</param>
 /// <param name="Content">What it contributes, as bytes whose meaning the store does not know.</param>
-internal sealed record StoredContribution(int Rank, int WorldSize, string Nonce, ReadOnlyMemory<byte> Content);
+internal sealed record StoredContribution(int Rank, int WorldSize, string Nonce, ReadOnlyMemory<byte> Content)
+{
+    /// <summary>How long it has been there, by the store's clock and no node's: those of two nodes need not agree. Zero where it is not stored yet.</summary>
+    public TimeSpan Age { get; init; }
+}
 
 /// <summary>
 /// Where the ranks of a step meet, on whatever node each of them is. Kept until the step is over; lost with the process where no other one

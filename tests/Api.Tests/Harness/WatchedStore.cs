@@ -154,11 +154,12 @@ public sealed class WatchedStore : ISessionStore
 }
 
 /// <summary>What several services share: a store, and the place where ranks meet.</summary>
-public sealed class SharedStorage
+/// <param name="time">Its clock, which is no node's.</param>
+public sealed class SharedStorage(TimeProvider? time = null)
 {
     public WatchedStore Sessions { get; } = new();
 
-    internal MemoryContributions Contributions { get; } = new();
+    internal MemoryContributions Contributions { get; } = new(time ?? TimeProvider.System);
 
     /// <summary>Number of ranks that have come to a step which is not over.</summary>
     public int WaitingRanks => Contributions.Count;

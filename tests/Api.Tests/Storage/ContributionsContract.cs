@@ -69,16 +69,29 @@ public abstract class ContributionsContract
         }
     }
 
+    [Fact]
+    public async Task It_is_known_how_long_each_has_been_there()
+    {
+        await Contributions.AddAsync("a", "step", 5, Of(0), default);
+        await Task.Delay(300);
+        var ages = (await Contributions.AddAsync("a", "step", 5, Of(1), default)).Select(one => one.Age.TotalSeconds).ToList();
+        // However long it takes to ask for it.
+        Assert.InRange(ages[0], 0.29, 60);
+        Assert.InRange(ages[0] - ages[1], 0.2, 60);
+        Assert.InRange(ages[1], 0, ages[0]);
+        Assert.InRange((await Contributions.FindAsync("a", "step", 5, default))[0].Age.TotalSeconds, ages[0], 60);
+    }
+
     private static StoredContribution Of(int rank) => new(rank, 4, $"nonce{rank}", new byte[] { 3, (byte)rank });
 
     private static void Same(StoredContribution[] expected, IReadOnlyList<StoredContribution> actual)
     {
-        Assert.Equal(expected.Select(one => one with { Content = default }), actual.Select(one => one with { Content = default }));
+        Assert.Equal(expected.Select(one => one with { Content = default, Age = default }), actual.Select(one => one with { Content = default, Age = default }));
         Assert.Equal(expected.Select(one => one.Content.ToArray()), actual.Select(one => one.Content.ToArray()));
     }
 }
 
 public sealed class MemoryContributionsTests : ContributionsContract
 {
-    internal override IContributions Contributions { get; } = new MemoryContributions();
+    internal override IContributions Contributions { get; } = new MemoryContributions(TimeProvider.System);
 }

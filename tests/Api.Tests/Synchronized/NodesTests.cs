@@ -9,10 +9,15 @@ public sealed class NodesTests : IDisposable
 {
     private static readonly Batch X = Batch.Random(1, 12, 3);
 
-    private readonly SharedStorage _storage = new();
+    private readonly ManualTime _time = new();
+    private readonly SharedStorage _storage;
     private readonly Service _one, _other;
 
-    public NodesTests() => (_one, _other) = (Service.Node("one", _storage), Service.Node("other", _storage));
+    public NodesTests()
+    {
+        _storage = new SharedStorage(_time);
+        (_one, _other) = (Service.Node("one", _storage), Service.Node("other", _storage));
+    }
 
     [Theory]
     [InlineData("""{"num_features":3,"activation":"relu"}""")]
@@ -123,16 +128,34 @@ public sealed class NodesTests : IDisposable
         Assert.Equal(1, (await session.GetAsync()).Version);
     }
 
+    [Theory]
+    [InlineData(40)]
+    [InlineData(-40)]
+    [InlineData(3600)]
+    public async Task Clocks_of_nodes_need_not_agree(int seconds)
+    {
+        using var another = Service.Node("third", _storage, new ShiftedTime(TimeSpan.FromSeconds(seconds)));
+        var session = await _one.CreateAsync("""{"num_features":3}""");
+        var group = new RankGroup(session.Name, "g", _one.Client, another.Client);
+        for (var step = 0; step < 4; step++)
+        {
+            // In both orders: each finds what the other has left, which by its own clock is old or of the future.
+            var first = group.TrainAsync(step % 2, Part(step % 2));
+            await Eventually.EqualAsync(1, () => _storage.WaitingRanks);
+            var second = group.TrainAsync(1 - (step % 2), Part(1 - (step % 2)));
+            Assert.Equal((step + 2, step + 2), ((await first).Expect(200).Version, (await second).Expect(200).Version));
+        }
+    }
+
     /// <summary>Nobody took back what it had contributed, and nobody waits for the step.</summary>
     [Fact]
     public async Task What_a_dead_node_has_left_does_not_count_when_its_time_is_over()
     {
-        var time = new ManualTime();
-        using var service = Service.Node("third", _storage, time);
+        using var service = Service.Node("third", _storage, _time);
         var session = await service.CreateAsync("""{"num_features":3}""");
         var group = new RankGroup(session, service.Client, 2);
         await LeaveAsync(session, group, rank: 0);
-        time.AdvanceBy(TimeSpan.FromSeconds(31));
+        _time.AdvanceBy(TimeSpan.FromSeconds(31));
         var second = group.TrainAsync(1, Part(1));
         await Eventually.EqualAsync(1, () => service.WaitingCalls);
         await Eventually.EqualAsync(1, () => _storage.WaitingRanks);
@@ -146,15 +169,14 @@ public sealed class NodesTests : IDisposable
     [Fact]
     public async Task What_a_dead_node_has_left_ends_the_step_of_those_who_wait_for_more()
     {
-        var time = new ManualTime();
-        using var service = Service.Node("third", _storage, time);
+        using var service = Service.Node("third", _storage, _time);
         var session = await service.CreateAsync("""{"num_features":3}""");
         var group = new RankGroup(session, service.Client, 3);
         await LeaveAsync(session, group, rank: 0);
-        time.AdvanceBy(TimeSpan.FromSeconds(20));
+        _time.AdvanceBy(TimeSpan.FromSeconds(20));
         var second = group.TrainAsync(1, Part(1));
         await Eventually.EqualAsync(2, () => _storage.WaitingRanks);
-        time.AdvanceBy(TimeSpan.FromSeconds(11));
+        _time.AdvanceBy(TimeSpan.FromSeconds(11));
         var third = group.TrainAsync(2, Part(1));
         (await second).ExpectProblem("sync-timeout", "of the 3 ranks", "1 did not come", "rank 0");
         await Eventually.EqualAsync(1, () => _storage.WaitingRanks);
@@ -166,13 +188,12 @@ public sealed class NodesTests : IDisposable
     [Fact]
     public async Task A_rank_whose_node_has_died_may_come_again_when_its_time_is_over()
     {
-        var time = new ManualTime();
-        using var service = Service.Node("third", _storage, time);
+        using var service = Service.Node("third", _storage, _time);
         var session = await service.CreateAsync("""{"num_features":3}""");
         var group = new RankGroup(session, service.Client, 2);
         var (id, _) = await LeaveAsync(session, group, rank: 0);
         (await group.TrainAsync(0, Part(0))).ExpectProblem("invalid-option", "rank 0");
-        time.AdvanceBy(TimeSpan.FromSeconds(31));
+        _time.AdvanceBy(TimeSpan.FromSeconds(31));
         var again = group.TrainAsync(0, Part(0));
         // Who stands in the step when it is ended is told so: the other rank comes to the next one.
         await Eventually.EqualAsync(1, () => _storage.Contributions.FindAsync(id, "train-step g", 2, default).AsTask().GetAwaiter().GetResult().Count);

@@ -1,10 +1,11 @@
 namespace BnService.Api.Storage.Memory;
 
 /// <summary>Where the ranks of a step meet on one node.</summary>
-internal sealed class MemoryContributions : IContributions
+/// <param name="time">The clock.</param>
+internal sealed class MemoryContributions(TimeProvider time) : IContributions
 {
     private readonly Lock _lock = new();
-    private readonly Dictionary<(string SessionId, string Topic), SortedDictionary<long, SortedDictionary<int, StoredContribution>>> _steps = [];
+    private readonly Dictionary<(string SessionId, string Topic), SortedDictionary<long, SortedDictionary<int, (StoredContribution Contribution, long AddedAt)>>> _steps = [];
 
     /// <summary>Number of contributions; where there are none, nothing is kept.</summary>
     public int Count
@@ -32,15 +33,15 @@ internal sealed class MemoryContributions : IContributions
         {
             if (!_steps.TryGetValue((sessionId, topic), out var steps)) _steps.Add((sessionId, topic), steps = []);
             if (!steps.TryGetValue(step, out var ranks)) steps.Add(step, ranks = []);
-            ranks.TryAdd(contribution.Rank, contribution);
-            return new([.. ranks.Values]);
+            ranks.TryAdd(contribution.Rank, (contribution, time.GetTimestamp()));
+            return new(Aged(ranks.Values));
         }
     }
 
     /// <inheritdoc/>
     public ValueTask<IReadOnlyList<StoredContribution>> FindAsync(string sessionId, string topic, long step, CancellationToken cancellationToken)
     {
-        lock (_lock) return new(_steps.GetValueOrDefault((sessionId, topic))?.GetValueOrDefault(step)?.Values.ToList() ?? []);
+        lock (_lock) return new(Aged(_steps.GetValueOrDefault((sessionId, topic))?.GetValueOrDefault(step)?.Values.AsEnumerable() ?? []));
     }
 
     /// <inheritdoc/>
@@ -49,7 +50,7 @@ internal sealed class MemoryContributions : IContributions
         lock (_lock)
         {
             if (_steps.GetValueOrDefault((sessionId, topic)) is not { } steps || steps.GetValueOrDefault(step) is not { } ranks) return ValueTask.CompletedTask;
-            if (ranks.GetValueOrDefault(rank)?.Nonce == nonce) ranks.Remove(rank);
+            if (ranks.GetValueOrDefault(rank).Contribution?.Nonce == nonce) ranks.Remove(rank);
             // Groups are named by callers: of a step that nobody waits for nothing may be left.
             if (ranks.Count == 0) steps.Remove(step);
             if (steps.Count == 0) _steps.Remove((sessionId, topic));
@@ -68,4 +69,7 @@ internal sealed class MemoryContributions : IContributions
         }
         return ValueTask.CompletedTask;
     }
+
+    private List<StoredContribution> Aged(IEnumerable<(StoredContribution Contribution, long AddedAt)> kept) =>
+        [.. kept.Select(one => one.Contribution with { Age = time.GetElapsedTime(one.AddedAt) })];
 }

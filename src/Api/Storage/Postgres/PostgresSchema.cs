@@ -95,6 +95,10 @@ internal static class PostgresSchema
             )
             """,
         ],
+        [
+            // By the database's clock; null where a node of before has added it.
+            "ALTER TABLE bn_contributions ADD COLUMN IF NOT EXISTS added_at timestamptz",
+        ],
         // Arrays of one value are stored as that value: nodes of before refuse such states, and had better not begin.
         [],
     ];

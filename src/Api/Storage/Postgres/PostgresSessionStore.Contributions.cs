@@ -12,8 +12,8 @@ internal sealed partial class PostgresSessionStore
         FindAllAsync(
             [
                 $"""
-                INSERT INTO bn_contributions (session_id, topic, step, rank, world_size, nonce, content)
-                VALUES ({sessionId}, {topic}, {step}, {contribution.Rank}, {contribution.WorldSize}, {contribution.Nonce}, {contribution.Content})
+                INSERT INTO bn_contributions (session_id, topic, step, rank, world_size, nonce, content, added_at)
+                VALUES ({sessionId}, {topic}, {step}, {contribution.Rank}, {contribution.WorldSize}, {contribution.Nonce}, {contribution.Content}, now())
                 ON CONFLICT DO NOTHING
                 """,
                 Contributions(sessionId, topic, step),
@@ -38,10 +38,14 @@ internal sealed partial class PostgresSessionStore
         $"DELETE FROM bn_contributions WHERE session_id = {sessionId} AND topic = {topic} AND step <= {step}", Contribution, cancellationToken);
 
     private static PostgresStatement Contributions(string sessionId, string topic, long step) => $"""
-        SELECT rank, world_size, nonce, content FROM bn_contributions
+        SELECT rank, world_size, nonce, content, CAST(extract(epoch FROM now() - added_at) AS double precision) FROM bn_contributions
         WHERE session_id = {sessionId} AND topic = {topic} AND step = {step} ORDER BY rank
         """;
 
     private static StoredContribution Contribution(NpgsqlDataReader row) =>
-        new((int)row.GetInt64(0), (int)row.GetInt64(1), row.GetString(2), Bytes(row, 3));
+        new((int)row.GetInt64(0), (int)row.GetInt64(1), row.GetString(2), Bytes(row, 3))
+        {
+            // Nodes of before do not say when it came: then it has come now.
+            Age = row.IsDBNull(4) ? TimeSpan.Zero : TimeSpan.FromSeconds(row.GetDouble(4)),
+        };
 }

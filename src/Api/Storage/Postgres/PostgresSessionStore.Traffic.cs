@@ -14,11 +14,14 @@ internal sealed partial class PostgresSessionStore : ITrafficStore
     public ValueTask<IReadOnlyList<ReadOnlyMemory<byte>>> FindTrafficAsync(string sessionId, CancellationToken cancellationToken) => FindAllAsync(
         $"SELECT content FROM bn_traffic WHERE session_id = {sessionId}", row => (ReadOnlyMemory<byte>)Bytes(row, 0), cancellationToken);
 
-    private IEnumerable<PostgresStatement> Save(StoredTraffic traffic)
+    // In ticks, of the database's clock: those of two nodes need not agree.
+    private static readonly SqlText Now = new("CAST(extract(epoch FROM now()) * 10000000 AS bigint) + 621355968000000000");
+
+    private static IEnumerable<PostgresStatement> Save(StoredTraffic traffic)
     {
         yield return $"""
             INSERT INTO bn_traffic (session_id, node, saved_at, content)
-            SELECT s.id, {traffic.Node}, {_time.GetUtcNow().UtcTicks}, {traffic.Content} FROM bn_sessions AS s WHERE s.id = {traffic.SessionId}
+            SELECT s.id, {traffic.Node}, {Now}, {traffic.Content} FROM bn_sessions AS s WHERE s.id = {traffic.SessionId}
             ON CONFLICT (session_id, node) DO UPDATE SET saved_at = excluded.saved_at, content = excluded.content
             """;
         yield return $"""

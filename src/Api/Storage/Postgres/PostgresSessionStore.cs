@@ -17,12 +17,11 @@ internal sealed partial class PostgresSessionStore : ISessionStore, IContributio
     private readonly PostgresWriter _writer;
     private readonly bool _isRelaxed;
     private readonly ILogger _logger;
-    private readonly TimeProvider _time;
 
     /// <exception cref="StorageUnusableException">The connection string cannot be read.</exception>
     public PostgresSessionStore(IOptions<StorageOptions> options, ILogger<PostgresSessionStore> logger, TimeProvider time)
     {
-        (_logger, _time, _isRelaxed) = (logger, time, options.Value.Durability == "interval");
+        (_logger, _isRelaxed) = (logger, options.Value.Durability == "interval");
         _database = new PostgresDatabase(options.Value, logger, time);
         _notifications = new PostgresNotifications(_database, options.Value.Notifications, logger, time);
         _writer = new PostgresWriter(_database, time);
