@@ -25,7 +25,29 @@ public sealed class CreateKeyRequest
 }
 
 /// <summary>A key, without its secret.</summary>
-public class KeyResource
+public sealed class KeyResource
+{
+    /// <summary>The part of the key that names it, and is no secret.</summary>
+    public required string Id { get; init; }
+
+    /// <summary>What it is called.</summary>
+    public required string Name { get; init; }
+
+    /// <summary>What its holder may do; null where that is nothing that this version of the service knows.</summary>
+    public required Role? Role { get; init; }
+
+    /// <summary>Beginning of the names of the sessions that its holder sees; null for all.</summary>
+    public required string? Prefix { get; init; }
+
+    /// <summary>When it was created.</summary>
+    public required DateTimeOffset CreatedAt { get; init; }
+
+    /// <summary>Why nobody gets in by it; null of a key that can be used.</summary>
+    public required string? Flaw { get; init; }
+}
+
+/// <summary>A key with its secret.</summary>
+public sealed class CreatedKey
 {
     /// <summary>The part of the key that names it, and is no secret.</summary>
     public required string Id { get; init; }
@@ -41,11 +63,7 @@ public class KeyResource
 
     /// <summary>When it was created.</summary>
     public required DateTimeOffset CreatedAt { get; init; }
-}
 
-/// <summary>A key with its secret.</summary>
-public sealed class CreatedKey : KeyResource
-{
     /// <summary>The key itself. It is shown this once: the service keeps a hash of it.</summary>
     public required string Key { get; init; }
 

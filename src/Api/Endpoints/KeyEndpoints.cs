@@ -4,6 +4,7 @@ using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.Limits;
 using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Hosting.Problems;
+using BnService.Api.Sessions;
 
 namespace BnService.Api.Endpoints;
 
@@ -19,20 +20,21 @@ internal static partial class KeyEndpoints
         group.MapPost("", Create).Needs(Role.Admin).Takes(Place.NewKey).Reads<CreateKeyRequest>().Answers<CreatedKey>(201).Fails(ProblemCode.InvalidOption, ProblemCode.LimitReached)
             .Describe("CreateKey", "Create a key", "Creates a key and answers with it, once. As long as there is none, everybody who reaches the service, which listens on loopback only, may make this call as any other; the first key must be an admin's and needs `i_will_keep_the_key`: from it on every call needs a key, and nobody gets in without it. `notice` says what has changed.");
         group.MapGet("", List).Needs(Role.Admin).Answers<KeyList>()
-            .Describe("ListKeys", "List keys", "All keys without their secrets, oldest first.");
-        group.MapPost("/{id}/rotate", Rotate).Needs(Role.Admin).Answers<CreatedKey>().Fails(ProblemCode.KeyNotFound)
+            .Describe("ListKeys", "List keys", "All keys without their secrets, oldest first. One that cannot be used (of a role that this version of the service does not know, or damaged) lets nobody in and is listed with its `flaw`; it can be revoked.");
+        group.MapPost("/{id}/rotate", Rotate).Needs(Role.Admin).Answers<CreatedKey>().Fails(ProblemCode.KeyNotFound, ProblemCode.InvalidOption)
             .Describe("RotateKey", "Rotate a key", "Gives the key a new secret and answers with it, once; the old one is refused from then on, and what was sent with it ends, on other nodes about a second later.");
         group.MapDelete("/{id}", Revoke).Needs(Role.Admin).Answers(204).Fails(ProblemCode.KeyNotFound, ProblemCode.LastAdminKey)
             .Describe("RevokeKey", "Revoke a key", "Deletes the key; it is refused from then on, and what was sent with it ends (streams, waiting ranks, bodies that still come), on other nodes about a second later. The last key of an admin stays.");
     }
 
-    private static async Task<IResult> Create(Body<CreateKeyRequest> body, KeyRing keys, HttpResponse response, CancellationToken cancellationToken)
+    private static async Task<IResult> Create(
+        Body<CreateKeyRequest> body, SessionScope scope, KeyRing keys, HttpResponse response, CancellationToken cancellationToken)
     {
         var request = body.Value;
         SessionEndpoints.RequireName(request.Name);
         if (request.Prefix is not null) RequirePrefix(request.Prefix);
         var (key, text, isFirst) = await keys.CreateAsync(
-            request.Name, request.Role, request.Prefix, request.IWillKeepTheKey is true, cancellationToken);
+            request.Name, request.Role, request.Prefix, request.IWillKeepTheKey is true, isOpen: scope.KeyId is null && !keys.IsOff, cancellationToken);
         return AnswerOnce(key, text, KeyNotice.OfCreated(isFirst), 201, response);
     }
 
@@ -78,8 +80,15 @@ internal static partial class KeyEndpoints
         { Status = status };
     }
 
-    private static KeyResource Resource(AccessKey key) =>
-        new() { Id = key.Id, Name = key.Name, Role = key.Role, Prefix = key.Scope.Prefix, CreatedAt = key.CreatedAt };
+    private static KeyResource Resource(AccessKey key) => new()
+    {
+        Id = key.Id,
+        Name = key.Name,
+        Role = Roles.Parse(key.StoredRole),
+        Prefix = key.Scope.Prefix,
+        CreatedAt = key.CreatedAt,
+        Flaw = key.Flaw,
+    };
 
     // As a session's name, with room for an id behind it.
     [GeneratedRegex(@"\A[A-Za-z0-9][A-Za-z0-9._-]{0,95}\z")]

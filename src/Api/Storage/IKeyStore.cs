@@ -17,11 +17,14 @@ public interface IKeyStore
     /// <summary>Whether other processes may change what is stored.</summary>
     bool IsShared { get; }
 
-    /// <summary>All keys, oldest first.</summary>
+    /// <summary>All keys, oldest first; of a damaged one what can be read.</summary>
     ValueTask<IReadOnlyList<StoredKey>> ListKeysAsync(CancellationToken cancellationToken);
 
     /// <summary>Stores a new key; false if there is one with its id.</summary>
     ValueTask<bool> TryInsertKeyAsync(StoredKey key, CancellationToken cancellationToken);
+
+    /// <summary>Stores a key where there is none of any kind, and nobody stores another one in the same moment; false otherwise.</summary>
+    ValueTask<bool> TryInsertFirstKeyAsync(StoredKey key, CancellationToken cancellationToken);
 
     /// <summary>Replaces the salt and the hash of a key; false if it is gone.</summary>
     ValueTask<bool> TryReplaceKeyAsync(StoredKey key, CancellationToken cancellationToken);

@@ -23,6 +23,8 @@ internal sealed class SharedKeys : IKeyStore
 
     public ValueTask<bool> TryInsertKeyAsync(StoredKey key, CancellationToken cancellationToken) => Present().TryInsertKeyAsync(key, cancellationToken);
 
+    public ValueTask<bool> TryInsertFirstKeyAsync(StoredKey key, CancellationToken cancellationToken) => Present().TryInsertFirstKeyAsync(key, cancellationToken);
+
     public ValueTask<bool> TryReplaceKeyAsync(StoredKey key, CancellationToken cancellationToken) => Present().TryReplaceKeyAsync(key, cancellationToken);
 
     public ValueTask<bool> TryDeleteKeyAsync(string id, CancellationToken cancellationToken) => Present().TryDeleteKeyAsync(id, cancellationToken);

@@ -28,6 +28,16 @@ public abstract class KeyStoreContract
     }
 
     [Fact]
+    public async Task Of_those_that_would_be_first_in_the_same_moment_one_is()
+    {
+        var isFirst = await Task.WhenAll(Enumerable.Range(0, 16).Select(i => Task.Run(() => Keys.TryInsertFirstKeyAsync(New($"k{i}", i), default).AsTask())));
+        Assert.Single(isFirst, true);
+        Same([New($"k{Array.IndexOf(isFirst, true)}", Array.IndexOf(isFirst, true))], await Keys.ListKeysAsync(default));
+        Assert.False(await Keys.TryInsertFirstKeyAsync(New("late", 99) with { Role = "unknown" }, default));
+        Assert.True(await Keys.TryInsertKeyAsync(New("other", 100), default));
+    }
+
+    [Fact]
     public async Task Of_a_key_that_is_replaced_the_secret_changes_and_nothing_else()
     {
         await Keys.TryInsertKeyAsync(New("a", 1), default);

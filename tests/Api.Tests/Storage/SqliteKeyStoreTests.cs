@@ -51,5 +51,28 @@ public sealed class SqliteKeyStoreTests : KeyStoreContract, IAsyncLifetime
         Assert.True(await Keys.TryInsertKeyAsync(New("a", 1), default));
     }
 
+    /// <summary>A column takes values of any type, and the id none at all.</summary>
+    [Fact]
+    public async Task A_damaged_key_is_listed_with_the_others_and_can_be_deleted()
+    {
+        await Keys.TryInsertKeyAsync(New("a", 1), default);
+        await _store.DisposeAsync();
+        await using (var connection = new SqliteConnection($"Data Source={File};Pooling=false"))
+        {
+            await connection.OpenAsync();
+            await using var command = connection.CreateCommand();
+            command.CommandText = """
+                INSERT INTO keys VALUES ('b', 7, x'ff00', 8, 'never', 'salt', 'hash');
+                INSERT INTO keys VALUES (NULL, 'none', 'admin', NULL, 9223372036854775807, x'', x'');
+                INSERT INTO keys VALUES ('c', '', '', '', -1, 0, 1.5);
+                """;
+            await command.ExecuteNonQueryAsync();
+        }
+        _store = Open();
+        Assert.Equal(["", "a", "b", "c"], (await Keys.ListKeysAsync(default)).Select(key => key.Id).Order(StringComparer.Ordinal));
+        foreach (var id in (string[])["", "b", "c"]) Assert.True(await Keys.TryDeleteKeyAsync(id, default));
+        Same([New("a", 1)], await Keys.ListKeysAsync(default));
+    }
+
     private SqliteSessionStore Open() => new(Options.Create(new StorageOptions { Path = File }), NullLogger<SqliteSessionStore>.Instance, TimeProvider.System);
 }

@@ -1,5 +1,6 @@
 using System.Security.Cryptography;
 using System.Text;
+using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
 using BnService.Api.Storage;
 
@@ -22,6 +23,12 @@ internal sealed record AccessKey(string Id, string Name, Role Role, SessionScope
         Hash = RandomNumberGenerator.GetBytes(SHA256.HashSizeInBytes),
     };
 
+    /// <summary>Why nobody gets in by it, as a part of a sentence; null of a key that can be used.</summary>
+    public string? Flaw { get; private init; }
+
+    /// <summary>What the store has for its role: of a flawed key perhaps nothing that this service knows.</summary>
+    public string StoredRole { get; private init; } = Role.WireName;
+
     private ReadOnlyMemory<byte> Salt { get; init; }
 
     private ReadOnlyMemory<byte> Hash { get; init; }
@@ -38,7 +45,7 @@ internal sealed record AccessKey(string Id, string Name, Role Role, SessionScope
     /// <summary>The key as it is stored now: where its secret, role and prefix are the same, its holder is the same caller.</summary>
     /// <param name="known">The key of the id that was known before, or null.</param>
     public AccessKey Continuing(AccessKey? known) =>
-        known is not null && known.Role == Role && known.Scope.Prefix == Scope.Prefix && known.Salt.Span.SequenceEqual(Salt.Span)
+        known is not null && known.Flaw == Flaw && known.Role == Role && known.Scope.Prefix == Scope.Prefix && known.Salt.Span.SequenceEqual(Salt.Span)
         && known.Hash.Span.SequenceEqual(Hash.Span)
             ? this with { Scope = known.Scope }
             : this;
@@ -52,7 +59,7 @@ internal sealed record AccessKey(string Id, string Name, Role Role, SessionScope
         var compared = key ?? Nobody;
         Span<byte> hash = stackalloc byte[SHA256.HashSizeInBytes];
         HashOf(compared.Salt.Span, text, hash);
-        return CryptographicOperations.FixedTimeEquals(hash, compared.Hash.Span) & key is not null;
+        return CryptographicOperations.FixedTimeEquals(hash, compared.Hash.Span) & key is { Flaw: null };
     }
 
     /// <summary>The key of an admin that is in no store.</summary>
@@ -66,10 +73,22 @@ internal sealed record AccessKey(string Id, string Name, Role Role, SessionScope
     /// <summary>The key as a store keeps it.</summary>
     public StoredKey ToStored() => new(Id, Name, Role.WireName, Scope.Prefix, CreatedAt, Salt, Hash);
 
-    /// <summary>A key of a store; null where its role is none that this service knows, so that nobody is given one.</summary>
-    public static AccessKey? Of(StoredKey stored) => Roles.Parse(stored.Role) is not { } role
-        ? null
-        : new AccessKey(stored.Id, stored.Name, role, ScopeOf(stored.Prefix, stored.Id), stored.CreatedAt) { Salt = stored.Salt, Hash = stored.Hash };
+    /// <summary>A key of a store. One that cannot be used is one all the same: it lets nobody in, and is no reason to ask nobody for a key.</summary>
+    public static AccessKey Of(StoredKey stored)
+    {
+        var role = Roles.Parse(stored.Role);
+        return new AccessKey(stored.Id, stored.Name, role ?? default, ScopeOf(stored.Prefix, stored.Id), stored.CreatedAt)
+        {
+            Salt = stored.Salt,
+            Hash = stored.Hash,
+            StoredRole = stored.Role,
+            Flaw = role is null ? $"its role '{Excerpt.Of(stored.Role)}' is none that this version of the service knows"
+                : stored.Salt.Length != SaltBytes || stored.Hash.Length != SHA256.HashSizeInBytes ? "what is stored of its secret is damaged"
+                : !KeyText.IsId(stored.Id) ? "its id is none of a key"
+                : role == Role.Admin && stored.Prefix is not null ? "it is an admin's and has a prefix"
+                : null,
+        };
+    }
 
     /// <summary>What the holder of a key of an id and a prefix sees.</summary>
     public static SessionScope ScopeOf(string? prefix, string id) => new(prefix) { KeyId = id, Caller = new(isOne: true) };

@@ -26,6 +26,9 @@ internal sealed partial class KeyRing(IKeyStore store, IOptions<AuthOptions> opt
     private volatile Dictionary<string, AccessKey>? _keys;
     private volatile bool _hasHadKeys;
 
+    // What the log has said already, by ids; only whoever changes the keys looks at it.
+    private readonly HashSet<string> _flawed = [];
+
     /// <summary>What everybody sees as long as there is no key.</summary>
     public SessionScope Anyone { get; } = new((string?)null) { Caller = new(isOne: false) };
 
@@ -67,24 +70,30 @@ internal sealed partial class KeyRing(IKeyStore store, IOptions<AuthOptions> opt
     /// <param name="role">What its holder may do.</param>
     /// <param name="prefix">Beginning of the names of the sessions that its holder sees; null for all.</param>
     /// <param name="isKept">Whether the caller has said that the key will be kept, which the first one asks for.</param>
+    /// <param name="isOpen">Whether the caller was let in because there was no key: it may make the first one, and no other.</param>
     /// <param name="cancellationToken">Ends waiting for the store.</param>
     /// <returns>The key, its text, which is nowhere else, and whether the service asks for keys from now on and has not before.</returns>
     /// <exception cref="ProblemException">There may be no such key.</exception>
     public Task<(AccessKey Key, string Text, bool IsFirst)> CreateAsync(
-        string name, Role role, string? prefix, bool isKept, CancellationToken cancellationToken) => AloneAsync(async keys =>
+        string name, Role role, string? prefix, bool isKept, bool isOpen, CancellationToken cancellationToken) => AloneAsync(async keys =>
     {
+        if (isOpen && HasKeys is true) throw NotFirst();
         if (role == Role.Admin && prefix is not null)
             throw Invalid("an admin sees all sessions: send no prefix with role admin, or another role");
-        // From the first key on nobody else gets in, so that it must be one that can make the others.
         var isFirst = keys.Count == 0 && _configured is null;
-        if (isFirst && role != Role.Admin) throw Invalid($"role of the first key must be admin, got {role.WireName}: nobody could create another one");
+        // Nobody else gets in, so that it must be one that can make the others.
+        if (_configured is null && role != Role.Admin && keys.Values.All(other => other.Flaw is not null))
+            throw Invalid($"role of the first key must be admin, got {role.WireName}: nobody could create another one");
         if (isFirst && !IsOff && !isKept) throw Invalid(FirstKey);
         if (keys.Count >= options.Value.MaxKeys)
             throw new ProblemException(ProblemCode.LimitReached, $"there are {keys.Count} keys, as many as Auth:MaxKeys allows");
         var id = KeyText.NewId();
         var (key, text) = new AccessKey(id, name, role, AccessKey.ScopeOf(prefix, id), time.GetUtcNow()).WithNewSecret();
         RequestDeadline.Lift();
-        if (!await store.TryInsertKeyAsync(key.ToStored(), CancellationToken.None)) throw new InvalidOperationException("a random id was drawn twice");
+        // On another node, or by the command line, somebody may make the first one in this very moment.
+        var stored = key.ToStored();
+        if (!await (isOpen ? store.TryInsertFirstKeyAsync(stored, CancellationToken.None) : store.TryInsertKeyAsync(stored, CancellationToken.None)))
+            throw isOpen ? NotFirst() : new InvalidOperationException("a random id was drawn twice");
         keys.Add(key.Id, key);
         LogCreated(logger, key.Id, name, role.WireName, prefix ?? "");
         return (key, text, isFirst && !IsOff);
@@ -95,7 +104,9 @@ internal sealed partial class KeyRing(IKeyStore store, IOptions<AuthOptions> opt
     /// <exception cref="ProblemException">There is none of the id.</exception>
     public Task<(AccessKey Key, string Text)> RotateAsync(string id, CancellationToken cancellationToken) => AloneAsync(async keys =>
     {
-        var (key, text) = (keys.GetValueOrDefault(id) ?? throw NotFound(id)).WithNewSecret();
+        var old = keys.GetValueOrDefault(id) ?? throw NotFound(id);
+        if (old.Flaw is not null) throw Invalid($"key '{Excerpt.Of(id)}' cannot be rotated: {old.Flaw}; revoke it, and create another one");
+        var (key, text) = old.WithNewSecret();
         RequestDeadline.Lift();
         if (!await store.TryReplaceKeyAsync(key.ToStored(), CancellationToken.None)) throw NotFound(id);
         keys[id] = key;
@@ -111,7 +122,7 @@ internal sealed partial class KeyRing(IKeyStore store, IOptions<AuthOptions> opt
     public Task<AccessKey> RevokeAsync(string id, bool isLastAllowed, CancellationToken cancellationToken) => AloneAsync(async keys =>
     {
         var key = keys.GetValueOrDefault(id) ?? throw NotFound(id);
-        if (!isLastAllowed && _configured is null && key.Role == Role.Admin && keys.Values.Count(other => other.Role == Role.Admin) == 1)
+        if (!isLastAllowed && _configured is null && IsAdmin(key) && keys.Values.Count(IsAdmin) == 1)
             throw new ProblemException(ProblemCode.LastAdminKey, $"key '{id}' is the only one with the role admin: without it nobody could create or revoke keys");
         RequestDeadline.Lift();
         await store.TryDeleteKeyAsync(id, CancellationToken.None);
@@ -133,7 +144,8 @@ internal sealed partial class KeyRing(IKeyStore store, IOptions<AuthOptions> opt
             var keys = new OrderedDictionary<string, AccessKey>();
             foreach (var stored in await store.ListKeysAsync(cancellationToken))
             {
-                if (AccessKey.Of(stored) is { } key) keys.Add(key.Id, key.Continuing(_keys?.GetValueOrDefault(key.Id)));
+                var key = keys[stored.Id] = AccessKey.Of(stored).Continuing(_keys?.GetValueOrDefault(stored.Id));
+                if (key.Flaw is not null && _flawed.Add(key.Id)) LogFlawed(logger, key.Id, key.Name, key.Flaw);
             }
             Publish(keys);
             var result = await act(keys);
@@ -149,7 +161,7 @@ internal sealed partial class KeyRing(IKeyStore store, IOptions<AuthOptions> opt
     private void Publish(OrderedDictionary<string, AccessKey> keys)
     {
         var known = _keys;
-        _keys = new Dictionary<string, AccessKey>(keys);
+        _keys = keys.Values.Where(key => key.Flaw is null).ToDictionary(key => key.Id);
         // Behind the keys, so that nobody is asked for a key that is not known yet.
         _hasHadKeys |= keys.Count > 0 || _configured is not null;
         // Whoever came when there was no key has none now.
@@ -161,12 +173,21 @@ internal sealed partial class KeyRing(IKeyStore store, IOptions<AuthOptions> opt
         }
     }
 
+    private static bool IsAdmin(AccessKey key) => key.Flaw is null && key.Role == Role.Admin;
+
+    private static ProblemException NotFirst() =>
+        new(ProblemCode.Unauthorized, "a key has been created since this request came, from which on every call needs one; nothing has changed");
+
     private static ProblemException Invalid(string detail) => new(ProblemCode.InvalidOption, detail);
 
     private static ProblemException NotFound(string id) => new(ProblemCode.KeyNotFound, $"there is no key with id '{Excerpt.Of(id)}'");
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Key {Id} '{Name}' created: role {Role}, prefix '{Prefix}'")]
     private static partial void LogCreated(ILogger logger, string id, string name, string role, string prefix);
+
+    [LoggerMessage(Level = LogLevel.Warning,
+        Message = "Key {Id} '{Name}' lets nobody in: {Flaw}. It counts as a key all the same, so that others are asked for theirs; revoke it if it is not to be mended")]
+    private static partial void LogFlawed(ILogger logger, string id, string name, string flaw);
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Key {Id} '{Name}' rotated")]
     private static partial void LogRotated(ILogger logger, string id, string name);

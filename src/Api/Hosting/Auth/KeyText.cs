@@ -30,6 +30,9 @@ internal static partial class KeyText
         return rest.IndexOf('_') is var end and > 0 ? rest[..end] : [];
     }
 
+    /// <summary>Whether an id could be that within a key.</summary>
+    public static bool IsId(string id) => id.Length is > 0 and < Longest && !id.Contains('_', StringComparison.Ordinal);
+
     /// <summary>
     /// A text without the secrets of keys in it: what a client sends is quoted in problems and in the log, and may be a key in the wrong
     /// place.

@@ -68,11 +68,11 @@ internal static class KeysCommand
                 if (options["prefix"] is { } prefix) KeyEndpoints.RequirePrefix(prefix);
                 var role = Roles.Parse(text) ?? throw new ProblemException(ProblemCode.InvalidOption, $"role must be one of {Roles.Names}, got '{Excerpt.Of(text)}'");
                 // Who types this, and reads what it prints, is not somebody who has clicked on an example.
-                var (created, key, isFirst) = await keys.CreateAsync(name, role, options["prefix"], isKept: true, CancellationToken.None);
+                var (created, key, isFirst) = await keys.CreateAsync(name, role, options["prefix"], isKept: true, isOpen: false, CancellationToken.None);
                 return await PrintAsync(key, $"key {created.Id} has been created. {KeyNotice.OfCreated(isFirst)}");
             case ["list"]:
                 foreach (var known in await keys.ListAsync(CancellationToken.None))
-                    await Console.Out.WriteLineAsync($"{known.Id}\t{known.Name}\t{known.Role.WireName}\t{known.Scope.Prefix ?? "-"}\t{known.CreatedAt.ToString("u", CultureInfo.InvariantCulture)}");
+                    await Console.Out.WriteLineAsync(LineOf(known));
                 return 0;
             case ["rotate", var id]:
                 return await PrintAsync((await keys.RotateAsync(id, CancellationToken.None)).Text, $"key {id} has a new secret. {KeyNotice.OfRotated}");
@@ -84,6 +84,10 @@ internal static class KeysCommand
                 return await FailAsync(Usage, Misused);
         }
     }
+
+    private static string LineOf(AccessKey key) => string.Join('\t', ((string?[])
+        [key.Id, key.Name, key.StoredRole, key.Scope.Prefix ?? "-", key.CreatedAt.ToString("u", CultureInfo.InvariantCulture), key.Flaw is null ? null : $"lets nobody in: {key.Flaw}"])
+        .OfType<string>().Select(PlainText.Of));
 
     private static async Task<int> PrintAsync(string key, string remark)
     {

@@ -14,7 +14,6 @@ internal static class PlainSchemas
     [
         (nameof(CreateSessionRequest), nameof(LayerOptionsRequest)),
         (nameof(NormalizeRequest), nameof(LayerOptionsRequest)),
-        (nameof(CreatedKey), nameof(KeyResource)),
     ];
 
     /// <summary>Goes over all schemas of a document.</summary>

@@ -22,6 +22,12 @@ internal sealed class MemoryKeyStore : IKeyStore
     }
 
     /// <inheritdoc/>
+    public ValueTask<bool> TryInsertFirstKeyAsync(StoredKey key, CancellationToken cancellationToken)
+    {
+        lock (_lock) return new(_keys.Count == 0 && _keys.TryAdd(key.Id, key));
+    }
+
+    /// <inheritdoc/>
     public ValueTask<bool> TryReplaceKeyAsync(StoredKey key, CancellationToken cancellationToken)
     {
         lock (_lock)

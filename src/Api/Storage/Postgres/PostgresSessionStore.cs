@@ -152,14 +152,14 @@ internal sealed partial class PostgresSessionStore : ISessionStore, IContributio
         PostgresStatement statement, Func<NpgsqlDataReader, T> row, CancellationToken cancellationToken) =>
         FindAllAsync([statement], row, cancellationToken);
 
-    // The rows of the only statement that has any. Each statement is a transaction.
+    // The rows of the only statement that has any. Each statement is a transaction, where all of them are not to be one.
     private async ValueTask<IReadOnlyList<T>> FindAllAsync<T>(
-        PostgresStatement[] statements, Func<NpgsqlDataReader, T> row, CancellationToken cancellationToken)
+        PostgresStatement[] statements, Func<NpgsqlDataReader, T> row, CancellationToken cancellationToken, bool isOneTransaction = false)
     {
         if (!statements.All(statement => statement.IsPossible)) return [];
         return await _database.AskAsync(connection =>
         {
-            var batch = new NpgsqlBatch(connection) { EnableErrorBarriers = true };
+            var batch = new NpgsqlBatch(connection) { EnableErrorBarriers = !isOneTransaction };
             foreach (var statement in statements) batch.BatchCommands.Add(statement.ToCommand());
             return batch;
         }, async reader =>

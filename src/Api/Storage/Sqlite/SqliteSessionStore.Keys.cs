@@ -1,3 +1,5 @@
+using Microsoft.Data.Sqlite;
+
 namespace BnService.Api.Storage.Sqlite;
 
 // The keys of the service's callers.
@@ -6,17 +8,19 @@ internal sealed partial class SqliteSessionStore : IKeyStore
     /// <inheritdoc/>
     public ValueTask<IReadOnlyList<StoredKey>> ListKeysAsync(CancellationToken cancellationToken) => FindAllAsync(
         "SELECT id, name, role, prefix, created_at, salt, hash FROM keys ORDER BY created_at, id",
+        // The columns hold what was written into them, of whatever type: a damaged key is one all the same.
         reader => new StoredKey(
-            reader.GetString(0), reader.GetString(1), reader.GetString(2), reader.IsDBNull(3) ? null : reader.GetString(3), Time(reader.GetInt64(4)),
-            (byte[])reader[5], (byte[])reader[6]),
+            reader.IsDBNull(0) ? "" : reader.GetString(0), reader.GetString(1), reader.GetString(2), reader.IsDBNull(3) ? null : reader.GetString(3),
+            KeyTime(reader.GetInt64(4)), reader[5] as byte[], reader[6] as byte[]),
         cancellationToken);
 
     /// <inheritdoc/>
-    public ValueTask<bool> TryInsertKeyAsync(StoredKey key, CancellationToken cancellationToken) => Database.WriteAsync(connection => Execute(connection, """
-        INSERT OR IGNORE INTO keys (id, name, role, prefix, created_at, salt, hash) VALUES ($id, $name, $role, $prefix, $created_at, $salt, $hash)
-        """,
-        ("$id", key.Id), ("$name", key.Name), ("$role", key.Role), ("$prefix", key.Prefix), ("$created_at", key.CreatedAt.UtcTicks),
-        ("$salt", Bytes(key.Salt)), ("$hash", Bytes(key.Hash))) == 1);
+    public ValueTask<bool> TryInsertKeyAsync(StoredKey key, CancellationToken cancellationToken) => Database.WriteAsync(connection =>
+        Insert(connection, key, "") == 1);
+
+    /// <inheritdoc/>
+    public ValueTask<bool> TryInsertFirstKeyAsync(StoredKey key, CancellationToken cancellationToken) => Database.WriteAsync(connection =>
+        Insert(connection, key, "WHERE NOT EXISTS (SELECT 1 FROM keys)") == 1);
 
     /// <inheritdoc/>
     public ValueTask<bool> TryReplaceKeyAsync(StoredKey key, CancellationToken cancellationToken) => Database.WriteAsync(connection => Execute(connection,
@@ -24,5 +28,13 @@ internal sealed partial class SqliteSessionStore : IKeyStore
 
     /// <inheritdoc/>
     public ValueTask<bool> TryDeleteKeyAsync(string id, CancellationToken cancellationToken) => Database.WriteAsync(connection =>
-        Execute(connection, "DELETE FROM keys WHERE id = $id", ("$id", id)) == 1);
+        Execute(connection, "DELETE FROM keys WHERE coalesce(id, '') = $id", ("$id", id)) > 0);
+
+    private static int Insert(SqliteConnection connection, StoredKey key, string where) => Execute(connection,
+        $"INSERT OR IGNORE INTO keys (id, name, role, prefix, created_at, salt, hash) SELECT $id, $name, $role, $prefix, $created_at, $salt, $hash {where}",
+        ("$id", key.Id), ("$name", key.Name), ("$role", key.Role), ("$prefix", key.Prefix), ("$created_at", key.CreatedAt.UtcTicks),
+        ("$salt", Bytes(key.Salt)), ("$hash", Bytes(key.Hash)));
+
+    // A time that there is not is none that would keep a key from being listed.
+    private static DateTimeOffset KeyTime(long ticks) => Time(Math.Clamp(ticks, 0, DateTimeOffset.MaxValue.Ticks));
 }
