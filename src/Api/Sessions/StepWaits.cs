@@ -10,7 +10,7 @@ internal sealed record StepName(string SessionId, string Topic, long Number);
 internal sealed class StepWaits
 {
     private readonly Lock _lock = new();
-    private readonly Dictionary<StepName, (TaskCompletionSource Over, int Calls)> _steps = [];
+    private readonly Dictionary<StepName, (TaskCompletionSource<RememberedAnswer> Over, int Calls)> _steps = [];
 
     /// <summary>Number of calls that wait.</summary>
     public int Count
@@ -32,12 +32,12 @@ internal sealed class StepWaits
         }
     }
 
-    /// <summary>Wakes whoever waits for a step: its outcome is there.</summary>
-    public void End(StepName step)
+    /// <summary>Tells whoever waits for a step what has become of it.</summary>
+    public void End(StepName step, RememberedAnswer outcome)
     {
         lock (_lock)
         {
-            if (_steps.TryGetValue(step, out var waiting)) waiting.Over.TrySetResult();
+            if (_steps.TryGetValue(step, out var waiting)) waiting.Over.TrySetResult(outcome);
         }
     }
 
@@ -57,10 +57,10 @@ internal sealed class StepWaits
 /// <param name="waits">Where it waits.</param>
 /// <param name="step">The step.</param>
 /// <param name="over">Ends when the step is over, where this node comes to know that by itself.</param>
-internal sealed class StepWait(StepWaits waits, StepName step, Task over) : IDisposable
+internal sealed class StepWait(StepWaits waits, StepName step, Task<RememberedAnswer> over) : IDisposable
 {
-    /// <summary>Ends when the step is over, where this node comes to know that by itself.</summary>
-    public Task Over => over;
+    /// <summary>Ends with the outcome when the step is over, where this node comes to know that by itself.</summary>
+    public Task<RememberedAnswer> Over => over;
 
     /// <inheritdoc/>
     public void Dispose() => waits.Leave(step);

@@ -93,8 +93,11 @@ internal sealed class SyncGroups(
         }
     }
 
+    // Of a group that has made no step for long no outcome is kept: then the others are where somebody waits, if anybody does.
     private async Task<long> NextNumberAsync(string sessionId, string topic, CancellationToken cancellationToken) =>
-        await store.FindLastAnswerAsync(sessionId, topic, cancellationToken) is { } last ? long.Parse(last.Key, CultureInfo.InvariantCulture) + 1 : 1;
+        await store.FindLastAnswerAsync(sessionId, topic, cancellationToken) is { } last
+            ? long.Parse(last.Key, CultureInfo.InvariantCulture) + 1
+            : await contributions.FindStepAsync(sessionId, topic, cancellationToken) ?? 1;
 
     // A contribution that is older than any call waits has been left by a node that is gone: its step ends without the rank that finds it.
     private async Task<RememberedAnswer?> GiveUpAsync(Step step, StoredContribution mine, IReadOnlyList<StoredContribution> present)
@@ -122,11 +125,15 @@ internal sealed class SyncGroups(
         var (begun, counted, pause) = (time.GetTimestamp(), (long?)null, FirstPause);
         for (var isJustAdded = true; ;)
         {
-            if (await store.FindAnswerAsync(step.Session.Id, step.Topic, step.Key, cancellationToken) is { } outcome)
+            // Who waits here is told, however many outcomes have come since that only so many are kept of.
+            var outcome = wait.Over.IsCompletedSuccessfully ? await wait.Over
+                : await store.FindAnswerAsync(step.Session.Id, step.Topic, step.Key, cancellationToken) is { } stored ? RememberedAnswer.Decode(stored)
+                : null;
+            if (outcome is not null)
             {
                 // What was added behind the end of the step has not been forgotten with it.
                 if (isJustAdded) await TakeBackAsync(step, mine);
-                return RememberedAnswer.Decode(outcome);
+                return outcome;
             }
             isJustAdded = false;
             var isOver = time.GetElapsedTime(begun) >= options.Value.Timeout;
@@ -205,7 +212,8 @@ internal sealed class SyncGroups(
             meter.Ended(step.Topic.Split(' ')[0], made!.ProblemCode is not { } code ? "made" : code == ProblemCode.SyncTimeout.Code ? "timeout" : "refused");
             completion.Made?.Invoke(committed.State);
         }
-        waits.End(step.Name);
+        var outcome = committed.Replayed ?? made!;
+        waits.End(step.Name, outcome);
         try
         {
             await contributions.ForgetAsync(step.Session.Id, step.Topic, step.Number, CancellationToken.None);
@@ -214,7 +222,7 @@ internal sealed class SyncGroups(
         {
             // The outcome is there; what is left of the step goes with the next one.
         }
-        return committed.Replayed ?? made!;
+        return outcome;
     }
 
     private static void RequireConditions(List<RememberedAnswer> parts, long version)

@@ -25,6 +25,9 @@ internal interface IContributions
     /// <summary>All contributions to a step by their ranks.</summary>
     ValueTask<IReadOnlyList<StoredContribution>> FindAsync(string sessionId, string topic, long step, CancellationToken cancellationToken);
 
+    /// <summary>The newest step of a topic that somebody has contributed to; null if there is none.</summary>
+    ValueTask<long?> FindStepAsync(string sessionId, string topic, CancellationToken cancellationToken);
+
     /// <summary>Takes a contribution back; nothing where it is another one's or gone.</summary>
     ValueTask RemoveAsync(string sessionId, string topic, long step, int rank, string nonce, CancellationToken cancellationToken);
 

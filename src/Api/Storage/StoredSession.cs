@@ -61,13 +61,25 @@ public sealed record StoredSnapshot(string SessionId, long Version, ReadOnlyMemo
 }
 
 /// <summary>What is remembered of an answer, so that the same question is answered the same way again.</summary>
-/// <param name="Topic">What kind of question it was; of each session and topic the newest <see cref="Kept"/> are kept.</param>
+/// <param name="Topic">
+/// What kind of question it was; of each session and topic the newest <see cref="Kept"/> are kept. Of topics with a space, whose ends are
+/// names that callers choose, the newest <see cref="KeptOfGroups"/> are kept over all of a session.
+/// </param>
 /// <param name="Key">Names the question; unique in the session and topic.</param>
 /// <param name="Content">What is remembered, as bytes whose meaning the store does not know.</param>
 public sealed record StoredAnswer(string Topic, string Key, ReadOnlyMemory<byte> Content)
 {
     /// <summary>How many are kept of each topic of a session.</summary>
     public const int Kept = 256;
+
+    /// <summary>How many are kept of all groups of a session together: more than can be asked for at one time, however many names there are.</summary>
+    public const int KeptOfGroups = 512;
+
+    /// <summary>How many more there may be: those of groups are looked through once for so many that come.</summary>
+    public const int Slack = 64;
+
+    /// <summary>Whether the topic is that of a group, of which there may be any number.</summary>
+    public bool IsOfGroup => Topic.Contains(' ', StringComparison.Ordinal);
 }
 
 /// <summary>Which sessions to list, newest first.</summary>

@@ -60,6 +60,19 @@ public abstract class ContributionsContract
     }
 
     [Fact]
+    public async Task The_newest_step_that_somebody_waits_for_is_found()
+    {
+        Assert.Null(await Contributions.FindStepAsync("a", "step", default));
+        foreach (var step in (long[])[9, 100, 20]) await Contributions.AddAsync("a", "step", step, Of(0), default);
+        await Contributions.AddAsync("a", "other", 300, Of(0), default);
+        Assert.Equal(100, await Contributions.FindStepAsync("a", "step", default));
+        await Contributions.RemoveAsync("a", "step", 100, 0, "nonce0", default);
+        Assert.Equal(20, await Contributions.FindStepAsync("a", "step", default));
+        await Contributions.ForgetAsync("a", "step", 20, default);
+        Assert.Null(await Contributions.FindStepAsync("a", "step", default));
+    }
+
+    [Fact]
     public async Task Of_ranks_that_contribute_at_the_same_time_the_last_sees_all()
     {
         for (var step = 1; step <= 20; step++)

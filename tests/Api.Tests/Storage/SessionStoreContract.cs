@@ -176,6 +176,45 @@ public abstract class SessionStoreContract
     }
 
     [Fact]
+    public async Task Of_groups_the_newest_answers_are_kept_over_all_of_a_session()
+    {
+        foreach (var (id, name) in ((string, string)[])[("a", "first"), ("b", "second")]) await Store.TryInsertAsync(New(id, name, 1), default);
+        await Store.TryUpdateAsync(New("b", "second", 1), 1, [Answer("call of-other", "1", 7)], default);
+        await Store.TryUpdateAsync(New("a", "first", 1), 1, [Answer("", "k", 1), Answer("other", "k", 2), Answer("call last", "1", 3)], default);
+        const int Groups = 3 * StoredAnswer.KeptOfGroups;
+        // Several in one write, as the changes are that wait together.
+        for (var i = 0; i < Groups; i += 3)
+            await Store.TryUpdateAsync(New("a", "first", 1), 1, [.. Enumerable.Range(i, 3).Select(group => Answer($"call g{group}", "1", group & 0xFF))], default);
+        var kept = 0;
+        for (var i = 0; i < Groups; i++)
+        {
+            var isThere = await Store.FindLastAnswerAsync("a", $"call g{i}", default) is not null;
+            if (i >= Groups - StoredAnswer.KeptOfGroups) Assert.True(isThere, $"{i} of {Groups}");
+            kept += isThere ? 1 : 0;
+        }
+        Assert.InRange(kept, StoredAnswer.KeptOfGroups, StoredAnswer.KeptOfGroups + StoredAnswer.Slack);
+        Assert.Null(await Store.FindAnswerAsync("a", "call last", "1", default));
+        // What is no group's, and what is another session's, makes no room for them.
+        Same(Answer("", "k", 1), await Store.FindAnswerAsync("a", "", "k", default));
+        Same(Answer("other", "k", 2), await Store.FindAnswerAsync("a", "other", "k", default));
+        Same(Answer("call of-other", "1", 7), await Store.FindLastAnswerAsync("b", "call of-other", default));
+    }
+
+    [Fact]
+    public async Task The_steps_of_one_group_follow_each_other_among_those_of_others()
+    {
+        await Store.TryInsertAsync(New("a", "first", 1), default);
+        for (var i = 1; i <= 30; i++)
+        {
+            await Store.TryUpdateAsync(New("a", "first", 1), 1, [Answer("call g", $"{i}", i)], default);
+            await Store.TryUpdateAsync(New("a", "first", 1), 1, [Answer($"call other{i}", "1", 0)], default);
+            Same(Answer("call g", $"{i}", i), await Store.FindLastAnswerAsync("a", "call g", default));
+        }
+        // A key of the topic is taken, as in any other.
+        Assert.False(await Store.TryUpdateAsync(New("a", "first", 1), 1, [Answer("call g", "7", 0)], default));
+    }
+
+    [Fact]
     public async Task A_snapshot_is_kept_until_it_is_deleted()
     {
         await Store.TryInsertAsync(New("a", "first", 1), default);
@@ -215,11 +254,11 @@ public abstract class SessionStoreContract
         Assert.False(await Store.TryInsertSnapshotAsync(Snapshot("a", 2), default));
     }
 
-    private static StoredAnswer Answer(string topic, string key, int content) => new(topic, key, new byte[] { 5, (byte)content });
+    protected static StoredAnswer Answer(string topic, string key, int content) => new(topic, key, new byte[] { 5, (byte)content });
 
     private static StoredSnapshot Snapshot(string id, long version) => new(id, version, new[] { (byte)version }, new byte[] { 8, (byte)version });
 
-    private static void Same(StoredAnswer expected, StoredAnswer? actual)
+    protected static void Same(StoredAnswer expected, StoredAnswer? actual)
     {
         Assert.NotNull(actual);
         Assert.Equal((expected.Topic, expected.Key), (actual.Topic, actual.Key));

@@ -36,6 +36,32 @@ public sealed class SqliteSessionStoreTests : SessionStoreContract, IAsyncLifeti
         Same(New("a", "first", 7), await Store.FindAsync("first", default));
     }
 
+    /// <summary>The version before has kept the outcomes of each group, and numbered each group's from 1.</summary>
+    [Fact]
+    public async Task Outcomes_of_ever_new_groups_that_the_version_before_has_kept_go_as_others_come()
+    {
+        await Store.TryInsertAsync(New("a", "first", 1), default);
+        await Store.TryUpdateAsync(New("a", "first", 1), 1, [Answer("", "k", 1)], default);
+        await _store.DisposeAsync();
+        await using (var connection = new SqliteConnection($"Data Source={File};Pooling=False"))
+        {
+            await connection.OpenAsync();
+            await using var command = connection.CreateCommand();
+            command.CommandText = """
+                DROP INDEX answers_of_groups;
+                PRAGMA user_version = 5;
+                WITH RECURSIVE number(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM number WHERE i < 5000)
+                INSERT INTO answers (session_id, topic, sequence, key, content) SELECT 'a', 'call g' || (i / 2), 1 + i % 2, i % 2, x'00' FROM number;
+                """;
+            await command.ExecuteNonQueryAsync();
+        }
+        _store = Open();
+        for (var i = 0; i < StoredAnswer.Slack; i++) await Store.TryUpdateAsync(New("a", "first", 1), 1, [Answer($"call new{i}", "1", i)], default);
+        Assert.Null(await Store.FindLastAnswerAsync("a", "call g77", default));
+        for (var i = 0; i < StoredAnswer.Slack; i++) Assert.NotNull(await Store.FindLastAnswerAsync("a", $"call new{i}", default));
+        Same(Answer("", "k", 1), await Store.FindAnswerAsync("a", "", "k", default));
+    }
+
     [Fact]
     public void A_file_belongs_to_one_at_a_time()
     {

@@ -1,3 +1,4 @@
+using BnService.Api.Storage;
 using BnService.Api.Tests.Expected;
 using BnService.Api.Tests.Harness;
 
@@ -69,6 +70,31 @@ public sealed class StepsTests(Service service) : IClassFixture<Service>
         await one.AllAsync(200, rank => one.BackwardAsync(rank, $$"""{"x":{{x.Json}},"dy":{{x.Json}}}"""));
         (await one.TrainAsync(1, x)).Expect(200);
         Assert.Equal((7, 8), ((await waiting).Expect(200).Version, (await waiting)["count"].GetInt32()));
+    }
+
+    /// <summary>Of all groups of a session together only so many outcomes are kept.</summary>
+    [Fact]
+    public async Task A_slow_group_makes_its_steps_among_those_of_ever_new_groups()
+    {
+        var (session, slow) = await BeginAsync("""{"num_features":3}""", 2);
+        var x = Batch.Random(1, 4, 3);
+        var repeated = ("Idempotency-Key", "of-a-rank");
+        var version = 1;
+        for (var step = 0; step < 2; step++)
+        {
+            var waiting = slow.TrainAsync(0, x, headers: step == 0 ? [] : [repeated]);
+            await Eventually.EqualAsync(1, () => service.WaitingRanks);
+            for (var i = 0; i < StoredAnswer.KeptOfGroups + 10; i++, version++)
+                (await new RankGroup(session, service.Client, 1, $"new-{step}-{i}").TrainAsync(0, x)).Expect(200);
+            Assert.False(waiting.IsCompleted);
+            (await slow.TrainAsync(1, x)).Expect(200);
+            Assert.Equal((++version, 8), ((await waiting).Expect(200).Version, (await waiting)["count"].GetInt32()));
+        }
+        // What a rank has named is answered as it was, whatever has become of the outcomes.
+        for (var i = 0; i < StoredAnswer.KeptOfGroups + 10; i++)
+            (await new RankGroup(session, service.Client, 1, $"last-{i}").TrainAsync(0, x)).Expect(200);
+        Assert.Equal(version, (await slow.TrainAsync(0, x, headers: repeated)).Expect(200).Version);
+        Assert.Equal((0, 0), (service.WaitingRanks, service.WaitingCalls));
     }
 
     [Fact]

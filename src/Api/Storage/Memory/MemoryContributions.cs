@@ -45,6 +45,12 @@ internal sealed class MemoryContributions(TimeProvider time) : IContributions
     }
 
     /// <inheritdoc/>
+    public ValueTask<long?> FindStepAsync(string sessionId, string topic, CancellationToken cancellationToken)
+    {
+        lock (_lock) return new(_steps.GetValueOrDefault((sessionId, topic))?.Keys.Last());
+    }
+
+    /// <inheritdoc/>
     public ValueTask RemoveAsync(string sessionId, string topic, long step, int rank, string nonce, CancellationToken cancellationToken)
     {
         lock (_lock)

@@ -193,8 +193,11 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
 
     private sealed class Entry(StoredSession session)
     {
-        // By topic, oldest first; few topics have more than a handful.
+        // By topic, oldest first; no topic has none.
         private readonly Dictionary<string, OrderedDictionary<string, StoredAnswer>> _answers = [];
+
+        // Those of groups by their topics, oldest first.
+        private readonly Queue<string> _ofGroups = [];
 
         public StoredSession Session { get; set; } = session;
 
@@ -212,9 +215,17 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
         {
             if (!_answers.TryGetValue(answer.Topic, out var answers)) _answers.Add(answer.Topic, answers = []);
             answers.Add(answer.Key, answer);
-            if (answers.Count <= StoredAnswer.Kept) return 0;
+            if (answer.IsOfGroup) _ofGroups.Enqueue(answer.Topic);
+            else if (answers.Count > StoredAnswer.Kept) return Forget(answer.Topic);
+            return _ofGroups.Count > StoredAnswer.KeptOfGroups ? Forget(_ofGroups.Dequeue()) : 0;
+        }
+
+        private long Forget(string topic)
+        {
+            var answers = _answers[topic];
             var oldest = answers.GetAt(0).Value;
             answers.RemoveAt(0);
+            if (answers.Count == 0) _answers.Remove(topic);
             return oldest.Content.Length;
         }
     }

@@ -101,6 +101,10 @@ internal static class PostgresSchema
         ],
         // Arrays of one value are stored as that value: nodes of before refuse such states, and had better not begin.
         [],
+        [
+            // Answers of groups are in one order over all groups of a session.
+            "CREATE INDEX IF NOT EXISTS bn_answers_of_groups ON bn_answers (session_id, sequence) WHERE strpos(topic, ' ') > 0",
+        ],
     ];
 
     /// <summary>Applies the migrations that have not been yet.</summary>

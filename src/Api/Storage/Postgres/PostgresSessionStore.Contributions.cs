@@ -25,6 +25,11 @@ internal sealed partial class PostgresSessionStore
         FindAllAsync(Contributions(sessionId, topic, step), Contribution, cancellationToken);
 
     /// <inheritdoc/>
+    public async ValueTask<long?> FindStepAsync(string sessionId, string topic, CancellationToken cancellationToken) => await FindAllAsync(
+        $"SELECT step FROM bn_contributions WHERE session_id = {sessionId} AND topic = {topic} ORDER BY step DESC LIMIT 1",
+        row => row.GetInt64(0), cancellationToken) is [var step] ? step : null;
+
+    /// <inheritdoc/>
     public async ValueTask RemoveAsync(string sessionId, string topic, long step, int rank, string nonce, CancellationToken cancellationToken) =>
         await FindAllAsync(
             $"""

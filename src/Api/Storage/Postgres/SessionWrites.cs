@@ -43,6 +43,9 @@ internal sealed class SessionUpdate(
 
     private static readonly SqlText MarksKept = new($"{WriteMark.Kept}"), Second = new($"{WriteMark.Length + 1}");
 
+    // As the index says it.
+    private static readonly SqlText IsOfGroup = new("strpos(topic, ' ') > 0");
+
     private readonly WriteMark _mark = session.Mark == 0 || session.Version == expected.Number
         ? WriteMark.New(session.Version)
         : new(session.Version, session.Mark);
@@ -60,17 +63,20 @@ internal sealed class SessionUpdate(
         yield return Update();
         foreach (var answer in answers)
         {
+            PostgresStatement others = $"topic = {answer.Topic}";
+            if (answer.IsOfGroup) others = $"{IsOfGroup}";
             yield return $"""
                 INSERT INTO bn_answers (session_id, topic, sequence, key, content)
                 SELECT {SessionId}, {answer.Topic},
-                    1 + coalesce((SELECT max(sequence) FROM bn_answers WHERE session_id = {SessionId} AND topic = {answer.Topic}), 0),
+                    1 + coalesce((SELECT max(sequence) FROM bn_answers WHERE session_id = {SessionId} AND {others}), 0),
                     {answer.Key}, {answer.Content}
                 WHERE EXISTS (SELECT 1 FROM bn_sessions WHERE id = {SessionId}
                     AND {_mark.Bytes} IN (substr(writes, 1, {MarkLength}), substr(writes, {Second}, {MarkLength})))
                 ON CONFLICT DO NOTHING
                 """;
         }
-        foreach (var topic in answers.Select(answer => answer.Topic).Distinct())
+        if (answers.Count(answer => answer.IsOfGroup) is var ofGroups and > 0) yield return ForgetOfGroups(ofGroups);
+        foreach (var topic in answers.Where(answer => !answer.IsOfGroup).Select(answer => answer.Topic).Distinct())
         {
             yield return $"""
                 DELETE FROM bn_answers WHERE session_id = {SessionId} AND topic = {topic} AND sequence <=
@@ -87,6 +93,14 @@ internal sealed class SessionUpdate(
         // A session that is gone has no change of it to be made again.
         return isAgain && writes is not null ? _mark.IsAmong(writes, expected.Number) : false;
     }
+
+    // By their number, for before this order each group had one of its own: many answers may have the same place.
+    private PostgresStatement ForgetOfGroups(int added) => $"""
+        DELETE FROM bn_answers WHERE session_id = {SessionId} AND {IsOfGroup}
+            AND (SELECT max(sequence) FROM bn_answers WHERE session_id = {SessionId} AND {IsOfGroup}) % {StoredAnswer.Slack} < {added}
+            AND sequence <= (SELECT sequence FROM bn_answers WHERE session_id = {SessionId} AND {IsOfGroup}
+                ORDER BY sequence DESC LIMIT 1 OFFSET {StoredAnswer.KeptOfGroups})
+        """;
 
     private bool Locks(bool isAgain) => isAgain || answers.Count > 0;
 

@@ -74,6 +74,8 @@ internal sealed class SqliteFile : IDisposable
         """,
         // Arrays of one value are stored as that value: a service of before refuses such states, and had better not begin.
         "",
+        // Answers of groups are in one order over all groups of a session.
+        "CREATE INDEX IF NOT EXISTS answers_of_groups ON answers (session_id, sequence) WHERE instr(topic, ' ') > 0;",
     ];
 
     private readonly string _path;

@@ -8,6 +8,9 @@ internal sealed partial class SqliteSessionStore
     // Of a session that is deleted, so many go in one transaction.
     private const int MostSnapshots = 4;
 
+    // As the index says it.
+    private const string OfGroups = "session_id = $id AND instr(topic, ' ') > 0";
+
     /// <inheritdoc/>
     public ValueTask<StoredAnswer?> FindAnswerAsync(string sessionId, string topic, string key, CancellationToken cancellationToken) => FindOneAsync(
         "SELECT topic, key, content FROM answers WHERE session_id = $id AND topic = $topic AND key = $key",
@@ -71,13 +74,37 @@ internal sealed partial class SqliteSessionStore
         return command.ExecuteScalar() is not null;
     }
 
-    private static void Remember(SqliteConnection connection, string sessionId, StoredAnswer answer) => Execute(connection, """
-        INSERT INTO answers (session_id, topic, sequence, key, content)
-        SELECT $id, $topic, coalesce(max(sequence), 0) + 1, $key, $content FROM answers WHERE session_id = $id AND topic = $topic;
-        DELETE FROM answers WHERE session_id = $id AND topic = $topic
-            AND sequence <= (SELECT max(sequence) - $kept FROM answers WHERE session_id = $id AND topic = $topic)
-        """,
-        ("$id", sessionId), ("$topic", answer.Topic), ("$key", answer.Key), ("$content", Bytes(answer.Content)), ("$kept", StoredAnswer.Kept));
+    private static void Remember(SqliteConnection connection, string sessionId, StoredAnswer answer)
+    {
+        if (answer.IsOfGroup) RememberOfGroup(connection, sessionId, answer);
+        else
+        {
+            Execute(connection, """
+                INSERT INTO answers (session_id, topic, sequence, key, content)
+                SELECT $id, $topic, coalesce(max(sequence), 0) + 1, $key, $content FROM answers WHERE session_id = $id AND topic = $topic;
+                DELETE FROM answers WHERE session_id = $id AND topic = $topic
+                    AND sequence <= (SELECT max(sequence) - $kept FROM answers WHERE session_id = $id AND topic = $topic)
+                """,
+                ("$id", sessionId), ("$topic", answer.Topic), ("$key", answer.Key), ("$content", Bytes(answer.Content)), ("$kept", StoredAnswer.Kept));
+        }
+    }
+
+    private static void RememberOfGroup(SqliteConnection connection, string sessionId, StoredAnswer answer)
+    {
+        using var insertion = Command(connection, $"""
+            INSERT INTO answers (session_id, topic, sequence, key, content)
+            SELECT $id, $topic, coalesce(max(sequence), 0) + 1, $key, $content FROM answers WHERE {OfGroups}
+            RETURNING sequence
+            """,
+            ("$id", sessionId), ("$topic", answer.Topic), ("$key", answer.Key), ("$content", Bytes(answer.Content)));
+        if ((long)insertion.ExecuteScalar()! % StoredAnswer.Slack != 0) return;
+        // By their number, for before this order each group had one of its own: many answers may have the same place.
+        Execute(connection, $"""
+            DELETE FROM answers WHERE {OfGroups}
+                AND sequence <= (SELECT sequence FROM answers WHERE {OfGroups} ORDER BY sequence DESC LIMIT 1 OFFSET $kept)
+            """,
+            ("$id", sessionId), ("$kept", StoredAnswer.KeptOfGroups));
+    }
 
     private static StoredAnswer Answer(SqliteDataReader reader) => new(reader.GetString(0), reader.GetString(1), Blob(reader, 2));
 }
