@@ -25,7 +25,7 @@ public sealed class OpeningTests(PostgresServer server) : IAsyncLifetime
         {
             await using var fresh = await PostgresStores.NewAsync(server);
             var stores = await Task.WhenAll(Enumerable.Range(0, 8).Select(_ => Task.Run(() => fresh.OpenAsync())));
-            Assert.Equal("6", await fresh.AskAsync("SELECT string_agg(number::text, ' ') FROM bn_schema"));
+            Assert.Equal($"{PostgresSchema.Number}", await fresh.AskAsync("SELECT string_agg(number::text, ' ') FROM bn_schema"));
             Assert.True(await stores[3].TryInsertAsync(Session("a"), default));
             Assert.NotNull(await stores[5].FindAsync("a", default));
         }
@@ -48,7 +48,7 @@ public sealed class OpeningTests(PostgresServer server) : IAsyncLifetime
                 "SELECT count(*) FROM pg_locks JOIN pg_database ON oid = database WHERE datname = current_database() AND mode = 'AccessExclusiveLock' AND locktype = 'relation'"));
         }
         await opening;
-        Assert.Equal(6L, await _stores.AskAsync("SELECT number FROM bn_schema"));
+        Assert.Equal((long)PostgresSchema.Number, await _stores.AskAsync("SELECT number FROM bn_schema"));
     }
 
     [Fact]
@@ -57,7 +57,7 @@ public sealed class OpeningTests(PostgresServer server) : IAsyncLifetime
         await _stores.OpenAsync();
         await _stores.AskAsync("UPDATE bn_schema SET number = 99");
         var refusal = await Assert.ThrowsAsync<StorageUnusableException>(() => _stores.OpenAsync());
-        Assert.Contains("schema number 99, of a newer service; this one knows 6", refusal.Message, StringComparison.Ordinal);
+        Assert.Contains($"schema number 99, of a newer service; this one knows {PostgresSchema.Number}", refusal.Message, StringComparison.Ordinal);
         Assert.Equal(99L, await _stores.AskAsync("SELECT number FROM bn_schema"));
     }
 

@@ -107,6 +107,9 @@ internal static class PostgresSchema
         ],
     ];
 
+    /// <summary>Number of the schema that this service makes.</summary>
+    public static int Number => Migrations.Length;
+
     /// <summary>Applies the migrations that have not been yet.</summary>
     /// <exception cref="StorageUnusableException">A newer service has made the schema.</exception>
     public static async Task MigrateAsync(NpgsqlConnection connection, CancellationToken cancellationToken)
