@@ -36,6 +36,10 @@ internal sealed class ResidentSessions(IOptions<ResidencyOptions> options)
         return session;
     }
 
+    /// <summary>Whether a session with a name or id is in memory and a caller sees it; this is no use of it.</summary>
+    public bool Holds(SessionScope scope, string nameOrId) =>
+        (_byName.TryGetValue(nameOrId, out var session) || _byId.TryGetValue(nameOrId, out session)) && scope.Contains(session.Current.Name);
+
     /// <summary>The session with an id, where it is in memory; this is no use of it.</summary>
     public LayerSession? Peek(string id) => _byId.GetValueOrDefault(id);
 

@@ -275,6 +275,7 @@ internal sealed class SessionCatalog(
     // Another's session is not there, by its name and by its id: a caller cannot even find out whether it is.
     private async ValueTask<LayerSession?> FindAsync(SessionScope scope, string nameOrId, Freshness freshness, CancellationToken cancellationToken)
     {
+        if (!await IsSeenAsync(scope, nameOrId, cancellationToken)) return null;
         try
         {
             return await newest.FindAsync(nameOrId, freshness, cancellationToken) is { } session && scope.Contains(session.Current.Name) ? session : null;
@@ -284,6 +285,12 @@ internal sealed class SessionCatalog(
             return null;
         }
     }
+
+    // Neither by how long it takes: what is not in memory for the caller is asked for in the store by its name alone, whether it is another's,
+    // in memory or not, small or large, or nobody's. A text that no name of the caller's begins like can be but an id.
+    private async ValueTask<bool> IsSeenAsync(SessionScope scope, string nameOrId, CancellationToken cancellationToken) =>
+        scope.Prefix is null || resident.Holds(scope, nameOrId)
+        || (await store.FindNameAsync(scope.Contains(nameOrId) ? nameOrId : null, nameOrId, cancellationToken) is { } name && scope.Contains(name));
 
     private void RequireFeatures(int features)
     {

@@ -24,6 +24,12 @@ public interface ISessionStore
     /// <summary>The session with a name or, if there is none, with an id; null if there is none either.</summary>
     ValueTask<StoredSession?> FindAsync(string nameOrId, CancellationToken cancellationToken);
 
+    /// <summary>The name of the session with a name or with an id, without a look at its state; null if there is none.</summary>
+    /// <param name="name">The name; null for none.</param>
+    /// <param name="id">The id.</param>
+    /// <param name="cancellationToken">Ends waiting.</param>
+    ValueTask<string?> FindNameAsync(string? name, string id, CancellationToken cancellationToken);
+
     /// <summary>The version of a session that is stored; null if it is gone.</summary>
     ValueTask<StoredVersion?> FindVersionAsync(string id, CancellationToken cancellationToken);
 

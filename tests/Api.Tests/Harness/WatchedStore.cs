@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using BnService.Api.Storage;
 using BnService.Api.Storage.Memory;
 using Microsoft.Extensions.DependencyInjection;
@@ -8,6 +9,7 @@ namespace BnService.Api.Tests.Harness;
 public sealed class WatchedStore : ISessionStore
 {
     private readonly MemorySessionStore _inner = new(1L << 30);
+    private readonly List<string> _asked = [];
     private Action<string, long>? _changed;
 
     /// <summary>Several services use it, as nodes use a database.</summary>
@@ -66,6 +68,17 @@ public sealed class WatchedStore : ISessionStore
         };
     }
 
+    /// <summary>What was asked of it since the last time, in order.</summary>
+    public string TakeAsked()
+    {
+        lock (_asked)
+        {
+            var asked = string.Join(' ', _asked);
+            _asked.Clear();
+            return asked;
+        }
+    }
+
     /// <summary>Tells the nodes of a version; 0 of a deletion.</summary>
     public void Notify(string id, long version) => _changed?.Invoke(id, version);
 
@@ -116,6 +129,8 @@ public sealed class WatchedStore : ISessionStore
 
     public ValueTask<long> CountListedAsync(SessionQuery query, CancellationToken cancellationToken) => Present().CountListedAsync(query, cancellationToken);
 
+    public ValueTask<string?> FindNameAsync(string? name, string id, CancellationToken cancellationToken) => Present().FindNameAsync(name, id, cancellationToken);
+
     public ValueTask<StoredVersion?> FindVersionAsync(string id, CancellationToken cancellationToken) => Present().FindVersionAsync(id, cancellationToken);
 
     public ValueTask<StoredAnswer?> FindAnswerAsync(string sessionId, string topic, string key, CancellationToken cancellationToken) =>
@@ -150,7 +165,11 @@ public sealed class WatchedStore : ISessionStore
         return await Present().TryDeleteSnapshotAsync(sessionId, version, cancellationToken);
     }
 
-    private MemorySessionStore Present() => IsAway ? throw new StorageUnavailableException("the store is away", null) : _inner;
+    private MemorySessionStore Present([CallerMemberName] string call = "")
+    {
+        lock (_asked) _asked.Add(call);
+        return IsAway ? throw new StorageUnavailableException("the store is away", null) : _inner;
+    }
 }
 
 /// <summary>What several services share: a store, and the place where ranks meet.</summary>

@@ -17,6 +17,12 @@ public abstract class SessionStoreContract
         Assert.True(await Store.TryInsertAsync(session, default));
         foreach (var key in new[] { "a", "first" }) Same(session, await Store.FindAsync(key, default));
         Assert.Null(await Store.FindAsync("First", default));
+        Assert.Equal("first", await Store.FindNameAsync("first", "first", default));
+        Assert.Equal("first", await Store.FindNameAsync("nosuch", "a", default));
+        Assert.Equal("first", await Store.FindNameAsync(null, "a", default));
+        // A name is no id, and an id no name.
+        Assert.Null(await Store.FindNameAsync(null, "first", default));
+        Assert.Null(await Store.FindNameAsync("a", "nosuch", default));
         Assert.Null(await Store.FindAsync("", default));
         Assert.Equal(1, await Store.CountAsync(null, default));
     }

@@ -43,6 +43,12 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
     }
 
     /// <inheritdoc/>
+    public ValueTask<string?> FindNameAsync(string? name, string id, CancellationToken cancellationToken)
+    {
+        lock (_lock) return new(name is not null && _idByName.ContainsKey(name) ? name : _byId.GetValueOrDefault(id)?.Session.Name);
+    }
+
+    /// <inheritdoc/>
     public ValueTask<StoredVersion?> FindVersionAsync(string id, CancellationToken cancellationToken)
     {
         lock (_lock) return new(_byId.GetValueOrDefault(id)?.Session.Stored);

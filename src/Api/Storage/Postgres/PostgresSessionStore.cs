@@ -69,6 +69,14 @@ internal sealed partial class PostgresSessionStore : ISessionStore, IContributio
         cancellationToken);
 
     /// <inheritdoc/>
+    public ValueTask<string?> FindNameAsync(string? name, string id, CancellationToken cancellationToken)
+    {
+        PostgresStatement? named = null;
+        if (name is not null) named = $" OR id = (SELECT session_id FROM bn_names WHERE name = {name})";
+        return FindOneAsync($"SELECT name FROM bn_sessions WHERE id = {id}{named}", row => row.GetString(0), cancellationToken);
+    }
+
+    /// <inheritdoc/>
     public async ValueTask<StoredVersion?> FindVersionAsync(string id, CancellationToken cancellationToken) =>
         await FindAllAsync(
             $"SELECT version, substr(writes, 1, {SessionUpdate.MarkLength}) FROM bn_sessions WHERE id = {id}",

@@ -61,6 +61,10 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
         cancellationToken, ("$key", nameOrId));
 
     /// <inheritdoc/>
+    public ValueTask<string?> FindNameAsync(string? name, string id, CancellationToken cancellationToken) => FindOneAsync(
+        "SELECT name FROM sessions WHERE name = $name OR id = $id", reader => reader.GetString(0), cancellationToken, ("$name", name), ("$id", id));
+
+    /// <inheritdoc/>
     public ValueTask<StoredVersion?> FindVersionAsync(string id, CancellationToken cancellationToken) => ReadAsync(
         connection => (StoredVersion?)VersionOf(connection, id), cancellationToken);
 
