@@ -23,8 +23,11 @@ internal static class Checksum
     private static ReadOnlySpan<byte> Mark => "\nBnXxh3:"u8;
 
     /// <summary>Whose bytes they are: a header of another row, or under another version, is not this one.</summary>
-    public static long Identity(string id, string name, long version, long createdAt) =>
-        Hash(MemoryMarshal.AsBytes([version, createdAt]), Hash(MemoryMarshal.AsBytes(name.AsSpan()), Hash(MemoryMarshal.AsBytes(id.AsSpan()), 0)));
+    public static long Identity(string id, string name, long version, long createdAt)
+    {
+        var ofNames = Hash(MemoryMarshal.AsBytes(name.AsSpan()), Hash(MemoryMarshal.AsBytes(id.AsSpan()), 0));
+        return Hash(MemoryMarshal.AsBytes([version, createdAt]), ofNames);
+    }
 
     /// <summary>Writes the checksums into a header that ends with <see cref="Unsealed"/>.</summary>
     /// <param name="header">The header; its last member is written over.</param>

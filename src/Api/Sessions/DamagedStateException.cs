@@ -1,4 +1,5 @@
 using BnService.Api.Hosting.Problems;
+using BnService.Api.Storage;
 
 namespace BnService.Api.Sessions;
 
@@ -25,5 +26,5 @@ internal sealed class DamagedStateException(string detail) : ProblemException(Pr
 
 /// <summary>What is left of a session whose stored state is damaged.</summary>
 /// <param name="Session">Who it is, with <see cref="SessionSummary.Damage"/>; of its options nothing but the kind where the header is damaged.</param>
-/// <param name="Owner">Whose it is, or null.</param>
-internal sealed record SessionRemains(SessionSummary Session, string? Owner);
+/// <param name="Stored">What the store has.</param>
+internal sealed record SessionRemains(SessionSummary Session, StoredSession Stored);

@@ -13,9 +13,9 @@ internal static partial class SessionEncoding
     /// <exception cref="DamagedStateException">It is not as it was written.</exception>
     public static SessionRecord Decode(StoredSession stored)
     {
-        if (TryParse(stored.Header, IdentityOf(stored)) is not { } header) throw Damaged(Remains(stored), stored.Owner);
+        if (TryParse(stored.Header, IdentityOf(stored)) is not { } header) throw Damaged(Remains(stored), stored);
         if (TryLayer(header, stored.Header, stored.State, stored.Version) is not { } layer)
-            throw Damaged(Summary(stored, header) with { Damage = Damage.Arrays }, stored.Owner);
+            throw Damaged(Summary(stored, header) with { Damage = Damage.Arrays }, stored);
         return new SessionRecord(stored.Id, stored.Name, header.Labels, stored.CreatedAt, header.UpdatedAt, layer)
         {
             Convention = header.Convention,
@@ -28,7 +28,7 @@ internal static partial class SessionEncoding
     public static SessionSummary Summary(StoredHeader stored) =>
         TryParse(stored.Header, IdentityOf(stored)) is { } header ? Summary(stored, header) : Remains(stored);
 
-    /// <summary>What stands in for a damaged session until another state replaces it: a new layer of its options, under its version.</summary>
+    /// <summary>What stands in for a damaged session until another state replaces it: a new layer of its options, of its version.</summary>
     public static SessionRecord StandIn(SessionRemains remains)
     {
         var session = remains.Session;
@@ -36,7 +36,8 @@ internal static partial class SessionEncoding
         return new SessionRecord(session.Id, session.Name, session.Labels, session.CreatedAt, session.UpdatedAt, layer)
         {
             Convention = session.Convention,
-            Owner = remains.Owner,
+            Owner = remains.Stored.Owner,
+            Mark = remains.Stored.Mark,
             Damage = session.Damage,
         };
     }
@@ -52,21 +53,24 @@ internal static partial class SessionEncoding
     /// <param name="session">Name of the session.</param>
     /// <exception cref="DamagedStateException">It is not as it was written.</exception>
     public static (StateHeader Header, LayerState Layer) DecodeLayer(StoredSnapshot stored, string session) =>
-        TryParse(stored.Header, IdentityOf(stored)) is { } header && TryLayer(header, stored.Header, stored.State, stored.Version) is { } layer
+        TryParse(stored.Header, IdentityOf(stored)) is { } header
+            && TryLayer(header, stored.Header, stored.State, stored.Version) is { } layer
             ? (header, layer)
             : throw DamagedSnapshot(session, stored.Version);
 
     /// <summary>What is answered where a snapshot is damaged.</summary>
     public static DamagedStateException DamagedSnapshot(string session, long version) => new(
-        $"the snapshot of version {version} of session '{session}' is damaged in the storage: its checksum does not match, or it cannot be read. "
-        + $"Delete it with DELETE /v1/sessions/{session}/snapshots/{version}; the session and its other snapshots are not affected");
+        $"the snapshot of version {version} of session '{session}' is damaged in the storage: its checksum does not match, or it cannot be "
+        + $"read. Delete it with DELETE /v1/sessions/{session}/snapshots/{version}; the session and its other snapshots are not affected");
 
-    private static long IdentityOf(StoredHeader stored) => Checksum.Identity(stored.Id, stored.Name, stored.Version, stored.CreatedAt.UtcTicks);
+    private static long IdentityOf(StoredHeader stored) =>
+        Checksum.Identity(stored.Id, stored.Name, stored.Version, stored.CreatedAt.UtcTicks);
 
     private static long IdentityOf(StoredSnapshot stored) => Checksum.Identity(stored.SessionId, "", stored.Version, 0);
 
     private static SessionSummary Summary(StoredHeader stored, StateHeader header) => new(
-        stored.Id, stored.Name, header.Labels, stored.CreatedAt, header.UpdatedAt, header.Options, header.Convention, stored.Version, header.BatchesTracked ?? 0)
+        stored.Id, stored.Name, header.Labels, stored.CreatedAt, header.UpdatedAt, header.Options, header.Convention, stored.Version,
+        header.BatchesTracked ?? 0)
     {
         Health = header.Condition,
     };
@@ -78,12 +82,12 @@ internal static partial class SessionEncoding
         Damage = Damage.Header,
     };
 
-    private static DamagedStateException Damaged(SessionSummary session, string? owner) => new(
-        $"the stored {(session.Damage == Damage.Header ? "header" : "state")} of session '{session.Name}' is damaged: its checksum does not match, or it "
-        + $"cannot be read. Restore a snapshot with POST /v1/sessions/{session.Name}/snapshots/{{version}}/restore, replace it with PUT "
-        + $"/v1/sessions/{session.Name}/state, or delete it; no other session is affected")
+    private static DamagedStateException Damaged(SessionSummary session, StoredSession stored) => new(
+        $"the stored {(session.Damage == Damage.Header ? "header" : "state")} of session '{session.Name}' is damaged: its checksum does not "
+        + $"match, or it cannot be read. Restore a snapshot with POST /v1/sessions/{session.Name}/snapshots/{{version}}/restore, replace it "
+        + $"with PUT /v1/sessions/{session.Name}/state, or delete it; no other session is affected")
     {
-        Remains = new SessionRemains(session, owner),
+        Remains = new SessionRemains(session, stored),
     };
 
     // Null where it is damaged. What has no checksum is looked at as far as anything depends on it.

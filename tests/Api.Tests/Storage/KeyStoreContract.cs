@@ -59,7 +59,7 @@ public abstract class KeyStoreContract
         Same([New("b", 2)], await Keys.ListKeysAsync(default));
     }
 
-    protected static StoredKey New(string id, int second) =>
+    internal static StoredKey New(string id, int second) =>
         new(id, $"name of {id}", "reader", null, Start.AddSeconds(second), new byte[] { 1, 2, (byte)second }, new byte[] { 3, 4, (byte)second });
 
     protected static void Same(StoredKey[] expected, IReadOnlyList<StoredKey> actual)

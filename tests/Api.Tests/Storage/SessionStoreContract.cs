@@ -295,7 +295,7 @@ public abstract class SessionStoreContract
         async Task<IEnumerable<byte>> FoundAsync(string id) => (await traffic.FindTrafficAsync(id, default)).Select(content => content.Span[0]);
     }
 
-    protected static StoredSession New(string id, string name, long version) =>
+    internal static StoredSession New(string id, string name, long version) =>
         new(id, name, "batch_norm", version, Start, new byte[] { 9, (byte)version }, new byte[] { 1, 2, (byte)version });
 
     protected static void Same(StoredSession expected, StoredSession? actual)

@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Text.Json;
 using BnService.Api.Tests.Harness;
 using BnService.EndToEnd.Harness;
 
@@ -8,6 +9,8 @@ namespace BnService.EndToEnd.Faults;
 [Trait("Needs", "root")]
 public sealed class DiskTests : IDisposable
 {
+    private const string Step = """{"x":[[1,2,3,4],[5,6,7,8]]}""", Batch = """{"x":[[1,2,3,4]]}""";
+
     private readonly SmallDisk _disk = new(8);
     private readonly Replay _replay = new();
 
@@ -52,24 +55,16 @@ public sealed class DiskTests : IDisposable
         Soak.Report(string.Create(CultureInfo.InvariantCulture, $"a disk filled 3 times ({durability}): {made} changes answered, 0 lost"));
     }
 
-    [Theory]
-    [InlineData(true)]
-    [InlineData(false)]
-    public async Task A_read_only_folder_is_503_until_it_can_be_written(bool hasFile)
+    [Fact]
+    public async Task A_read_only_folder_without_a_file_is_503_until_it_can_be_written()
     {
-        if (hasFile)
-        {
-            using var before = await ServiceProcess.StartAsync(("Storage__Path", File));
-            (await before.Client.PostAsync("/v1/sessions", Operation.Options("s"))).Expect(201);
-            before.Kill();
-        }
         _disk.MakeReadOnly(true);
         using var service = await ServiceProcess.StartAsync(("Storage__Path", File));
         using var http = new HttpClient { BaseAddress = service.Address };
         foreach (var (method, path, body) in new (HttpMethod, string, string?)[]
         {
             (HttpMethod.Post, "/v1/sessions", Operation.Options("s")), (HttpMethod.Get, "/v1/sessions", null), (HttpMethod.Get, "/v1/sessions/s", null),
-            (HttpMethod.Post, "/v1/sessions/s/train-step", """{"x":[[1,2,3,4],[5,6,7,8]]}"""),
+            (HttpMethod.Post, "/v1/sessions/s/train-step", Step),
         })
         {
             var answer = await SendAsync(http, method, path, body);
@@ -81,9 +76,60 @@ public sealed class DiskTests : IDisposable
         Assert.Equal(200, (await SendAsync(http, HttpMethod.Get, "/health/live", null)).Status);
         _disk.MakeReadOnly(false);
         await Eventually.TrueAsync(() => SendAsync(http, HttpMethod.Get, "/health/ready", null).GetAwaiter().GetResult().Status == 200, "never ready");
-        if (!hasFile) (await service.Client.PostAsync("/v1/sessions", Operation.Options("s"))).Expect(201);
+        (await service.Client.PostAsync("/v1/sessions", Operation.Options("s"))).Expect(201);
         Assert.Equal(2, await new Operation("s", 0).TryAsync(http, CancellationToken.None));
     }
+
+    /// <summary>With the log that a killed process leaves, without one, and where there is a file and no room for a log.</summary>
+    [Theory]
+    [InlineData(true, false)]
+    [InlineData(false, false)]
+    [InlineData(false, true)]
+    public async Task A_service_that_starts_where_it_cannot_write_serves_what_is_stored_to_keys_and_goes_on_when_it_can(bool isKilled, bool isFull)
+    {
+        var (key, y) = ("", "");
+        using (var before = await ServiceProcess.StartAsync(("Storage__Path", File)))
+        {
+            using var first = new HttpClient { BaseAddress = before.Address };
+            var created = await SendAsync(first, HttpMethod.Post, "/v1/keys", """{"name":"first","role":"admin","i_will_keep_the_key":true}""");
+            using (var document = JsonDocument.Parse(created.Text)) key = document.RootElement.GetProperty("key").GetString()!;
+            using var keyed = Keyed(before, key);
+            Assert.Equal(201, (await SendAsync(keyed, HttpMethod.Post, "/v1/sessions", Operation.Options("s"))).Status);
+            Assert.Equal(200, (await SendAsync(keyed, HttpMethod.Post, "/v1/sessions/s/train-step", Step)).Status);
+            y = (await SendAsync(keyed, HttpMethod.Post, "/v1/sessions/s/inference", Batch)).Text;
+            if (isKilled) before.Kill();
+            else
+            {
+                before.Terminate();
+                Assert.Equal(0, await before.ExitAsync());
+            }
+        }
+        if (isFull) _disk.Fill();
+        else _disk.MakeReadOnly(true);
+        using var service = await ServiceProcess.StartAsync(("Storage__Path", File));
+        using HttpClient open = new() { BaseAddress = service.Address }, http = Keyed(service, key);
+        Assert.Equal(401, (await SendAsync(open, HttpMethod.Post, "/v1/sessions/s/inference", Batch)).Status);
+        foreach (var path in (string[])["/v1/sessions?include=health,total", "/v1/sessions/s", "/v1/sessions/s/stats", "/v1/sessions/s/state", "/v1/sessions/s/diagnostics", "/v1/keys", "/health/ready"])
+            Assert.Equal(200, (await SendAsync(http, HttpMethod.Get, path, null)).Status);
+        Assert.Equal(y, (await SendAsync(http, HttpMethod.Post, "/v1/sessions/s/inference", Batch)).Text);
+        foreach (var (method, path, body) in new (HttpMethod, string, string?)[]
+        {
+            (HttpMethod.Post, "/v1/sessions/s/train-step", Step), (HttpMethod.Post, "/v1/sessions", Operation.Options("t")), (HttpMethod.Delete, "/v1/sessions/s", null),
+            (HttpMethod.Post, "/v1/keys", """{"name":"more","role":"reader"}"""), (HttpMethod.Post, "/v1/sessions/s/snapshots", null),
+        })
+        {
+            var answer = await SendAsync(http, method, path, body);
+            Assert.True(answer is { Status: 503, HasRetryAfter: true }, $"{path} is {answer.Status}: {answer.Text}");
+            if (!isFull) Assert.Contains($"Storage:Path '{File}' cannot be written", answer.Text, StringComparison.Ordinal);
+        }
+        if (isFull) _disk.Empty();
+        else _disk.MakeReadOnly(false);
+        await Eventually.TrueAsync(() => new Operation("s", 0).TryAsync(http, CancellationToken.None).GetAwaiter().GetResult() == 3, "never written");
+        Assert.Equal(201, (await SendAsync(http, HttpMethod.Post, "/v1/keys", """{"name":"more","role":"reader"}""")).Status);
+    }
+
+    private static HttpClient Keyed(ServiceProcess service, string key) =>
+        new() { BaseAddress = service.Address, DefaultRequestHeaders = { { "X-Api-Key", key } } };
 
     private static async Task<(int Status, string Text, bool HasRetryAfter)> SendAsync(HttpClient http, HttpMethod method, string path, string? body)
     {
@@ -137,6 +183,18 @@ public sealed class RefusedStartTests : IDisposable
         Assert.True(exitCode != 0, flaw);
         Assert.Contains($"Storage:Path '{File}' cannot be used", errors, StringComparison.Ordinal);
         Assert.Equal(bytes, await System.IO.File.ReadAllBytesAsync(File));
+    }
+
+    /// <summary>A file that had keys and is empty must not become a service without any.</summary>
+    [Fact]
+    public async Task An_empty_file_refuses_to_start()
+    {
+        Assert.Equal(0, (await ServiceProcess.RunAsync(["keys", "create", "--name", "first", "--role", "admin"], ("Storage__Path", File))).ExitCode);
+        await System.IO.File.WriteAllBytesAsync(File, []);
+        var (exitCode, _, errors) = await ServiceProcess.RunAsync([], ("Storage__Path", File), ("ASPNETCORE_URLS", "http://127.0.0.1:0"));
+        Assert.NotEqual(0, exitCode);
+        Assert.Contains($"Storage:Path '{File}' cannot be used: it is empty", errors, StringComparison.Ordinal);
+        Assert.Equal(0, new FileInfo(File).Length);
     }
 
     [Fact]

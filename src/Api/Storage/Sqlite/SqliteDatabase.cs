@@ -4,13 +4,13 @@ using Microsoft.Data.Sqlite;
 
 namespace BnService.Api.Storage.Sqlite;
 
-/// <summary>An open file: one writer, whose waiting writes share a transaction, and a few readers beside it.</summary>
+/// <summary>An open file: one writer, whose waiting writes share a transaction, unless it can only be read now, and a few readers besides.</summary>
 internal sealed class SqliteDatabase : IAsyncDisposable
 {
     private const int Readers = 4;
 
     private readonly SqliteFile _file;
-    private readonly SqliteWriter _writer;
+    private readonly SqliteWriter? _writer;
     private readonly SemaphoreSlim _free = new(Readers);
     private readonly ConcurrentBag<SqliteConnection> _idle = [];
     private int _isDisposed;
@@ -19,27 +19,37 @@ internal sealed class SqliteDatabase : IAsyncDisposable
     /// <param name="options">Name the file, and how durable it is.</param>
     /// <param name="time">The clock.</param>
     /// <exception cref="StorageUnusableException">Another process has it, or it is damaged or no database of this service.</exception>
-    /// <exception cref="StorageUnavailableException">It cannot be read and written now.</exception>
+    /// <exception cref="StorageUnavailableException">It can be neither read nor written now.</exception>
     public SqliteDatabase(StorageOptions options, TimeProvider time)
     {
         _file = new SqliteFile(options.Path);
+        if (_file.WriteFailure is not null) return;
         _writer = new SqliteWriter(_file.Connect(), options.Durability == "interval" ? TimeSpan.FromMilliseconds(options.IntervalMs) : null, time);
     }
 
-    /// <summary>Writes, within a transaction that others may share; see <see cref="SqliteWriter.WriteAsync"/>.</summary>
-    public ValueTask<bool> WriteAsync(long bytes, Func<SqliteConnection, bool> write) => _writer.WriteAsync(bytes, write);
+    /// <inheritdoc cref="SqliteFile.WriteFailure"/>
+    public StorageUnavailableException? WriteFailure => _file.WriteFailure;
 
-    /// <summary>Writes a few bytes.</summary>
-    /// <inheritdoc cref="WriteAsync(long, Func{SqliteConnection, bool})"/>
-    public ValueTask<bool> WriteAsync(Func<SqliteConnection, bool> write) => WriteAsync(0, write);
+    /// <inheritdoc cref="SqliteFile.Tightened"/>
+    public IReadOnlyList<string> Tightened => _file.Tightened;
+
+    /// <inheritdoc cref="SqliteFile.MayBeWritten"/>
+    public bool MayBeWritten() => _file.MayBeWritten();
+
+    /// <summary>Writes, within a transaction that others may share; see <see cref="SqliteWriter.WriteAsync"/>.</summary>
+    /// <exception cref="StorageUnavailableException">It can only be read now.</exception>
+    public ValueTask<bool> WriteAsync(long bytes, Func<SqliteConnection, bool> write) =>
+        _writer is null ? throw _file.WriteFailure! : _writer.WriteAsync(bytes, write);
 
     /// <summary>Reads.</summary>
     /// <exception cref="StorageUnavailableException">It cannot be read now.</exception>
+    /// <exception cref="ObjectDisposedException">It has been closed.</exception>
     public async ValueTask<T> ReadAsync<T>(Func<SqliteConnection, T> read, CancellationToken cancellationToken)
     {
         await _free.WaitAsync(cancellationToken);
         try
         {
+            ObjectDisposedException.ThrowIf(Volatile.Read(ref _isDisposed) != 0, this);
             // SQLite has no reads that do not block: a few threads are lent to them.
             return await Task.Run(() =>
             {
@@ -69,9 +79,11 @@ internal sealed class SqliteDatabase : IAsyncDisposable
     {
         // The store is more than one service of the container, and disposed of as each of them.
         if (Interlocked.Exchange(ref _isDisposed, 1) != 0) return;
-        await _writer.DisposeAsync();
-        foreach (var connection in _idle) await connection.DisposeAsync();
-        _free.Dispose();
+        if (_writer is not null) await _writer.DisposeAsync();
+        // Who reads is waited for, and who comes now finds it closed.
+        for (var i = 0; i < Readers; i++) await _free.WaitAsync();
+        while (_idle.TryTake(out var connection)) await connection.DisposeAsync();
         _file.Dispose();
+        _free.Release(Readers);
     }
 }

@@ -23,7 +23,7 @@ internal sealed partial class SqliteSessionStore
 
     /// <inheritdoc/>
     public ValueTask<bool> TryInsertSnapshotAsync(StoredSnapshot snapshot, CancellationToken cancellationToken) =>
-        Database.WriteAsync(snapshot.Size, connection => Execute(connection, """
+        WriteAsync(snapshot.Size, connection => Execute(connection, """
         INSERT OR IGNORE INTO snapshots (session_id, version, header, state) SELECT $id, $version, $header, $state
         WHERE EXISTS (SELECT 1 FROM sessions WHERE id = $id)
         """,
@@ -52,7 +52,7 @@ internal sealed partial class SqliteSessionStore
     }
 
     /// <inheritdoc/>
-    public ValueTask<bool> TryDeleteSnapshotAsync(string sessionId, long version, CancellationToken cancellationToken) => Database.WriteAsync(connection =>
+    public ValueTask<bool> TryDeleteSnapshotAsync(string sessionId, long version, CancellationToken cancellationToken) => WriteAsync(connection =>
         Execute(connection, "DELETE FROM snapshots WHERE session_id = $id AND version = $version", ("$id", sessionId), ("$version", version)) == 1);
 
     // Whether there may be more.

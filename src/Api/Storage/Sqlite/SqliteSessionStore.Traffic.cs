@@ -4,7 +4,7 @@ namespace BnService.Api.Storage.Sqlite;
 internal sealed partial class SqliteSessionStore : ITrafficStore
 {
     /// <inheritdoc/>
-    public async ValueTask SaveTrafficAsync(IReadOnlyList<StoredTraffic> traffic, CancellationToken cancellationToken) => await Database.WriteAsync(connection =>
+    public async ValueTask SaveTrafficAsync(IReadOnlyList<StoredTraffic> traffic, CancellationToken cancellationToken) => await WriteAsync(connection =>
     {
         foreach (var (id, _, content) in traffic)
         {

@@ -12,15 +12,17 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
     // Prefixes are compared as the names are, byte by byte; parts of names without regard to capital letters.
     private const string Listed = "($prefix IS NULL OR substr(name, 1, length($prefix)) = $prefix) AND ($kind IS NULL OR kind = $kind) "
         + "AND ($search IS NULL OR instr(lower(name), lower($search)) > 0)";
+    internal const string Closed = "the store has been closed: the service is stopping";
     private static readonly TimeSpan BetweenAttempts = TimeSpan.FromSeconds(1);
 
     private readonly StorageOptions _options;
     private readonly ILogger _logger;
     private readonly TimeProvider _time;
     private readonly Lock _opening = new();
-    private SqliteDatabase? _database;
+    private volatile SqliteDatabase? _database;
     private StorageUnavailableException? _failure;
     private long _failedAt;
+    private volatile bool _isClosed;
 
     /// <inheritdoc/>
     public bool IsShared => false;
@@ -28,21 +30,27 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
     /// <inheritdoc/>
     public event Action<string, long>? Changed { add { } remove { } }
 
-    /// <summary>Opens the file. Where it cannot be written now, as on a full or read-only disk, that is tried again when something is to be stored.</summary>
+    /// <summary>
+    /// Opens the file. Where it cannot be written now, as on a full or read-only disk, it is read, and that it can is tried again when something
+    /// is to be stored.
+    /// </summary>
     /// <exception cref="StorageUnusableException">The file cannot be used at all.</exception>
     public SqliteSessionStore(IOptions<StorageOptions> options, ILogger<SqliteSessionStore> logger, TimeProvider time)
     {
         (_options, _logger, _time) = (options.Value, logger, time);
-        if (!TryOpen()) LogUnavailable(logger, _failure!.Message);
+        Open();
+        if (_database is null) LogUnavailable(logger, _failure!.Message);
+        else if (_failure is not null) LogReadOnly(logger, _failure.Message);
     }
 
     /// <inheritdoc/>
     public bool IsOpen => _database is not null || TryOpen();
 
-    private SqliteDatabase Database => IsOpen ? _database! : throw _failure!;
+    private SqliteDatabase Database =>
+        _database ?? (TryOpen() ? _database : null) ?? throw _failure ?? new StorageUnavailableException(Closed, null);
 
     /// <inheritdoc/>
-    public ValueTask<bool> TryInsertAsync(StoredSession session, CancellationToken cancellationToken) => Database.WriteAsync(session.Size, connection => Execute(connection, $"""
+    public ValueTask<bool> TryInsertAsync(StoredSession session, CancellationToken cancellationToken) => WriteAsync(session.Size, connection => Execute(connection, $"""
         INSERT INTO sessions ({Columns}) SELECT $id, $name, $kind, $version, $created_at, $header, $state, $owner
         WHERE NOT EXISTS (SELECT 1 FROM sessions WHERE name IN ($name, $id) OR id IN ($name, $id))
         """,
@@ -70,7 +78,7 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
 
     /// <inheritdoc/>
     public ValueTask<bool> TryUpdateAsync(
-        StoredSession session, StoredVersion expected, IReadOnlyList<StoredAnswer> answers, CancellationToken cancellationToken) => Database.WriteAsync(
+        StoredSession session, StoredVersion expected, IReadOnlyList<StoredAnswer> answers, CancellationToken cancellationToken) => WriteAsync(
             session.Size + answers.Sum(answer => (long)answer.Content.Length), connection =>
     {
         // Nobody else writes: what is looked at first holds until the end, and nothing has to be undone.
@@ -88,7 +96,7 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
     public async ValueTask<bool> TryDeleteAsync(string id, StoredVersion expected, CancellationToken cancellationToken)
     {
         var isMore = false;
-        if (!await Database.WriteAsync(connection =>
+        if (!await WriteAsync(connection =>
         {
             if (Execute(connection, "DELETE FROM sessions WHERE id = $id AND version = $expected", ("$id", id), ("$expected", expected.Number)) == 0) return false;
             Execute(connection, "DELETE FROM traffic WHERE session_id = $id", ("$id", id));
@@ -96,7 +104,7 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
             return true;
         })) return false;
         // The session is gone; what it leaves behind may be gigabytes, which nobody has to wait for at once.
-        while (isMore) isMore = await Database.WriteAsync(connection => DeleteSomeOf(connection, id));
+        while (isMore) isMore = await WriteAsync(connection => DeleteSomeOf(connection, id));
         return true;
     }
 
@@ -128,29 +136,88 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
     }, cancellationToken);
 
     /// <inheritdoc/>
-    public ValueTask DisposeAsync() => _database?.DisposeAsync() ?? ValueTask.CompletedTask;
+    public ValueTask DisposeAsync()
+    {
+        _isClosed = true;
+        return _database?.DisposeAsync() ?? ValueTask.CompletedTask;
+    }
 
+    // Whether it is open; where it can only be read, also whether it could be opened to be written, where that has not just been tried.
     private bool TryOpen()
     {
         lock (_opening)
         {
-            if (_database is not null) return true;
-            if (_failure is not null && _time.GetElapsedTime(_failedAt) < BetweenAttempts) return false;
-            try
+            if (_database is { WriteFailure: null } || _isClosed) return _database is not null;
+            if (_time.GetElapsedTime(_failedAt) < BetweenAttempts) return _database is not null;
+            if (_database?.MayBeWritten() == false)
             {
-                _database = new SqliteDatabase(_options, _time);
-                if (_failure is not null) LogAvailable(_logger, _options.Path);
+                _failedAt = _time.GetTimestamp();
                 return true;
             }
-            catch (StorageUnavailableException exception)
+            var wasReadOnly = _database is not null;
+            _database?.DisposeAsync().AsTask().GetAwaiter().GetResult();
+            _database = null;
+            try
             {
-                (_failure, _failedAt) = (exception, _time.GetTimestamp());
-                return false;
+                Open();
             }
+            catch (StorageUnusableException exception)
+            {
+                // What ends a start is no reason to end a service that has been started, which serves what it has in memory.
+                (_failure, _failedAt) = (new StorageUnavailableException(exception.Message, exception), _time.GetTimestamp());
+            }
+            if (_database is { WriteFailure: null }) LogAvailable(_logger, _options.Path);
+            else if (_database is null && wasReadOnly) LogUnavailable(_logger, _failure!.Message);
+            return _database is not null;
         }
     }
 
-    private ValueTask<T> ReadAsync<T>(Func<SqliteConnection, T> read, CancellationToken cancellationToken) => Database.ReadAsync(read, cancellationToken);
+    private void Open()
+    {
+        try
+        {
+            _database = new SqliteDatabase(_options, _time);
+            _failure = _database.WriteFailure;
+            if (_database.Tightened.Count > 0) LogTightened(_logger, string.Join(", ", _database.Tightened));
+        }
+        catch (StorageUnavailableException exception)
+        {
+            _failure = exception;
+        }
+        _failedAt = _time.GetTimestamp();
+    }
+
+    private ValueTask<bool> WriteAsync(Func<SqliteConnection, bool> write) => WriteAsync(0, write);
+
+    private ValueTask<bool> WriteAsync(long bytes, Func<SqliteConnection, bool> write)
+    {
+        var database = Database;
+        if (database.WriteFailure is not null && TryOpen()) database = Database;
+        return database.WriteAsync(bytes, write);
+    }
+
+    private async ValueTask<T> ReadAsync<T>(Func<SqliteConnection, T> read, CancellationToken cancellationToken)
+    {
+        while (true)
+        {
+            var database = Database;
+            try
+            {
+                return await database.ReadAsync(read, cancellationToken);
+            }
+            catch (ObjectDisposedException) when (_isClosed)
+            {
+                throw new StorageUnavailableException(Closed, null);
+            }
+            catch (ObjectDisposedException) when (database.WriteFailure is not null)
+            {
+                // It is being opened to be written.
+                lock (_opening)
+                {
+                }
+            }
+        }
+    }
 
     private async ValueTask<T?> FindOneAsync<T>(
         string sql, Func<SqliteDataReader, T> row, CancellationToken cancellationToken, params (string Name, object? Value)[] parameters)
@@ -202,6 +269,12 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
 
     [LoggerMessage(Level = LogLevel.Error, Message = "{Reason}; until it can, everything that needs it is answered with 503")]
     private static partial void LogUnavailable(ILogger logger, string reason);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "{Reason}; until it can, it is read, and what must be stored is answered with 503")]
+    private static partial void LogReadOnly(ILogger logger, string reason);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Others than the owner could read or write {Paths}; now the owner alone can")]
+    private static partial void LogTightened(ILogger logger, string paths);
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Storage:Path '{Path}' can be written again")]
     private static partial void LogAvailable(ILogger logger, string path);

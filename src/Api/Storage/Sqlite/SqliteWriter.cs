@@ -47,7 +47,7 @@ internal sealed class SqliteWriter : IAsyncDisposable
         }
         catch (InvalidOperationException)
         {
-            throw new StorageUnavailableException("the store has been closed: the service is stopping", null);
+            throw new StorageUnavailableException(SqliteSessionStore.Closed, null);
         }
         return new ValueTask<bool>(waiting.Task);
     }
