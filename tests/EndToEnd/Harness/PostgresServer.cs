@@ -42,7 +42,6 @@ public sealed partial class PostgresServer : IAsyncLifetime
     private static int _databases;
 
     private string _folder = "";
-    private int _port;
     private Process? _process;
 
     private string Data => Path.Combine(_folder, "data");
@@ -82,15 +81,50 @@ public sealed partial class PostgresServer : IAsyncLifetime
         await ExecuteAsync(ConnectionString("postgres"), $"DROP DATABASE IF EXISTS {name} WITH (FORCE)");
     }
 
+    /// <summary>The port on which it listens.</summary>
+    public int Port { get; private set; }
+
+    /// <summary>Starts another server that follows this one, as an asynchronous standby does; the caller's own to dispose of.</summary>
+    public async Task<PostgresServer> StartStandbyAsync()
+    {
+        var standby = new PostgresServer { _folder = (await RunAsync("mktemp", "-d", "-t", "bn-postgres.XXXXXX")).Trim() };
+        await RunAsync("env", $"PGPASSWORD={Password}", Program("pg_basebackup"), "-h", "127.0.0.1", "-p", $"{Port}", "-U", User, "-D", standby.Data,
+            "--write-recovery-conf", "--checkpoint=fast", "--no-sync");
+        await standby.StartAsync();
+        return standby;
+    }
+
+    /// <summary>Sets what the server is configured with, while it runs.</summary>
+    public async Task ConfigureAsync(string name, string value)
+    {
+        await ExecuteAsync(ConnectionString("postgres"), $"ALTER SYSTEM SET {name} = '{value}'");
+        await ExecuteAsync(ConnectionString("postgres"), "SELECT pg_reload_conf()");
+    }
+
+    /// <summary>Waits until a standby has all that its primary has.</summary>
+    public async Task CatchUpAsync(PostgresServer primary)
+    {
+        var end = await ExecuteAsync(primary.ConnectionString("postgres"), "SELECT pg_current_wal_lsn()::text");
+        for (var i = 0; i < 1000; i++)
+        {
+            if (await ExecuteAsync(ConnectionString("postgres"), $"SELECT pg_last_wal_replay_lsn() >= '{end}'::pg_lsn") is true) return;
+            await Task.Delay(10);
+        }
+        Assert.Fail("the standby does not catch up");
+    }
+
+    /// <summary>Makes the standby a primary.</summary>
+    public Task PromoteAsync() => ExecuteAsync(ConnectionString("postgres"), "SELECT pg_promote()");
+
     /// <summary>Starts the server where and as it was, and waits until it answers.</summary>
     public async Task StartAsync()
     {
-        if (_port == 0) _port = FreePort();
+        if (Port == 0) Port = FreePort();
         var started = Stopwatch.StartNew();
         while (true)
         {
             _process ??= Process.Start(new ProcessStartInfo(Prefix[0], [.. Prefix[1..], "sh", "-c", Watch, "sh", _folder,
-                Program("postgres"), "-D", Data, "-p", $"{_port}", "-h", "127.0.0.1", "-k", _folder, "-c", "fsync=on", "-c", "max_connections=200"])
+                Program("postgres"), "-D", Data, "-p", $"{Port}", "-h", "127.0.0.1", "-k", _folder, "-c", "fsync=on", "-c", "max_connections=200"])
             {
                 RedirectStandardInput = true,
             })!;
@@ -145,7 +179,7 @@ public sealed partial class PostgresServer : IAsyncLifetime
     }
 
     private string ConnectionString(string database) =>
-        new NpgsqlConnectionStringBuilder { Host = "127.0.0.1", Port = _port, Database = database, Username = User, Password = Password }.ConnectionString;
+        new NpgsqlConnectionStringBuilder { Host = "127.0.0.1", Port = Port, Database = database, Username = User, Password = Password }.ConnectionString;
 
     // Its programs refuse to run as root.
     private static string[] Prefix => Environment.UserName == "root" ? ["runuser", "-u", "postgres", "--"] : ["env"];

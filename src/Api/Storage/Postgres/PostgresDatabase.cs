@@ -25,13 +25,17 @@ internal sealed partial class PostgresDatabase : IAsyncDisposable
     private static readonly TimeSpan PatienceAtStart = TimeSpan.FromSeconds(30);
     private static readonly TimeSpan ShortestPause = TimeSpan.FromMilliseconds(50), LongestPause = TimeSpan.FromSeconds(1);
 
-    private readonly NpgsqlDataSource _source;
+    // How often the primary is looked for anew, and how often it is said that the database takes no writes, at most.
+    private static readonly TimeSpan BetweenLooks = TimeSpan.FromSeconds(1), BetweenWords = TimeSpan.FromSeconds(10);
+
+    private readonly PostgresHosts _hosts;
     private readonly ILogger _logger;
     private readonly TimeProvider _time;
     private readonly string _name;
     private readonly PostgresSilence _silence;
     private readonly SemaphoreSlim _places;
     private int _isAway;
+    private long _lookedAt, _saidAt;
 
     /// <param name="options">Name the database.</param>
     /// <param name="logger">Is told when the database goes and when it comes back.</param>
@@ -44,11 +48,13 @@ internal sealed partial class PostgresDatabase : IAsyncDisposable
         {
             var builder = new NpgsqlDataSourceBuilder(Defaults + options.ConnectionString);
             var settings = builder.ConnectionStringBuilder;
-            _name = $"'{settings.Database ?? settings.Username}' at {settings.Host}:{settings.Port}";
+            // A host among several may have a port of its own.
+            var port = settings.Host?.Contains(':', StringComparison.Ordinal) == true ? "" : $":{settings.Port}";
+            _name = $"'{settings.Database ?? settings.Username}' at {settings.Host}{port}";
             Patience = settings is { Timeout: 0 } or { CommandTimeout: 0 } ? Unlimited : TimeSpan.FromSeconds(Math.Max(settings.Timeout, settings.CommandTimeout));
             if (settings.CommandTimeout > 0) settings.CommandTimeout += SecondsBehind;
             _places = new SemaphoreSlim(Math.Max(1, settings.MaxPoolSize - ConnectionsBeside));
-            _source = builder.Build();
+            _hosts = new PostgresHosts(builder);
             _silence = new PostgresSilence(() => WithinAsync(async call =>
             {
                 await using var connection = await ConnectAsync(CancellationToken.None);
@@ -82,13 +88,15 @@ internal sealed partial class PostgresDatabase : IAsyncDisposable
         {
             try
             {
-                await using var connection = await _source.OpenConnectionAsync(cancellationToken);
+                await using var connection = await _hosts.ConnectAsync(cancellationToken);
+                await PostgresHosts.RequireWritableAsync(connection, cancellationToken);
                 await prepare(connection);
                 return;
             }
             catch (Exception exception) when (PostgresFailure.IsOfDatabase(exception))
             {
-                var cause = $"{exception.Message}{(exception.InnerException is { } inner ? $": {inner.Message}" : "")}";
+                _hosts.LookAgain(exception);
+                var cause = _hosts.CauseOf(exception);
                 if (!PostgresFailure.MayPass(exception) || _time.GetElapsedTime(begun) > PatienceAtStart)
                     throw new StorageUnusableException($"the database {_name} of Storage:ConnectionString cannot be used: {cause}");
                 if (pause == ShortestPause) LogWaiting(_logger, _name, cause);
@@ -98,7 +106,7 @@ internal sealed partial class PostgresDatabase : IAsyncDisposable
     }
 
     /// <summary>A connection; the caller's own to dispose of.</summary>
-    public ValueTask<NpgsqlConnection> ConnectAsync(CancellationToken cancellationToken) => _source.OpenConnectionAsync(cancellationToken);
+    public ValueTask<NpgsqlConnection> ConnectAsync(CancellationToken cancellationToken) => _hosts.ConnectAsync(cancellationToken);
 
     /// <summary>Asks something that may be asked twice.</summary>
     /// <param name="batch">Makes the question.</param>
@@ -136,7 +144,8 @@ internal sealed partial class PostgresDatabase : IAsyncDisposable
             var isSlow = PostgresFailure.IsTimeout(exception) || _time.GetElapsedTime(begun) > LongestPause;
             if (exception is PostgresException) _silence.Heard();
             // None of the connections that are idle would bring an answer.
-            else if (isSlow && _silence.HasMissed(begun)) _source.Clear();
+            else if (isSlow && _silence.HasMissed(begun)) _hosts.Clear();
+            if (IsDue(ref _lookedAt, BetweenLooks)) _hosts.LookAgain(exception);
             throw;
         }
     }
@@ -155,7 +164,11 @@ internal sealed partial class PostgresDatabase : IAsyncDisposable
     /// <summary>Takes note of a failure: it is logged, but an absence of the database only once.</summary>
     public void Failed(Exception exception)
     {
-        if (PostgresFailure.IsRefusal(exception) && !PostgresFailure.MayPass(exception)) LogRefused(_logger, _name, exception.Message);
+        if (PostgresFailure.IsReadOnly(exception))
+        {
+            if (IsDue(ref _saidAt, BetweenWords)) LogRefused(_logger, _name, exception.Message);
+        }
+        else if (PostgresFailure.IsRefusal(exception) && !PostgresFailure.MayPass(exception)) LogRefused(_logger, _name, exception.Message);
         else if (!PostgresFailure.IsCollision(exception) && Interlocked.Exchange(ref _isAway, 1) == 0)
             LogAway(_logger, _name, exception.InnerException?.Message ?? exception.Message);
     }
@@ -168,7 +181,14 @@ internal sealed partial class PostgresDatabase : IAsyncDisposable
     {
         // Nobody listens any more.
         _silence.Heard();
-        return _source.DisposeAsync();
+        return _hosts.DisposeAsync();
+    }
+
+    // True for one of those who ask within a time.
+    private bool IsDue(ref long lastAt, TimeSpan between)
+    {
+        var (now, last) = (_time.GetTimestamp(), Interlocked.Read(ref lastAt));
+        return (last == 0 || _time.GetElapsedTime(last, now) >= between) && Interlocked.CompareExchange(ref lastAt, now, last) == last;
     }
 
     private async Task<T> AskAgainAsync<T>(Func<NpgsqlConnection, NpgsqlBatch> makeBatch, Func<NpgsqlDataReader, Task<T>> read)

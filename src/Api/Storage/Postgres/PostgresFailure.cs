@@ -9,9 +9,15 @@ internal static class PostgresFailure
     /// <summary>Why something failed that there was no answer to, in words for a client.</summary>
     public const string NoAnswer = "it does not answer in time";
 
-    /// <summary>Whether a failure is the database's, and not this program's.</summary>
+    /// <summary>
+    /// Whether a failure is the database's, and not this program's. Where a server goes away in the middle of what it says, Npgsql has
+    /// exceptions of every kind for what it reads then, and for what it does afterwards with the connection.
+    /// </summary>
     public static bool IsOfDatabase(Exception exception) => exception
-        is NpgsqlException or TimeoutException or IOException or SocketException or ObjectDisposedException;
+        is NpgsqlException or TimeoutException or IOException or SocketException or ObjectDisposedException || IsOfBrokenConnection(exception);
+
+    /// <summary>Whether the server takes no writes: it is a standby, or another one has become the primary.</summary>
+    public static bool IsReadOnly(Exception exception) => exception is PostgresException { SqlState: PostgresErrorCodes.ReadOnlySqlTransaction };
 
     /// <summary>
     /// Whether the database has said that nothing of the transaction was made. Everything else leaves it open: what ends a connection may
@@ -28,7 +34,7 @@ internal static class PostgresFailure
 
     /// <summary>Whether a database that is being started, or a table that somebody else makes at the same time, may explain it.</summary>
     public static bool MayPass(Exception exception) => exception is not PostgresException refusal || IsCollision(refusal)
-        || (EndsConnection(refusal) && !IsOfSettings(refusal))
+        || IsReadOnly(refusal) || (EndsConnection(refusal) && !IsOfSettings(refusal))
         || refusal.SqlState is PostgresErrorCodes.TooManyConnections or PostgresErrorCodes.UniqueViolation or PostgresErrorCodes.DuplicateTable
             or PostgresErrorCodes.DuplicateObject;
 
@@ -46,6 +52,9 @@ internal static class PostgresFailure
         ObjectDisposedException => "the service is stopping",
         _ => "it cannot be reached",
     };
+
+    private static bool IsOfBrokenConnection(Exception exception) => exception.Source == nameof(Npgsql)
+        && exception is not (ArgumentException or InvalidCastException or NotSupportedException or OperationCanceledException);
 
     // Classes 28 (user and password), 3D (database) and 42 (rights and names).
     private static bool IsOfSettings(PostgresException refusal) => refusal.SqlState[..2] is "28" or "3D" or "42";

@@ -119,6 +119,8 @@ internal sealed partial class PostgresNotifications(PostgresDatabase database, b
             if (await connection.WaitAsync(Heartbeat, _isStopped.Token)) continue;
             // A connection that was cut silently says nothing, which is not the same as nothing to say.
             await database.ExecuteAsync(connection, "SELECT 1");
+            // Nor does one to a server that is the primary no more, and lives on.
+            await PostgresHosts.RequireWritableAsync(connection, _isStopped.Token).WaitAsync(database.Patience, time);
         }
     }
 
