@@ -58,7 +58,7 @@ internal static partial class RequestLogging
             finally
             {
                 place?.End();
-                var status = context.RequestAborted.IsCancellationRequested ? StatusCodes.Status499ClientClosedRequest : context.Response.StatusCode;
+                var status = metering.IsHungUp || context.RequestAborted.IsCancellationRequested ? StatusCodes.Status499ClientClosedRequest : context.Response.StatusCode;
                 var (method, call, elapsed) = (context.Request.Method, metering.PathTemplate ?? "(none)", Stopwatch.GetElapsedTime(started));
                 calls.Answered(method, call, status, elapsed, metering, context.Response.Headers.ContainsKey(IdempotencyKey.ReplayedHeader));
                 Describe(Activity.Current, method, metering.PathTemplate, status);

@@ -15,6 +15,9 @@ internal sealed class RequestMetering
     /// <summary>Bytes of the answer's body that were written.</summary>
     public long AnswerBytes { get; set; }
 
+    /// <summary>Whether the client has gone before it was answered.</summary>
+    public bool IsHungUp { get; set; }
+
     /// <summary>The metering of a request; made when first asked for.</summary>
     public static RequestMetering Of(HttpContext context)
     {

@@ -1,5 +1,6 @@
 using System.IO.Pipelines;
 using System.Runtime.InteropServices;
+using BnService.Api.Hosting.Problems;
 using BnService.Core.Tensors;
 
 namespace BnService.Api.Wire;
@@ -34,10 +35,10 @@ internal static class TensorWriter
         RequireReader(await output.FlushAsync(cancellationToken));
 
     /// <summary>Ends writing where the client no longer reads.</summary>
-    /// <exception cref="OperationCanceledException">It does not.</exception>
+    /// <exception cref="ClientGoneException">It does not.</exception>
     public static void RequireReader(FlushResult flushed)
     {
-        if (flushed.IsCompleted || flushed.IsCanceled) throw new OperationCanceledException("the client no longer reads the answer");
+        if (flushed.IsCompleted || flushed.IsCanceled) throw new ClientGoneException();
     }
 
     private static int WriteSome(PipeWriter output, TensorSource source, int start)

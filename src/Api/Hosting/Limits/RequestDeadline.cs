@@ -59,6 +59,11 @@ internal sealed class RequestDeadline : IDisposable
         {
             // Answered below.
         }
+        catch (Exception exception) when (HangUp.IsOne(exception, aborted))
+        {
+            HangUp.End(context);
+            return;
+        }
         finally
         {
             context.RequestAborted = aborted;

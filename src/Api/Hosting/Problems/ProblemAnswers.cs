@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Text.Json.Serialization.Metadata;
 using BnService.Api.Contracts;
 using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.Telemetry;
@@ -20,10 +21,9 @@ internal sealed partial class ProblemAnswers(CallMeter calls, ILogger<ProblemAns
     /// <inheritdoc/>
     public async ValueTask<bool> TryHandleAsync(HttpContext context, Exception exception, CancellationToken cancellationToken)
     {
-        if (exception is ConnectionResetException)
+        if (HangUp.IsOne(exception, context.RequestAborted))
         {
-            // The client is gone; reading may find that out before RequestAborted tells. Nobody is there for an answer.
-            context.Response.StatusCode = StatusCodes.Status499ClientClosedRequest;
+            HangUp.End(context);
             return true;
         }
         var (code, detail) = exception switch
@@ -86,7 +86,7 @@ internal sealed partial class ProblemAnswers(CallMeter calls, ILogger<ProblemAns
         {
             // It has one text, so that the trace_id that an internal error's detail points to is put behind it.
             var error = new OpenInferenceError { Error = code == ProblemCode.InternalError ? $"{detail} {traceId}" : detail };
-            await context.Response.WriteAsJsonAsync(error, ContractJson.Context.OpenInferenceError, MediaTypes.Json, context.RequestAborted);
+            await WriteAsync(context, error, ContractJson.Context.OpenInferenceError, MediaTypes.Json);
             return;
         }
         var problem = new Problem
@@ -98,7 +98,20 @@ internal sealed partial class ProblemAnswers(CallMeter calls, ILogger<ProblemAns
             Code = code.Code,
             TraceId = traceId,
         };
-        await context.Response.WriteAsJsonAsync(problem, ContractJson.Context.Problem, MediaTypes.ProblemJson, context.RequestAborted);
+        await WriteAsync(context, problem, ContractJson.Context.Problem, MediaTypes.ProblemJson);
+    }
+
+    // A failure of the handler of failures would be logged as one of the service.
+    private static async Task WriteAsync<T>(HttpContext context, T problem, JsonTypeInfo<T> contract, string mediaType)
+    {
+        try
+        {
+            await context.Response.WriteAsJsonAsync(problem, contract, mediaType, context.RequestAborted);
+        }
+        catch (Exception exception) when (HangUp.IsOne(exception, context.RequestAborted))
+        {
+            HangUp.End(context);
+        }
     }
 
     // The server's own words are about its settings.
