@@ -40,12 +40,15 @@ public sealed record StoredSession(
     /// <summary>Which state it is.</summary>
     public StoredVersion Stored => new(Version, Mark);
 
-    /// <summary>Whether this state has come from an earlier one; null where that is not known, since there are many writes between them.</summary>
+    /// <summary>
+    /// Whether this state has come from an earlier one; null where that is not known, since there are many writes between them, or the store,
+    /// which has no other writer, keeps no marks.
+    /// </summary>
     public bool? Follows(StoredVersion earlier)
     {
         if (Version < earlier.Number) return false;
         if (Stored.Is(earlier)) return true;
-        return earlier.Mark == 0 ? null : new WriteMark(earlier.Number, earlier.Mark).IsAmong(Writes.Span, earlier.Number);
+        return earlier.Mark == 0 || Writes.IsEmpty ? null : new WriteMark(earlier.Number, earlier.Mark).IsAmong(Writes.Span, earlier.Number);
     }
 }
 

@@ -62,6 +62,16 @@ public sealed class SqliteSessionStoreTests : SessionStoreContract, IAsyncLifeti
         Same(Answer("", "k", 1), await Store.FindAnswerAsync("a", "", "k", default));
     }
 
+    /// <summary>A change of this process that is stored and not yet published is none: nobody else writes the file.</summary>
+    [Fact]
+    public async Task A_newer_state_is_not_taken_for_a_file_that_has_gone_back()
+    {
+        await Store.TryInsertAsync(New("a", "first", 7), default);
+        var stored = (await Store.FindAsync("a", default))!;
+        Assert.NotEqual(false, stored.Follows(new StoredVersion(6, 77)));
+        Assert.Equal(false, stored.Follows(new StoredVersion(8, 77)));
+    }
+
     [Fact]
     public void A_file_belongs_to_one_at_a_time()
     {

@@ -21,18 +21,17 @@ internal sealed class Places
     {
         var limits = options.Value;
         // All together hold at most three quarters of the connections: new ones have the rest.
-        var requests = Math.Min(limits.MaxConcurrentRequests, Part(limits, 6));
-        var (perKey, streams, ranks) = (limits.MaxRequestsPerKey ?? requests, Math.Min(limits.MaxStreams, Part(limits, 3)), Math.Min(limits.MaxWaitingRanks, Part(limits, 3)));
+        var requests = Kind.Of(limits.MaxConcurrentRequests, limits.MaxRequestsPerKey, "requests", "MaxConcurrentRequests", "MaxRequestsPerKey", limits, 6);
         _kinds =
         [
-            new(requests, perKey, "requests", "Limits:MaxConcurrentRequests", "Limits:MaxRequestsPerKey"),
-            new(streams, limits.MaxStreamsPerKey, "streams of events", "Limits:MaxStreams", "Limits:MaxStreamsPerKey"),
-            new(ranks, limits.MaxWaitingRanksPerKey, "ranks of synchronized steps", "Limits:MaxWaitingRanks", "Limits:MaxWaitingRanksPerKey"),
+            requests,
+            Kind.Of(limits.MaxStreams, limits.MaxStreamsPerKey, "streams of events", "MaxStreams", "MaxStreamsPerKey", limits, 3),
+            Kind.Of(limits.MaxWaitingRanks, limits.MaxWaitingRanksPerKey, "ranks of synchronized steps", "MaxWaitingRanks", "MaxWaitingRanksPerKey", limits, 3),
             new(MostPages, MostPages, "pages", null, null),
             new(MostShort, MostShort, "looks at the metrics", null, null),
             new(MostShort, MostShort, "calls about keys", null, null),
             new(MostShort, MostShort, "calls that create keys", null, null),
-            new(requests, perKey, "refused bodies", null, null),
+            new(requests.Most, requests.MostPerKey, "refused bodies", null, null),
         ];
     }
 
@@ -116,8 +115,6 @@ internal sealed class Places
     /// <summary>Who has sent a request, behind the keys; a stranger before.</summary>
     public static Caller CallerOf(HttpContext context) => context.Features.Get<SessionScope>()?.Caller ?? Caller.Stranger;
 
-    private static int Part(LimitOptions limits, int sixteenths) => Math.Max(1, (int)(limits.MaxConnections * (long)sixteenths / 16));
-
     private static Place PlaceOf(HttpContext context)
     {
         if (context.GetEndpoint()?.Metadata.GetMetadata<PlaceMetadata>() is { } said) return said.Place;
@@ -133,6 +130,19 @@ internal sealed class Places
     private sealed class Kind(int most, int mostPerKey, string what, string? setting, string? settingPerKey)
     {
         public int Held;
+
+        public int Most => most;
+
+        public int MostPerKey => mostPerKey;
+
+        // At most so many sixteenths of the connections.
+        public static Kind Of(int most, int? mostPerKey, string what, string setting, string settingPerKey, LimitOptions limits, int sixteenths)
+        {
+            var connections = Math.Max(1, (int)(limits.MaxConnections * (long)sixteenths / 16));
+            return connections < most
+                ? new(connections, mostPerKey ?? connections, what, $"Limits:{setting} is {most}, and Limits:MaxConnections leaves no more", $"Limits:{settingPerKey}")
+                : new(most, mostPerKey ?? most, what, $"Limits:{setting}", $"Limits:{settingPerKey}");
+        }
 
         // Given how many are held with this one, and how many of them by its key; 0 where it has none.
         public Shortage? Refuse(int all, int own)

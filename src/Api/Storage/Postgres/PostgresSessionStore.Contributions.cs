@@ -40,7 +40,12 @@ internal sealed partial class PostgresSessionStore
 
     /// <inheritdoc/>
     public async ValueTask ForgetAsync(string sessionId, string topic, long step, CancellationToken cancellationToken) => await FindAllAsync(
-        $"DELETE FROM bn_contributions WHERE session_id = {sessionId} AND topic = {topic} AND step <= {step}", Contribution, cancellationToken);
+        // And what nodes that are gone have left behind under names that nobody uses any more: no rank waits for so long.
+        $"""
+        DELETE FROM bn_contributions
+        WHERE session_id = {sessionId} AND ((topic = {topic} AND step <= {step}) OR added_at < now() - interval '1 day')
+        """,
+        Contribution, cancellationToken);
 
     private static PostgresStatement Contributions(string sessionId, string topic, long step) => $"""
         SELECT rank, world_size, nonce, content, CAST(extract(epoch FROM now() - added_at) AS double precision) FROM bn_contributions
