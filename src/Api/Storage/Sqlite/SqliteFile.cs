@@ -99,28 +99,32 @@ internal sealed class SqliteFile : IDisposable
                 $"Storage:Path '{path}' is a link to '{target}', where there is no file: is a disk not mounted? To begin anew, name that file itself");
     }
 
-    // Null where there is a file that can only be read, and nobody has ever opened it to write.
+    // One that may only be read locks as well. Null where there is none and none can be made: nobody has ever opened the file to write.
     private FileStream? Lock(bool exists)
     {
+        var path = _path + LockSuffix;
         try
         {
             OwnerOnly.CreateFolder(Path.GetDirectoryName(_path)!);
-            return OwnerOnly.Open(_path + LockSuffix);
+            return OwnerOnly.Open(path);
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
             if (LockedByAnother.Contains(exception.HResult)) throw InUse();
-            WriteFailure = Unavailable(exception);
-            if (!exists) throw WriteFailure;
+            if (!exists) throw Unavailable(exception);
+            if (!File.Exists(path))
+            {
+                WriteFailure = Unavailable(exception);
+                return null;
+            }
         }
         try
         {
-            var path = _path + LockSuffix;
-            return File.Exists(path) ? new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.None) : null;
+            return new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.None);
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
-            throw LockedByAnother.Contains(exception.HResult) ? InUse() : WriteFailure;
+            throw LockedByAnother.Contains(exception.HResult) ? InUse() : Unavailable(exception);
         }
     }
 
@@ -150,6 +154,7 @@ internal sealed class SqliteFile : IDisposable
             var applied = SqliteSchema.NumberOf(connection);
             Execute(connection, Logged);
             SqliteSchema.Migrate(connection, applied);
+            SqliteSchema.Touch(connection);
             KeepLog(connection, isKept: false);
             Tighten();
         }

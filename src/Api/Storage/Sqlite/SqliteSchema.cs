@@ -116,6 +116,14 @@ internal static class SqliteSchema
         }
     }
 
+    /// <summary>Writes what is there: what SQLite opens it may not be able to write.</summary>
+    public static void Touch(SqliteConnection connection)
+    {
+        using var command = connection.CreateCommand();
+        command.CommandText = $"PRAGMA user_version = {Ask(connection, "PRAGMA user_version")}";
+        command.ExecuteNonQuery();
+    }
+
     private static object Ask(SqliteConnection connection, string sql)
     {
         using var command = connection.CreateCommand();

@@ -136,11 +136,7 @@ internal sealed class SqliteWriter : IAsyncDisposable
 
     private static bool Touch(SqliteConnection connection)
     {
-        using var read = connection.CreateCommand();
-        read.CommandText = "PRAGMA user_version";
-        using var write = connection.CreateCommand();
-        write.CommandText = $"PRAGMA user_version = {(long)read.ExecuteScalar()!}";
-        write.ExecuteNonQuery();
+        SqliteSchema.Touch(connection);
         return true;
     }
 
