@@ -176,7 +176,8 @@ internal static partial class ServiceComposition
                 LogDatabase(app.Logger);
                 break;
         }
-        if (storage is { Engine: not "memory", Durability: "interval" }) LogInterval(app.Logger);
+        if (storage is { Engine: not "memory", Durability: "interval" })
+            LogInterval(app.Logger, storage.Engine == "postgres" ? "a power cut or a crash of the database server" : "a power cut");
     }
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Sessions are kept in memory and end with this process (Storage:Engine is memory)")]
@@ -188,8 +189,8 @@ internal static partial class ServiceComposition
     [LoggerMessage(Level = LogLevel.Information, Message = "Sessions are kept in a PostgreSQL database")]
     private static partial void LogDatabase(ILogger logger);
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "Answers come before the disk has what they tell: a power cut loses the last moment (Storage:Durability is interval)")]
-    private static partial void LogInterval(ILogger logger);
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Answers come before the disk has what they tell: {Cause} loses the last moment (Storage:Durability is interval)")]
+    private static partial void LogInterval(ILogger logger, string cause);
 
     // The document's schemas are made with the serializer options of ASP.NET Core: they must be the contract's.
     private static void Adopt(System.Text.Json.JsonSerializerOptions contract, System.Text.Json.JsonSerializerOptions target)

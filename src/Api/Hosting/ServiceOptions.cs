@@ -20,17 +20,22 @@ public sealed record StorageOptions : IValidatableObject
     [MinLength(1, ErrorMessage = "must name a file")]
     public string Path { get; init; } = "data/bn.db";
 
-    /// <summary>The database of <c>postgres</c>.</summary>
+    /// <summary>
+    /// The database of <c>postgres</c>. Of several servers (<c>Host=a,b</c>) the one that takes writes is used, also after a failover.
+    /// </summary>
     public string? ConnectionString { get; init; }
 
     /// <summary>
-    /// <c>step</c>: what has been answered is on the disk. <c>interval</c>: it is with the operating system (or the database server), which
-    /// brings it to the disk a moment later; a power cut loses that moment, the end of the process nothing.
+    /// <c>step</c>: what has been answered is on the disk. <c>interval</c>: it is with the operating system, or in the memory of the
+    /// database server, which brings it to the disk a moment later: a power cut loses that moment, and so does the end of the database
+    /// server's process where that is a crash; the end of this service's process loses nothing.
     /// </summary>
     [AllowedValues("step", "interval", ErrorMessage = "must be step or interval")]
     public string Durability { get; init; } = "step";
 
-    /// <summary>The longest moment of <c>interval</c>, in milliseconds; with <c>postgres</c> the server's <c>wal_writer_delay</c> decides.</summary>
+    /// <summary>
+    /// The longest moment of <c>interval</c>, in milliseconds; with <c>postgres</c> it is three times the server's <c>wal_writer_delay</c>.
+    /// </summary>
     [Range(1, 60_000, ErrorMessage = "must be from 1 to 60000 milliseconds")]
     public int IntervalMs { get; init; } = 100;
 

@@ -132,6 +132,25 @@ public sealed class SharedDatabaseTests(PostgresServer server) : IAsyncLifetime
         Assert.EndsWith(" 2 b", Assert.Single(heard, payload => payload.Length > 0), StringComparison.Ordinal);
     }
 
+    /// <summary>Also where the server is configured not to wait.</summary>
+    [Theory]
+    [InlineData("step", "on")]
+    [InlineData("interval", "off")]
+    public async Task The_service_says_what_a_commit_waits_for(string durability, string expected)
+    {
+        await _stores.AskAsync("DO $$ BEGIN EXECUTE 'ALTER DATABASE ' || current_database() || ' SET synchronous_commit = off'; END $$");
+        var store = await _stores.OpenAsync(durability: durability);
+        await _stores.AskAsync("""
+            CREATE TABLE waits (mode text);
+            CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
+                $$ BEGIN INSERT INTO waits VALUES (current_setting('synchronous_commit')); RETURN NEW; END $$;
+            CREATE TRIGGER noting BEFORE INSERT OR UPDATE ON bn_sessions FOR EACH ROW EXECUTE FUNCTION note()
+            """);
+        Assert.True(await store.TryInsertAsync(Session("a", 1), default));
+        Assert.True(await store.TryUpdateAsync(Session("a", 2), 1, [], default));
+        Assert.Equal($"{expected} {expected}", await _stores.AskAsync("SELECT string_agg(mode, ' ') FROM waits"));
+    }
+
     [Fact]
     public async Task With_the_durability_of_an_interval_answers_do_not_wait_for_the_disk()
     {

@@ -45,7 +45,7 @@ internal sealed partial class PostgresSessionStore : ISessionStore, IContributio
     public Task OpenAsync(CancellationToken cancellationToken) => _database.OpenAsync(async connection =>
     {
         await PostgresSchema.MigrateAsync(connection, cancellationToken);
-        _writer.IsRelaxed = _isRelaxed && await CanRelaxAsync(connection, cancellationToken);
+        _writer.CommitMode = await CommitModeAsync(connection, cancellationToken);
         await _notifications.StartAsync(cancellationToken);
     }, cancellationToken);
 
@@ -136,19 +136,20 @@ internal sealed partial class PostgresSessionStore : ISessionStore, IContributio
         return $"{prefix}{kind}{search}";
     }
 
-    private async Task<bool> CanRelaxAsync(NpgsqlConnection connection, CancellationToken cancellationToken)
+    // A server that answers before the disk has it, where it is not told to wait, is told so.
+    private async Task<string?> CommitModeAsync(NpgsqlConnection connection, CancellationToken cancellationToken)
     {
         try
         {
             await using var transaction = await connection.BeginTransactionAsync(cancellationToken);
-            await using var command = new NpgsqlCommand("SET LOCAL synchronous_commit = off", connection);
-            await command.ExecuteNonQueryAsync(cancellationToken);
-            return true;
+            await using var command = new NpgsqlCommand(_isRelaxed ? "SET LOCAL synchronous_commit = off" : "SHOW synchronous_commit", connection);
+            var answer = await command.ExecuteScalarAsync(cancellationToken);
+            return _isRelaxed ? "off" : answer is "off" ? "on" : null;
         }
         catch (PostgresException exception) when (!PostgresFailure.MayPass(exception))
         {
-            LogDurable(_logger, exception.MessageText);
-            return false;
+            if (_isRelaxed) LogDurable(_logger, exception.MessageText);
+            return null;
         }
     }
 

@@ -40,8 +40,8 @@ internal sealed class PostgresWriter : IAsyncDisposable
         _writing = RunAsync();
     }
 
-    /// <summary>Whether the database answers before what it answers is on the disk.</summary>
-    public bool IsRelaxed { get; set; }
+    /// <summary>The <c>synchronous_commit</c> of transactions, where it is not to be the server's; null where it is.</summary>
+    public string? CommitMode { get; set; }
 
     /// <summary>Writes.</summary>
     /// <param name="write">What.</param>
@@ -142,7 +142,7 @@ internal sealed class PostgresWriter : IAsyncDisposable
     {
         var batch = connection.CreateBatch();
         batch.BatchCommands.Add(new NpgsqlBatchCommand("BEGIN"));
-        if (IsRelaxed) batch.BatchCommands.Add(new NpgsqlBatchCommand("SET LOCAL synchronous_commit = off"));
+        if (CommitMode is not null) batch.BatchCommands.Add(new NpgsqlBatchCommand($"SET LOCAL synchronous_commit = {CommitMode}"));
         foreach (var write in together)
         {
             foreach (var statement in write.Statements(isAgain)) batch.BatchCommands.Add(statement.ToCommand());
