@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Collections.Concurrent;
+using System.Diagnostics.CodeAnalysis;
 using System.Runtime.InteropServices;
 using BnService.Core.Tensors;
 using Microsoft.AspNetCore.Connections;
@@ -150,6 +151,9 @@ internal sealed class PinnedBlockPool(PinnedBlocks blocks) : MemoryPool<byte>
         blocks.Move(-length, 0);
     }
 
+    private void Forget(Block block) => blocks.Move(-block.Memory.Length, 0);
+
+    [SuppressMessage("Design", "CA1816", Justification = "A block that is given back is used again.")]
     private sealed class Block(PinnedBlockPool pool, int length) : IMemoryOwner<byte>
     {
         private int _isReturned;
@@ -161,6 +165,12 @@ internal sealed class PinnedBlockPool(PinnedBlocks blocks) : MemoryPool<byte>
         {
             _isReturned = 0;
             return this;
+        }
+
+        // The server forgets some blocks of connections that break off; they must not be counted forever.
+        ~Block()
+        {
+            if (_isReturned == 0) pool.Forget(this);
         }
 
         // A block that is given back twice would be used by two connections at once.

@@ -1,4 +1,5 @@
 using BnService.Api.Hosting;
+using BnService.Api.Tests.Harness;
 
 namespace BnService.Api.Tests.Running;
 
@@ -93,5 +94,21 @@ public sealed class PinnedBlockPoolTests
         rented.ForEach(block => block.Dispose());
         Assert.Equal(0, blocks.RentedBytes);
         Assert.InRange(blocks.IdleBytes, 64 << 10, 192 << 10);
+    }
+
+    [Fact]
+    public async Task A_block_that_its_renter_has_forgotten_is_not_counted_forever()
+    {
+        var blocks = new PinnedBlocks();
+        using var pool = new PinnedBlockPool(blocks);
+        for (var i = 0; i < 10; i++) Assert.Equal(64 << 10, pool.Rent().Memory.Length);
+        Assert.Equal(10 * 64 << 10, blocks.RentedBytes);
+        await Eventually.TrueAsync(() =>
+        {
+            GC.Collect();
+            GC.WaitForPendingFinalizers();
+            // The last one may still lie on the stack.
+            return blocks.RentedBytes <= 64 << 10;
+        }, "forgotten blocks are counted");
     }
 }

@@ -7,7 +7,6 @@ using BnService.Api.Wire;
 using BnService.Api.Storage;
 using BnService.Core;
 using BnService.Core.Tensors;
-using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Diagnostics;
 
 namespace BnService.Api.Hosting.Problems;
