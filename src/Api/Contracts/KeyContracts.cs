@@ -42,6 +42,12 @@ public sealed class KeyResource
     /// <summary>When it was created.</summary>
     public required DateTimeOffset CreatedAt { get; init; }
 
+    /// <summary>In a list, number of the sessions that were created with it and are still there, as of some seconds ago; else null.</summary>
+    public long? Sessions { get; init; }
+
+    /// <summary>In a list, bytes that are stored of them, snapshots and large remembered answers included, as of some seconds ago; else null.</summary>
+    public long? Bytes { get; init; }
+
     /// <summary>Why nobody gets in by it; null of a key that can be used.</summary>
     public required string? Flaw { get; init; }
 }

@@ -3,6 +3,7 @@ using System.Reflection;
 using System.Text.Json.Serialization.Metadata;
 using BnService.Api.Contracts;
 using BnService.Api.Hosting;
+using BnService.Api.Hosting.Limits;
 using BnService.Api.Hosting.Memory;
 using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Hosting.Telemetry;
@@ -95,7 +96,7 @@ internal sealed class Incoming<T>(HttpContext context, IncomingMessage<T>? messa
         else
         {
             if (message.Parts.Count > 0 && memory is not null) await memory.ReserveAsync(MemoryNeed.OfParts<T>(message.Parts, outputs, precision));
-            value = await message.ReadAsync(arrivals, precision);
+            using (await LargeBodies.EnterAsync(context, message.Parts)) value = await message.ReadAsync(arrivals, precision);
             if (!ReferenceEquals(value, message.Begun)) Own(context, value);
         }
         Spans.End(reading);

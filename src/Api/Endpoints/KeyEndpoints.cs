@@ -13,6 +13,8 @@ internal static partial class KeyEndpoints
 {
     private const long BytesOfKey = 200;
 
+    private static readonly TimeSpan PatienceForUsage = TimeSpan.FromMilliseconds(500);
+
     /// <summary>Maps the calls.</summary>
     public static void MapKeys(this IEndpointRouteBuilder routes)
     {
@@ -45,10 +47,12 @@ internal static partial class KeyEndpoints
             throw new ProblemException(ProblemCode.InvalidOption, $"prefix must be 1 to 96 letters, digits, '.', '_' or '-', the first a letter or digit, got '{Excerpt.Of(prefix, 96)}'");
     }
 
-    private static async Task<IResult> List(KeyRing keys, CancellationToken cancellationToken)
+    private static async Task<IResult> List(KeyRing keys, StoredBytes stored, CancellationToken cancellationToken)
     {
         var all = await keys.ListAsync(cancellationToken);
-        return new Answer<KeyList>(new KeyList { Keys = [.. all.Select(Resource)] }) { HeldBytes = all.Count * BytesOfKey };
+        // Keys are listed and revoked whether or not what they have stored can be measured soon.
+        await stored.FreshenAsync().WaitAsync(PatienceForUsage, cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        return new Answer<KeyList>(new KeyList { Keys = [.. all.Select(key => Resource(key, stored.Of(key.Id)))] }) { HeldBytes = all.Count * BytesOfKey };
     }
 
     private static async Task<IResult> Rotate(string id, KeyRing keys, HttpResponse response, CancellationToken cancellationToken)
@@ -80,8 +84,10 @@ internal static partial class KeyEndpoints
         { Status = status };
     }
 
-    private static KeyResource Resource(AccessKey key) => new()
+    private static KeyResource Resource(AccessKey key, (long Sessions, long Bytes)? stored) => new()
     {
+        Sessions = stored?.Sessions,
+        Bytes = stored?.Bytes,
         Id = key.Id,
         Name = key.Name,
         Role = Roles.Parse(key.StoredRole),

@@ -58,6 +58,8 @@ internal static partial class ServiceComposition
         services.AddSingleton<NewestStates>();
         services.AddSingleton<SessionCount>();
         services.AddSingleton<LargeWrites>();
+        services.AddSingleton<StoredBytes>();
+        services.AddSingleton<LargeBodies>();
         services.AddSingleton<Snapshots>();
         services.AddSingleton(provider => new MemoryBudget(provider.GetRequiredService<IOptions<MemoryOptions>>().Value.BudgetBytes));
         services.AddSingleton<MemoryAdmission>();

@@ -233,6 +233,17 @@ public sealed record LimitOptions
     /// <summary>The most sessions that were created with one key.</summary>
     [Range(1, int.MaxValue, ErrorMessage = "must be 1 or more")]
     public int MaxSessionsPerKey { get; init; } = 100_000;
+
+    /// <summary>
+    /// The most bytes that are stored of the sessions which were created with one key: states, snapshots and large remembered answers. What a
+    /// step or an import adds beyond it is refused, what only changes goes on. Of calls without a key only <see cref="MaxStoredBytes"/> counts.
+    /// </summary>
+    [Range(1L << 10, 1L << 50, ErrorMessage = "must be from 1024 to 2^50 bytes")]
+    public long MaxBytesPerKey { get; init; } = 1L << 34;
+
+    /// <summary>The most bytes that are stored of all sessions.</summary>
+    [Range(1L << 10, 1L << 50, ErrorMessage = "must be from 1024 to 2^50 bytes")]
+    public long MaxStoredBytes { get; init; } = 1L << 38;
 }
 
 /// <summary>Section <c>Compute</c>: with what batches are normalized.</summary>

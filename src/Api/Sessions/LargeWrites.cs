@@ -15,7 +15,7 @@ internal sealed class LargeWrites(MemoryBudget budget, TimeProvider time)
     // The time that is left to the others, in that which the large one took.
     private const int PauseFactor = 2;
 
-    private static readonly TimeSpan LongestPause = TimeSpan.FromSeconds(2), Recent = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan LongestPause = TimeSpan.FromSeconds(10), Recent = TimeSpan.FromSeconds(10);
 
     private readonly Lock _lock = new();
 

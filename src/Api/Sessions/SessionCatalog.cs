@@ -14,7 +14,7 @@ namespace BnService.Api.Sessions;
 /// <summary>Finds, creates, changes and deletes sessions: between the calls, which see states, and the store, which sees bytes and versions.</summary>
 internal sealed class SessionCatalog(
     ISessionStore store, ResidentSessions resident, NewestStates newest, RetainedSteps retained, SessionCount count, IOptions<LimitOptions> limits,
-    LargeWrites large, CommitMeter meter, SessionActivity activity, TimeProvider time)
+    LargeWrites large, StoredBytes bytes, CommitMeter meter, SessionActivity activity, TimeProvider time)
     : ICommits
 {
     /// <summary>What an answer takes beside its tensors: chunks of text, and copies of small arrays.</summary>
@@ -55,9 +55,12 @@ internal sealed class SessionCatalog(
         };
         RequestDeadline.Lift();
         using var turn = await large.EnterAsync(record.Writer, record.ResidentBytes, cancellationToken);
-        if (!await store.TryInsertAsync(SessionEncoding.Encode(record), cancellationToken))
+        var stored = SessionEncoding.Encode(record);
+        using var room = await bytes.TakeAsync(record.Owner, record.StoredSize = stored.Size, cancellationToken);
+        if (!await store.TryInsertAsync(stored, cancellationToken))
             throw new ProblemException(ProblemCode.SessionExists, $"name '{record.Name}' is taken; choose another");
         place.Keep();
+        room.Keep(sessions: 1);
         activity.Touch(record);
         return record;
     }
@@ -175,7 +178,7 @@ internal sealed class SessionCatalog(
         MemoryAccount.Expect(AnswerBytes + (AnswerArrays * session.Current.Layer.Features));
         RequestDeadline.Lift();
         var committing = session.Commits.AddAsync(change, this).WaitAsync(cancellationToken);
-        return Spans.AreSeen ? TracedAsync(committing) : committing;
+        return Spans.AreSeen ? Spans.CommitAsync(committing) : committing;
     }
 
     /// <summary>Changes a session's state.</summary>
@@ -184,22 +187,6 @@ internal sealed class SessionCatalog(
     public async Task<SessionRecord> ChangeAsync(
         LayerSession session, Func<SessionRecord, SessionRecord> change, CancellationToken cancellationToken) =>
         (await ChangeAsync(session, new SessionChange(change), cancellationToken)).State;
-
-    private static async Task<CommittedChange> TracedAsync(Task<CommittedChange> committing)
-    {
-        using var span = Spans.Of(Spans.Commit);
-        try
-        {
-            var committed = await committing;
-            span.Tag(Spans.Version, committed.State.Layer.Version);
-            return committed;
-        }
-        catch
-        {
-            span.Fail();
-            throw;
-        }
-    }
 
     /// <inheritdoc/>
     CommitMeter ICommits.Meter => meter;
@@ -228,8 +215,12 @@ internal sealed class SessionCatalog(
     async Task<bool> ICommits.TryStoreAsync(SessionRecord current, SessionRecord next, IReadOnlyList<RememberedAnswer> answers)
     {
         using var turn = await large.EnterAsync(next.Writer, next.ResidentBytes, CancellationToken.None);
-        var stored = SessionEncoding.Encode(next);
-        if (!await store.TryUpdateAsync(stored, current.Stored, [.. answers.Select(answer => answer.Encode())], CancellationToken.None)) return false;
+        var (stored, remembered) = (SessionEncoding.Encode(next), answers.Select(answer => answer.Encode()).ToArray());
+        next.StoredSize = stored.Size;
+        var more = next.StoredSize - current.StoredSize + remembered.Sum(answer => answer.CountedBytes);
+        using var room = await bytes.TakeAsync(next.Owner, more, CancellationToken.None);
+        if (!await store.TryUpdateAsync(stored, current.Stored, remembered, CancellationToken.None)) return false;
+        room.Keep();
         activity.Touch(next);
         if (resident.Peek(next.Id) is { } session)
         {
@@ -265,6 +256,7 @@ internal sealed class SessionCatalog(
                 continue;
             }
             place.Keep();
+            bytes.Free(session.Current.Owner, 1, session.Current.StoredSize);
             newest.Forget(session);
             retained.Drop(session.Id);
             activity.Touch(session.Current);

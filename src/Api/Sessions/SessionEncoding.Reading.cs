@@ -20,6 +20,7 @@ internal static partial class SessionEncoding
         {
             Convention = header.Convention,
             Owner = stored.Owner,
+            StoredSize = stored.Size,
             Mark = stored.Mark,
         };
     }

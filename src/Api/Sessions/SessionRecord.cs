@@ -28,6 +28,9 @@ public sealed record SessionRecord(
     /// <summary>What of it could not be read: then it stands in for the session until another state replaces it, and is never served.</summary>
     internal Damage Damage { get; init; }
 
+    /// <summary>Bytes that are stored of it; set where it is encoded or decoded, before anybody else has it.</summary>
+    internal long StoredSize { get; set; }
+
     /// <summary>Whose turn it takes to be stored: its key's, or where that is none its own.</summary>
     internal string Writer => Owner ?? Id;
 

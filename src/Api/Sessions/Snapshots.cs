@@ -22,7 +22,7 @@ internal sealed record SnapshotSummary(long Version, DateTimeOffset FrozenAt, st
 
 /// <summary>States that are frozen under their versions: inference can use one while training goes on.</summary>
 internal sealed class Snapshots(
-    ISessionStore store, SessionCatalog catalog, ResidentSessions resident, LargeWrites large, IOptions<LimitOptions> limits, IOptions<StorageOptions> storage, TimeProvider time)
+    ISessionStore store, SessionCatalog catalog, ResidentSessions resident, LargeWrites large, StoredBytes bytes, IOptions<LimitOptions> limits, IOptions<StorageOptions> storage, TimeProvider time)
 {
     // Of each session so many are kept in memory: a few are in use, and the others are looked at once.
     private const int MostInMemory = 8;
@@ -51,7 +51,12 @@ internal sealed class Snapshots(
         RequestDeadline.Lift();
         using var turn = await large.EnterAsync(current.Writer, current.ResidentBytes, cancellationToken);
         var snapshot = SessionEncoding.EncodeSnapshot(current, time.GetUtcNow(), description);
-        if (await store.TryInsertSnapshotAsync(snapshot, cancellationToken)) return (SessionEncoding.DecodeSummary(snapshot), true);
+        using var room = await bytes.TakeAsync(current.Owner, snapshot.Size, cancellationToken);
+        if (await store.TryInsertSnapshotAsync(snapshot, cancellationToken))
+        {
+            room.Keep();
+            return (SessionEncoding.DecodeSummary(snapshot), true);
+        }
         // Somebody else has frozen it at the same time, or the session is gone.
         var other = await store.FindSnapshotAsync(session.Id, current.Layer.Version, cancellationToken)
             ?? throw new ProblemException(ProblemCode.SessionNotFound, $"there is no session '{current.Name}'");
@@ -134,6 +139,7 @@ internal sealed class Snapshots(
             known?.Traffic.ForgetInferencesOf(version.ToString(CultureInfo.InvariantCulture));
         }
         if (!isDeleted) throw NotFound(session, version);
+        bytes.Free(session.Current.Owner, 0, 0);
     }
 
     /// <summary>Makes the state of a snapshot the session's newest one, under a version of its own.</summary>

@@ -51,6 +51,9 @@ public interface ISessionStore
     /// <summary>Number of sessions: of an owner, or with null of all.</summary>
     ValueTask<long> CountAsync(string? owner, CancellationToken cancellationToken);
 
+    /// <summary>What is stored of each owner: states, snapshots, and remembered answers of more than <see cref="StoredAnswer.LargeBytes"/>.</summary>
+    ValueTask<IReadOnlyList<StoredUsage>> MeasureAsync(CancellationToken cancellationToken);
+
     /// <summary>Number of sessions that a list has on all its pages.</summary>
     ValueTask<long> CountListedAsync(SessionQuery query, CancellationToken cancellationToken);
 

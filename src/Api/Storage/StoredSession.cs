@@ -72,6 +72,12 @@ public sealed record StoredSnapshot(string SessionId, long Version, ReadOnlyMemo
 /// <param name="Content">What is remembered, as bytes whose meaning the store does not know.</param>
 public sealed record StoredAnswer(string Topic, string Key, ReadOnlyMemory<byte> Content)
 {
+    /// <summary>Answers of more bytes than this count among what is stored of an owner: those with arrays of the size of the state.</summary>
+    public const int LargeBytes = 4 << 10;
+
+    /// <summary>What it counts for.</summary>
+    public long CountedBytes => Content.Length > LargeBytes ? Content.Length : 0;
+
     /// <summary>How many are kept of each topic of a session.</summary>
     public const int Kept = 256;
 
@@ -84,6 +90,12 @@ public sealed record StoredAnswer(string Topic, string Key, ReadOnlyMemory<byte>
     /// <summary>Whether the topic is that of a group, of which there may be any number.</summary>
     public bool IsOfGroup => Topic.Contains(' ', StringComparison.Ordinal);
 }
+
+/// <summary>What is stored of an owner.</summary>
+/// <param name="Owner">Whose; null for what is nobody's.</param>
+/// <param name="Sessions">Number of sessions.</param>
+/// <param name="Bytes">Bytes of what is stored.</param>
+public sealed record StoredUsage(string? Owner, long Sessions, long Bytes);
 
 /// <summary>Which sessions to list, newest first.</summary>
 /// <param name="Prefix">Beginning of their names, or null.</param>

@@ -127,6 +127,8 @@ public sealed class WatchedStore : ISessionStore
         return await Present().CountAsync(owner, cancellationToken);
     }
 
+    public ValueTask<IReadOnlyList<StoredUsage>> MeasureAsync(CancellationToken cancellationToken) => Present().MeasureAsync(cancellationToken);
+
     public ValueTask<long> CountListedAsync(SessionQuery query, CancellationToken cancellationToken) => Present().CountListedAsync(query, cancellationToken);
 
     public ValueTask<string?> FindNameAsync(string? name, string id, CancellationToken cancellationToken) => Present().FindNameAsync(name, id, cancellationToken);

@@ -42,6 +42,23 @@ public abstract class SessionStoreContract
         Assert.Equal(1, await Store.CountAsync("one", default));
     }
 
+    [Fact]
+    public async Task What_is_stored_is_measured_by_owners()
+    {
+        foreach (var (id, owner) in ((string, string?)[])[("a", "one"), ("b", "one"), ("c", null)])
+            Assert.True(await Store.TryInsertAsync(New(id, $"name-{id}", 1) with { Owner = owner, Header = new byte[10], State = new byte[100_000] }, default));
+        Assert.True(await Store.TryInsertSnapshotAsync(new StoredSnapshot("b", 1, new byte[20], new byte[50_000]), default));
+        var updated = New("a", "name-a", 2) with { Owner = "one", Header = new byte[10], State = new byte[1000] };
+        Assert.True(await Store.TryUpdateAsync(updated, 1, [new("", "small", new byte[4000]), new("", "large", new byte[5000])], default));
+        Assert.Equal([(null, 1, 100_010), ("one", 2, 1010 + 100_010 + 50_020 + 5000)], await MeasureAsync());
+        Assert.True(await Store.TryDeleteAsync("a", 2, default));
+        Assert.True(await Store.TryDeleteSnapshotAsync("b", 1, default));
+        Assert.Equal([(null, 1, 100_010), ("one", 1, 100_010)], await MeasureAsync());
+
+        async Task<(string?, long, long)[]> MeasureAsync() =>
+            [.. (await Store.MeasureAsync(default)).OrderBy(usage => usage.Owner, StringComparer.Ordinal).Select(usage => (usage.Owner, usage.Sessions, usage.Bytes))];
+    }
+
     [Theory]
     [InlineData("b", "first")]
     [InlineData("b", "a")]

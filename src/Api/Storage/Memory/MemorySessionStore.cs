@@ -109,6 +109,16 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
     }
 
     /// <inheritdoc/>
+    public ValueTask<IReadOnlyList<StoredUsage>> MeasureAsync(CancellationToken cancellationToken)
+    {
+        lock (_lock)
+        {
+            return new([.. _byId.Values.GroupBy(entry => entry.Session.Owner, (owner, entries) => entries.Aggregate(new StoredUsage(owner, 0, 0),
+                (sum, entry) => sum with { Sessions = sum.Sessions + 1, Bytes = sum.Bytes + entry.Session.Size + entry.LargeBytesBesideState }))]);
+        }
+    }
+
+    /// <inheritdoc/>
     public ValueTask<StoredAnswer?> FindAnswerAsync(string sessionId, string topic, string key, CancellationToken cancellationToken)
     {
         lock (_lock) return new(_byId.GetValueOrDefault(sessionId)?.Find(topic, key));
@@ -215,6 +225,9 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
 
         public long BytesBesideState =>
             Snapshots.Values.Sum(snapshot => (long)snapshot.State.Length) + _answers.Values.Sum(answers => answers.Values.Sum(answer => (long)answer.Content.Length));
+
+        public long LargeBytesBesideState => Snapshots.Values.Sum(snapshot => snapshot.Size)
+            + _answers.Values.Sum(answers => answers.Values.Sum(answer => answer.CountedBytes));
 
         // Adds an answer, and tells how many bytes that of the oldest was that had to go.
         public long Add(StoredAnswer answer)

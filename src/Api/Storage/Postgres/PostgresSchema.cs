@@ -105,6 +105,8 @@ internal static class PostgresSchema
             // Answers of groups are in one order over all groups of a session.
             "CREATE INDEX IF NOT EXISTS bn_answers_of_groups ON bn_answers (session_id, sequence) WHERE strpos(topic, ' ') > 0",
         ],
+        // What is remembered of large answers is measured by this index alone.
+        ["CREATE INDEX IF NOT EXISTS bn_answers_large ON bn_answers (session_id, octet_length(content)) WHERE octet_length(content) > 4096"],
     ];
 
     /// <summary>Number of the schema that this service makes.</summary>

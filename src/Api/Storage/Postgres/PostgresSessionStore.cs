@@ -115,6 +115,19 @@ internal sealed partial class PostgresSessionStore : ISessionStore, IContributio
     }
 
     /// <inheritdoc/>
+    public ValueTask<IReadOnlyList<StoredUsage>> MeasureAsync(CancellationToken cancellationToken) => FindAllAsync(
+        // Lengths are known without what is long being read.
+        $"""
+        SELECT owner, sum(one)::bigint, sum(bytes)::bigint FROM (
+            SELECT owner, 1 AS one, octet_length(header) + octet_length(state) AS bytes FROM bn_sessions
+            UNION ALL SELECT s.owner, 0, octet_length(p.header) + octet_length(p.state) FROM bn_snapshots AS p JOIN bn_sessions AS s ON s.id = p.session_id
+            UNION ALL SELECT s.owner, 0, octet_length(a.content) FROM bn_answers AS a JOIN bn_sessions AS s ON s.id = a.session_id
+                WHERE octet_length(a.content) > 4096) AS usage
+        GROUP BY owner
+        """,
+        row => new StoredUsage(row.GetString(0) is { Length: > 0 } owner ? owner : null, row.GetInt64(1), row.GetInt64(2)), cancellationToken);
+
+    /// <inheritdoc/>
     public async ValueTask<long> CountListedAsync(SessionQuery query, CancellationToken cancellationToken) =>
         await FindAllAsync($"SELECT count(*) FROM bn_sessions AS s WHERE true{Listed(query)}", row => row.GetInt64(0), cancellationToken) is [var number] ? number : 0;
 

@@ -66,6 +66,8 @@ internal static class SqliteSchema
         "",
         // Answers of groups are in one order over all groups of a session.
         "CREATE INDEX IF NOT EXISTS answers_of_groups ON answers (session_id, sequence) WHERE instr(topic, ' ') > 0;",
+        // What is remembered of large answers is measured by this index alone.
+        "CREATE INDEX IF NOT EXISTS answers_large ON answers (session_id, length(content)) WHERE length(content) > 4096;",
     ];
 
     // What is read has been the same since this one.

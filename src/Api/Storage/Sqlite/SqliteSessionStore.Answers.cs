@@ -55,6 +55,19 @@ internal sealed partial class SqliteSessionStore
     public ValueTask<bool> TryDeleteSnapshotAsync(string sessionId, long version, CancellationToken cancellationToken) => WriteAsync(connection =>
         Execute(connection, "DELETE FROM snapshots WHERE session_id = $id AND version = $version", ("$id", sessionId), ("$version", version)) == 1);
 
+    /// <inheritdoc/>
+    public ValueTask<IReadOnlyList<StoredUsage>> MeasureAsync(CancellationToken cancellationToken) => FindAllAsync(
+        // Lengths stand in the rows themselves: what is long is not read for that.
+        $"""
+        SELECT owner, sum(one), sum(bytes) FROM (
+            SELECT owner, 1 AS one, length(header) + length(state) AS bytes FROM sessions
+            UNION ALL SELECT s.owner, 0, length(p.header) + length(p.state) FROM snapshots AS p JOIN sessions AS s ON s.id = p.session_id
+            UNION ALL SELECT s.owner, 0, length(a.content) FROM answers AS a INDEXED BY answers_large JOIN sessions AS s ON s.id = a.session_id
+                WHERE length(a.content) > {StoredAnswer.LargeBytes})
+        GROUP BY owner
+        """,
+        reader => new StoredUsage(reader.IsDBNull(0) ? null : reader.GetString(0), reader.GetInt64(1), reader.GetInt64(2)), cancellationToken);
+
     // Whether there may be more.
     private static bool DeleteSomeOf(SqliteConnection connection, string sessionId)
     {

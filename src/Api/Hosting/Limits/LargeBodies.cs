@@ -1,0 +1,48 @@
+using System.Collections.Concurrent;
+using BnService.Api.Sessions;
+using BnService.Api.Wire;
+using Microsoft.Extensions.Options;
+
+namespace BnService.Api.Hosting.Limits;
+
+/// <summary>
+/// Bounds how many large bodies of values that are no tensors, as whole states in binary forms, each key has read at once
+/// (Compute:LargeBatches): they become texts on the way, which makes much garbage; those of other keys do not wait for it.
+/// </summary>
+internal sealed class LargeBodies(IOptions<ComputeOptions> options)
+{
+    /// <summary>Bodies of fewer bytes pass.</summary>
+    public const long LargeBytes = 1 << 20;
+
+    // As many as there are keys; who has none does not wait.
+    private readonly ConcurrentDictionary<string, SemaphoreSlim> _byKey = new();
+
+    /// <summary>
+    /// Waits until a body whose values are on their way may be read; what is returned is disposed when it has been. Who sends them slowly
+    /// keeps its own key waiting.
+    /// </summary>
+    public static ValueTask<Turn> EnterAsync(HttpContext context, IReadOnlyList<IncomingPart> parts)
+    {
+        var bytes = 0L;
+        for (var i = 0; i < parts.Count; i++) bytes += parts[i] is IncomingValues ? parts[i].Bytes : 0;
+        return bytes < LargeBytes || context.Features.Get<SessionScope>()?.KeyId is not { } key
+            ? default
+            : context.RequestServices.GetRequiredService<LargeBodies>().EnterAsync(key, context.RequestAborted);
+    }
+
+    /// <summary>Waits for a key's turn.</summary>
+    public async ValueTask<Turn> EnterAsync(string key, CancellationToken cancellationToken)
+    {
+        var free = _byKey.GetOrAdd(key, _ => new SemaphoreSlim(options.Value.LargeBatches));
+        await free.WaitAsync(cancellationToken);
+        return new Turn(free);
+    }
+
+    /// <summary>The right to read a body.</summary>
+    /// <param name="free">Where it goes back to; null for a body that needs none.</param>
+    internal readonly struct Turn(SemaphoreSlim? free) : IDisposable
+    {
+        /// <inheritdoc/>
+        public void Dispose() => free?.Release();
+    }
+}
