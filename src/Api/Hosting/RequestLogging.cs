@@ -62,7 +62,8 @@ internal static partial class RequestLogging
                 var (method, call, elapsed) = (context.Request.Method, metering.PathTemplate ?? "(none)", Stopwatch.GetElapsedTime(started));
                 calls.Answered(method, call, status, elapsed, metering, context.Response.Headers.ContainsKey(IdempotencyKey.ReplayedHeader));
                 Describe(Activity.Current, method, metering.PathTemplate, status);
-                LogRequest(logger, method, call, metering.Session, status, elapsed.TotalMilliseconds, metering.BodyBytes, metering.AnswerBytes);
+                if (!metering.IsOneOfMany)
+                    LogRequest(logger, method, call, metering.Session, status, elapsed.TotalMilliseconds, metering.BodyBytes, metering.AnswerBytes);
             }
         });
     }

@@ -9,6 +9,9 @@ internal sealed class RequestMetering
     /// <summary>Name or id of the session in the path.</summary>
     public string? Session { get; set; }
 
+    /// <summary>Whether it is one of so many that an event for each would be too much.</summary>
+    public bool IsOneOfMany { get; set; }
+
     /// <summary>Bytes of the request's body that were read.</summary>
     public long BodyBytes { get; set; }
 

@@ -94,6 +94,7 @@ internal static partial class ServiceComposition
         services.AddHostedService<ConnectionGuard>();
         services.AddEdge();
         services.AddRequestRate();
+        services.AddSingleton<WrongKeys>();
         services.AddSingleton<Places>();
         services.AddSingleton<ComputeGate>();
         services.AddOptions<HostOptions>().Configure<IOptions<ShutdownOptions>>((host, shutdown) => host.ShutdownTimeout = shutdown.Value.Drain);

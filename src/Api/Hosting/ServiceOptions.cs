@@ -171,6 +171,10 @@ public sealed record LimitOptions
     [Range(1, 10_000_000, ErrorMessage = "must be from 1 to 10000000")]
     public int? RequestBurst { get; init; }
 
+    /// <summary>The most requests per second of one address that no key lets in, with ten seconds' worth at once; 0 for any number.</summary>
+    [Range(0, 10_000_000, ErrorMessage = "must be from 0 to 10000000")]
+    public int WrongKeysPerSecond { get; init; } = 100;
+
     /// <summary>The most requests that are served at one time, without streams of events and ranks of synchronized steps.</summary>
     [Range(1, 1_000_000, ErrorMessage = "must be from 1 to 1000000")]
     public int MaxConcurrentRequests { get; init; } = 1000;

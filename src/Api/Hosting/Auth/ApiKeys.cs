@@ -1,6 +1,8 @@
+using System.Globalization;
 using System.Net;
 using BnService.Api.Hosting.Connections;
 using BnService.Api.Hosting.Edge;
+using BnService.Api.Hosting.Limits;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
 using Microsoft.Extensions.Options;
@@ -15,10 +17,15 @@ internal static class ApiKeys
 
     private const string Scheme = "Bearer ";
 
+    private const string TwoKeys = $"Authorization and {Header} hold two different keys; send one",
+        WrongKey = "the key that was sent is not one of this service's: it may have been rotated or revoked",
+        NoKey = $"this call needs a key: send it as 'Authorization: {Scheme}<key>' or '{Header}: <key>'";
+
     /// <summary>Lets pass who may; belongs behind routing, and in front of whatever reads of the request more than its head.</summary>
     public static void UseApiKeys(this WebApplication app)
     {
         var keys = app.Services.GetRequiredService<KeyRing>();
+        var wrong = app.Services.GetRequiredService<WrongKeys>();
         var hosts = app.Services.GetRequiredService<OwnHosts>();
         var isMetricsOpen = app.Services.GetRequiredService<IOptions<AuthOptions>>().Value.OpenMetrics;
         app.Use(async (context, next) =>
@@ -29,7 +36,18 @@ internal static class ApiKeys
             hosts.Require(context.Request, isOpen);
             var scope = isOpen ? keys.Anyone : SessionScope.Everything;
             if (least is { } role && !isOpen)
-                scope = Identify(context.Request.Headers, keys, role, IsOfAll(context)).Scope;
+            {
+                var (text, complaint) = TextIn(context.Request.Headers);
+                if (keys.Find(text) is not { } key)
+                {
+                    if (wrong.SecondsUntilAllowed(context.Connection.RemoteIpAddress) is not { } seconds)
+                        throw new ProblemException(ProblemCode.Unauthorized, complaint);
+                    await RefuseAsync(context, wrong, seconds);
+                    return;
+                }
+                Require(key, role, IsOfAll(context));
+                scope = key.Scope;
+            }
             context.Features.Set(scope);
             if (keys.IsOff || least is not null) ConnectionPlace.Of(context)?.Recognize();
             await next(context);
@@ -51,30 +69,34 @@ internal static class ApiKeys
     // What tells of all sessions is not for who sees some.
     private static bool IsOfAll(HttpContext context) => context.Request.Path.StartsWithSegments("/metrics");
 
-    private static AccessKey Identify(IHeaderDictionary headers, KeyRing keys, Role least, bool isOfAll)
+    private static void Require(AccessKey key, Role least, bool isOfAll)
     {
-        var text = TextIn(headers);
-        if (keys.Find(text) is not { } key)
-            throw new ProblemException(ProblemCode.Unauthorized, text.Length == 0
-                ? $"this call needs a key: send it as 'Authorization: {Scheme}<key>' or '{Header}: <key>'"
-                : "the key that was sent is not one of this service's: it may have been rotated or revoked");
         if (key.Role < least)
             throw new ProblemException(ProblemCode.Forbidden, $"this call needs the role {least.WireName}, key '{key.Id}' has {key.Role.WireName}");
         if (isOfAll && key.Scope.Prefix is not null)
-            throw new ProblemException(ProblemCode.Forbidden, $"this call tells of all sessions, key '{key.Id}' sees those whose names begin with '{key.Scope.Prefix}'");
-        return key;
+        {
+            throw new ProblemException(
+                ProblemCode.Forbidden, $"this call tells of all sessions, key '{key.Id}' sees those whose names begin with '{key.Scope.Prefix}'");
+        }
     }
 
-    // Empty where there is none. Two that differ are none: nobody could say whose the request is.
-    private static string TextIn(IHeaderDictionary headers)
+    // Without an exception, which costs more than all the rest of it.
+    private static Task RefuseAsync(HttpContext context, WrongKeys wrong, int seconds)
+    {
+        RequestMetering.Of(context).IsOneOfMany = true;
+        context.Response.Headers.RetryAfter = seconds.ToString(CultureInfo.InvariantCulture);
+        return ProblemAnswers.RefuseAsync(context, ProblemCode.TooManyRequests, wrong.Refusal);
+    }
+
+    // Empty where there is none, with what is wrong with it if it is not known. Two that differ are none: nobody could say whose the request is.
+    private static (string Text, string Complaint) TextIn(IHeaderDictionary headers)
     {
         var bearer = headers.Authorization is [{ } authorization] && authorization.StartsWith(Scheme, StringComparison.OrdinalIgnoreCase)
             ? authorization[Scheme.Length..].Trim()
             : "";
         var named = headers[Header] is [{ } header] ? header.Trim() : "";
-        if (bearer.Length > 0 && named.Length > 0 && bearer != named)
-            throw new ProblemException(ProblemCode.Unauthorized, $"Authorization and {Header} hold two different keys; send one");
-        return bearer.Length > 0 ? bearer : named;
+        if (bearer.Length > 0 && named.Length > 0 && bearer != named) return ("", TwoKeys);
+        return bearer.Length > 0 ? (bearer, WrongKey) : named.Length > 0 ? (named, WrongKey) : ("", NoKey);
     }
 
     // As long as there is no key the service listens on loopback only. That is looked at here as well, for an address can be configured in

@@ -157,7 +157,7 @@ public sealed record ProblemCode(string Code, int Status, string Title, string M
 
     /// <summary>One caller asks for too much.</summary>
     public static ProblemCode TooManyRequests { get; } = new("too-many-requests", 429, "Too many requests",
-        "The caller sends more requests per second than one may (Limits:RequestsPerSecond), or its key has more requests, streams or waiting ranks at one time than one may (Limits:MaxRequestsPerKey, MaxStreamsPerKey, MaxWaitingRanksPerKey).",
+        "The caller sends more requests per second than one may (Limits:RequestsPerSecond), its address more that no key lets in (Limits:WrongKeysPerSecond), or its key has more requests, streams or waiting ranks at one time than one may (Limits:MaxRequestsPerKey, MaxStreamsPerKey, MaxWaitingRanksPerKey).",
         "Send the request again after the time in the Retry-After header; send larger batches less often, and fewer at one time.");
 
     /// <summary>Not now.</summary>

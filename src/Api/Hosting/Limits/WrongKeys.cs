@@ -1,0 +1,83 @@
+using System.Net;
+using System.Net.Sockets;
+using Microsoft.Extensions.Options;
+
+namespace BnService.Api.Hosting.Limits;
+
+/// <summary>
+/// How often an address may send what no key lets in (Limits:WrongKeysPerSecond, and Limits:RequestsPerSecond where that is less). Who has a
+/// right key is never asked: many callers may come from one address, as through a load balancer.
+/// </summary>
+internal sealed partial class WrongKeys(IOptions<LimitOptions> options, TimeProvider time, ILogger<WrongKeys> logger)
+{
+    // Seconds that an address may have saved up.
+    private const int Saved = 10;
+
+    // Addresses are spread over as many places by a hash that nobody outside knows: so much memory, however many there are.
+    private const int Slots = 1 << 14;
+
+    private static readonly TimeSpan BetweenWarnings = TimeSpan.FromMinutes(1);
+
+    private readonly (int Rate, int Burst) _most = MostOf(options.Value);
+
+    // Of each place, when it will have had as many as its rate allows: what lies further ahead than the burst is too much.
+    private readonly long[] _even = new long[Slots];
+    private long _refused, _warnedAt = long.MinValue;
+
+    /// <summary>Counts a request that no key lets in.</summary>
+    /// <param name="address">Where it has come from.</param>
+    /// <returns>Whole seconds after which the next one may come, where this is one too many; null where it is none.</returns>
+    public int? SecondsUntilAllowed(IPAddress? address)
+    {
+        if (_most.Rate == 0) return null;
+        ref var even = ref _even[SlotOf(address)];
+        var (now, interval) = (time.GetTimestamp(), Math.Max(1, time.TimestampFrequency / _most.Rate));
+        while (true)
+        {
+            var known = Volatile.Read(ref even);
+            var next = Math.Max(known, now) + interval;
+            if (next - now > interval * _most.Burst)
+            {
+                Warn(address, now);
+                return (int)Math.Max(1, (next - now - (interval * _most.Burst)) / time.TimestampFrequency);
+            }
+            if (Interlocked.CompareExchange(ref even, next, known) == known) return null;
+        }
+    }
+
+    /// <summary>What is said to one that comes too soon.</summary>
+    public string Refusal =>
+        $"requests that no key lets in may come {_most.Rate} times per second from one address (Limits:WrongKeysPerSecond, Limits:RequestsPerSecond), got more";
+
+    /// <summary>The place of an address among a bounded number; of IPv6, of the network that one customer is given.</summary>
+    public static int SlotOf(IPAddress? address)
+    {
+        Span<byte> bytes = stackalloc byte[16];
+        if (address is null) return 0;
+        if (address.IsIPv4MappedToIPv6) address = address.MapToIPv4();
+        address.TryWriteBytes(bytes, out var length);
+        var hash = new HashCode();
+        hash.AddBytes(bytes[..(address.AddressFamily == AddressFamily.InterNetworkV6 ? length / 2 : length)]);
+        return hash.ToHashCode() & (Slots - 1);
+    }
+
+    // Not one by one: a flood of them must not be one of the log as well.
+    private void Warn(IPAddress? address, long now)
+    {
+        Interlocked.Increment(ref _refused);
+        var warnedAt = Volatile.Read(ref _warnedAt);
+        if (warnedAt != long.MinValue && time.GetElapsedTime(warnedAt, now) < BetweenWarnings) return;
+        if (Interlocked.CompareExchange(ref _warnedAt, now, warnedAt) == warnedAt)
+            LogTooMany(logger, address?.ToString() ?? "an unknown address", _most.Rate, Interlocked.Exchange(ref _refused, 0));
+    }
+
+    private static (int Rate, int Burst) MostOf(LimitOptions limits)
+    {
+        var (wrong, all) = (limits.WrongKeysPerSecond, limits.RequestsPerSecond);
+        return all > 0 && (wrong == 0 || all <= wrong) ? (all, limits.RequestBurst ?? all) : (wrong, wrong * Saved);
+    }
+
+    [LoggerMessage(Level = LogLevel.Warning,
+        Message = "Requests that no key lets in come more than {Rate} times per second from {Address}: they are answered 429 and not logged one by one ({Count} of all addresses since the last time)")]
+    private static partial void LogTooMany(ILogger logger, string address, int rate, long count);
+}

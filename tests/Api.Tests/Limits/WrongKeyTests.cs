@@ -1,0 +1,105 @@
+using System.Net;
+using BnService.Api.Hosting;
+using BnService.Api.Hosting.Limits;
+using BnService.Api.Tests.Auth;
+using BnService.Api.Tests.Harness;
+using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Options;
+
+namespace BnService.Api.Tests.Limits;
+
+/// <summary>Wrong keys as fast as they come: counted by address, while right ones from the same address are served.</summary>
+public sealed class WrongKeyTests
+{
+    private const string Configured = "bn_0123456789abcdef_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+    public static TheoryData<(string, string)[], int> Settings => new()
+    {
+        { [], 1000 },
+        { [("Limits:WrongKeysPerSecond", "7")], 70 },
+        { [("Limits:RequestsPerSecond", "50")], 50 },
+        { [("Limits:RequestsPerSecond", "50"), ("Limits:RequestBurst", "20")], 20 },
+        { [("Limits:RequestsPerSecond", "50"), ("Limits:WrongKeysPerSecond", "0")], 50 },
+        { [("Limits:RequestsPerSecond", "100000"), ("Limits:WrongKeysPerSecond", "7")], 70 },
+    };
+
+    [Theory]
+    [MemberData(nameof(Settings))]
+    public async Task Only_so_many_of_one_address_are_looked_at((string, string)[] settings, int most)
+    {
+        var time = new ManualTime();
+        using var service = Service.At(time, [("Auth:AdminKey", Configured), .. settings]);
+        // Whatever is wrong with it, and wherever it goes to.
+        (string Path, (string, string)[] Headers)[] wrong =
+        [
+            ("/v1/sessions", [KeyedService.Bearer("bn_0123456789abcdef_" + new string('B', 43))]), ("/v1/keys", [("X-Api-Key", "bn_ffffffffffffffff_" + new string('A', 43))]),
+            ("/nosuch", []), ("/v1/sessions/a/stats", [("Authorization", "Basic YTpi")]), ("/v2/models/a", []), ("/metrics", [KeyedService.Bearer(Configured), ("X-Api-Key", "bn_x")]),
+        ];
+        for (var i = 0; i < most; i++) Assert.Equal(401, (await service.Client.GetAsync(wrong[i % wrong.Length].Path, wrong[i % wrong.Length].Headers)).Status);
+        foreach (var (path, headers) in wrong)
+        {
+            var refused = await service.Client.GetAsync(path, headers);
+            Assert.Equal(429, refused.Status);
+            Assert.Equal("1", refused.Headers["Retry-After"]);
+            Assert.Contains("Limits:WrongKeysPerSecond", refused.Text, StringComparison.Ordinal);
+        }
+        // Who has a key, from the same address, and what needs none.
+        (await service.Client.GetAsync("/v1/sessions", KeyedService.Bearer(Configured))).Expect(200);
+        (await service.Client.GetAsync("/health/ready")).Expect(200);
+        (await service.Client.GetAsync("/")).Expect(200);
+        time.AdvanceBy(TimeSpan.FromSeconds(1));
+        Assert.Equal(401, (await service.Client.GetAsync("/v1/sessions")).Status);
+    }
+
+    [Fact]
+    public async Task Any_number_is_allowed_where_that_is_asked_for()
+    {
+        using var service = Service.With(("Auth:AdminKey", Configured), ("Limits:WrongKeysPerSecond", "0"));
+        for (var i = 0; i < 1100; i++) Assert.Equal(401, (await service.Client.GetAsync("/v1/sessions")).Status);
+    }
+
+    [Fact]
+    public void Each_address_is_counted_by_itself_and_a_network_of_IPv6_as_one()
+    {
+        var wrong = new WrongKeys(Options.Create(new LimitOptions { WrongKeysPerSecond = 1 }), new ManualTime(), NullLogger<WrongKeys>.Instance);
+        for (var i = 0; i < 10; i++) Assert.Null(wrong.SecondsUntilAllowed(IPAddress.Parse("10.0.0.1")));
+        Assert.Equal(1, wrong.SecondsUntilAllowed(IPAddress.Parse("10.0.0.1")));
+        Assert.Equal(1, wrong.SecondsUntilAllowed(IPAddress.Parse("::ffff:10.0.0.1")));
+        // Of a few hundred others hardly any lies in its place.
+        Assert.InRange(Enumerable.Range(0, 256).Count(i => wrong.SecondsUntilAllowed(IPAddress.Parse($"10.0.1.{i}")) is null), 250, 256);
+        for (var i = 0; i < 10; i++) Assert.Null(wrong.SecondsUntilAllowed(IPAddress.Parse($"2001:db8:1:2:{i}::1")));
+        Assert.Equal(1, wrong.SecondsUntilAllowed(IPAddress.Parse("2001:db8:1:2:ffff::ffff")));
+        Assert.Equal(1, wrong.SecondsUntilAllowed(IPAddress.Parse("2001:db8:1:2::%3")));
+    }
+
+    /// <summary>A million addresses take no more memory than one.</summary>
+    [Fact]
+    public void Addresses_take_a_bounded_memory()
+    {
+        var wrong = new WrongKeys(Options.Create(new LimitOptions()), TimeProvider.System, NullLogger<WrongKeys>.Instance);
+        var (bytes, before) = (new byte[16], GC.GetTotalMemory(forceFullCollection: true));
+        for (var i = 0; i < 1_000_000; i++)
+        {
+            BitConverter.TryWriteBytes(bytes, i);
+            wrong.SecondsUntilAllowed(new IPAddress(bytes));
+            Assert.InRange(WrongKeys.SlotOf(new IPAddress(bytes)), 0, (1 << 14) - 1);
+        }
+        Assert.InRange(GC.GetTotalMemory(forceFullCollection: true) - before, long.MinValue, 8 << 20);
+        GC.KeepAlive(wrong);
+    }
+
+    /// <summary>A flood of them is a line of the log, and not one each.</summary>
+    [Fact]
+    public async Task What_comes_too_often_is_told_once()
+    {
+        using var service = await ServiceProcess.StartAsync(("Auth__AdminKey", Configured), ("Limits__WrongKeysPerSecond", "1"));
+        var refused = 0;
+        for (var i = 0; i < 300; i++) refused += (await service.Client.GetAsync("/v1/sessions")).Status == 429 ? 1 : 0;
+        (await service.Client.GetAsync("/v1/sessions", KeyedService.Bearer(Configured))).Expect(200);
+        service.Terminate();
+        await service.ExitAsync();
+        Assert.InRange(refused, 200, 290);
+        Assert.Single(service.Output, line => line.Contains("more than 1 times per second from 127.0.0.1", StringComparison.Ordinal));
+        Assert.Equal(301 - refused, service.Output.Count(line => line.Contains("GET /v1/sessions", StringComparison.Ordinal)));
+    }
+}
