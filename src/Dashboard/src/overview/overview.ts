@@ -47,10 +47,11 @@ export function overview(root: HTMLElement, signal: AbortSignal): void {
   const show = (): void => {
     table.show(pages.rows, pages.length);
     const isFiltered = Object.values(filter).some((value) => value !== '');
-    const isEmpty = pages.isComplete && pages.rows.length === 0;
+    const isEmpty = pages.isComplete && pages.rows.length === 0 && pages.damaged.length === 0;
+    const damaged = pages.damaged.length === 0 ? '' : `; damaged in the storage, to be restored or deleted: ${pages.damaged.join(', ')}`;
     const all = filter.health === '' ? (pages.total ?? pages.rows.length) : pages.rows.length;
     const more = filter.health !== '' && !pages.isComplete ? ' so far' : '';
-    const said = isEmpty && isFiltered ? 'No session fits.' : isEmpty ? 'There are no sessions yet.' : `${count(all)} ${all === 1 ? 'session' : 'sessions'}${more}, newest first`;
+    const said = isEmpty && isFiltered ? 'No session fits.' : isEmpty ? 'There are no sessions yet.' : `${count(all)} ${all === 1 ? 'session' : 'sessions'}${more}, newest first${damaged}`;
     if (summary.textContent !== said) summary.textContent = said;
     table.element.hidden = isEmpty;
     const visitor = content.querySelector('.first-visit');

@@ -18,6 +18,8 @@ const jumpSize = 1000;
 /** The sessions of a list, read page by page as far as somebody looks. */
 export class SessionPages {
   readonly rows: Session[] = [];
+  /** Names of sessions that are damaged in the storage, of which no row can be shown. */
+  readonly damaged: string[] = [];
   total: number | null = null;
   isComplete = false;
   /** So much has come at the top that the list has to be read from its beginning. */
@@ -87,6 +89,7 @@ export class SessionPages {
     if (answer.total !== undefined && answer.total !== null) this.total = answer.total;
     this.pages.push({ cursor, ids: answer.sessions.map((session) => session.id) });
     this.rows.push(...answer.sessions);
+    this.damaged.push(...(answer.damaged ?? []).map((session) => session.name));
     this.next = answer.next_cursor;
     this.isComplete = answer.next_cursor === null;
   }
