@@ -1,10 +1,12 @@
 using BnService.Api.Hosting;
 using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.Commands;
+using BnService.Api.Hosting.Memory;
 
 try
 {
     if (await CommandLine.RunAsync(args) is { } exitCode) return exitCode;
+    HeapLimit.Set();
     var builder = ServiceComposition.CreateBuilder(args);
     builder.AddBnService();
     await using var app = builder.Build();

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using BnService.Api.Hosting.Problems;
@@ -15,6 +16,9 @@ internal sealed class MaskConverter : JsonConverter<BatchMask>
 {
     private const string Name = "mask";
 
+    private const string Truth = "true or 1 (it counts), or false or 0";
+    private const int PieceLength = 256;
+
     /// <summary>What a mask may be, for messages.</summary>
     public const string Expectation = "an array of true and false, or 1 and 0 (flat, nested, or {\"shape\":[..],\"data\":[..]})";
 
@@ -29,6 +33,29 @@ internal sealed class MaskConverter : JsonConverter<BatchMask>
     /// <inheritdoc/>
     public override void Write(Utf8JsonWriter writer, BatchMask value, JsonSerializerOptions options) =>
         throw new NotSupportedException("masks are never answered");
+
+    /// <summary>A mask of elements as a binary form has them.</summary>
+    /// <param name="dimensions">Its dimensions.</param>
+    /// <param name="type">Type of the elements.</param>
+    /// <param name="bytes">The elements, row-major.</param>
+    /// <param name="count">How many.</param>
+    /// <exception cref="ProblemException">One of them is neither 0 nor 1, or no batch has these dimensions.</exception>
+    public static BatchMask Of(IReadOnlyList<long> dimensions, ElementType type, ReadOnlySpan<byte> bytes, int count)
+    {
+        var values = new bool[count];
+        Span<double> piece = stackalloc double[PieceLength];
+        for (var start = 0; start < count; start += PieceLength)
+        {
+            var length = Math.Min(PieceLength, count - start);
+            type.ToDoubles(bytes.Slice(start * type.Size(), length * type.Size()), piece[..length]);
+            for (var i = 0; i < length; i++)
+            {
+                if (piece[i] is not (0 or 1)) throw Invalid(string.Create(CultureInfo.InvariantCulture, $"{Name}.data[{start + i}] must be {Truth}, got {piece[i]}"));
+                values[start + i] = piece[i] == 1;
+            }
+        }
+        return new(IncomingTensor.ShapeOf(Name, dimensions), values);
+    }
 
     private static BatchMask ReadObject(ref Utf8JsonReader reader)
     {
@@ -99,7 +126,7 @@ internal sealed class MaskConverter : JsonConverter<BatchMask>
         JsonTokenType.True => true,
         JsonTokenType.False => false,
         JsonTokenType.Number when reader.GetDouble() is 0 or 1 => reader.GetDouble() == 1,
-        _ => throw Invalid($"{path}[{string.Join("][", at.ToArray())}] must be true or 1 (it counts), or false or 0, got {JsonToken.Describe(ref reader)}"),
+        _ => throw Invalid($"{path}[{string.Join("][", at.ToArray())}] must be {Truth}, got {JsonToken.Describe(ref reader)}"),
     };
 
     private static ProblemException NoShape(ref Utf8JsonReader reader) =>

@@ -62,7 +62,7 @@ internal sealed class Incoming<T>(HttpContext context, IncomingMessage<T>? messa
     public static async ValueTask<Incoming<T>> OpenAsync(HttpContext context, bool isOptional)
     {
         var limits = context.RequestServices.GetRequiredService<IOptions<LimitOptions>>().Value;
-        var bytes = new RequestBytes(context.Request, limits.MaxBodyBytes);
+        var bytes = new RequestBytes(context.Request, MemoryNeed.MostOf(Contract, limits));
         bytes.RequireAllowedLength();
         var reading = Spans.Begin(Spans.Read);
         // At the latest: what is answered while it arrives is read as long as the request lasts.
@@ -78,6 +78,7 @@ internal sealed class Incoming<T>(HttpContext context, IncomingMessage<T>? messa
         foreach (var part in message.Parts)
         {
             if (part is IncomingTensor tensor) TensorLimits.Require(limits, tensor.Path, tensor.Shape);
+            else if (part is IncomingValues values) values.Require(JsonTerms.Of(Contract, Precision.Float64, limits));
         }
         if (message.Parts.Count == 0) TensorLimits.RequireAll(limits, message.Begun!, Contract, "");
         return new Incoming<T>(context, message, null, isOptional, reading);

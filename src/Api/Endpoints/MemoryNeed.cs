@@ -1,4 +1,6 @@
+using System.Text.Json.Serialization.Metadata;
 using BnService.Api.Contracts;
+using BnService.Api.Hosting;
 using BnService.Api.Wire;
 using BnService.Core.Tensors;
 
@@ -13,6 +15,9 @@ internal static class MemoryNeed
     /// <summary>What an answer takes beside its tensors: the beginning of y, chunks of text, sums.</summary>
     public const long Beside = 2 << 20;
 
+    // All labels with every character an escape, twice; and a number on a line of its own.
+    private const int BytesOfOptions = 512 << 10, BytesOfNumber = 40;
+
     // Elements of a text are mostly eight characters or more, which makes their four bytes half of it.
     private const int CharactersPerByte = 2;
 
@@ -26,10 +31,16 @@ internal static class MemoryNeed
     /// <param name="precision">Type of the tensors' elements.</param>
     public static long OfParts<T>(IReadOnlyList<IncomingPart> parts, int? outputs, Precision precision)
     {
-        var (sum, largest) = (0L, 0L);
+        var (sum, largest, buffer) = (0L, 0L, 0L);
         foreach (var part in parts)
         {
             if (part is IncomingRest) continue;
+            if (part is IncomingValues values)
+            {
+                // One after the other is read and becomes an array.
+                (sum, buffer) = (sum + ((long)values.Count * sizeof(double)), Math.Max(buffer, values.Bytes));
+                continue;
+            }
             var bytes = part is IncomingTensor tensor ? NativeBuffer.LengthFor((long)tensor.Shape.Count * precision.Size()) : part.Bytes;
             largest = Math.Max(largest, bytes);
             // What is put into another order, and what is made text of, is there twice for a moment; what is rounded then as well, in float64.
@@ -37,7 +48,18 @@ internal static class MemoryNeed
                 : part is IncomingTensor { Type: ElementType.F64 } && precision == Precision.Float32 ? 4 * bytes
                 : 2 * bytes;
         }
-        return sum + (largest * (outputs ?? OutputsOf<T>(parts))) + BesideOf(sum);
+        return sum + buffer + (largest * (outputs ?? OutputsOf<T>(parts))) + BesideOf(sum);
+    }
+
+    /// <summary>The longest body of a call: what carries no tensors, no state and no lists of arrays has no use for more than its fields can hold.</summary>
+    /// <param name="contract">Metadata of the message's type.</param>
+    /// <param name="limits">What is allowed.</param>
+    public static long MostOf(JsonTypeInfo contract, LimitOptions limits)
+    {
+        var fields = ContractField.Of(contract);
+        if (contract.Type == typeof(PutStateRequest) || contract.Type == typeof(MergeRequest) || Array.Exists(fields, field => field.IsTensor)) return limits.MaxBodyBytes;
+        var arrays = fields.Count(field => field.Property.PropertyType == typeof(double[]));
+        return Math.Min(limits.MaxBodyBytes, BytesOfOptions + ((long)arrays * limits.MaxFeatures * BytesOfNumber));
     }
 
     /// <summary>Of the tensors that are made of a message that is there.</summary>

@@ -20,6 +20,9 @@ namespace BnService.Api.Endpoints;
 /// </summary>
 internal static class OpenInferenceEndpoints
 {
+    // It says whether models are to be ready, and nothing else.
+    private const int MostIndexBytes = 64 << 10;
+
     private static readonly ServerMetadata Server = new()
     {
         Name = Model.Platform,
@@ -123,13 +126,22 @@ internal static class OpenInferenceEndpoints
         new ModelStatisticsList { ModelStats = new[] { Entry(model.Name, model.Version, model.Session.Traffic.InferencesOf(model.Version).Totals) }.ToAsyncEnumerable() },
         ContractJson.Context.ModelStatisticsList, MediaTypes.Json);
 
-    private static IResult AllStatistics(SessionScope scope, SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken) => TypedResults.Json(
-        new ModelStatisticsList
-        {
-            ModelStats = Versions(scope, snapshots, cancellationToken)
-                .Select(model => Entry(model.Session.Name, model.Version, catalog.TrafficOf(model.Session)?.InferencesOf(model.Version).Totals ?? default)),
-        },
-        ContractJson.Context.ModelStatisticsList, MediaTypes.Json);
+    private static async Task<IResult> AllStatistics(
+        HttpContext context, SessionScope scope, SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken)
+    {
+        await ReservePageAsync(context);
+        return TypedResults.Json(
+            new ModelStatisticsList
+            {
+                ModelStats = Versions(scope, snapshots, cancellationToken)
+                    .Select(model => Entry(model.Session.Name, model.Version, catalog.TrafficOf(model.Session)?.InferencesOf(model.Version).Totals ?? default)),
+            },
+            ContractJson.Context.ModelStatisticsList, MediaTypes.Json);
+    }
+
+    // A page of sessions after the other is in memory, with all that is stored of them.
+    private static ValueTask ReservePageAsync(HttpContext context) =>
+        RequestMemory.Of(context) is { } memory ? memory.ReserveAsync(SessionCatalog.BytesOfPage) : ValueTask.CompletedTask;
 
     // The live state of each session, and behind it its snapshots.
     private static IAsyncEnumerable<(SessionSummary Session, string Version)> Versions(
@@ -161,7 +173,7 @@ internal static class OpenInferenceEndpoints
     private static async Task<IResult> Index(
         HttpContext context, SessionScope scope, Snapshots snapshots, IOptions<LimitOptions> limits, CancellationToken cancellationToken)
     {
-        using var body = await BodyBuffer.ReadAsync(context.Request, limits.Value.MaxBodyBytes);
+        using var body = await BodyBuffer.ReadAsync(context.Request, Math.Min(limits.Value.MaxBodyBytes, MostIndexBytes));
         var isReadyAsked = IndexRequest.AsksForReady(body.Bytes);
         return TypedResults.Json(
             Versions(scope, snapshots, cancellationToken).Where(model => !isReadyAsked || model.Session.Damage == Damage.None).Select(Entry),

@@ -4,6 +4,7 @@ using System.Text;
 using System.Text.Json;
 using BnService.Api.Contracts;
 using BnService.Api.Hosting.Auth;
+using BnService.Api.Hosting.Memory;
 using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
@@ -18,6 +19,8 @@ internal static class SessionListEndpoint
 {
     private const int DefaultPage = 50, LargestPage = 1000, LongestSearch = 128, DriftShown = 32;
 
+    private const int BytesExpected = 16 << 10;
+
     private static readonly string[] Extras = ["health", "drift", "total"];
     private static readonly Dictionary<string, NormalizerKind> Kinds =
         Enum.GetValues<NormalizerKind>().ToDictionary(kind => kind.WireName, StringComparer.OrdinalIgnoreCase);
@@ -31,7 +34,7 @@ internal static class SessionListEndpoint
 
     // What a caller can ask for is the contract's: the parameters are many because that is.
     private static async Task<IResult> List(
-        SessionScope scope, SessionCatalog catalog, SessionOverview overview, string? prefix, string? kind, string? search, string? health, string? include, string? limit,
+        HttpContext context, SessionScope scope, SessionCatalog catalog, SessionOverview overview, string? prefix, string? kind, string? search, string? health, string? include, string? limit,
         string? cursor, CancellationToken cancellationToken)
     {
         if (kind is not null && !Kinds.ContainsKey(kind)) throw Invalid($"kind must be one of {string.Join(", ", Kinds.Keys)}, got '{Excerpt.Of(kind)}'");
@@ -42,7 +45,10 @@ internal static class SessionListEndpoint
             throw Invalid($"include must be some of {string.Join(",", Extras)}, got '{Excerpt.Of(unknown)}'");
         var size = (int)(QueryNumber.Parse(limit, "limit", 1, LargestPage) ?? DefaultPage);
         var query = new SessionQuery(prefix, kind is null ? null : Kinds[kind].WireName, size, cursor is null ? null : Position(cursor)) { Search = string.IsNullOrEmpty(search) ? null : search };
+        // As many as come at once are in memory several times for a moment: as they are stored, as they are read, and as they are answered.
+        if (RequestMemory.Of(context) is { } memory) await memory.ReserveAsync(Math.Min(2 * SessionOverview.MostBytes, (long)size * BytesExpected));
         var page = await overview.ListAsync(scope, query, health is null ? null : Marks[health], withHealth: extras.Contains("health"), cancellationToken);
+        RequestMemory.Of(context)?.Settle(page.Bytes);
         return new Answer<SessionList>(new SessionList
         {
             Sessions = [.. page.Sessions.Where(found => found.Session.Damage == Damage.None).Select(found => SessionEndpoints.Resource(found.Session,

@@ -1,5 +1,6 @@
 using BnService.Api.Contracts;
 using BnService.Api.Hosting.Auth;
+using BnService.Api.Hosting.Memory;
 using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
@@ -55,11 +56,13 @@ internal static class SnapshotEndpoints
         };
     }
 
-    private static async Task<IResult> Get(string session, string version, SessionScope scope, SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken)
+    private static async Task<IResult> Get(
+        string session, string version, HttpContext context, SessionScope scope, SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken)
     {
         var found = await catalog.FindToReplaceAsync(scope, session, cancellationToken) ?? throw SessionCatalog.NotFound(session);
+        await RequestMemory.ReserveAsync(context, found.Current.Layer);
         var (snapshot, layer) = await snapshots.GetAsync(found, QueryNumber.Version(version)!.Value, cancellationToken);
-        return new Answer<SnapshotDetails>(snapshot.ToDetails(layer), snapshot.Version) { Holds = layer };
+        return new Answer<SnapshotDetails>(snapshot.ToDetails(layer), snapshot.Version);
     }
 
     private static async Task<IResult> Delete(string session, string version, SessionScope scope, SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken)

@@ -1,5 +1,6 @@
 using BnService.Api.Contracts;
 using BnService.Api.Hosting.Auth;
+using BnService.Api.Hosting.Memory;
 using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
@@ -26,10 +27,12 @@ internal static class StateEndpoints
     }
 
     private static async Task<IResult> Get(
-        string session, string? version, SessionScope scope, SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken)
+        string session, string? version, HttpContext context, SessionScope scope, SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken)
     {
-        var layer = await snapshots.LayerAsync(await catalog.GetAsync(scope, session, cancellationToken), QueryNumber.Version(version), cancellationToken);
-        return new Answer<StateResponse>(layer.ToState(null), layer.Version) { Holds = layer };
+        var (found, wanted) = (await catalog.GetAsync(scope, session, cancellationToken), QueryNumber.Version(version));
+        if (wanted is not null) await RequestMemory.ReserveAsync(context, found.Current.Layer);
+        var layer = await snapshots.LayerAsync(found, wanted, cancellationToken);
+        return new Answer<StateResponse>(layer.ToState(null), layer.Version) { Holds = wanted is null ? layer : null };
     }
 
     private static async Task<IResult> Put(

@@ -3,6 +3,7 @@ using System.IO.Pipelines;
 using BnService.Api.Endpoints;
 using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.Connections;
+using BnService.Api.Hosting.Limits;
 using BnService.Api.Hosting.Telemetry;
 using Microsoft.AspNetCore.Http.Features;
 using Serilog;
@@ -47,7 +48,7 @@ internal static partial class RequestLogging
             var started = Stopwatch.GetTimestamp();
             var metering = RequestMetering.Of(context);
             var body = context.Features.GetRequiredFeature<IHttpResponseBodyFeature>();
-            context.Features.Set<IHttpResponseBodyFeature>(new MeteredResponseBody(body, metering));
+            context.Features.Set<IHttpResponseBodyFeature>(new MeteredResponseBody(body, metering, context));
             calls.Begun();
             var place = ConnectionPlace.Of(context);
             place?.Begin();
@@ -104,13 +105,13 @@ internal static partial class RequestLogging
         long requestBytes, long answerBytes);
 
     // Counts what is written, whichever way it is written.
-    private sealed class MeteredResponseBody(IHttpResponseBodyFeature inner, RequestMetering metering) : IHttpResponseBodyFeature
+    private sealed class MeteredResponseBody(IHttpResponseBodyFeature inner, RequestMetering metering, HttpContext context) : IHttpResponseBodyFeature
     {
         private MeteredWriter? _writer;
 
         public Stream Stream => Writer.AsStream(leaveOpen: true);
 
-        public PipeWriter Writer => _writer ??= new MeteredWriter(inner.Writer, metering);
+        public PipeWriter Writer => _writer ??= new MeteredWriter(inner.Writer, metering, new UnreadAnswer(context, metering));
 
         public Task CompleteAsync() => inner.CompleteAsync();
 
@@ -125,7 +126,7 @@ internal static partial class RequestLogging
         }
     }
 
-    private sealed class MeteredWriter(PipeWriter inner, RequestMetering metering) : PipeWriter
+    private sealed class MeteredWriter(PipeWriter inner, RequestMetering metering, UnreadAnswer unread) : PipeWriter
     {
         public override bool CanGetUnflushedBytes => inner.CanGetUnflushedBytes;
 
@@ -141,12 +142,12 @@ internal static partial class RequestLogging
 
         public override Span<byte> GetSpan(int sizeHint = 0) => inner.GetSpan(sizeHint);
 
-        public override ValueTask<FlushResult> FlushAsync(CancellationToken cancellationToken = default) => inner.FlushAsync(cancellationToken);
+        public override ValueTask<FlushResult> FlushAsync(CancellationToken cancellationToken = default) => unread.WatchAsync(inner.FlushAsync(cancellationToken));
 
         public override ValueTask<FlushResult> WriteAsync(ReadOnlyMemory<byte> source, CancellationToken cancellationToken = default)
         {
             metering.AnswerBytes += source.Length;
-            return inner.WriteAsync(source, cancellationToken);
+            return unread.WatchAsync(inner.WriteAsync(source, cancellationToken));
         }
 
         public override void CancelPendingFlush() => inner.CancelPendingFlush();

@@ -222,6 +222,10 @@ public sealed record LimitOptions
     [Range(typeof(TimeSpan), "00:00:02", "01:00:00", ErrorMessage = "must be from 00:00:02 to 01:00:00")]
     public TimeSpan MinRateGrace { get; init; } = TimeSpan.FromSeconds(5);
 
+    /// <summary>How long a client may take nothing of an answer that waits for it, or less than in that rate.</summary>
+    [Range(typeof(TimeSpan), "00:00:01", "01:00:00", ErrorMessage = "must be from 00:00:01 to 01:00:00")]
+    public TimeSpan UnreadTime { get; init; } = TimeSpan.FromMinutes(1);
+
     /// <summary>The most bytes of a request's headers together.</summary>
     [Range(1 << 10, 1 << 18, ErrorMessage = "must be from 1024 to 2^18 bytes")]
     public int MaxHeaderBytes { get; init; } = 32 << 10;

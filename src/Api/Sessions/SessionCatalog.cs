@@ -21,7 +21,12 @@ internal sealed class SessionCatalog(
     public const int AnswerBytes = 64 << 10;
 
     // A header with all labels that it can have takes tens of kilobytes.
-    private const int PageOfAll = 100;
+    private const int PageOfAll = 50;
+
+    /// <summary>About what a page of <see cref="AllAsync"/> takes while it is read.</summary>
+    public const long BytesOfPage = PageOfAll * (48L << 10);
+
+    private static readonly Dictionary<string, string> NoLabels = [];
 
     // An answer has the mean and the variance of a batch, or both parameters.
     private const long AnswerArrays = 2 * sizeof(double);
@@ -140,13 +145,13 @@ internal sealed class SessionCatalog(
         return await store.CountListedAsync(query, cancellationToken);
     }
 
-    /// <summary>Every session that a caller sees in pages, newest first.</summary>
+    /// <summary>Every session that a caller sees in pages, newest first, without their labels: who goes through all of them may take long.</summary>
     public async IAsyncEnumerable<IReadOnlyList<SessionSummary>> AllAsync(SessionScope scope, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         SessionPosition? after = null;
         while (true)
         {
-            var page = await ListAsync(scope, new SessionQuery(null, null, PageOfAll, after), cancellationToken);
+            var page = (await ListAsync(scope, new SessionQuery(null, null, PageOfAll, after), cancellationToken)).Select(session => session with { Labels = NoLabels }).ToList();
             yield return page;
             if (page.Count < PageOfAll) yield break;
             after = new SessionPosition(page[^1].CreatedAt, page[^1].Id);

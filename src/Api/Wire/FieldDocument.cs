@@ -19,6 +19,8 @@ internal sealed class FieldDocument(JsonTypeInfo contract)
 {
     private static readonly byte[] Nothing = "{}"u8.ToArray();
 
+    private static readonly byte[] EmptyArray = "[]"u8.ToArray();
+
     private readonly Node _root = new();
 
     /// <summary>Whether nothing was added.</summary>
@@ -38,31 +40,30 @@ internal sealed class FieldDocument(JsonTypeInfo contract)
     }
 
     /// <summary>Adds numbers.</summary>
-    /// <param name="values">What they are; those of a tensor are flat, in row-major order.</param>
+    /// <param name="values">What they are.</param>
     /// <param name="bytes">Their bytes.</param>
     /// <exception cref="ProblemException">There is no such field, or it was there already.</exception>
     public void Add(IncomingValues values, ReadOnlySpan<byte> bytes)
     {
-        var hasShape = TypeOf(values.Path) == typeof(BatchMask);
-        var isArray = hasShape || TypeOf(values.Path).IsArray;
+        var isArray = TypeOf(values.Path).IsArray;
         if (!isArray && values.Count != 1) throw Invalid($"{values.Path} must be a single number, got {values.Count} values");
         var json = new ArrayBufferWriter<byte>();
         using (var writer = new Utf8JsonWriter(json, new JsonWriterOptions { SkipValidation = true }))
         {
-            if (hasShape)
-            {
-                writer.WriteStartObject();
-                writer.WriteStartArray("shape");
-                foreach (var dimension in values.Dimensions) writer.WriteNumberValue(dimension);
-                writer.WriteEndArray();
-                writer.WritePropertyName("data");
-            }
             if (isArray) writer.WriteStartArray();
             values.Write(bytes, writer);
             if (isArray) writer.WriteEndArray();
-            if (hasShape) writer.WriteEndObject();
         }
         Put(values.Path, json.WrittenSpan.ToArray());
+    }
+
+    /// <summary>Adds the place of an array, which is put there when the document has been read: it never becomes text.</summary>
+    /// <param name="path">Its name.</param>
+    /// <exception cref="ProblemException">There is no such field, or it was there already.</exception>
+    public void AddPlace(string path)
+    {
+        _ = TypeOf(path);
+        Put(path, EmptyArray);
     }
 
     /// <summary>The document.</summary>

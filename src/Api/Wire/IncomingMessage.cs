@@ -5,6 +5,7 @@ using BnService.Api.Contracts;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Wire.Json;
 using BnService.Core;
+using BnService.Core.Layers;
 using BnService.Core.Tensors;
 
 namespace BnService.Api.Wire;
@@ -46,18 +47,45 @@ internal sealed record IncomingTensor(string Path, Shape Shape, ElementType Type
 /// <summary>Values that are no tensor in the contract.</summary>
 /// <param name="Path">The field that they are.</param>
 /// <param name="Count">How many.</param>
-/// <param name="Bytes">Number of their bytes.</param>
+/// <param name="Type">Type of their elements.</param>
 /// <param name="Write">Writes them as JSON numbers.</param>
-internal sealed record IncomingValues(string Path, int Count, long Bytes, IncomingValues.NumberWriter Write) : IncomingPart(Path, Bytes)
+internal sealed record IncomingValues(string Path, int Count, ElementType Type, IncomingValues.NumberWriter Write) : IncomingPart(Path, (long)Count * Type.Size())
 {
     /// <summary>Their dimensions.</summary>
     public IReadOnlyList<long> Dimensions { get; init; } = [];
 
-    /// <summary>The most values of one field: more than any layer has statistics, and as text still less than an array can hold.</summary>
+    /// <summary>What the field is in the contract.</summary>
+    public required Type Field { get; init; }
+
+    /// <summary>The most values of one field: more than any layer has statistics.</summary>
     public const int MostCount = 1 << 26;
 
     /// <summary>Writes bytes as JSON numbers, one behind the other.</summary>
     public delegate void NumberWriter(ReadOnlySpan<byte> bytes, Utf8JsonWriter json);
+
+    /// <summary>Refuses more of them than the field may have.</summary>
+    /// <param name="terms">What is allowed.</param>
+    /// <exception cref="ProblemException">There are.</exception>
+    public void Require(JsonTerms terms)
+    {
+        if (Field == typeof(double[]) && Count > terms.MostNumbers) throw terms.TooManyNumbers(Path);
+        if (Field != typeof(double[]) && Field != typeof(BatchMask) && Count > JsonTerms.MostItems) throw JsonTerms.TooMany(Path, JsonTerms.MostItems);
+    }
+
+    /// <summary>What the field will be, where that is an array of numbers or a mask; null where it is read from JSON.</summary>
+    public object? Read(ReadOnlySpan<byte> bytes)
+    {
+        if (Field == typeof(BatchMask))
+        {
+            MemoryAccount.Hold(Count);
+            return MaskConverter.Of(Dimensions, Type, bytes, Count);
+        }
+        if (Field != typeof(double[])) return null;
+        MemoryAccount.Hold((long)Count * sizeof(double));
+        var values = new double[Count];
+        Type.ToDoubles(bytes, values);
+        return values;
+    }
 }
 
 /// <summary>Bytes that are passed over.</summary>
@@ -81,6 +109,7 @@ internal sealed class IncomingMessage<T>
     private readonly JsonTypeInfo<T> _contract;
     private readonly FieldDocument _fields;
     private readonly HashSet<string>? _seen;
+    private readonly List<(string Path, object Values)> _values = [];
 
     /// <summary>A message of which some parts are still to come.</summary>
     /// <param name="contract">Metadata of its type.</param>
@@ -131,6 +160,7 @@ internal sealed class IncomingMessage<T>
             }
             await Bytes.RequireEndAsync();
             var (message, seen) = Begun is null ? ReadFields() : (Begun, _seen!);
+            foreach (var (path, values) in _values) ContractPath.Set(message, _contract, path, values);
             Complete(message, seen, tensors);
             if (message is PutStateRequest state)
             {
@@ -217,7 +247,12 @@ internal sealed class IncomingMessage<T>
     private async ValueTask ReadAsync(IncomingValues part)
     {
         using var buffer = await Bytes.ReadBufferAsync(part.Bytes, part.Path);
-        _fields.Add(part, buffer.Bytes);
+        if (part.Read(buffer.Bytes) is { } values)
+        {
+            _fields.AddPlace(part.Path);
+            _values.Add((part.Path, values));
+        }
+        else _fields.Add(part, buffer.Bytes);
     }
 
     // False where there is a tensor already, in an object that came as text.

@@ -2,6 +2,7 @@ using System.IO.Pipelines;
 using BnService.Api.Hosting;
 using BnService.Api.Hosting.Problems;
 using Microsoft.AspNetCore.Connections;
+using Microsoft.Extensions.Options;
 
 namespace BnService.Api.Wire;
 
@@ -179,5 +180,8 @@ internal sealed class RequestBytes(HttpRequest request, long limit)
     };
 
     private ProblemException TooLarge(string length) =>
-        new(ProblemCode.PayloadTooLarge, $"the body must be at most {limit} bytes (Limits:MaxBodyBytes), got {length}");
+        new(ProblemCode.PayloadTooLarge, $"the body must be at most {limit} bytes {Why}, got {length}");
+
+    private string Why => limit < request.HttpContext.RequestServices.GetRequiredService<IOptions<LimitOptions>>().Value.MaxBodyBytes
+        ? "for this call" : "(Limits:MaxBodyBytes)";
 }

@@ -46,8 +46,9 @@ internal sealed record SafetensorsHeader(IReadOnlyList<SafetensorsEntry> Entries
     /// <summary>Reads a header.</summary>
     /// <param name="json">The header's JSON; blanks behind it are padding.</param>
     /// <param name="mayRepeat">Whether a tensor's bytes may be those of one element, which it holds throughout.</param>
+    /// <param name="most">The most tensors, and the most texts.</param>
     /// <exception cref="ProblemException">It is not one.</exception>
-    public static SafetensorsHeader Parse(ReadOnlySpan<byte> json, bool mayRepeat = false)
+    public static SafetensorsHeader Parse(ReadOnlySpan<byte> json, bool mayRepeat = false, int most = int.MaxValue)
     {
         if (json.IsEmpty || json[0] != '{') throw Malformed("the header must be a JSON object that begins at its first byte");
         var entries = new List<SafetensorsEntry>();
@@ -60,9 +61,10 @@ internal sealed record SafetensorsHeader(IReadOnlyList<SafetensorsEntry> Entries
             while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
             {
                 var name = reader.GetString()!;
+                if (names.Count > most) throw Malformed($"the header has at most {most} tensors, got more");
                 if (!names.Add(name)) throw Malformed($"the header names '{Excerpt.Of(name)}' twice");
                 reader.Read();
-                if (name == MetadataName) metadata = ReadMetadata(ref reader);
+                if (name == MetadataName) metadata = ReadMetadata(ref reader, most);
                 else entries.Add(ReadEntry(ref reader, name, mayRepeat));
             }
             reader.Read();
@@ -83,7 +85,7 @@ internal sealed record SafetensorsHeader(IReadOnlyList<SafetensorsEntry> Entries
         return new(entries, metadata ?? []);
     }
 
-    private static Dictionary<string, string> ReadMetadata(ref Utf8JsonReader reader)
+    private static Dictionary<string, string> ReadMetadata(ref Utf8JsonReader reader, int most)
     {
         if (reader.TokenType != JsonTokenType.StartObject) throw Malformed($"{MetadataName} must be an object of texts, got {JsonToken.Describe(ref reader)}");
         var metadata = new Dictionary<string, string>();
@@ -92,6 +94,7 @@ internal sealed record SafetensorsHeader(IReadOnlyList<SafetensorsEntry> Entries
             var name = reader.GetString()!;
             reader.Read();
             if (reader.TokenType != JsonTokenType.String) throw Malformed($"{MetadataName}.{Excerpt.Of(name)} must be a text, got {JsonToken.Describe(ref reader)}");
+            if (metadata.Count == most) throw Malformed($"{MetadataName} has at most {most} texts, got more");
             if (!metadata.TryAdd(name, reader.GetString()!)) throw Malformed($"{MetadataName} names '{Excerpt.Of(name)}' twice");
         }
         return metadata;

@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
+using BnService.Api.Contracts;
 using BnService.Api.Hosting.Problems;
 using BnService.Core.Tensors;
 
@@ -16,6 +17,12 @@ internal static class SafetensorsReader
     // What PyTorch's and other libraries write into every file.
     private const string FormatName = "format";
 
+    // Of a call that is no state, which has as many as its contract has fields.
+    private const int MostTensors = 1024;
+
+    // What is made of a header, whose entries are texts and numbers, is some times as long as it.
+    private const int WorthCounting = 64 << 10, BytesPerByte = 6;
+
     /// <summary>Reads the header.</summary>
     /// <param name="bytes">The request's bytes.</param>
     /// <param name="fields">Receives the texts.</param>
@@ -25,7 +32,7 @@ internal static class SafetensorsReader
     public static async ValueTask<IncomingMessage<T>> OpenAsync<T>(RequestBytes bytes, FieldDocument fields, JsonTypeInfo<T> contract, StateSource? state = null)
         where T : class
     {
-        var header = await ReadHeaderAsync(bytes);
+        var header = await ReadHeaderAsync(bytes, state is null ? MostTensors : StateSelection.MostArrays);
         if (state is not null)
         {
             StateSource.AddTexts(header.Metadata, fields);
@@ -44,7 +51,7 @@ internal static class SafetensorsReader
             Array.Find(ContractField.Of(contract), field => field.TensorName == entry.Name) is { } field ? entry with { Name = field.Name } : entry;
     }
 
-    private static async ValueTask<SafetensorsHeader> ReadHeaderAsync(RequestBytes bytes)
+    private static async ValueTask<SafetensorsHeader> ReadHeaderAsync(RequestBytes bytes, int mostTensors)
     {
         long length;
         using (var first = await bytes.ReadBufferAsync(sizeof(ulong), "the length of the header"))
@@ -58,7 +65,8 @@ internal static class SafetensorsReader
             length = (long)announced;
         }
         using var json = await bytes.ReadBufferAsync(length, "the header");
-        var header = SafetensorsHeader.Parse(json.Bytes);
+        if (length > WorthCounting) MemoryAccount.Hold(BytesPerByte * length);
+        var header = SafetensorsHeader.Parse(json.Bytes, most: mostTensors);
         bytes.RequireAllowedBehind(header.DataLength);
         if (bytes.Length is { } whole && header.DataLength != whole - bytes.Position)
         {
@@ -75,7 +83,7 @@ internal static class SafetensorsReader
             var elements = entry.KnownType;
             var count = (entry.End - entry.Begin) / elements.Size();
             if (count <= IncomingValues.MostCount)
-                return new IncomingValues(entry.Name, (int)count, entry.End - entry.Begin, (bytes, json) => Write(elements, bytes, json)) { Dimensions = entry.Dimensions };
+                return new IncomingValues(entry.Name, (int)count, elements, (bytes, json) => Write(elements, bytes, json)) { Dimensions = entry.Dimensions, Field = type };
             throw new ProblemException(ProblemCode.ShapeMismatch, $"{entry.Name} has at most {IncomingValues.MostCount} values, got {count}");
         }
         return new IncomingTensor(entry.Name, IncomingTensor.ShapeOf(entry.Name, entry.Dimensions), entry.KnownType);

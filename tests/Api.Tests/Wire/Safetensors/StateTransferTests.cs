@@ -106,6 +106,8 @@ public sealed class StateTransferTests(Service service) : IClassFixture<Service>
     [InlineData("""{"num_features":3,"kind":"batch_renorm","renorm":{"r_max":2,"d_max":4,"warmup_steps":7}}""", new[] { 6, 3, 2 }, """{"optimizer":"sgd","momentum":0.5}""")]
     [InlineData("""{"num_features":3,"channel_axis":-1,"mode":"train","non_finite":"propagate","require_statistics":true}""", new[] { 6, 2, 3 }, """{"optimizer":"adamw"}""")]
     [InlineData("""{"num_features":3,"granularity":"per_activation"}""", new[] { 6, 3, 2 }, """{"optimizer":"sgd"}""")]
+    [InlineData("""{"num_features":5000,"momentum":null}""", new[] { 6, 5000 }, """{"optimizer":"adam"}""")]
+    [InlineData("""{"num_features":5000}""", new[] { 6, 5000 }, """{"optimizer":"sgd"}""")]
     [InlineData("""{"normalized_shape":[3],"kind":"layer_norm"}""", new[] { 6, 3 }, """{"optimizer":"adam"}""")]
     public async Task A_whole_state_goes_through_a_file(string options, int[] shape, string update)
     {
@@ -117,6 +119,8 @@ public sealed class StateTransferTests(Service service) : IClassFixture<Service>
         }
         if (!options.Contains("layer_norm", StringComparison.Ordinal)) (await session.CalibrateAsync(Batch.Random(7, shape))).Expect(200);
         var state = (await session.GetStateAsync()).Expect(200);
+        // Thousands of numbers are no text.
+        Assert.Equal(shape[1] > 4096, (await ExportAsync(session)).Names.Contains("seen.mean_residual"));
         foreach (var form in (string[])[Forms.Safetensors, Forms.Json])
         {
             var copy = New();
