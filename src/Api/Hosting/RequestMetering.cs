@@ -15,6 +15,9 @@ internal sealed class RequestMetering
     /// <summary>Bytes of the request's body that were read.</summary>
     public long BodyBytes { get; set; }
 
+    /// <summary>Whether it waits for more of its body.</summary>
+    public bool IsAwaitingBody { get; set; }
+
     /// <summary>Bytes of the answer's body that were written.</summary>
     public long AnswerBytes { get; set; }
 

@@ -156,6 +156,7 @@ internal sealed class RequestBytes(HttpRequest request, long limit)
 
     private async ValueTask<ReadResult> NextAsync(CancellationToken cancellationToken)
     {
+        _metering.IsAwaitingBody = true;
         try
         {
             return await _reader.ReadAsync(cancellationToken);
@@ -163,6 +164,10 @@ internal sealed class RequestBytes(HttpRequest request, long limit)
         catch (Exception exception) when (Refusal(exception) is { } refusal)
         {
             throw refusal;
+        }
+        finally
+        {
+            _metering.IsAwaitingBody = false;
         }
     }
 

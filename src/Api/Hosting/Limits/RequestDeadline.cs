@@ -3,15 +3,19 @@ using BnService.Api.Hosting.Problems;
 namespace BnService.Api.Hosting.Limits;
 
 /// <summary>
-/// The time that a request may take until it is answered (Limits:RequestTime), or its key is no more. It is over for good once a change goes to
+/// The time that a request may take until it is answered (Limits:RequestTime), its key is no more, or others need what it holds. It is over for good once a change goes to
 /// the store: what has been changed is answered as what it is, and the store has times of its own.
 /// </summary>
 internal sealed class RequestDeadline : IDisposable
 {
     private static readonly AsyncLocal<RequestDeadline?> Current = new();
 
-    // What has come first decides: the change, the end of the time or the end of the key.
-    private const int Running = 0, Lifted = 1, Passed = 2, Revoked = 3;
+    // What has come first decides: the change, or one of the ends.
+    private const int Running = 0, Lifted = 1, Passed = 2, Revoked = 3, GaveWay = 4;
+
+    private const string SlowText =
+        "the body came so slowly that it would have held its memory for more than a minute, and others waited for it (Memory:BudgetBytes); "
+        + "send it again over a better connection, or in smaller batches; nothing has changed";
 
     private const string RevokedText = "the key was rotated or revoked while the request was on its way; nothing has changed";
 
@@ -30,9 +34,15 @@ internal sealed class RequestDeadline : IDisposable
     /// <exception cref="OperationCanceledException">The time is over: nothing must be changed any more.</exception>
     public static void Lift()
     {
-        if (Current.Value is { } deadline && Interlocked.CompareExchange(ref deadline._state, Lifted, Running) is Passed or Revoked)
+        if (Current.Value is { } deadline && Interlocked.CompareExchange(ref deadline._state, Lifted, Running) >= Passed)
             throw new OperationCanceledException(deadline._either.Token);
     }
+
+    /// <summary>That of the request that runs here.</summary>
+    public static RequestDeadline? OfRequest => Current.Value;
+
+    /// <summary>Ends the request: others wait for the memory that its body, which comes slowly, would hold for long.</summary>
+    public void GiveWay() => End(GaveWay);
 
     /// <summary>Ends the request that runs here with the key that it was sent with, until what is returned is disposed.</summary>
     /// <param name="revoked">Is cancelled when the key is no more.</param>
@@ -55,7 +65,7 @@ internal sealed class RequestDeadline : IDisposable
             await next(context);
             return;
         }
-        catch (OperationCanceledException) when (Volatile.Read(ref deadline._state) is Passed or Revoked && !aborted.IsCancellationRequested)
+        catch (OperationCanceledException) when (Volatile.Read(ref deadline._state) >= Passed && !aborted.IsCancellationRequested)
         {
             // Answered below.
         }
@@ -69,6 +79,7 @@ internal sealed class RequestDeadline : IDisposable
             context.RequestAborted = aborted;
         }
         if (context.Response.HasStarted) context.Abort();
+        else if (Volatile.Read(ref deadline._state) == GaveWay) await ProblemAnswers.RefuseAsync(context, ProblemCode.RequestTimeout, SlowText);
         else if (Volatile.Read(ref deadline._state) == Revoked) await ProblemAnswers.RefuseAsync(context, ProblemCode.Unauthorized, RevokedText);
         else await ProblemAnswers.GiveUpAsync(context, $"the request took longer than {most} (Limits:RequestTime) and was given up; nothing has changed");
     }

@@ -27,6 +27,7 @@ internal sealed class MemoryAdmission
         (_options, _waits, _time, _most) = (options.Value, waits, time, budget.MostForLarge);
         Budget = budget;
         Shared = new SharedMemory(this);
+        Arriving = new ArrivingBodies(time);
         budget.Freed = Serve;
     }
 
@@ -35,6 +36,9 @@ internal sealed class MemoryAdmission
 
     /// <summary>What several requests hold together.</summary>
     public SharedMemory Shared { get; }
+
+    /// <summary>Large bodies that are on their way.</summary>
+    public ArrivingBodies Arriving { get; }
 
     /// <summary>Number of requests that wait.</summary>
     public int Waiting => _waiting;
@@ -67,6 +71,8 @@ internal sealed class MemoryAdmission
         }
         // What was freed before this one stood in line has not been offered to it.
         Serve();
+        // Whoever waits for half of the time waits for what is not about to be over.
+        using var half = _time.CreateTimer(_ => Arriving.MakeRoom(bytes), null, _options.WaitTime / 2, Timeout.InfiniteTimeSpan);
         try
         {
             await _waits.Memory.WaitAsync(waiter.Admitted.Task.WaitAsync(_options.WaitTime, _time, cancellationToken));

@@ -1,20 +1,29 @@
+using BnService.Api.Hosting.Limits;
 using BnService.Core.Layers;
 using BnService.Core.Tensors;
 
 namespace BnService.Api.Hosting.Memory;
 
 /// <summary>The memory of one request: its account, and the way to a reservation.</summary>
+/// <param name="context">The request.</param>
 /// <param name="account">The account.</param>
 /// <param name="admission">Lets it in.</param>
-/// <param name="cancellation">Ends waiting.</param>
-internal sealed class RequestMemory(MemoryAccount account, MemoryAdmission admission, CancellationToken cancellation)
+internal sealed class RequestMemory(HttpContext context, MemoryAccount account, MemoryAdmission admission)
 {
+    private readonly CancellationToken _cancellation = context.RequestAborted;
+    private LinkedListNode<ArrivingBodies.Body>? _arriving;
+
     /// <summary>Where a request's memory is kept.</summary>
     public static RequestMemory? Of(HttpContext context) => context.Features.Get<RequestMemory>();
 
     /// <summary>Reserves what the request will need beside what it has rented.</summary>
     /// <exception cref="Problems.ProblemException">There is no room.</exception>
-    public ValueTask ReserveAsync(long bytes) => admission.ReserveAsync(account, bytes, cancellation);
+    public async ValueTask ReserveAsync(long bytes)
+    {
+        await admission.ReserveAsync(account, bytes, _cancellation);
+        if (bytes > MemoryAdmission.SmallBytes && _arriving is null && RequestDeadline.OfRequest is { } deadline)
+            _arriving = admission.Arriving.Add(context.Request, deadline, bytes);
+    }
 
     /// <summary>Counts the state that an answer is written from, until the request ends.</summary>
     /// <param name="context">The request.</param>
@@ -44,7 +53,7 @@ internal sealed class RequestMemory(MemoryAccount account, MemoryAdmission admis
     /// <param name="needed">That, given what is rented.</param>
     public void SettleFor(Func<long, long> needed) => account.Settle(needed(account.Rented));
 
-    private ValueTask<IDisposable> HoldSharedAsync(object shared, long bytes) => admission.Shared.HoldAsync(shared, bytes, cancellation);
+    private ValueTask<IDisposable> HoldSharedAsync(object shared, long bytes) => admission.Shared.HoldAsync(shared, bytes, _cancellation);
 
     /// <summary>Gives each request an account, which its buffers are charged to.</summary>
     /// <param name="context">The request.</param>
@@ -55,8 +64,16 @@ internal sealed class RequestMemory(MemoryAccount account, MemoryAdmission admis
         using (var account = new MemoryAccount(admission.Budget))
         {
             MemoryAccount.Current = account;
-            context.Features.Set(new RequestMemory(account, admission, context.RequestAborted));
-            await next(context);
+            var memory = new RequestMemory(context, account, admission);
+            context.Features.Set(memory);
+            try
+            {
+                await next(context);
+            }
+            finally
+            {
+                if (memory._arriving is { } body) admission.Arriving.Remove(body);
+            }
         }
         // What the request has left behind may stand in the way of one that has come meanwhile.
         if (admission.Waiting > 0) admission.MakeRoom();
