@@ -44,8 +44,10 @@ internal sealed class PlainProperties : ILogEventEnricher
         ScalarValue { Value: string text } => new ScalarValue(PlainText.Of(text)),
         ScalarValue { Value: Uri uri } => new ScalarValue(PlainText.Of(uri.ToString())),
         SequenceValue sequence => new SequenceValue(sequence.Elements.Select(Plain)),
-        StructureValue structure => new StructureValue(structure.Properties.Select(part => new LogEventProperty(part.Name, Plain(part.Value))), structure.TypeTag),
-        DictionaryValue map => new DictionaryValue(map.Elements.Select(entry => KeyValuePair.Create((ScalarValue)Plain(entry.Key), Plain(entry.Value)))),
+        StructureValue structure => new StructureValue(
+            structure.Properties.Select(part => new LogEventProperty(part.Name, Plain(part.Value))), structure.TypeTag),
+        DictionaryValue map => new DictionaryValue(
+            map.Elements.Select(entry => KeyValuePair.Create((ScalarValue)Plain(entry.Key), Plain(entry.Value)))),
         _ => value,
     };
 }

@@ -100,6 +100,8 @@ public sealed class FlawedKeysTests
         }
         var (exitCode, output, errors) = await ServiceProcess.RunAsync(["keys", "list"], storage);
         Assert.True(exitCode == 0, errors);
+        Assert.Contains("lets nobody in", errors, StringComparison.Ordinal);
+        Assert.DoesNotContain("\u001b[2J", errors, StringComparison.Ordinal);
         Assert.Equal(2, output.Count);
         Assert.Contains(@"1111111111111111	a\u001b[2J\u0009b\u000ac	auditor	-	1970-01-01 00:00:00Z	lets nobody in: its role 'auditor' is none that this version of the service knows", output);
         foreach (var id in (string[])["1111111111111111", ""]) Assert.Equal(0, (await ServiceProcess.RunAsync(["keys", "revoke", id], storage)).ExitCode);

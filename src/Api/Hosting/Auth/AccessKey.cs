@@ -73,7 +73,9 @@ internal sealed record AccessKey(string Id, string Name, Role Role, SessionScope
     /// <summary>The key as a store keeps it.</summary>
     public StoredKey ToStored() => new(Id, Name, Role.WireName, Scope.Prefix, CreatedAt, Salt, Hash);
 
-    /// <summary>A key of a store. One that cannot be used is one all the same: it lets nobody in, and is no reason to ask nobody for a key.</summary>
+    /// <summary>
+    /// A key of a store. One that cannot be used is one all the same: it lets nobody in, and is no reason to ask nobody for a key.
+    /// </summary>
     public static AccessKey Of(StoredKey stored)
     {
         var role = Roles.Parse(stored.Role);

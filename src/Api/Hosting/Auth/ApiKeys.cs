@@ -88,7 +88,8 @@ internal static class ApiKeys
         return ProblemAnswers.RefuseAsync(context, ProblemCode.TooManyRequests, wrong.Refusal);
     }
 
-    // Empty where there is none, with what is wrong with it if it is not known. Two that differ are none: nobody could say whose the request is.
+    // Empty where there is none, with what is wrong with it if it is not known. Two that differ are none: nobody could say whose the request
+    // is.
     private static (string Text, string Complaint) TextIn(IHeaderDictionary headers)
     {
         var bearer = headers.Authorization is [{ } authorization] && authorization.StartsWith(Scheme, StringComparison.OrdinalIgnoreCase)

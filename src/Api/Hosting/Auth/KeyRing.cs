@@ -145,7 +145,9 @@ internal sealed partial class KeyRing(IKeyStore store, IOptions<AuthOptions> opt
             foreach (var stored in await store.ListKeysAsync(cancellationToken))
             {
                 var key = keys[stored.Id] = AccessKey.Of(stored).Continuing(_keys?.GetValueOrDefault(stored.Id));
-                if (key.Flaw is not null && _flawed.Add(key.Id)) LogFlawed(logger, key.Id, key.Name, key.Flaw);
+                // The verbs' log is no other than the console's own.
+                if (key.Flaw is not null && _flawed.Add(key.Id))
+                    LogFlawed(logger, PlainText.Of(key.Id), PlainText.Of(key.Name), PlainText.Of(key.Flaw));
             }
             Publish(keys);
             var result = await act(keys);
@@ -186,7 +188,8 @@ internal sealed partial class KeyRing(IKeyStore store, IOptions<AuthOptions> opt
     private static partial void LogCreated(ILogger logger, string id, string name, string role, string prefix);
 
     [LoggerMessage(Level = LogLevel.Warning,
-        Message = "Key {Id} '{Name}' lets nobody in: {Flaw}. It counts as a key all the same, so that others are asked for theirs; revoke it if it is not to be mended")]
+        Message = "Key {Id} '{Name}' lets nobody in: {Flaw}. It counts as a key all the same, so that others are asked for theirs; "
+            + "revoke it if it is not to be mended")]
     private static partial void LogFlawed(ILogger logger, string id, string name, string flaw);
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Key {Id} '{Name}' rotated")]

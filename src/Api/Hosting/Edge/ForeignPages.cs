@@ -19,11 +19,13 @@ internal static class ForeignPages
         app.Use((context, next) =>
         {
             var request = context.Request;
-            if (HttpMethods.IsGet(request.Method) || HttpMethods.IsHead(request.Method) || HttpMethods.IsOptions(request.Method)) return next(context);
+            // Methods are compared as they are written: what is spelled another way is none of these.
+            if (request.Method is "GET" or "HEAD" or "OPTIONS") return next(context);
             var (site, origin) = (request.Headers["Sec-Fetch-Site"].ToString(), request.Headers.Origin.ToString());
             if (IsOwn(site, origin, request) || policy.AllowAnyOrigin || policy.IsOriginAllowed(origin)) return next(context);
-            throw new ProblemException(ProblemCode.ForeignOrigin, $"a page of {(origin.Length > 0 ? $"'{Excerpt.Of(origin, 128)}'" : "another origin")} "
-                + $"may not send {request.Method}: Cors:Origins does not name its origin");
+            var page = origin.Length > 0 ? $"'{Excerpt.Of(origin, 128)}'" : "another origin";
+            throw new ProblemException(
+                ProblemCode.ForeignOrigin, $"a page of {page} may not send {request.Method}: Cors:Origins does not name its origin");
         });
     }
 
@@ -43,7 +45,8 @@ internal static class ForeignPages
     {
         if (!Uri.TryCreate(origin, UriKind.Absolute, out var page) || page.Scheme is not ("http" or "https")) return false;
         // A page could send this header only after it has been asked for, and that is refused.
-        return IsSame(page, request.Host) || request.Headers.GetCommaSeparatedValues("X-Forwarded-Host").Any(host => IsSame(page, new HostString(host)));
+        return IsSame(page, request.Host)
+            || request.Headers.GetCommaSeparatedValues("X-Forwarded-Host").Any(host => IsSame(page, new HostString(host)));
     }
 
     private static bool IsSame(Uri page, HostString host) =>

@@ -22,7 +22,8 @@ internal sealed class OwnHosts
     /// <exception cref="UnknownSettingException"><c>AllowedHosts</c> has a name that no request could be for.</exception>
     public OwnHosts(IConfiguration configuration, KeyRing keys)
     {
-        var names = configuration[Setting]?.Split(';', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries) ?? [];
+        const StringSplitOptions Entries = StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries;
+        var names = configuration[Setting]?.Split(';', Entries) ?? [];
         if (Array.Find(names, name => name != All && !IsName(name)) is { } wrong)
         {
             throw new UnknownSettingException(

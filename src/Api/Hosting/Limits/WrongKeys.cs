@@ -5,8 +5,8 @@ using Microsoft.Extensions.Options;
 namespace BnService.Api.Hosting.Limits;
 
 /// <summary>
-/// How often an address may send what no key lets in (Limits:WrongKeysPerSecond, and Limits:RequestsPerSecond where that is less). Who has a
-/// right key is never asked: many callers may come from one address, as through a load balancer.
+/// How often an address may send what no key lets in (Limits:WrongKeysPerSecond, and Limits:RequestsPerSecond where that is less). Who has
+/// a right key is never asked: many callers may come from one address, as through a load balancer.
 /// </summary>
 internal sealed partial class WrongKeys(IOptions<LimitOptions> options, TimeProvider time, ILogger<WrongKeys> logger)
 {
@@ -46,8 +46,8 @@ internal sealed partial class WrongKeys(IOptions<LimitOptions> options, TimeProv
     }
 
     /// <summary>What is said to one that comes too soon.</summary>
-    public string Refusal =>
-        $"requests that no key lets in may come {_most.Rate} times per second from one address (Limits:WrongKeysPerSecond, Limits:RequestsPerSecond), got more";
+    public string Refusal => $"requests that no key lets in may come {_most.Rate} times per second from one address "
+        + "(Limits:WrongKeysPerSecond, Limits:RequestsPerSecond), got more";
 
     /// <summary>The place of an address among a bounded number; of IPv6, of the network that one customer is given.</summary>
     public static int SlotOf(IPAddress? address)
@@ -78,6 +78,7 @@ internal sealed partial class WrongKeys(IOptions<LimitOptions> options, TimeProv
     }
 
     [LoggerMessage(Level = LogLevel.Warning,
-        Message = "Requests that no key lets in come more than {Rate} times per second from {Address}: they are answered 429 and not logged one by one ({Count} of all addresses since the last time)")]
+        Message = "Requests that no key lets in come more than {Rate} times per second from {Address}: they are answered 429 and not logged one by one "
+            + "({Count} of all addresses since the last time)")]
     private static partial void LogTooMany(ILogger logger, string address, int rate, long count);
 }
