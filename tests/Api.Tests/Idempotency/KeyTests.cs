@@ -69,7 +69,7 @@ public sealed class KeyTests(Service service) : IClassFixture<Service>
         using var own = Service.OnKestrel();
         var session = await own.CreateAsync("""{"num_features":3}""");
         using var connection = await own.ConnectAsync();
-        await connection.WriteAsync($"POST {session.Path}/train-step HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {Body.Length}\r\n{header}\r\n{Body}");
+        await connection.WriteAsync($"POST {session.Path}/train-step HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {Body.Length}\r\n{header}\r\n{Body}");
         var answer = await connection.ReadAnswerAsync();
         // Bytes that are no text at all end at the server.
         Assert.Contains(answer.Status, header.Contains('\u00e4', StringComparison.Ordinal) ? (int[])[400, 422] : [422]);
