@@ -34,7 +34,7 @@ internal static class SessionListEndpoint
 
     // What a caller can ask for is the contract's: the parameters are many because that is.
     private static async Task<IResult> List(
-        HttpContext context, SessionScope scope, SessionCatalog catalog, SessionOverview overview, string? prefix, string? kind, string? search, string? health, string? include, string? limit,
+        HttpContext context, SessionScope scope, SessionCatalog catalog, SessionLists lists, SessionOverview overview, LookingTurns turns, string? prefix, string? kind, string? search, string? health, string? include, string? limit,
         string? cursor, CancellationToken cancellationToken)
     {
         if (kind is not null && !Kinds.ContainsKey(kind)) throw Invalid($"kind must be one of {string.Join(", ", Kinds.Keys)}, got '{Excerpt.Of(kind)}'");
@@ -47,7 +47,9 @@ internal static class SessionListEndpoint
         var query = new SessionQuery(prefix, kind is null ? null : Kinds[kind].WireName, size, cursor is null ? null : Position(cursor)) { Search = string.IsNullOrEmpty(search) ? null : search };
         // As many as come at once are in memory several times for a moment: as they are stored, as they are read, and as they are answered.
         if (RequestMemory.Of(context) is { } memory) await memory.ReserveAsync(Math.Min(2 * SessionOverview.MostBytes, (long)size * BytesExpected));
-        var page = await overview.ListAsync(scope, query, health is null ? null : Marks[health], withHealth: extras.Contains("health"), cancellationToken);
+        using var turn = turns.Of(scope);
+        if (extras.Contains("total")) await turn.TakeAsync(cancellationToken);
+        var page = await overview.ListAsync(scope, query, health is null ? null : Marks[health], withHealth: extras.Contains("health"), turn, cancellationToken);
         RequestMemory.Of(context)?.Settle(page.Bytes);
         return new Answer<SessionList>(new SessionList
         {
@@ -56,7 +58,7 @@ internal static class SessionListEndpoint
                 extras.Contains("drift") ? catalog.TrafficOf(found.Session)?.RecentDrift(DriftShown) ?? [] : null))],
             Damaged = page.Sessions.Any(found => found.Session.Damage != Damage.None) ? [.. page.Sessions.Where(found => found.Session.Damage != Damage.None).Select(Remains)] : null,
             NextCursor = page.Next is { } next ? Cursor(next) : null,
-            Total = extras.Contains("total") ? await catalog.CountAsync(scope, query, cancellationToken) : null,
+            Total = extras.Contains("total") ? await lists.CountAsync(scope, query, turn, cancellationToken) : null,
         })
         { HeldBytes = page.Bytes };
     }

@@ -67,6 +67,8 @@ internal static partial class ServiceComposition
         services.AddSingleton<RetainedSteps>();
         services.AddSingleton<SessionActivity>();
         services.AddSingleton<SessionCatalog>();
+        services.AddSingleton<LookingTurns>();
+        services.AddSingleton<SessionLists>();
         services.AddSingleton<SessionOverview>();
         services.AddSingleton<TrainStep>();
         services.AddSingleton<Inference>();

@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using BnService.Api.Hosting;
 using BnService.Api.Hosting.Limits;
 using BnService.Api.Hosting.Problems;
@@ -19,14 +18,6 @@ internal sealed class SessionCatalog(
 {
     /// <summary>What an answer takes beside its tensors: chunks of text, and copies of small arrays.</summary>
     public const int AnswerBytes = 64 << 10;
-
-    // A header with all labels that it can have takes tens of kilobytes.
-    private const int PageOfAll = 50;
-
-    /// <summary>About what a page of <see cref="AllAsync"/> takes while it is read.</summary>
-    public const long BytesOfPage = PageOfAll * (48L << 10);
-
-    private static readonly Dictionary<string, string> NoLabels = [];
 
     // An answer has the mean and the variance of a batch, or both parameters.
     private const long AnswerArrays = 2 * sizeof(double);
@@ -121,41 +112,6 @@ internal sealed class SessionCatalog(
                 $"a batch has at most {limits.Value.MaxStatistics} statistics (Limits:MaxStatistics), x of shape {shape} has {plan.Statistics}");
         }
         return (plan, layer.SizedFor(plan));
-    }
-
-    /// <summary>A page of the sessions that a caller sees, newest first.</summary>
-    public async Task<IReadOnlyList<SessionSummary>> ListAsync(SessionScope scope, SessionQuery query, CancellationToken cancellationToken)
-    {
-        if (scope.Prefix is not null)
-        {
-            if (scope.Within(query.Prefix ?? "") is not { } prefix) return [];
-            query = query with { Prefix = prefix };
-        }
-        return [.. (await store.ListAsync(query, cancellationToken)).Select(SessionEncoding.Summary)];
-    }
-
-    /// <summary>Number of sessions that a caller sees on all pages of a list.</summary>
-    public async Task<long> CountAsync(SessionScope scope, SessionQuery query, CancellationToken cancellationToken)
-    {
-        if (scope.Prefix is not null)
-        {
-            if (scope.Within(query.Prefix ?? "") is not { } prefix) return 0;
-            query = query with { Prefix = prefix };
-        }
-        return await store.CountListedAsync(query, cancellationToken);
-    }
-
-    /// <summary>Every session that a caller sees in pages, newest first, without their labels: who goes through all of them may take long.</summary>
-    public async IAsyncEnumerable<IReadOnlyList<SessionSummary>> AllAsync(SessionScope scope, [EnumeratorCancellation] CancellationToken cancellationToken)
-    {
-        SessionPosition? after = null;
-        while (true)
-        {
-            var page = (await ListAsync(scope, new SessionQuery(null, null, PageOfAll, after), cancellationToken)).Select(session => session with { Labels = NoLabels }).ToList();
-            yield return page;
-            if (page.Count < PageOfAll) yield break;
-            after = new SessionPosition(page[^1].CreatedAt, page[^1].Id);
-        }
     }
 
     /// <summary>What has passed through a session on this node; null where nothing has.</summary>

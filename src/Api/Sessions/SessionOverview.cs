@@ -18,7 +18,7 @@ internal sealed record OverviewPage(IReadOnlyList<SessionWithHealth> Sessions, S
 }
 
 /// <summary>Pages of sessions with how they are, and of those alone that are so.</summary>
-internal sealed class SessionOverview(SessionCatalog catalog)
+internal sealed class SessionOverview(SessionCatalog catalog, SessionLists lists, LookingTurns turns, TimeProvider time)
 {
     /// <summary>The most sessions that one call looks at: whatever is looked for, it is answered soon, and the next call goes on from there.</summary>
     public const int MostLookedAt = 5000;
@@ -39,15 +39,19 @@ internal sealed class SessionOverview(SessionCatalog catalog)
     /// <param name="query">Which ones, and how many at most.</param>
     /// <param name="health">Only those that are so; null for all.</param>
     /// <param name="withHealth">Whether to say how they are.</param>
+    /// <param name="turn">The turn of who looks through many sessions: taken where it has to be.</param>
     /// <param name="cancellationToken">Ends waiting for the store.</param>
-    public async Task<OverviewPage> ListAsync(SessionScope scope, SessionQuery query, Health? health, bool withHealth, CancellationToken cancellationToken)
+    public async Task<OverviewPage> ListAsync(
+        SessionScope scope, SessionQuery query, Health? health, bool withHealth, LookingTurns.LookingTurn turn, CancellationToken cancellationToken)
     {
+        if (query.Search is not null || health is not null) await turn.TakeAsync(cancellationToken);
         var (found, lookedAt, after, bytes) = (new List<SessionWithHealth>(), 0, query.After, 0L);
         while (true)
         {
             // One more than needed tells whether there is another page.
             var most = health is null ? Math.Min(query.Limit + 1 - found.Count, AtOnce) : AtOnce;
-            var page = await catalog.ListAsync(scope, query with { After = after, Limit = most }, cancellationToken);
+            var begun = time.GetTimestamp();
+            var page = await lists.ListAsync(scope, query with { After = after, Limit = most }, turn, cancellationToken);
             foreach (var session in page)
             {
                 if (found.Count == query.Limit || lookedAt == MostLookedAt || bytes >= MostBytes) return new OverviewPage(found, after) { Bytes = bytes };
@@ -60,6 +64,7 @@ internal sealed class SessionOverview(SessionCatalog catalog)
                 (after, lookedAt) = (new SessionPosition(session.CreatedAt, session.Id), lookedAt + 1);
             }
             if (page.Count < most) return new OverviewPage(found, null) { Bytes = bytes };
+            if (health is not null) await turns.RestAsync(begun, cancellationToken);
         }
     }
 

@@ -22,7 +22,7 @@ internal sealed record SnapshotSummary(long Version, DateTimeOffset FrozenAt, st
 
 /// <summary>States that are frozen under their versions: inference can use one while training goes on.</summary>
 internal sealed class Snapshots(
-    ISessionStore store, SessionCatalog catalog, ResidentSessions resident, LargeWrites large, StoredBytes bytes, IOptions<LimitOptions> limits, IOptions<StorageOptions> storage, TimeProvider time)
+    ISessionStore store, SessionCatalog catalog, SessionLists lists, ResidentSessions resident, LargeWrites large, StoredBytes bytes, IOptions<LimitOptions> limits, IOptions<StorageOptions> storage, TimeProvider time)
 {
     // Of each session so many are kept in memory: a few are in use, and the others are looked at once.
     private const int MostInMemory = 8;
@@ -71,7 +71,7 @@ internal sealed class Snapshots(
     public async IAsyncEnumerable<(SessionSummary Session, IEnumerable<long> Versions)> AllAsync(
         SessionScope scope, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
-        await foreach (var page in catalog.AllAsync(scope, cancellationToken))
+        await foreach (var page in lists.AllAsync(scope, cancellationToken))
         {
             var versions = await store.FindSnapshotVersionsAsync([.. page.Select(session => session.Id)], cancellationToken);
             foreach (var session in page) yield return (session, versions[session.Id]);

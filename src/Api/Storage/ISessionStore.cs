@@ -54,6 +54,12 @@ public interface ISessionStore
     /// <summary>What is stored of each owner: states, snapshots, and remembered answers of more than <see cref="StoredAnswer.LargeBytes"/>.</summary>
     ValueTask<IReadOnlyList<StoredUsage>> MeasureAsync(CancellationToken cancellationToken);
 
+    /// <summary>The place of the last one of a number of sessions, newest first; null where there are not so many.</summary>
+    /// <param name="after">The session before the first of them, or null for the newest.</param>
+    /// <param name="number">How many.</param>
+    /// <param name="cancellationToken">Ends waiting for the store.</param>
+    ValueTask<SessionPosition?> FindPositionAsync(SessionPosition? after, int number, CancellationToken cancellationToken);
+
     /// <summary>Number of sessions that a list has on all its pages.</summary>
     ValueTask<long> CountListedAsync(SessionQuery query, CancellationToken cancellationToken);
 

@@ -106,6 +106,12 @@ public sealed record SessionQuery(string? Prefix, string? Kind, int Limit, Sessi
 {
     /// <summary>Part of their names, in small or capital letters, or null.</summary>
     public string? Search { get; init; }
+
+    /// <summary>The last session to look at, or null to go to the oldest.</summary>
+    public SessionPosition? Through { get; init; }
+
+    /// <summary>Whether sessions that are looked at may not be listed.</summary>
+    public bool IsFiltered => !string.IsNullOrEmpty(Prefix) || Kind is not null || Search is not null;
 }
 
 /// <summary>A place in the order of creation.</summary>

@@ -119,6 +119,9 @@ public sealed class WatchedStore : ISessionStore
     public ValueTask<IReadOnlyList<StoredHeader>> ListAsync(SessionQuery query, CancellationToken cancellationToken) =>
         Present().ListAsync(query, cancellationToken);
 
+    public ValueTask<SessionPosition?> FindPositionAsync(SessionPosition? after, int number, CancellationToken cancellationToken) =>
+        Present().FindPositionAsync(after, number, cancellationToken);
+
     public async ValueTask<long> CountAsync(string? owner, CancellationToken cancellationToken)
     {
         var before = BeforeNextCount;

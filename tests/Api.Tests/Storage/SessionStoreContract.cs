@@ -128,6 +128,21 @@ public abstract class SessionStoreContract
             }
             Assert.Equal(expected.Select(session => session.Id), listed.Select(session => session.Id));
             Assert.Equal(listed.Count, await Store.CountListedAsync(new SessionQuery(prefix, kind, 4, null), default));
+            foreach (var size in (int[])[1, 2, 7, 24, 25, 26])
+            {
+                // In slices it is the same, and nothing is counted twice.
+                var (inSlices, count) = (new List<StoredHeader>(), 0L);
+                for (SessionPosition? after = null; ;)
+                {
+                    var last = await Store.FindPositionAsync(after, size, default);
+                    var slice = new SessionQuery(prefix, kind, 100, after) { Through = last };
+                    inSlices.AddRange(await Store.ListAsync(slice, default));
+                    count += await Store.CountListedAsync(slice, default);
+                    if ((after = last) is null) break;
+                }
+                Assert.Equal(listed.Select(session => session.Id), inSlices.Select(session => session.Id));
+                Assert.Equal(listed.Count, count);
+            }
         }
     }
 

@@ -89,17 +89,20 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
     {
         lock (_lock)
         {
-            var older = query.After is { } after && _order.Count > 0 && _order.Min.CompareTo(after) <= 0
-                ? _order.GetViewBetween(_order.Min, after).Reverse().SkipWhile(position => position == after)
-                : query.After is null ? _order.Reverse() : [];
-            return new(older.Select(position => _byId[position.Id].Session).Where(session => IsListed(session, query)).Take(query.Limit).ToList());
+            return new(Range(query.After, query.Through).Where(session => IsListed(session, query)).Take(query.Limit).ToList());
         }
     }
 
     /// <inheritdoc/>
     public ValueTask<long> CountListedAsync(SessionQuery query, CancellationToken cancellationToken)
     {
-        lock (_lock) return new(_byId.Values.LongCount(entry => IsListed(entry.Session, query)));
+        lock (_lock) return new(Range(query.After, query.Through).LongCount(session => IsListed(session, query)));
+    }
+
+    /// <inheritdoc/>
+    public ValueTask<SessionPosition?> FindPositionAsync(SessionPosition? after, int number, CancellationToken cancellationToken)
+    {
+        lock (_lock) return new(Range(after, null).Skip(number - 1).Select(session => (SessionPosition?)Position(session)).FirstOrDefault());
     }
 
     /// <inheritdoc/>
@@ -188,6 +191,15 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
                 $"the states of all sessions would take {_bytes + bytes} bytes; Sessions:MaxResidentBytes allows {mostBytes} where Storage:Engine is memory");
         }
         _bytes += bytes;
+    }
+
+    // Newest first.
+    private IEnumerable<StoredSession> Range(SessionPosition? after, SessionPosition? through)
+    {
+        var older = after is { } newest && _order.Count > 0 && _order.Min.CompareTo(newest) <= 0
+            ? _order.GetViewBetween(_order.Min, newest).Reverse().SkipWhile(position => position == newest)
+            : after is null ? _order.Reverse() : [];
+        return older.TakeWhile(position => through is not { } oldest || position.CompareTo(oldest) >= 0).Select(position => _byId[position.Id].Session);
     }
 
     private static bool IsListed(StoredSession session, SessionQuery query) =>

@@ -99,6 +99,11 @@ internal static class PostgresSchema
             // By the database's clock; null where a node of before has added it.
             "ALTER TABLE bn_contributions ADD COLUMN IF NOT EXISTS added_at timestamptz",
         ],
+        [
+            // What a list looks for is found without a look at the rows.
+            "CREATE INDEX IF NOT EXISTS bn_sessions_listed ON bn_sessions (created_at, id, name, kind)",
+            "DROP INDEX IF EXISTS bn_sessions_by_age",
+        ],
         // Arrays of one value are stored as that value: nodes of before refuse such states, and had better not begin.
         [],
         [

@@ -10,6 +10,7 @@ namespace BnService.Api.Storage.Postgres;
 /// </summary>
 internal sealed partial class PostgresSessionStore : ISessionStore, IContributions, IAsyncDisposable
 {
+    private static readonly SqlText Newest = new("""ORDER BY s.created_at DESC, s.id COLLATE "C" DESC""");
     private static readonly SqlText HeaderColumns = new("s.id, s.name, s.kind, s.version, s.created_at, s.header");
 
     private readonly PostgresDatabase _database;
@@ -94,17 +95,20 @@ internal sealed partial class PostgresSessionStore : ISessionStore, IContributio
     /// <inheritdoc/>
     public ValueTask<IReadOnlyList<StoredHeader>> ListAsync(SessionQuery query, CancellationToken cancellationToken)
     {
-        PostgresStatement? after = null;
-        if (query.After is { CreatedAt.UtcTicks: var at, Id: var id })
-            after = $""" AND s.created_at <= {at} AND (s.created_at < {at} OR s.id COLLATE "C" < {id} COLLATE "C")""";
+        PostgresStatement listed = $"true{Range(query)}{Listed(query)}";
+        // What is looked for is looked for in the index alone, without a look at the rows.
+        if (query.IsFiltered) listed = $"s.id IN (SELECT s.id FROM bn_sessions AS s WHERE {listed} {Newest} LIMIT {query.Limit})";
         return FindAllAsync(
-            $"""
-            SELECT {HeaderColumns} FROM bn_sessions AS s WHERE true{Listed(query)}{after}
-            ORDER BY s.created_at DESC, s.id COLLATE "C" DESC LIMIT {query.Limit}
-            """,
+            $"SELECT {HeaderColumns} FROM bn_sessions AS s WHERE {listed} {Newest} LIMIT {query.Limit}",
             row => new StoredHeader(row.GetString(0), row.GetString(1), row.GetString(2), row.GetInt64(3), Time(row.GetInt64(4)), Bytes(row, 5)),
             cancellationToken);
     }
+
+    /// <inheritdoc/>
+    public async ValueTask<SessionPosition?> FindPositionAsync(SessionPosition? after, int number, CancellationToken cancellationToken) =>
+        await FindAllAsync(
+            $"SELECT s.created_at, s.id FROM bn_sessions AS s WHERE true{Range(new(null, null, 1, after))} {Newest} LIMIT 1 OFFSET {number - 1}",
+            row => new SessionPosition(Time(row.GetInt64(0)), row.GetString(1)), cancellationToken) is [var position] ? position : null;
 
     /// <inheritdoc/>
     public async ValueTask<long> CountAsync(string? owner, CancellationToken cancellationToken)
@@ -129,7 +133,8 @@ internal sealed partial class PostgresSessionStore : ISessionStore, IContributio
 
     /// <inheritdoc/>
     public async ValueTask<long> CountListedAsync(SessionQuery query, CancellationToken cancellationToken) =>
-        await FindAllAsync($"SELECT count(*) FROM bn_sessions AS s WHERE true{Listed(query)}", row => row.GetInt64(0), cancellationToken) is [var number] ? number : 0;
+        await FindAllAsync($"SELECT count(*) FROM bn_sessions AS s WHERE true{Range(query)}{Listed(query)}", row => row.GetInt64(0), cancellationToken)
+            is [var number] ? number : 0;
 
     /// <inheritdoc/>
     public async ValueTask DisposeAsync()
@@ -147,6 +152,16 @@ internal sealed partial class PostgresSessionStore : ISessionStore, IContributio
         if (query.Kind is not null) kind = $" AND s.kind = {query.Kind}";
         if (query.Search is not null) search = $" AND position(lower({query.Search}) IN lower(s.name)) > 0";
         return $"{prefix}{kind}{search}";
+    }
+
+    private static PostgresStatement Range(SessionQuery query)
+    {
+        PostgresStatement? after = null, through = null;
+        if (query.After is { CreatedAt.UtcTicks: var at, Id: var id })
+            after = $""" AND s.created_at <= {at} AND (s.created_at < {at} OR s.id COLLATE "C" < {id} COLLATE "C")""";
+        if (query.Through is { CreatedAt.UtcTicks: var oldest, Id: var last })
+            through = $""" AND s.created_at >= {oldest} AND (s.created_at > {oldest} OR s.id COLLATE "C" >= {last} COLLATE "C")""";
+        return $"{after}{through}";
     }
 
     // A server that answers before the disk has it, where it is not told to wait, is told so.
