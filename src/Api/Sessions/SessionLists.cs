@@ -7,13 +7,16 @@ namespace BnService.Api.Sessions;
 /// Lists of sessions as the store has them. What has to be looked for is looked for in slices, however many sessions there are: each is
 /// soon over, and who trains comes in between.
 /// </summary>
-internal sealed class SessionLists(ISessionStore store, LookingTurns turns, TimeProvider time)
+internal sealed class SessionLists(ISessionStore store, LookingTurns turns, TimeProvider time) : IDisposable
 {
     // A header with all labels that it can have takes tens of kilobytes.
     private const int PageOfAll = 100;
 
     // Some milliseconds' work.
     private const int SessionsOfSlice = 2000;
+
+    // Who reads all sessions has a turn for each page: they are many, and none takes long.
+    private readonly SemaphoreSlim _paging = new(1);
 
     /// <summary>A page of the sessions that a caller sees, newest first.</summary>
     /// <param name="scope">The sessions that the caller sees.</param>
@@ -51,17 +54,26 @@ internal sealed class SessionLists(ISessionStore store, LookingTurns turns, Time
         {
             IReadOnlyList<SessionSummary> page;
             // Not while the client takes what it has got.
-            using (var turn = turns.Of(scope))
+            await _paging.WaitAsync(cancellationToken);
+            try
             {
+                using var turn = turns.Of(scope);
                 var begun = time.GetTimestamp();
                 page = await ListAsync(scope, new SessionQuery(null, null, PageOfAll, after), turn, cancellationToken);
                 if (page.Count == PageOfAll) await turns.RestAsync(begun, cancellationToken);
+            }
+            finally
+            {
+                _paging.Release();
             }
             yield return page;
             if (page.Count < PageOfAll) yield break;
             after = new SessionPosition(page[^1].CreatedAt, page[^1].Id);
         }
     }
+
+    /// <inheritdoc/>
+    public void Dispose() => _paging.Dispose();
 
     private static SessionQuery? Seen(SessionScope scope, SessionQuery query) =>
         scope.Prefix is null ? query : scope.Within(query.Prefix ?? "") is { } prefix ? query with { Prefix = prefix } : null;

@@ -23,7 +23,7 @@ public sealed class PartitionTests(PostgresServer postgres)
     [Fact]
     public async Task A_silent_database_holds_nobody_up_for_long()
     {
-        var dark = TimeSpan.FromSeconds(Soak.Of(9, 30));
+        var dark = TimeSpan.FromSeconds(Soak.Of(7, 30));
         var database = new NpgsqlConnectionStringBuilder(await postgres.CreateDatabaseAsync());
         using var wire = CutWire.To(database.Port);
         database.Port = wire.Port;
