@@ -73,7 +73,7 @@ internal sealed partial class PostgresSessionStore : ISessionStore, IContributio
     public ValueTask<string?> FindNameAsync(string? name, string id, CancellationToken cancellationToken)
     {
         PostgresStatement? named = null;
-        if (name is not null) named = $" OR id = (SELECT session_id FROM bn_names WHERE name = {name})";
+        if (name is not null) named = $" OR (id = (SELECT session_id FROM bn_names WHERE name = {name}) AND name = {name})";
         return FindOneAsync($"SELECT name FROM bn_sessions WHERE id = {id}{named}", row => row.GetString(0), cancellationToken);
     }
 
