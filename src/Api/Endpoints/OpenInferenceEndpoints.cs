@@ -141,7 +141,7 @@ internal static class OpenInferenceEndpoints
 
     // A page of sessions after the other is in memory, with all that is stored of them.
     private static ValueTask ReservePageAsync(HttpContext context) =>
-        RequestMemory.Of(context) is { } memory ? memory.ReserveAsync(SessionCatalog.BytesOfPage) : ValueTask.CompletedTask;
+        RequestMemory.Of(context) is { } memory ? memory.ReserveAsync(SessionLists.BytesOfPage) : ValueTask.CompletedTask;
 
     // The live state of each session, and behind it its snapshots.
     private static IAsyncEnumerable<(SessionSummary Session, string Version)> Versions(

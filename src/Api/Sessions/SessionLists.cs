@@ -10,7 +10,12 @@ namespace BnService.Api.Sessions;
 internal sealed class SessionLists(ISessionStore store, LookingTurns turns, TimeProvider time) : IDisposable
 {
     // A header with all labels that it can have takes tens of kilobytes.
-    private const int PageOfAll = 100;
+    private const int PageOfAll = 50;
+
+    /// <summary>About what a page of <see cref="AllAsync"/> takes while it is read.</summary>
+    public const long BytesOfPage = PageOfAll * (48L << 10);
+
+    private static readonly Dictionary<string, string> NoLabels = [];
 
     // Some milliseconds' work.
     private const int SessionsOfSlice = 2000;
@@ -47,7 +52,7 @@ internal sealed class SessionLists(ISessionStore store, LookingTurns turns, Time
         return count;
     }
 
-    /// <summary>Every session that a caller sees in pages, newest first.</summary>
+    /// <summary>Every session that a caller sees in pages, newest first, without their labels: who goes through all of them may take long.</summary>
     public async IAsyncEnumerable<IReadOnlyList<SessionSummary>> AllAsync(SessionScope scope, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         for (SessionPosition? after = null; ;)
@@ -59,7 +64,7 @@ internal sealed class SessionLists(ISessionStore store, LookingTurns turns, Time
             {
                 using var turn = turns.Of(scope);
                 var begun = time.GetTimestamp();
-                page = await ListAsync(scope, new SessionQuery(null, null, PageOfAll, after), turn, cancellationToken);
+                page = [.. (await ListAsync(scope, new SessionQuery(null, null, PageOfAll, after), turn, cancellationToken)).Select(session => session with { Labels = NoLabels })];
                 if (page.Count == PageOfAll) await turns.RestAsync(begun, cancellationToken);
             }
             finally
