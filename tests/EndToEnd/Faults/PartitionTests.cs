@@ -67,7 +67,8 @@ public sealed class PartitionTests(PostgresServer postgres)
                 await Task.Delay(20);
             }
         })));
-        await Task.Delay(1000);
+        // All that is to be in memory has come there.
+        await Eventually.TrueAsync(() => taken.Count == serving.Length + 2 && taken.Values.All(call => call.Answered > 2), "the service does not answer");
         taken.Clear();
         wire.Darken();
         Volatile.Write(ref isDark, true);
