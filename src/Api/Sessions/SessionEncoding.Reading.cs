@@ -39,6 +39,7 @@ internal static partial class SessionEncoding
             Convention = session.Convention,
             Owner = remains.Stored.Owner,
             Mark = remains.Stored.Mark,
+            StoredSize = remains.Stored.Size,
             Damage = session.Damage,
         };
     }
