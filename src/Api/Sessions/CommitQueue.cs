@@ -13,7 +13,7 @@ internal interface ICommits
     SessionRecord Accept(SessionRecord next);
 
     /// <summary>What is remembered of an answer; null if that is nothing.</summary>
-    ValueTask<RememberedAnswer?> FindAnswerAsync(string sessionId, AnswerKey key);
+    ValueTask<RememberedAnswer?> FindAnswerAsync(LayerSession session, AnswerKey key);
 
     /// <summary>Stores a state and answers; false where the stored state is no longer the one it was made from, or one of the answers is there.</summary>
     Task<bool> TryStoreAsync(SessionRecord current, SessionRecord next, IReadOnlyList<RememberedAnswer> answers);
@@ -98,7 +98,7 @@ internal sealed class CommitQueue(LayerSession session)
         for (var times = 1; ; times++)
         {
             var current = session.Current;
-            var made = new MadeChanges(current);
+            var made = new MadeChanges(session, current);
             foreach (var change in together) await change.ApplyAsync(made, commits);
             if (made.IsNothing) return;
             if (await TryStoreAsync(current, made, together.Count, commits))
@@ -128,7 +128,7 @@ internal sealed class CommitQueue(LayerSession session)
     }
 
     // What the changes of one write have come to so far.
-    private sealed class MadeChanges(SessionRecord current)
+    private sealed class MadeChanges(LayerSession session, SessionRecord current)
     {
         private readonly SessionRecord _current = current;
 
@@ -139,7 +139,7 @@ internal sealed class CommitQueue(LayerSession session)
         public bool IsNothing => ReferenceEquals(State, _current) && Answers.Count == 0;
 
         public async ValueTask<RememberedAnswer?> FindAsync(AnswerKey key, ICommits commits) =>
-            Answers.Find(answer => answer.Key.Topic == key.Topic && answer.Key.Key == key.Key) ?? await commits.FindAnswerAsync(_current.Id, key);
+            Answers.Find(answer => answer.Key.Topic == key.Topic && answer.Key.Key == key.Key) ?? await commits.FindAnswerAsync(session, key);
     }
 
     private sealed class WaitingChange(SessionChange change, long addedAt)

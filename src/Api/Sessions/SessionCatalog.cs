@@ -163,14 +163,27 @@ internal sealed class SessionCatalog(
     /// <exception cref="ProblemException">The key was used for another question.</exception>
     public async Task<RememberedAnswer?> FindAnswerAsync(LayerSession session, AnswerKey key, CancellationToken cancellationToken)
     {
-        var answer = await ((ICommits)this).FindAnswerAsync(session.Id, key).AsTask().WaitAsync(cancellationToken);
+        var answer = await ((ICommits)this).FindAnswerAsync(session, key).AsTask().WaitAsync(cancellationToken);
         if (answer is not null) key.RequireSame(answer);
         return answer;
     }
 
     /// <inheritdoc/>
-    async ValueTask<RememberedAnswer?> ICommits.FindAnswerAsync(string sessionId, AnswerKey key) =>
-        await store.FindAnswerAsync(sessionId, key.Topic, key.Key, CancellationToken.None) is { } stored ? RememberedAnswer.Decode(stored) : null;
+    async ValueTask<RememberedAnswer?> ICommits.FindAnswerAsync(LayerSession session, AnswerKey key)
+    {
+        for (var times = 1; ; times++)
+        {
+            if (await store.FindAnswerAsync(session.Id, key.Topic, key.Key, CancellationToken.None) is not { } stored) return null;
+            var answer = RememberedAnswer.Decode(stored);
+            if (!store.IsShared || answer.Version <= session.Current.Layer.Version) return answer;
+            // Another node has made it, or the state went back behind it: then it tells of a change that is made no more.
+            await ((ICommits)this).RefreshAsync(session);
+            var current = session.Current;
+            if (answer.Version <= current.Layer.Version) return answer;
+            if (await store.TryForgetAnswerAsync(session.Id, key.Topic, key.Key, current.Stored, CancellationToken.None)) return null;
+            await Overtaken.WaitAsync(times);
+        }
+    }
 
     /// <inheritdoc/>
     async Task<bool> ICommits.TryStoreAsync(SessionRecord current, SessionRecord next, IReadOnlyList<RememberedAnswer> answers)

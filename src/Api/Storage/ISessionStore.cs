@@ -66,6 +66,11 @@ public interface ISessionStore
     /// <summary>What is remembered of an answer; null if that is nothing.</summary>
     ValueTask<StoredAnswer?> FindAnswerAsync(string sessionId, string topic, string key, CancellationToken cancellationToken);
 
+    /// <summary>Forgets an answer whose state is not stored any more; false if the session's state is not the expected one.</summary>
+    /// <remarks>There is none where nobody else can set the store back.</remarks>
+    ValueTask<bool> TryForgetAnswerAsync(string sessionId, string topic, string key, StoredVersion expected, CancellationToken cancellationToken) =>
+        new(true);
+
     /// <summary>The newest answer of a topic; null if there is none.</summary>
     ValueTask<StoredAnswer?> FindLastAnswerAsync(string sessionId, string topic, CancellationToken cancellationToken);
 

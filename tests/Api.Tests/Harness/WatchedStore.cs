@@ -57,12 +57,16 @@ public sealed class WatchedStore : ISessionStore
     public int Finds { get; private set; }
 
     /// <summary>Puts a session back as it is now, as a backup that is restored does: without the answers and snapshots since.</summary>
+    /// <param name="name">The session.</param>
+    /// <param name="isRowAlone">With them all the same: its row is put back, and nothing else.</param>
     /// <returns>Does so.</returns>
-    public async Task<Func<Task>> BackUpAsync(string name)
+    public async Task<Func<Task>> BackUpAsync(string name, bool isRowAlone = false)
     {
         var backup = (await _inner.FindAsync(name, default))!;
         return async () =>
         {
+            if (isRowAlone) Assert.True(await _inner.TryUpdateAsync(backup, (await _inner.FindVersionAsync(backup.Id, default))!.Value, [], default));
+            if (isRowAlone) return;
             if (await _inner.FindVersionAsync(backup.Id, default) is { } version) await _inner.TryDeleteAsync(backup.Id, version, default);
             Assert.True(await _inner.TryInsertAsync(backup, default));
         };
@@ -140,6 +144,9 @@ public sealed class WatchedStore : ISessionStore
 
     public ValueTask<StoredAnswer?> FindAnswerAsync(string sessionId, string topic, string key, CancellationToken cancellationToken) =>
         Present().FindAnswerAsync(sessionId, topic, key, cancellationToken);
+
+    public ValueTask<bool> TryForgetAnswerAsync(string sessionId, string topic, string key, StoredVersion expected, CancellationToken cancellationToken) =>
+        Present().TryForgetAnswerAsync(sessionId, topic, key, expected, cancellationToken);
 
     public ValueTask<StoredAnswer?> FindLastAnswerAsync(string sessionId, string topic, CancellationToken cancellationToken) =>
         Present().FindLastAnswerAsync(sessionId, topic, cancellationToken);

@@ -113,6 +113,25 @@ public sealed class BackInTimeTests : IDisposable
         (await one.InferSinceAsync(X, 4)).ExpectProblem("version-conflict");
     }
 
+    /// <summary>The row of a session is put back, and the answers of the lost versions are still there.</summary>
+    [Fact]
+    public async Task A_remembered_answer_of_a_lost_version_is_no_answer()
+    {
+        var (one, two, alone) = await CreateAsync();
+        await TrainAsync(X, one, alone);
+        var goBack = await _store.BackUpAsync("s", isRowAlone: true);
+        string[] bodies = [.. new[] { Other, Dy, X }.Select(x => $$"""{"x":{{x.Json}},"retain":false}""")];
+        for (var i = 0; i < bodies.Length; i++) (await one.TrainAsync(bodies[i], ("Idempotency-Key", $"{i}"))).Expect(200);
+        await goBack();
+        for (var i = 0; i < bodies.Length; i++)
+        {
+            var again = (await (i == 1 ? one : two).TrainAsync(bodies[i], ("Idempotency-Key", $"{i}"))).Expect(200);
+            Assert.Equal((await alone.TrainAsync(bodies[i])).Expect(200)["version"].GetInt64(), again["version"].GetInt64());
+            SameAnswer.Again(again, await one.TrainAsync(bodies[i], ("Idempotency-Key", $"{i}")));
+        }
+        Assert.Equal((await alone.GetStateAsync()).Text, (await one.GetStateAsync()).Text);
+    }
+
     [Fact]
     public async Task A_change_that_is_always_overtaken_ends_with_503()
     {

@@ -31,6 +31,9 @@ public sealed class BackInTimeTests(PostgresServer server) : IAsyncLifetime
         // What is only remembered leaves the state as it is.
         for (var i = 0; i < 3; i++) Assert.True(await store.TryUpdateAsync(Session(2), new StoredVersion(2, 12), [new StoredAnswer("", $"{i}", default)], default));
         Assert.Equal(3L, await _stores.AskAsync("SELECT count(*) FROM bn_answers"));
+        Assert.False(await store.TryForgetAnswerAsync("a", "", "1", new StoredVersion(2, 11), default));
+        Assert.True(await store.TryForgetAnswerAsync("a", "", "1", new StoredVersion(2, 12), default));
+        Assert.Equal("0 2", await _stores.AskAsync("SELECT string_agg(key, ' ' ORDER BY key) FROM bn_answers"));
         Assert.True(await store.TryUpdateAsync(Session(3, mark: 13), new StoredVersion(2, 12), [], default));
         var found = (await store.FindAsync("a", default))!;
         Assert.Equal(new StoredVersion(3, 13), found.Stored);

@@ -128,6 +128,18 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
     }
 
     /// <inheritdoc/>
+    public ValueTask<bool> TryForgetAnswerAsync(
+        string sessionId, string topic, string key, StoredVersion expected, CancellationToken cancellationToken)
+    {
+        lock (_lock)
+        {
+            if (_byId.GetValueOrDefault(sessionId) is not { } entry || !entry.Session.Stored.Is(expected)) return new(false);
+            _bytes -= entry.Remove(topic, key);
+            return new(true);
+        }
+    }
+
+    /// <inheritdoc/>
     public ValueTask<StoredAnswer?> FindLastAnswerAsync(string sessionId, string topic, CancellationToken cancellationToken)
     {
         lock (_lock) return new(_byId.GetValueOrDefault(sessionId)?.Last(topic));
@@ -233,13 +245,17 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
 
         public StoredAnswer? Find(string topic, string key) => _answers.GetValueOrDefault(topic)?.GetValueOrDefault(key);
 
-        public StoredAnswer? Last(string topic) => _answers.GetValueOrDefault(topic) is { } answers ? answers.GetAt(answers.Count - 1).Value : null;
+        public StoredAnswer? Last(string topic) => _answers.GetValueOrDefault(topic) is { Count: > 0 } answers ? answers.GetAt(answers.Count - 1).Value : null;
 
         public long BytesBesideState =>
             Snapshots.Values.Sum(snapshot => (long)snapshot.State.Length) + _answers.Values.Sum(answers => answers.Values.Sum(answer => (long)answer.Content.Length));
 
         public long LargeBytesBesideState => Snapshots.Values.Sum(snapshot => snapshot.Size)
             + _answers.Values.Sum(answers => answers.Values.Sum(answer => answer.CountedBytes));
+
+        // Removes an answer, and tells how many bytes it was.
+        public long Remove(string topic, string key) =>
+            _answers.TryGetValue(topic, out var answers) && answers.Remove(key, out var answer) ? answer.Content.Length : 0;
 
         // Adds an answer, and tells how many bytes that of the oldest was that had to go.
         public long Add(StoredAnswer answer)
@@ -253,7 +269,8 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
 
         private long Forget(string topic)
         {
-            var answers = _answers[topic];
+            // What is forgotten already is not the oldest any more.
+            if (!_answers.TryGetValue(topic, out var answers) || answers.Count == 0) return 0;
             var oldest = answers.GetAt(0).Value;
             answers.RemoveAt(0);
             if (answers.Count == 0) _answers.Remove(topic);

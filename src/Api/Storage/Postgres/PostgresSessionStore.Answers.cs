@@ -9,6 +9,11 @@ internal sealed partial class PostgresSessionStore
         row => new StoredAnswer(topic, key, Bytes(row, 0)), cancellationToken);
 
     /// <inheritdoc/>
+    public ValueTask<bool> TryForgetAnswerAsync(
+        string sessionId, string topic, string key, StoredVersion expected, CancellationToken cancellationToken) =>
+        _writer.WriteAsync(new AnswerDeletion(sessionId, topic, key, expected), cancellationToken);
+
+    /// <inheritdoc/>
     public ValueTask<StoredAnswer?> FindLastAnswerAsync(string sessionId, string topic, CancellationToken cancellationToken) => FindOneAsync(
         $"SELECT key, content FROM bn_answers WHERE session_id = {sessionId} AND topic = {topic} ORDER BY sequence DESC LIMIT 1",
         row => new StoredAnswer(topic, row.GetString(0), Bytes(row, 1)), cancellationToken);

@@ -126,6 +126,24 @@ internal sealed class SessionUpdate(
     }
 }
 
+/// <summary>Deletes a remembered answer, if the session's state is the expected one.</summary>
+internal sealed class AnswerDeletion(string sessionId, string topic, string key, StoredVersion expected) : PostgresWrite(sessionId)
+{
+    /// <inheritdoc/>
+    public override IEnumerable<PostgresStatement> Statements(bool isAgain)
+    {
+        // The row is taken, so that nobody makes the step anew meanwhile and has that answer deleted.
+        yield return $"SELECT 1 FROM bn_sessions WHERE id = {SessionId} AND {Is(expected)} FOR UPDATE";
+        yield return $"""
+            DELETE FROM bn_answers WHERE session_id = {SessionId} AND topic = {topic} AND key = {key}
+                AND EXISTS (SELECT 1 FROM bn_sessions WHERE id = {SessionId} AND {Is(expected)})
+            """;
+    }
+
+    /// <inheritdoc/>
+    public override async ValueTask<bool?> ReadAsync(AnsweredRows rows, bool isAgain) => await rows.AnyAsync();
+}
+
 /// <summary>Deletes a session in a state with all that belongs to it.</summary>
 internal sealed class SessionDeletion(string id, StoredVersion expected, PostgresNotifications notifications) : PostgresWrite(id)
 {
