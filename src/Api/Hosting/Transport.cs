@@ -8,6 +8,7 @@ namespace BnService.Api.Hosting;
 /// <summary>How the server moves bodies and answers. By itself, so that the benchmark's echo moves them in just the same way.</summary>
 internal static class Transport
 {
+    private const int WaitingConnections = 4096;
     private const long UnsentBytes = 1 << 20;
     private const long UnreadBytes = 256 << 10;
     private const long ReceivedBytes = 1 << 20;
@@ -25,6 +26,8 @@ internal static class Transport
         // As much of an answer may be on its way before writing waits; an answer to a request that is still arriving goes on otherwise.
         services.AddOptions<SocketTransportOptions>().Configure<IOptions<LimitOptions>, IOptions<MemoryOptions>>((sockets, limits, memory) =>
         {
+            // In a flood of connections a caller waits its turn in the kernel, instead of for its next attempt.
+            sockets.Backlog = WaitingConnections;
             sockets.MaxWriteBufferSize = Of(UnsentBytes, memory.Value);
             // A whole head has room in it.
             sockets.MaxReadBufferSize = Of(ReceivedBytes, memory.Value) + limits.Value.MaxHeaderBytes;

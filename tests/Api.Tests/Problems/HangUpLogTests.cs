@@ -26,7 +26,7 @@ public sealed class HangUpLogTests : IDisposable
     {
         using var service = await ServiceProcess.StartAsync(("Telemetry__LogFormat", format), ("Sync__Timeout", "00:00:02"));
         (await service.Client.PostAsync("/v1/sessions", """{"name":"s","num_features":64}""")).Expect(201);
-        await HangUpAsync(service.Address.Port, Soak.Of(400, 8000));
+        await HangUpAsync(service.Address.Port, Soak.Of(240, 8000));
         await RequireQuietAsync(service);
     }
 
