@@ -1,6 +1,5 @@
 using BnService.Api.Contracts;
 using BnService.Api.Hosting.Auth;
-using BnService.Api.Hosting.Memory;
 using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
@@ -57,12 +56,11 @@ internal static class SnapshotEndpoints
     }
 
     private static async Task<IResult> Get(
-        string session, string version, HttpContext context, SessionScope scope, SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken)
+        string session, string version, SessionScope scope, SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken)
     {
         var found = await catalog.FindToReplaceAsync(scope, session, cancellationToken) ?? throw SessionCatalog.NotFound(session);
-        await RequestMemory.ReserveAsync(context, found.Current.Layer);
         var (snapshot, layer) = await snapshots.GetAsync(found, QueryNumber.Version(version)!.Value, cancellationToken);
-        return new Answer<SnapshotDetails>(snapshot.ToDetails(layer), snapshot.Version);
+        return new Answer<SnapshotDetails>(snapshot.ToDetails(layer), snapshot.Version) { Holds = layer };
     }
 
     private static async Task<IResult> Delete(string session, string version, SessionScope scope, SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken)

@@ -1,6 +1,5 @@
 using BnService.Api.Contracts;
 using BnService.Api.Hosting.Auth;
-using BnService.Api.Hosting.Memory;
 using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
@@ -27,12 +26,11 @@ internal static class StateEndpoints
     }
 
     private static async Task<IResult> Get(
-        string session, string? version, HttpContext context, SessionScope scope, SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken)
+        string session, string? version, SessionScope scope, SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken)
     {
         var (found, wanted) = (await catalog.GetAsync(scope, session, cancellationToken), QueryNumber.Version(version));
-        if (wanted is not null) await RequestMemory.ReserveAsync(context, found.Current.Layer);
         var layer = await snapshots.LayerAsync(found, wanted, cancellationToken);
-        return new Answer<StateResponse>(layer.ToState(null), layer.Version) { Holds = wanted is null ? layer : null };
+        return new Answer<StateResponse>(layer.ToState(null), layer.Version) { Holds = layer };
     }
 
     private static async Task<IResult> Put(

@@ -55,6 +55,7 @@ internal static partial class ServiceComposition
         services.AddHostedService<KeyRefresh>();
         services.AddSingleton(provider => provider.GetRequiredService<IOptions<ComputeOptions>>().Value.ToSettings());
         services.AddSingleton<ResidentSessions>();
+        services.AddSingleton<StateReads>();
         services.AddSingleton<NewestStates>();
         services.AddSingleton<SessionCount>();
         services.AddSingleton<LargeWrites>();

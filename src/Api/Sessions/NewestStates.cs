@@ -31,6 +31,7 @@ internal sealed partial class NewestStates : IDisposable
 
     private readonly ISessionStore _store;
     private readonly ResidentSessions _resident;
+    private readonly StateReads _reads;
     private readonly TimeSpan _refresh;
     private readonly RetainedSteps _retained;
     private readonly CommitMeter _meter;
@@ -38,10 +39,10 @@ internal sealed partial class NewestStates : IDisposable
     private readonly ILogger _logger;
 
     public NewestStates(
-        ISessionStore store, ResidentSessions resident, RetainedSteps retained, CommitMeter meter, IOptions<StorageOptions> options,
+        ISessionStore store, ResidentSessions resident, StateReads reads, RetainedSteps retained, CommitMeter meter, IOptions<StorageOptions> options,
         TimeProvider time, ILogger<NewestStates> logger)
     {
-        (_store, _resident, _retained, _meter, _time, _logger) = (store, resident, retained, meter, time, logger);
+        (_store, _resident, _reads, _retained, _meter, _time, _logger) = (store, resident, reads, retained, meter, time, logger);
         _refresh = TimeSpan.FromMilliseconds(options.Value.RefreshMs);
         _store.Changed += Notice;
     }
@@ -78,12 +79,14 @@ internal sealed partial class NewestStates : IDisposable
     {
         var (now, notices, known) = (_time.GetTimestamp(), session.Notices, session.Current);
         var version = await _store.FindVersionAsync(session.Id, cancellationToken);
-        if (version is { } there && !there.Is(known.Stored) && !there.Is(session.Current.Stored))
+        // What was read for somebody else may be older than what this call has seen.
+        for (var mayJoin = true; version is { } there && !there.Is(known.Stored) && !there.Is(session.Current.Stored); mayJoin = false)
         {
             known = session.Current;
-            var stored = await _store.FindAsync(session.Id, cancellationToken);
-            if (stored?.Id == session.Id) TakeOver(session, known, stored);
-            else version = null;
+            var found = await _reads.FindAsync(session.Id, mayJoin, cancellationToken);
+            if (found?.Record.Id == session.Id) TakeOver(session, known, found);
+            else if (found?.IsJoined != true) version = null;
+            if (found?.IsJoined != true) break;
         }
         if (version is null)
         {
@@ -131,8 +134,8 @@ internal sealed partial class NewestStates : IDisposable
 
     private async ValueTask<LayerSession?> LoadAsync(string nameOrId, CancellationToken cancellationToken)
     {
-        if (await _store.FindAsync(nameOrId, cancellationToken) is not { } stored) return null;
-        var session = _resident.Add(SessionEncoding.Decode(stored));
+        if (await _reads.FindAsync(nameOrId, mayJoin: true, cancellationToken) is not { } found) return null;
+        var session = _resident.Add(found.Record);
         // Changed or deleted between finding it and remembering it: without a second look it would be served for ever.
         return await TryRefreshAsync(session, cancellationToken) ? session : null;
     }
@@ -145,11 +148,11 @@ internal sealed partial class NewestStates : IDisposable
         else session.Notice();
     }
 
-    private void TakeOver(LayerSession session, SessionRecord known, StoredSession stored)
+    private void TakeOver(LayerSession session, SessionRecord known, FoundState found)
     {
-        var record = SessionEncoding.Decode(stored);
+        var record = found.Record;
         if (!session.TryReplace(known, record)) session.Publish(record);
-        else if (stored.Follows(known.Stored) is not true and var follows)
+        else if (found.Stored.Follows(known.Stored) is not true and var follows)
         {
             // What was frozen under a version may be another state of that version.
             session.Snapshots.Clear();

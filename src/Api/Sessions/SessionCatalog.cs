@@ -12,7 +12,7 @@ namespace BnService.Api.Sessions;
 
 /// <summary>Finds, creates, changes and deletes sessions: between the calls, which see states, and the store, which sees bytes and versions.</summary>
 internal sealed class SessionCatalog(
-    ISessionStore store, ResidentSessions resident, NewestStates newest, RetainedSteps retained, SessionCount count, IOptions<LimitOptions> limits,
+    ISessionStore store, ResidentSessions resident, NewestStates newest, StateReads reads, RetainedSteps retained, SessionCount count, IOptions<LimitOptions> limits,
     LargeWrites large, StoredBytes bytes, CommitMeter meter, SessionActivity activity, TimeProvider time)
     : ICommits
 {
@@ -124,8 +124,8 @@ internal sealed class SessionCatalog(
             return LayerHealth.Of(Diagnosis.Of(here.Current.Layer, traffic.Inference?.Statistics, traffic.Frozen?.Statistics));
         if (session.Health is not null) return session.Health;
         // Stored by a service that did not say it yet, and perhaps deleted meanwhile.
-        return await store.FindAsync(session.Id, cancellationToken) is { } stored && stored.Id == session.Id
-            ? LayerHealth.Of(Diagnosis.Of(SessionEncoding.Decode(stored).Layer, null, null))
+        return await reads.FindAsync(session.Id, mayJoin: true, cancellationToken) is { Record: var stored } && stored.Id == session.Id
+            ? LayerHealth.Of(Diagnosis.Of(stored.Layer, null, null))
             : new LayerHealth(Health.Settling, "the session is gone");
     }
 

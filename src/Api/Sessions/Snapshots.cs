@@ -22,7 +22,8 @@ internal sealed record SnapshotSummary(long Version, DateTimeOffset FrozenAt, st
 
 /// <summary>States that are frozen under their versions: inference can use one while training goes on.</summary>
 internal sealed class Snapshots(
-    ISessionStore store, SessionCatalog catalog, SessionLists lists, ResidentSessions resident, LargeWrites large, StoredBytes bytes, IOptions<LimitOptions> limits, IOptions<StorageOptions> storage, TimeProvider time)
+    ISessionStore store, StateReads reads, SessionCatalog catalog, SessionLists lists, ResidentSessions resident, LargeWrites large, StoredBytes bytes,
+    IOptions<LimitOptions> limits, IOptions<StorageOptions> storage, TimeProvider time)
 {
     // Of each session so many are kept in memory: a few are in use, and the others are looked at once.
     private const int MostInMemory = 8;
@@ -58,7 +59,7 @@ internal sealed class Snapshots(
             return (SessionEncoding.DecodeSummary(snapshot), true);
         }
         // Somebody else has frozen it at the same time, or the session is gone.
-        var other = await store.FindSnapshotAsync(session.Id, current.Layer.Version, cancellationToken)
+        var other = await store.FindSnapshotAsync(session.Id, current.Layer.Version, 0, cancellationToken)
             ?? throw new ProblemException(ProblemCode.SessionNotFound, $"there is no session '{current.Name}'");
         return (Intact(session, SessionEncoding.DecodeSummary(other)), false);
     }
@@ -81,8 +82,8 @@ internal sealed class Snapshots(
     /// <summary>A snapshot with its state.</summary>
     /// <exception cref="ProblemException">There is none of the version.</exception>
     public async Task<(SnapshotSummary Snapshot, LayerState Layer)> GetAsync(LayerSession session, long version, CancellationToken cancellationToken) =>
-        await store.FindSnapshotAsync(session.Id, version, cancellationToken) is { } stored
-            ? (Intact(session, SessionEncoding.DecodeSummary(stored)), SessionEncoding.DecodeLayer(stored, session.Current.Name).Layer)
+        await reads.FindSnapshotAsync(session, version, cancellationToken) is { } frozen
+            ? (Intact(session, frozen.Summary), frozen.Layer)
             : throw NotFound(session, version);
 
     /// <summary>The state of a snapshot, from memory where it is there.</summary>
@@ -99,15 +100,18 @@ internal sealed class Snapshots(
         var now = time.GetTimestamp();
         try
         {
-            var asking = store.FindSnapshotAsync(session.Id, wanted, cancellationToken).AsTask();
-            // What is known is not waited for long.
-            if (isKnown) await asking.WaitAsync(NewestStates.PatienceForRecent, time, cancellationToken);
-            if (await asking is not { } stored)
+            // What is known is not read again, and not waited for long.
+            var layer = isKnown
+                ? await store.FindSnapshotAsync(session.Id, wanted, 0, cancellationToken).AsTask().WaitAsync(NewestStates.PatienceForRecent, time, cancellationToken) is null
+                    ? null
+                    : known.Layer
+                : (await reads.FindSnapshotAsync(session, wanted, cancellationToken))?.Layer;
+            if (layer is null)
             {
                 session.Snapshots.TryRemove(wanted, out _);
                 throw NotFound(session, wanted);
             }
-            known = (isKnown ? known.Layer : SessionEncoding.DecodeLayer(stored, session.Current.Name).Layer, now);
+            known = (layer, now);
         }
         catch (Exception exception) when (isKnown && exception is (StorageUnavailableException or TimeoutException))
         {
@@ -150,8 +154,8 @@ internal sealed class Snapshots(
     /// <exception cref="ProblemException">There is none of the version.</exception>
     public async Task<SessionRecord> RestoreAsync(LayerSession session, long version, Action<long> check, CancellationToken cancellationToken)
     {
-        if (await store.FindSnapshotAsync(session.Id, version, cancellationToken) is not { } stored) throw NotFound(session, version);
-        var (header, layer) = SessionEncoding.DecodeLayer(stored, session.Current.Name);
+        if (await reads.FindSnapshotAsync(session, version, cancellationToken) is not { Header: var header, Layer: var layer })
+            throw NotFound(session, version);
         return await catalog.ChangeAsync(session, record =>
         {
             check(record.Layer.Version);

@@ -22,7 +22,10 @@ public interface ISessionStore
     ValueTask<bool> TryInsertAsync(StoredSession session, CancellationToken cancellationToken);
 
     /// <summary>The session with a name or, if there is none, with an id; null if there is none either.</summary>
-    ValueTask<StoredSession?> FindAsync(string nameOrId, CancellationToken cancellationToken);
+    /// <param name="nameOrId">Its name or id.</param>
+    /// <param name="most">A state of more bytes is not read; <see cref="StoredSession.Withheld"/> tells how many they are.</param>
+    /// <param name="cancellationToken">Ends waiting.</param>
+    ValueTask<StoredSession?> FindAsync(string nameOrId, long most, CancellationToken cancellationToken);
 
     /// <summary>The name of the session with a name or with an id, without a look at its state; null if there is none.</summary>
     /// <param name="name">The name; null for none.</param>
@@ -78,7 +81,11 @@ public interface ISessionStore
     ValueTask<bool> TryInsertSnapshotAsync(StoredSnapshot snapshot, CancellationToken cancellationToken);
 
     /// <summary>A session's snapshot of a version; null if there is none.</summary>
-    ValueTask<StoredSnapshot?> FindSnapshotAsync(string sessionId, long version, CancellationToken cancellationToken);
+    /// <param name="sessionId">Whose it is.</param>
+    /// <param name="version">Its version.</param>
+    /// <param name="most">A state of more bytes is not read; <see cref="StoredSnapshot.Withheld"/> tells how many they are.</param>
+    /// <param name="cancellationToken">Ends waiting.</param>
+    ValueTask<StoredSnapshot?> FindSnapshotAsync(string sessionId, long version, long most, CancellationToken cancellationToken);
 
     /// <summary>The snapshots of a session without their arrays, newest first.</summary>
     ValueTask<IReadOnlyList<StoredSnapshot>> ListSnapshotsAsync(string sessionId, CancellationToken cancellationToken);

@@ -31,6 +31,9 @@ public sealed record StoredSession(
     /// <summary>Bytes of its state.</summary>
     public long Size => Header.Length + State.Length;
 
+    /// <summary>Bytes of its arrays where they were too many to be read; else 0.</summary>
+    public long Withheld { get; init; }
+
     /// <summary>The number of the write that makes this state, or has made it (<see cref="WriteMark"/>); 0 where that is not known.</summary>
     public long Mark { get; init; }
 
@@ -61,6 +64,9 @@ public sealed record StoredSnapshot(string SessionId, long Version, ReadOnlyMemo
 {
     /// <summary>Bytes of the state.</summary>
     public long Size => Header.Length + State.Length;
+
+    /// <inheritdoc cref="StoredSession.Withheld"/>
+    public long Withheld { get; init; }
 }
 
 /// <summary>What is remembered of an answer, so that the same question is answered the same way again.</summary>

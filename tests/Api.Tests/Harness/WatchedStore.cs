@@ -11,6 +11,7 @@ public sealed class WatchedStore : ISessionStore
     private readonly MemorySessionStore _inner = new(1L << 30);
     private readonly List<string> _asked = [];
     private Action<string, long>? _changed;
+    private int _withheld;
 
     /// <summary>Several services use it, as nodes use a database.</summary>
     public bool IsShared { get; init; } = true;
@@ -56,13 +57,16 @@ public sealed class WatchedStore : ISessionStore
     /// <summary>Number of sessions that were read with their states.</summary>
     public int Finds { get; private set; }
 
+    /// <summary>Number of sessions whose states were too large to be read at once.</summary>
+    public int Withheld => _withheld;
+
     /// <summary>Puts a session back as it is now, as a backup that is restored does: without the answers and snapshots since.</summary>
     /// <param name="name">The session.</param>
     /// <param name="isRowAlone">With them all the same: its row is put back, and nothing else.</param>
     /// <returns>Does so.</returns>
     public async Task<Func<Task>> BackUpAsync(string name, bool isRowAlone = false)
     {
-        var backup = (await _inner.FindAsync(name, default))!;
+        var backup = (await _inner.FindAsync(name, long.MaxValue, default))!;
         return async () =>
         {
             if (isRowAlone) Assert.True(await _inner.TryUpdateAsync(backup, (await _inner.FindVersionAsync(backup.Id, default))!.Value, [], default));
@@ -89,12 +93,17 @@ public sealed class WatchedStore : ISessionStore
     public ValueTask<bool> TryInsertAsync(StoredSession session, CancellationToken cancellationToken) =>
         Present().TryInsertAsync(session, cancellationToken);
 
-    public async ValueTask<StoredSession?> FindAsync(string nameOrId, CancellationToken cancellationToken)
+    public async ValueTask<StoredSession?> FindAsync(string nameOrId, long most, CancellationToken cancellationToken)
     {
+        var found = await Present().FindAsync(nameOrId, most, cancellationToken);
+        if (found is { Withheld: > 0 })
+        {
+            Interlocked.Increment(ref _withheld);
+            return found;
+        }
         var after = AfterNextFind;
         AfterNextFind = null;
         Finds++;
-        var found = await Present().FindAsync(nameOrId, cancellationToken);
         if (after is not null) await after();
         return found;
     }
@@ -154,11 +163,12 @@ public sealed class WatchedStore : ISessionStore
     public ValueTask<bool> TryInsertSnapshotAsync(StoredSnapshot snapshot, CancellationToken cancellationToken) =>
         Present().TryInsertSnapshotAsync(snapshot, cancellationToken);
 
-    public async ValueTask<StoredSnapshot?> FindSnapshotAsync(string sessionId, long version, CancellationToken cancellationToken)
+    public async ValueTask<StoredSnapshot?> FindSnapshotAsync(string sessionId, long version, long most, CancellationToken cancellationToken)
     {
+        var found = await Present().FindSnapshotAsync(sessionId, version, most, cancellationToken);
+        if (found is { Withheld: > 0 }) return found;
         var after = AfterNextSnapshot;
         AfterNextSnapshot = null;
-        var found = await Present().FindSnapshotAsync(sessionId, version, cancellationToken);
         if (after is not null) await after();
         return found;
     }

@@ -15,15 +15,33 @@ public abstract class SessionStoreContract
     {
         var session = New("a", "first", 3) with { State = Enumerable.Range(0, 100_000).Select(i => (byte)i).ToArray() };
         Assert.True(await Store.TryInsertAsync(session, default));
-        foreach (var key in new[] { "a", "first" }) Same(session, await Store.FindAsync(key, default));
-        Assert.Null(await Store.FindAsync("First", default));
+        foreach (var key in new[] { "a", "first" }) Same(session, await Store.FindAsync(key, long.MaxValue, default));
+        Assert.Null(await Store.FindAsync("First", long.MaxValue, default));
         Assert.Equal("first", await Store.FindNameAsync("first", "first", default));
         Assert.Equal("first", await Store.FindNameAsync("nosuch", "a", default));
         Assert.Equal("first", await Store.FindNameAsync(null, "a", default));
         // A name is no id.
         Assert.Null(await Store.FindNameAsync(null, "first", default));
-        Assert.Null(await Store.FindAsync("", default));
+        Assert.Null(await Store.FindAsync("", long.MaxValue, default));
         Assert.Equal(1, await Store.CountAsync(null, default));
+    }
+
+    [Fact]
+    public async Task A_state_of_more_bytes_than_asked_for_is_not_read()
+    {
+        var (session, snapshot) = (New("a", "first", 3) with { State = new byte[100_000] }, new StoredSnapshot("a", 3, new byte[] { 7 }, new byte[50_000]));
+        Assert.True(await Store.TryInsertAsync(session, default));
+        Assert.True(await Store.TryInsertSnapshotAsync(snapshot, default));
+        Same(session, await Store.FindAsync("first", 100_000, default));
+        Same(session with { State = default, Withheld = 100_000 }, await Store.FindAsync("first", 99_999, default));
+        Assert.Equal((50_000, 0), await FrozenAsync(50_000));
+        Assert.Equal((0, 50_000), await FrozenAsync(49_999));
+        // An empty one is no long one.
+        Assert.True(await Store.TryUpdateAsync(session with { Version = 4, State = default }, 3, [], default));
+        Assert.Equal(0, (await Store.FindAsync("a", 0, default))!.Withheld);
+
+        async Task<(int, long)> FrozenAsync(long most) =>
+            await Store.FindSnapshotAsync("a", 3, most, default) is { } found && found.Header.Span[0] == 7 ? (found.State.Length, found.Withheld) : default;
     }
 
     [Fact]
@@ -35,8 +53,8 @@ public abstract class SessionStoreContract
             Assert.Equal(sessions, await Store.CountAsync(owner, default));
         // A change of the state changes no owner.
         Assert.True(await Store.TryUpdateAsync(New("a", "name-a", 2) with { Owner = "one" }, 1, [], default));
-        Assert.Equal("one", (await Store.FindAsync("a", default))!.Owner);
-        Assert.Null((await Store.FindAsync("d", default))!.Owner);
+        Assert.Equal("one", (await Store.FindAsync("a", long.MaxValue, default))!.Owner);
+        Assert.Null((await Store.FindAsync("d", long.MaxValue, default))!.Owner);
         Assert.True(await Store.TryDeleteAsync("a", 2, default));
         Assert.Equal(1, await Store.CountAsync("one", default));
     }
@@ -76,9 +94,9 @@ public abstract class SessionStoreContract
         await Store.TryInsertAsync(New("a", "first", 1), default);
         Assert.False(await Store.TryUpdateAsync(New("a", "first", 3), 2, [], default));
         Assert.False(await Store.TryUpdateAsync(New("b", "first", 2), 1, [], default));
-        Assert.Equal(1, (await Store.FindAsync("a", default))!.Version);
+        Assert.Equal(1, (await Store.FindAsync("a", long.MaxValue, default))!.Version);
         Assert.True(await Store.TryUpdateAsync(New("a", "first", 5), 1, [], default));
-        Same(New("a", "first", 5), await Store.FindAsync("first", default));
+        Same(New("a", "first", 5), await Store.FindAsync("first", long.MaxValue, default));
     }
 
     [Fact]
@@ -89,7 +107,7 @@ public abstract class SessionStoreContract
         Assert.False(await Store.TryDeleteAsync("b", 4, default));
         Assert.True(await Store.TryDeleteAsync("a", 4, default));
         Assert.False(await Store.TryDeleteAsync("a", 4, default));
-        Assert.Null(await Store.FindAsync("first", default));
+        Assert.Null(await Store.FindAsync("first", long.MaxValue, default));
         Assert.False(await Store.TryUpdateAsync(New("a", "first", 5), 4, [], default));
         Assert.True(await Store.TryInsertAsync(New("b", "first", 1), default));
     }
@@ -100,7 +118,7 @@ public abstract class SessionStoreContract
         await Store.TryInsertAsync(New("a", "first", 1), default);
         var made = await Task.WhenAll(Enumerable.Range(2, 50).Select(version => Task.Run(() => Store.TryUpdateAsync(New("a", "first", version), 1, [], default).AsTask())));
         Assert.Single(made, isMade => isMade);
-        Assert.Equal(2 + Array.IndexOf(made, true), (await Store.FindAsync("a", default))!.Version);
+        Assert.Equal(2 + Array.IndexOf(made, true), (await Store.FindAsync("a", long.MaxValue, default))!.Version);
     }
 
     [Fact]
@@ -196,7 +214,7 @@ public abstract class SessionStoreContract
         await Store.TryInsertAsync(New("a", "first", 1), default);
         Assert.True(await Store.TryUpdateAsync(New("a", "first", 1) with { State = new byte[] { 66 } }, 1, [Answer("", "k1", 1)], default));
         Assert.False(await Store.TryUpdateAsync(New("b", "second", 1), 1, [Answer("", "k1", 1)], default));
-        Same(New("a", "first", 1), await Store.FindAsync("a", default));
+        Same(New("a", "first", 1), await Store.FindAsync("a", long.MaxValue, default));
         Same(Answer("", "k1", 1), await Store.FindAnswerAsync("a", "", "k1", default));
     }
 
@@ -260,10 +278,10 @@ public abstract class SessionStoreContract
         foreach (var version in (long[])[3, 20, 7]) Assert.True(await Store.TryInsertSnapshotAsync(Snapshot("a", version), default));
         Assert.True(await Store.TryInsertSnapshotAsync(Snapshot("b", 7), default));
         Assert.False(await Store.TryInsertSnapshotAsync(Snapshot("a", 7) with { State = new byte[] { 0 } }, default));
-        var found = await Store.FindSnapshotAsync("a", 7, default);
+        var found = await Store.FindSnapshotAsync("a", 7, long.MaxValue, default);
         Assert.Equal(Snapshot("a", 7).State.ToArray(), found!.State.ToArray());
         Assert.Equal(Snapshot("a", 7).Header.ToArray(), found.Header.ToArray());
-        Assert.Null(await Store.FindSnapshotAsync("a", 8, default));
+        Assert.Null(await Store.FindSnapshotAsync("a", 8, long.MaxValue, default));
         var listed = await Store.ListSnapshotsAsync("a", default);
         Assert.Equal([20, 7, 3], listed.Select(snapshot => snapshot.Version));
         Assert.All(listed, snapshot => Assert.Equal((byte)snapshot.Version, snapshot.Header.Span[0]));
@@ -273,8 +291,8 @@ public abstract class SessionStoreContract
         Assert.Equal(2, versions.Count);
         Assert.True(await Store.TryDeleteSnapshotAsync("a", 7, default));
         Assert.False(await Store.TryDeleteSnapshotAsync("a", 7, default));
-        Assert.Null(await Store.FindSnapshotAsync("a", 7, default));
-        Assert.NotNull(await Store.FindSnapshotAsync("b", 7, default));
+        Assert.Null(await Store.FindSnapshotAsync("a", 7, long.MaxValue, default));
+        Assert.NotNull(await Store.FindSnapshotAsync("b", 7, long.MaxValue, default));
     }
 
     [Fact]
@@ -286,7 +304,7 @@ public abstract class SessionStoreContract
         Assert.True(await Store.TryDeleteAsync("a", 2, default));
         Assert.Null(await Store.FindAnswerAsync("a", "", "k", default));
         Assert.Null(await Store.FindLastAnswerAsync("a", "", default));
-        Assert.Null(await Store.FindSnapshotAsync("a", 2, default));
+        Assert.Null(await Store.FindSnapshotAsync("a", 2, long.MaxValue, default));
         Assert.Empty(await Store.ListSnapshotsAsync("a", default));
         Assert.False(await Store.TryInsertSnapshotAsync(Snapshot("a", 2), default));
     }

@@ -95,7 +95,7 @@ public sealed class SqliteFileTests : IDisposable
         bytes[at] ^= 1;
         await System.IO.File.WriteAllBytesAsync(File + "-wal", bytes);
         await using var store = Open();
-        Assert.NotNull(await store.FindAsync("first", default));
+        Assert.NotNull(await store.FindAsync("first", long.MaxValue, default));
     }
 
     [Fact]
@@ -115,7 +115,7 @@ public sealed class SqliteFileTests : IDisposable
         new Random(1).NextBytes(garbage);
         await System.IO.File.WriteAllBytesAsync(File + "-shm", garbage);
         await using var store = Open();
-        Assert.NotNull(await store.FindAsync("first", default));
+        Assert.NotNull(await store.FindAsync("first", long.MaxValue, default));
     }
 
     [Fact]
@@ -126,7 +126,7 @@ public sealed class SqliteFileTests : IDisposable
         System.IO.File.CreateSymbolicLink(link, File);
         await using (var store = Open(link))
         {
-            Assert.NotNull(await store.FindAsync("first", default));
+            Assert.NotNull(await store.FindAsync("first", long.MaxValue, default));
             Refused("is in use by another process");
         }
         System.IO.File.Move(File, File + "2");

@@ -33,7 +33,7 @@ public sealed class SqliteSessionStoreTests : SessionStoreContract, IAsyncLifeti
         await Store.TryUpdateAsync(New("a", "first", 7), 1, [], default);
         await _store.DisposeAsync();
         _store = Open();
-        Same(New("a", "first", 7), await Store.FindAsync("first", default));
+        Same(New("a", "first", 7), await Store.FindAsync("first", long.MaxValue, default));
     }
 
     /// <summary>The version before has kept the outcomes of each group, and numbered each group's from 1.</summary>
@@ -67,7 +67,7 @@ public sealed class SqliteSessionStoreTests : SessionStoreContract, IAsyncLifeti
     public async Task A_newer_state_is_not_taken_for_a_file_that_has_gone_back()
     {
         await Store.TryInsertAsync(New("a", "first", 7), default);
-        var stored = (await Store.FindAsync("a", default))!;
+        var stored = (await Store.FindAsync("a", long.MaxValue, default))!;
         Assert.NotEqual(false, stored.Follows(new StoredVersion(6, 77)));
         Assert.Equal(false, stored.Follows(new StoredVersion(8, 77)));
     }

@@ -35,12 +35,12 @@ public sealed class BackInTimeTests(PostgresServer server) : IAsyncLifetime
         Assert.True(await store.TryForgetAnswerAsync("a", "", "1", new StoredVersion(2, 12), default));
         Assert.Equal("0 2", await _stores.AskAsync("SELECT string_agg(key, ' ' ORDER BY key) FROM bn_answers"));
         Assert.True(await store.TryUpdateAsync(Session(3, mark: 13), new StoredVersion(2, 12), [], default));
-        var found = (await store.FindAsync("a", default))!;
+        var found = (await store.FindAsync("a", long.MaxValue, default))!;
         Assert.Equal(new StoredVersion(3, 13), found.Stored);
         Assert.Equal([true, true, false, false, false], new StoredVersion[] { new(3, 13), new(1, 11), new(3, 12), new(2, 9), new(4, 13) }.Select(earlier => found.Follows(earlier)));
         for (var version = 4L; version < 50; version++)
             Assert.True(await store.TryUpdateAsync(Session(version, mark: 10 + version), new StoredVersion(version - 1, 9 + version), [], default));
-        Assert.Null((await store.FindAsync("a", default))!.Follows(new StoredVersion(3, 12)));
+        Assert.Null((await store.FindAsync("a", long.MaxValue, default))!.Follows(new StoredVersion(3, 12)));
         Assert.True(await store.TryDeleteAsync("a", new StoredVersion(49, 59), default));
     }
 

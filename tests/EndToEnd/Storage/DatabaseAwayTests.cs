@@ -119,7 +119,7 @@ public sealed class DatabaseAwayTests(PostgresServer server) : IAsyncLifetime
 
     private static IEnumerable<Func<Task>> Calls(PostgresSessionStore store) =>
     [
-        () => store.FindAsync("a", default).AsTask(),
+        () => store.FindAsync("a", long.MaxValue, default).AsTask(),
         () => store.FindVersionAsync("a", default).AsTask(),
         () => store.TryUpdateAsync(Session("a", 5), 4, [], default).AsTask(),
         () => store.TryInsertAsync(Session("b", 1), default).AsTask(),

@@ -77,11 +77,11 @@ public sealed class LostAnswerTests(PostgresServer server) : IAsyncLifetime
         Assert.True(await CutAsync(cut, store => store.TryInsertAsync(Session("b", 2), default)));
         Assert.Equal(2, (await _other.FindVersionAsync("b", default))?.Number);
         Assert.True(await CutAsync(cut, store => store.TryInsertSnapshotAsync(Snapshot, default)));
-        Assert.NotNull(await _other.FindSnapshotAsync("a", 1, default));
+        Assert.NotNull(await _other.FindSnapshotAsync("a", 1, long.MaxValue, default));
         Assert.True(await CutAsync(cut, store => store.TryDeleteSnapshotAsync("a", 1, default)));
-        Assert.Null(await _other.FindSnapshotAsync("a", 1, default));
+        Assert.Null(await _other.FindSnapshotAsync("a", 1, long.MaxValue, default));
         Assert.True(await CutAsync(cut, store => store.TryDeleteAsync("b", 2, default)));
-        Assert.Null(await _other.FindAsync("b", default));
+        Assert.Null(await _other.FindAsync("b", long.MaxValue, default));
     }
 
     [Fact]
@@ -120,10 +120,10 @@ public sealed class LostAnswerTests(PostgresServer server) : IAsyncLifetime
     {
         await using var impatient = PostgresStores.Of(_wired.ConnectionString + ";Timeout=1;Command Timeout=1");
         var (reading, writing) = (await impatient.OpenAsync(), await impatient.OpenAsync());
-        foreach (var node in (ISessionStore[])[reading, writing]) await node.FindAsync("a", default);
+        foreach (var node in (ISessionStore[])[reading, writing]) await node.FindAsync("a", long.MaxValue, default);
         _wire.IsMute = true;
         var update = writing.TryUpdateAsync(Session("a", 2), 1, [], default).AsTask();
-        var refusal = await Assert.ThrowsAsync<StorageUnavailableException>(() => reading.FindAsync("a", default).AsTask().WaitAsync(TimeSpan.FromSeconds(10)));
+        var refusal = await Assert.ThrowsAsync<StorageUnavailableException>(() => reading.FindAsync("a", long.MaxValue, default).AsTask().WaitAsync(TimeSpan.FromSeconds(10)));
         Assert.Equal("the database cannot be read: it does not answer in time", refusal.Message);
         _wire.IsMute = false;
         Assert.True(await update.WaitAsync(TimeSpan.FromSeconds(20)));

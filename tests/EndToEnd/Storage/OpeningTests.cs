@@ -27,7 +27,7 @@ public sealed class OpeningTests(PostgresServer server) : IAsyncLifetime
             var stores = await Task.WhenAll(Enumerable.Range(0, 8).Select(_ => Task.Run(() => fresh.OpenAsync())));
             Assert.Equal($"{PostgresSchema.Number}", await fresh.AskAsync("SELECT string_agg(number::text, ' ') FROM bn_schema"));
             Assert.True(await stores[3].TryInsertAsync(Session("a"), default));
-            Assert.NotNull(await stores[5].FindAsync("a", default));
+            Assert.NotNull(await stores[5].FindAsync("a", long.MaxValue, default));
         }
     }
 

@@ -25,7 +25,7 @@ public sealed class PostgresSessionStoreTests(PostgresServer server) : SessionSt
     {
         await Store.TryInsertAsync(New("a", "first", 1), default);
         await Store.TryUpdateAsync(New("a", "first", 7), 1, [], default);
-        Same(New("a", "first", 7), await (await _stores.OpenAsync()).FindAsync("first", default));
+        Same(New("a", "first", 7), await (await _stores.OpenAsync()).FindAsync("first", long.MaxValue, default));
     }
 
     /// <summary>Nodes that are called otherwise after each start do not fill the database.</summary>
@@ -72,7 +72,7 @@ public sealed class PostgresSessionStoreTests(PostgresServer server) : SessionSt
     public async Task What_the_database_cannot_hold_is_not_there(string text)
     {
         await Store.TryInsertAsync(New("a", "first", 1), default);
-        Assert.Null(await Store.FindAsync(text, default));
+        Assert.Null(await Store.FindAsync(text, long.MaxValue, default));
         Assert.Null(await Store.FindVersionAsync(text, default));
         Assert.Null(await Store.FindAnswerAsync("a", "", text, default));
         Assert.Empty(await Store.ListAsync(new SessionQuery(text, null, 5, null), default));
@@ -83,8 +83,8 @@ public sealed class PostgresSessionStoreTests(PostgresServer server) : SessionSt
     {
         using var gone = new CancellationTokenSource();
         await gone.CancelAsync();
-        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => Store.FindAsync("a", gone.Token).AsTask());
-        Assert.Null(await Store.FindAsync("a", default));
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => Store.FindAsync("a", long.MaxValue, gone.Token).AsTask());
+        Assert.Null(await Store.FindAsync("a", long.MaxValue, default));
     }
 }
 

@@ -36,16 +36,6 @@ internal sealed class RequestMemory(HttpContext context, MemoryAccount account, 
         context.Response.RegisterForDispose(await memory.HoldSharedAsync(state, bytes));
     }
 
-    /// <summary>Reserves what a state takes that is about to come from the store: its bytes, and the arrays that are made of them.</summary>
-    /// <param name="context">The request.</param>
-    /// <param name="like">A state of about its size.</param>
-    /// <exception cref="Problems.ProblemException">There is no room.</exception>
-    public static ValueTask ReserveAsync(HttpContext context, LayerState like) => like.ArrayBytes > MemoryAdmission.SmallBytes && Of(context) is { } memory
-        ? memory.ReserveAsync(Math.Min(2 * like.ArrayBytes, memory.MostOfOne))
-        : ValueTask.CompletedTask;
-
-    private long MostOfOne => admission.Budget.Limit / 2;
-
     /// <summary>Lets go of what is reserved beyond so many bytes beside what is rented.</summary>
     public void Settle(long bytes) => account.Settle(bytes);
 

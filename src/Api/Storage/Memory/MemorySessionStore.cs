@@ -37,9 +37,11 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
     }
 
     /// <inheritdoc/>
-    public ValueTask<StoredSession?> FindAsync(string nameOrId, CancellationToken cancellationToken)
+    public ValueTask<StoredSession?> FindAsync(string nameOrId, long most, CancellationToken cancellationToken)
     {
-        lock (_lock) return new(_byId.GetValueOrDefault(_idByName.GetValueOrDefault(nameOrId, nameOrId))?.Session);
+        StoredSession? found;
+        lock (_lock) found = _byId.GetValueOrDefault(_idByName.GetValueOrDefault(nameOrId, nameOrId))?.Session;
+        return new(found?.State.Length > most ? found with { State = default, Withheld = found.State.Length } : found);
     }
 
     /// <inheritdoc/>
@@ -158,9 +160,11 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
     }
 
     /// <inheritdoc/>
-    public ValueTask<StoredSnapshot?> FindSnapshotAsync(string sessionId, long version, CancellationToken cancellationToken)
+    public ValueTask<StoredSnapshot?> FindSnapshotAsync(string sessionId, long version, long most, CancellationToken cancellationToken)
     {
-        lock (_lock) return new(_byId.GetValueOrDefault(sessionId)?.Snapshots.GetValueOrDefault(version));
+        StoredSnapshot? found;
+        lock (_lock) found = _byId.GetValueOrDefault(sessionId)?.Snapshots.GetValueOrDefault(version);
+        return new(found?.State.Length > most ? found with { State = default, Withheld = found.State.Length } : found);
     }
 
     /// <inheritdoc/>

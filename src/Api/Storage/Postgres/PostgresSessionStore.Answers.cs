@@ -23,9 +23,9 @@ internal sealed partial class PostgresSessionStore
         _writer.WriteAsync(new SnapshotInsertion(snapshot), cancellationToken);
 
     /// <inheritdoc/>
-    public ValueTask<StoredSnapshot?> FindSnapshotAsync(string sessionId, long version, CancellationToken cancellationToken) => FindOneAsync(
-        $"SELECT header, state FROM bn_snapshots WHERE session_id = {sessionId} AND version = {version}",
-        row => new StoredSnapshot(sessionId, version, Bytes(row, 0), Bytes(row, 1)), cancellationToken);
+    public ValueTask<StoredSnapshot?> FindSnapshotAsync(string sessionId, long version, long most, CancellationToken cancellationToken) => FindOneAsync(
+        $"SELECT header, {BoundedState(most)} FROM bn_snapshots WHERE session_id = {sessionId} AND version = {version}",
+        row => new StoredSnapshot(sessionId, version, Bytes(row, 0), State(row, 1)) { Withheld = row.IsDBNull(1) ? row.GetInt32(2) : 0 }, cancellationToken);
 
     /// <inheritdoc/>
     public ValueTask<IReadOnlyList<StoredSnapshot>> ListSnapshotsAsync(string sessionId, CancellationToken cancellationToken) => FindAllAsync(

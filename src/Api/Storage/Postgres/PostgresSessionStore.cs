@@ -55,17 +55,18 @@ internal sealed partial class PostgresSessionStore : ISessionStore, IContributio
         _writer.WriteAsync(new SessionInsertion(session), cancellationToken);
 
     /// <inheritdoc/>
-    public ValueTask<StoredSession?> FindAsync(string nameOrId, CancellationToken cancellationToken) => FindOneAsync(
+    public ValueTask<StoredSession?> FindAsync(string nameOrId, long most, CancellationToken cancellationToken) => FindOneAsync(
         $"""
-        SELECT {HeaderColumns}, s.state, s.owner, s.writes FROM bn_names AS n JOIN bn_sessions AS s ON s.id = n.session_id
+        SELECT {HeaderColumns}, s.owner, s.writes, {BoundedState(most)} FROM bn_names AS n JOIN bn_sessions AS s ON s.id = n.session_id
         WHERE n.name = {nameOrId}
         """,
         row => new StoredSession(
-            row.GetString(0), row.GetString(1), row.GetString(2), row.GetInt64(3), Time(row.GetInt64(4)), Bytes(row, 5), Bytes(row, 6))
+            row.GetString(0), row.GetString(1), row.GetString(2), row.GetInt64(3), Time(row.GetInt64(4)), Bytes(row, 5), State(row, 8))
         {
-            Owner = row.GetString(7) is { Length: > 0 } owner ? owner : null,
-            Mark = WriteMark.NumberOf(Bytes(row, 8)),
-            Writes = Bytes(row, 8),
+            Owner = row.GetString(6) is { Length: > 0 } owner ? owner : null,
+            Mark = WriteMark.NumberOf(Bytes(row, 7)),
+            Writes = Bytes(row, 7),
+            Withheld = row.IsDBNull(8) ? row.GetInt32(9) : 0,
         },
         cancellationToken);
 
@@ -208,6 +209,11 @@ internal sealed partial class PostgresSessionStore : ISessionStore, IContributio
     }
 
     private static byte[] Bytes(NpgsqlDataReader row, int column) => row.GetFieldValue<byte[]>(column);
+
+    // A length is known without what is long being read.
+    private static PostgresStatement BoundedState(long most) => $"CASE WHEN octet_length(state) <= {most} THEN state END, octet_length(state)";
+
+    private static byte[] State(NpgsqlDataReader row, int column) => row.IsDBNull(column) ? [] : Bytes(row, column);
 
     private static DateTimeOffset Time(long ticks) => StoredHeader.Time(ticks);
 

@@ -30,10 +30,10 @@ internal sealed partial class SqliteSessionStore
         ("$id", snapshot.SessionId), ("$version", snapshot.Version), ("$header", Bytes(snapshot.Header)), ("$state", Bytes(snapshot.State))) == 1);
 
     /// <inheritdoc/>
-    public ValueTask<StoredSnapshot?> FindSnapshotAsync(string sessionId, long version, CancellationToken cancellationToken) => FindOneAsync(
-        "SELECT version, header, state FROM snapshots WHERE session_id = $id AND version = $version",
-        reader => new StoredSnapshot(sessionId, reader.GetInt64(0), Blob(reader, 1), Blob(reader, 2)),
-        cancellationToken, ("$id", sessionId), ("$version", version));
+    public ValueTask<StoredSnapshot?> FindSnapshotAsync(string sessionId, long version, long most, CancellationToken cancellationToken) => FindOneAsync(
+        $"SELECT version, header, {BoundedState} FROM snapshots WHERE session_id = $id AND version = $version",
+        reader => new StoredSnapshot(sessionId, reader.GetInt64(0), Blob(reader, 1), Blob(reader, 2)) { Withheld = Withheld(reader, 3, most) },
+        cancellationToken, ("$id", sessionId), ("$version", version), ("$most", most));
 
     /// <inheritdoc/>
     public ValueTask<IReadOnlyList<StoredSnapshot>> ListSnapshotsAsync(string sessionId, CancellationToken cancellationToken) => FindAllAsync(

@@ -9,6 +9,9 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
 {
     private const string HeaderColumns = "id, name, kind, version, created_at, header", Columns = $"{HeaderColumns}, state, owner";
 
+    // A length stands in the row itself: what is long is not read for that.
+    private const string BoundedState = "CASE WHEN length(state) <= $most THEN state END, length(state)";
+
     // Prefixes are compared as the names are, byte by byte; parts of names without regard to capital letters.
     private const string Listed = "($prefix IS NULL OR substr(name, 1, length($prefix)) = $prefix) AND ($kind IS NULL OR kind = $kind) "
         + "AND ($search IS NULL OR instr(lower(name), lower($search)) > 0)";
@@ -61,14 +64,15 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
         ("$owner", session.Owner)) == 1);
 
     /// <inheritdoc/>
-    public ValueTask<StoredSession?> FindAsync(string nameOrId, CancellationToken cancellationToken) => FindOneAsync(
-        $"SELECT {Columns} FROM sessions WHERE name = $key OR id = $key ORDER BY name = $key DESC LIMIT 1",
+    public ValueTask<StoredSession?> FindAsync(string nameOrId, long most, CancellationToken cancellationToken) => FindOneAsync(
+        $"SELECT {HeaderColumns}, owner, {BoundedState} FROM sessions WHERE name = $key OR id = $key ORDER BY name = $key DESC LIMIT 1",
         reader => new StoredSession(
-            reader.GetString(0), reader.GetString(1), reader.GetString(2), reader.GetInt64(3), Time(reader.GetInt64(4)), Blob(reader, 5), Blob(reader, 6))
+            reader.GetString(0), reader.GetString(1), reader.GetString(2), reader.GetInt64(3), Time(reader.GetInt64(4)), Blob(reader, 5), Blob(reader, 7))
         {
-            Owner = reader.IsDBNull(7) ? null : reader.GetString(7),
+            Owner = reader.IsDBNull(6) ? null : reader.GetString(6),
+            Withheld = Withheld(reader, 8, most),
         },
-        cancellationToken, ("$key", nameOrId));
+        cancellationToken, ("$key", nameOrId), ("$most", most));
 
     /// <inheritdoc/>
     public ValueTask<string?> FindNameAsync(string? name, string id, CancellationToken cancellationToken) => FindOneAsync(
@@ -282,6 +286,9 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
 
     // A row that somebody has written a text into, or nothing, is damaged as one with other bytes is.
     private static byte[] Blob(SqliteDataReader reader, int column) => reader.IsDBNull(column) ? [] : reader.GetFieldValue<byte[]>(column);
+
+    private static long Withheld(SqliteDataReader reader, int column, long most) =>
+        !reader.IsDBNull(column) && reader.GetInt64(column) is var length && length > most ? length : 0;
 
     private static DateTimeOffset Time(long ticks) => StoredHeader.Time(ticks);
 
