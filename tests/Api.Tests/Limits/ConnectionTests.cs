@@ -1,3 +1,4 @@
+using BnService.Api.Tests.Auth;
 using BnService.Api.Tests.Harness;
 using BnService.Api.Tests.Memory;
 
@@ -49,6 +50,27 @@ public sealed class ConnectionTests
         Assert.Equal(6, service.Connections.Known);
         await AskAsync(callers[^6]);
         await callers[0].ReadToEndAsync();
+        callers.ForEach(caller => caller.Dispose());
+    }
+
+    [Fact]
+    public async Task A_caller_who_opens_ever_more_connections_pushes_out_their_own()
+    {
+        using var service = Service.OnKestrel(("Limits:MaxConnections", $"{Most}"));
+        var admin = await KeyedService.CreateAsync(service.Client, "admin", null, null);
+        var greedy = await KeyedService.CreateAsync(service.Client, "reader", null, admin);
+        using var idle = await service.ConnectAsync();
+        await AskAsync(idle, admin);
+        var callers = new List<RawConnection>();
+        for (var i = 0; i < 2 * Most; i++)
+        {
+            callers.Add(await service.ConnectAsync());
+            await AskAsync(callers[^1], greedy);
+        }
+        // The longest idle of all of them.
+        await AskAsync(idle, admin);
+        await callers[0].ReadToEndAsync();
+        await AskAsync(callers[^1], greedy);
         callers.ForEach(caller => caller.Dispose());
     }
 
@@ -154,9 +176,9 @@ public sealed class ConnectionTests
         return long.Parse(line.AsSpan(series.Length + 1), System.Globalization.CultureInfo.InvariantCulture);
     }
 
-    private static async Task AskAsync(RawConnection connection)
+    private static async Task AskAsync(RawConnection connection, string? key = null)
     {
-        await connection.WriteHeadAsync("GET", "/v1/sessions");
+        await connection.WriteHeadAsync("GET", "/v1/sessions", key is null ? [] : [KeyedService.Bearer(key)]);
         var answer = await connection.ReadAnswerAsync().WaitAsync(TimeSpan.FromSeconds(20));
         Assert.Equal(200, answer.Status);
     }

@@ -49,7 +49,7 @@ internal static class ApiKeys
                 scope = key.Scope;
             }
             context.Features.Set(scope);
-            if (keys.IsOff || least is not null) ConnectionPlace.Of(context)?.Recognize();
+            if (keys.IsOff || least is not null) ConnectionPlace.Of(context)?.Recognize(scope.Caller);
             await next(context);
         });
     }

@@ -1,6 +1,7 @@
 using System.Net;
 using System.Net.Sockets;
 using System.Runtime.InteropServices;
+using BnService.Api.Hosting.Limits;
 using Microsoft.AspNetCore.Connections;
 
 namespace BnService.Api.Hosting.Connections;
@@ -15,7 +16,8 @@ internal sealed class ConnectionPlace
     private readonly ConnectionContext _connection;
     private int _running;
     private long _lastActive;
-    private volatile bool _isKnown, _hasAsked;
+    private volatile Caller? _owner;
+    private volatile bool _hasAsked;
 
     public ConnectionPlace(ConnectionPlaces places, ConnectionContext connection)
     {
@@ -33,8 +35,8 @@ internal sealed class ConnectionPlace
     /// <summary>Its place in a list of the table.</summary>
     public LinkedListNode<ConnectionPlace> Node { get; }
 
-    /// <summary>Whether a request on it was let in.</summary>
-    public bool IsKnown => _isKnown;
+    /// <summary>Who sent the first request on it that was let in; null where there was none.</summary>
+    public Caller? Owner => _owner;
 
     /// <summary>Whether a request has ever come on it.</summary>
     public bool HasAsked => _hasAsked;
@@ -64,10 +66,10 @@ internal sealed class ConnectionPlace
     }
 
     /// <summary>A request was let in: the connection is no guest any more.</summary>
-    public void Recognize()
+    public void Recognize(Caller owner)
     {
-        if (_isKnown) return;
-        _isKnown = true;
+        if (_owner is not null) return;
+        _owner = owner;
         _places.Recognize(this);
     }
 

@@ -1,5 +1,6 @@
 using System.Net.Sockets;
 using System.Runtime.InteropServices;
+using BnService.Api.Hosting.Limits;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Connections.Features;
 using Microsoft.Extensions.Options;
@@ -9,7 +10,7 @@ namespace BnService.Api.Hosting.Connections;
 /// <summary>
 /// The connections that are open, at most <c>Limits:MaxConnections</c>. A new one is always taken in: where there is no place left, it gets
 /// that of the oldest guest, so that strangers who hold connections open lock nobody out. Connections on which a request was let in
-/// leave a quarter of the places to new ones.
+/// leave a quarter of the places to new ones: beyond it the caller who has most of them loses the one that is idle for the longest time.
 /// </summary>
 internal sealed partial class ConnectionPlaces
 {
@@ -25,6 +26,7 @@ internal sealed partial class ConnectionPlaces
     private readonly Lock _lock = new();
     private readonly LinkedList<ConnectionPlace> _guests = [], _known = [];
     private readonly Dictionary<ulong, int> _guestsOf = [];
+    private readonly Dictionary<Caller, int> _knownOf = [];
     private readonly TimeProvider _time;
     private readonly ILogger<ConnectionPlaces> _logger;
     private readonly TimeSpan _headTime;
@@ -137,7 +139,7 @@ internal sealed partial class ConnectionPlaces
         lock (_lock)
         {
             var most = Math.Max(8, (_guests.Count + _known.Count) / 8);
-            while (closed.Count < most && (_guests.First?.Value ?? (guestsOnly ? null : Longest(_known, idleOnly: false))) is { } place)
+            while (closed.Count < most && (_guests.First?.Value ?? (guestsOnly ? null : LongestKnown(idleOnly: false))) is { } place)
             {
                 Forget(place);
                 closed.Add(place);
@@ -159,7 +161,8 @@ internal sealed partial class ConnectionPlaces
             if (place.Node.List != _guests) return;
             Forget(place);
             _known.AddLast(place.Node);
-            if (_known.Count > Most - (Most / PartForGuests)) closed = Longest(_known, idleOnly: true);
+            CollectionsMarshal.GetValueRefOrAddDefault(_knownOf, place.Owner!, out _)++;
+            if (_known.Count > Most - (Most / PartForGuests)) closed = LongestKnown(idleOnly: true);
             if (closed is not null) Forget(closed);
         }
         if (closed is null) return;
@@ -178,9 +181,14 @@ internal sealed partial class ConnectionPlaces
     {
         var list = place.Node.List;
         list?.Remove(place.Node);
-        if (list != _guests) return;
-        ref var count = ref CollectionsMarshal.GetValueRefOrNullRef(_guestsOf, place.Network);
-        if (--count == 0) _guestsOf.Remove(place.Network);
+        if (list == _guests) Discount(_guestsOf, place.Network);
+        if (list == _known) Discount(_knownOf, place.Owner!);
+    }
+
+    private static void Discount<T>(Dictionary<T, int> counts, T of)
+        where T : notnull
+    {
+        if (--CollectionsMarshal.GetValueRefOrNullRef(counts, of) == 0) counts.Remove(of);
     }
 
     // A network that has most guests makes room for its own: whoever floods from one address pushes nobody else out.
@@ -191,15 +199,20 @@ internal sealed partial class ConnectionPlaces
         {
             while (first is not null && first.Value.Network != network) first = first.Next;
         }
-        return first?.Value ?? Longest(_known, idleOnly: true);
+        return first?.Value ?? LongestKnown(idleOnly: true);
     }
 
-    private static ConnectionPlace? Longest(LinkedList<ConnectionPlace> places, bool idleOnly)
+    // Of the caller who has most, so that nobody loses theirs to another who opens ever more.
+    private ConnectionPlace? LongestKnown(bool idleOnly)
     {
         ConnectionPlace? longest = null;
-        foreach (var place in places)
+        var most = 0;
+        foreach (var place in _known)
         {
-            if ((!idleOnly || !place.IsBusy) && (longest is null || place.LastActive < longest.LastActive)) longest = place;
+            if (idleOnly && place.IsBusy) continue;
+            var count = _knownOf[place.Owner!];
+            if (count < most || (count == most && longest?.LastActive <= place.LastActive)) continue;
+            (longest, most) = (place, count);
         }
         return longest;
     }
