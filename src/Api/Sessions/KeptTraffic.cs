@@ -18,8 +18,8 @@ internal sealed record KeptTraffic(
     /// <summary>The most inference batches that are kept.</summary>
     public const int MostInferences = 64;
 
-    // Batches of more are as large as all the rest.
-    private const int MostChannels = 4096;
+    /// <summary>The most channels of a batch that is kept: those of more are as large as all the rest.</summary>
+    public const int MostChannels = 4096;
 
     /// <summary>Writes it.</summary>
     public byte[] Encode()
@@ -44,7 +44,8 @@ internal sealed record KeptTraffic(
         }
     }
 
-    private static ObservedBatch? Small(ObservedBatch? batch) => batch?.Statistics.Mean.Length <= MostChannels ? batch : null;
+    /// <summary>A batch, where it is kept.</summary>
+    public static ObservedBatch? Small(ObservedBatch? batch) => batch?.Statistics.Mean.Length <= MostChannels ? batch : null;
 }
 
 /// <summary>How it is written.</summary>

@@ -12,7 +12,6 @@ internal sealed class LayerSession
     public long MeasuredBytes;
 
     private SessionRecord _current;
-    private volatile bool _isGone;
     private long _notices, _known;
 
     /// <param name="record">The state that is stored.</param>
@@ -52,10 +51,10 @@ internal sealed class LayerSession
     public bool IsOutdated => Notices != Interlocked.Read(ref _known);
 
     /// <summary>Whether the session has been deleted: what is retained of it from here on would be retained for nobody.</summary>
-    public bool IsGone => _isGone;
+    public bool IsGone => Traffic.IsGone;
 
     /// <summary>Marks the session as deleted.</summary>
-    public void MarkGone() => _isGone = true;
+    public void MarkGone() => Traffic.IsGone = true;
 
     /// <summary>Another node has stored a version, which may be one that there was before: the store knows.</summary>
     public void Notice() => Interlocked.Increment(ref _notices);

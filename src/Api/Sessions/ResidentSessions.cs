@@ -18,6 +18,9 @@ internal sealed class ResidentSessions(IOptions<ResidencyOptions> options)
     private readonly Lock _leaving = new();
     private long _bytes, _uses;
 
+    /// <summary>A session has left.</summary>
+    public event Action<LayerSession>? Left;
+
     /// <summary>Bytes of the sessions that are in memory, roughly.</summary>
     public long Bytes => Interlocked.Read(ref _bytes);
 
@@ -86,6 +89,7 @@ internal sealed class ResidentSessions(IOptions<ResidencyOptions> options)
             {
                 if (Bytes <= target) return;
                 Remove(session);
+                Left?.Invoke(session);
             }
         }
         finally

@@ -58,8 +58,11 @@ internal sealed class SessionTraffic
     /// <summary>Whether what the store has kept is here as well.</summary>
     public volatile bool IsRestored;
 
+    /// <summary>Whether its session has been deleted.</summary>
+    public volatile bool IsGone;
+
     private const int FewSteps = 16;
-    private const long BytesOfStep = 192;
+    private const long BytesOfStep = 192, BytesOfInference = 96;
 
     private readonly InferenceTally _ofLive = new();
     private readonly ConcurrentDictionary<string, InferenceTally> _ofSnapshots = new();
@@ -70,8 +73,9 @@ internal sealed class SessionTraffic
     private long _stepsTaken, _inferencesSeen, _bytesOfTraces;
     private TaskCompletionSource _next = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
-    /// <summary>Memory that the steps take, roughly.</summary>
-    public long Bytes => ((_steps.Length + _earlierSteps.Length) * BytesOfStep) + Interlocked.Read(ref _bytesOfTraces);
+    /// <summary>Memory that it takes, roughly.</summary>
+    public long Bytes => ((_steps.Length + _earlierSteps.Length) * BytesOfStep) + ((_inferences.Count + _earlierInferences.Length) * BytesOfInference)
+        + Interlocked.Read(ref _bytesOfTraces) + BytesOf(Inference) + BytesOf(Frozen);
 
     /// <summary>Number of train-steps that have passed.</summary>
     public long StepsTaken => Interlocked.Read(ref _stepsTaken);
@@ -190,6 +194,17 @@ internal sealed class SessionTraffic
         return [.. steps.OrderByDescending(step => step.Version).Take(limit)];
     }
 
+    /// <summary>Its session leaves memory: what is not kept besides it goes as well.</summary>
+    public void Shed()
+    {
+        lock (_lock)
+        {
+            foreach (ref var step in _steps.AsSpan()) step = step with { Trace = null };
+            Interlocked.Exchange(ref _bytesOfTraces, 0);
+        }
+        (Inference, Frozen) = (KeptTraffic.Small(Inference), KeptTraffic.Small(Frozen));
+    }
+
     /// <summary>What is kept of it besides the session.</summary>
     public KeptTraffic Keep() =>
         new([.. Newest(KeptTraffic.MostSteps).Reverse()], [.. NewestInferences(KeptTraffic.MostInferences).Reverse()], Inference, Frozen);
@@ -228,6 +243,8 @@ internal sealed class SessionTraffic
         }
         Interlocked.Exchange(ref _bytesOfTraces, bytes);
     }
+
+    private static long BytesOf(ObservedBatch? batch) => batch is null ? 0 : 2L * batch.Statistics.Mean.Length * sizeof(double);
 
     private void Tell()
     {

@@ -15,10 +15,15 @@ internal sealed partial class TrafficHistory(
     // What is written a second at the most: who trains has the disk first.
     private const int MostBytesAtOnce = 1 << 20;
 
+    // Of sessions that have left memory: what has not been stored of more than these is given up.
+    private const int MostThatLeft = 256;
+
     private static readonly TimeSpan Interval = TimeSpan.FromSeconds(1);
 
     private readonly ITrafficStore? _store = store as ITrafficStore;
-    private readonly ConcurrentDictionary<string, LayerSession> _marked = new();
+
+    // Without the sessions, whose states would stay in memory as long as their history waits.
+    private readonly ConcurrentDictionary<string, SessionTraffic> _marked = new();
 
     /// <summary>Something has passed through a session.</summary>
     public void Mark(LayerSession session)
@@ -26,26 +31,16 @@ internal sealed partial class TrafficHistory(
         if (_store is null || session.Traffic.IsMarked) return;
         session.Traffic.IsMarked = true;
         // It may have left memory and come back meanwhile: what has not been stored yet goes on with the new object.
-        _marked.AddOrUpdate(session.Id, session, (_, other) =>
+        _marked.AddOrUpdate(session.Id, session.Traffic, (_, other) =>
         {
-            TakeOver(session, other);
-            return session;
+            TakeOver(session.Traffic, other);
+            return session.Traffic;
         });
     }
 
     /// <summary>Brings what the store has kept of a session, once.</summary>
     /// <exception cref="StorageUnavailableException">The store cannot be read now.</exception>
-    public async ValueTask RestoreAsync(LayerSession session, CancellationToken cancellationToken)
-    {
-        if (_store is null || session.Traffic.IsRestored) return;
-        foreach (var content in await _store.FindTrafficAsync(session.Id, cancellationToken))
-        {
-            if (KeptTraffic.Decode(content) is { } earlier) session.Traffic.Restore(earlier);
-            else LogUnread(logger, session.Current.Name);
-        }
-        if (_marked.TryGetValue(session.Id, out var other)) TakeOver(session, other);
-        session.Traffic.IsRestored = true;
-    }
+    public ValueTask RestoreAsync(LayerSession session, CancellationToken cancellationToken) => RestoreAsync(session.Id, session.Traffic, cancellationToken);
 
     /// <summary>Brings what the store has kept of a session, where it can be read now.</summary>
     public async ValueTask TryRestoreAsync(LayerSession session, CancellationToken cancellationToken)
@@ -63,19 +58,19 @@ internal sealed partial class TrafficHistory(
     /// <summary>Stores what has passed since the last time, as much as may be written at once.</summary>
     public async Task SaveAsync(CancellationToken cancellationToken)
     {
-        var (taken, kept, bytes) = (new List<LayerSession>(), new List<StoredTraffic>(), 0L);
+        var (taken, kept, bytes) = (new Dictionary<string, SessionTraffic>(), new List<StoredTraffic>(), 0L);
         try
         {
             foreach (var (id, _) in _marked)
             {
                 if (bytes >= MostBytesAtOnce) break;
-                if (!_marked.TryRemove(id, out var session)) continue;
+                if (!_marked.TryRemove(id, out var traffic)) continue;
                 // What passes from here on is stored the next time.
-                session.Traffic.IsMarked = false;
-                if (session.IsGone) continue;
-                taken.Add(session);
-                await RestoreAsync(session, cancellationToken);
-                kept.Add(new StoredTraffic(id, node.Value.Name, session.Traffic.Keep().Encode()));
+                traffic.IsMarked = false;
+                if (traffic.IsGone) continue;
+                taken[id] = traffic;
+                await RestoreAsync(id, traffic, cancellationToken);
+                kept.Add(new StoredTraffic(id, node.Value.Name, traffic.Keep().Encode()));
                 bytes += kept[^1].Content.Length;
             }
             if (kept.Count > 0) await _store!.SaveTrafficAsync(kept, cancellationToken);
@@ -83,7 +78,10 @@ internal sealed partial class TrafficHistory(
         catch (Exception exception) when (exception is StorageUnavailableException or OperationCanceledException)
         {
             // A disk that cannot be written: what is still in memory is tried again.
-            foreach (var session in taken.Where(session => ReferenceEquals(resident.Peek(session.Id), session))) Mark(session);
+            foreach (var (id, traffic) in taken)
+            {
+                if (resident.Peek(id) is { } session && ReferenceEquals(session.Traffic, traffic)) Mark(session);
+            }
             throw;
         }
     }
@@ -105,6 +103,7 @@ internal sealed partial class TrafficHistory(
     /// <inheritdoc/>
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
+        resident.Left += Leave;
         if (_store is null) return;
         using var timer = new PeriodicTimer(Interval, time);
         while (await timer.WaitForNextTickAsync(stoppingToken))
@@ -120,9 +119,27 @@ internal sealed partial class TrafficHistory(
         }
     }
 
-    private static void TakeOver(LayerSession session, LayerSession other)
+    private async ValueTask RestoreAsync(string id, SessionTraffic traffic, CancellationToken cancellationToken)
     {
-        if (!ReferenceEquals(session, other)) session.Traffic.Restore(other.Traffic.Keep());
+        if (_store is null || traffic.IsRestored) return;
+        foreach (var content in await _store.FindTrafficAsync(id, cancellationToken))
+        {
+            if (KeptTraffic.Decode(content) is { } earlier) traffic.Restore(earlier);
+            else LogUnread(logger, id);
+        }
+        if (_marked.TryGetValue(id, out var other)) TakeOver(traffic, other);
+        traffic.IsRestored = true;
+    }
+
+    private void Leave(LayerSession session)
+    {
+        session.Traffic.Shed();
+        if (session.Traffic.IsMarked && _marked.Count > MostThatLeft) _marked.TryRemove(new KeyValuePair<string, SessionTraffic>(session.Id, session.Traffic));
+    }
+
+    private static void TakeOver(SessionTraffic traffic, SessionTraffic other)
+    {
+        if (!ReferenceEquals(traffic, other)) traffic.Restore(other.Keep());
     }
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "The stored history of session {Session} is damaged, or of another version, and left out")]

@@ -12,7 +12,8 @@ namespace BnService.Api.Sessions;
 /// Moments of a small batch cost as much as its inference, so that of many small ones only some are looked at; of a large one its first
 /// samples are, once a second at most.
 /// </summary>
-internal sealed class TrafficObserver(SessionCatalog catalog, PassMeter passes, ComputeSettings compute, SessionActivity activity, TrafficHistory history, TimeProvider time)
+internal sealed class TrafficObserver(
+    SessionCatalog catalog, ResidentSessions resident, PassMeter passes, ComputeSettings compute, SessionActivity activity, TrafficHistory history, TimeProvider time)
 {
     // Batches of more elements are large.
     private const int SmallSample = 1 << 16;
@@ -39,6 +40,7 @@ internal sealed class TrafficObserver(SessionCatalog catalog, PassMeter passes, 
         var (now, running) = (time.GetUtcNow(), session.Current.Layer.Running);
         session.Traffic.Inference = new ObservedBatch(sample, now);
         session.Traffic.Add(new InferenceLine(now, sample.Count, running is null ? null : Diagnosis.DriftOf(sample, running)));
+        resident.Measure(session);
         history.Mark(session);
         activity.Touch(session.Current);
     }
