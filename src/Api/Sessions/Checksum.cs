@@ -6,8 +6,9 @@ using System.Runtime.InteropServices;
 namespace BnService.Api.Sessions;
 
 /// <summary>
-/// Checksums over what a store keeps, which refuse a flipped bit when it is read. They lie within the bytes where a service before this
-/// one passes over them: it reads what this one writes, and what it writes has none and is read as it is.
+/// Checksums over what a store keeps, which refuse a flipped bit when it is read. They lie within the bytes where what does not know them
+/// passes over them; what a service before this one wrote has none and is read as it is. That service does not read all that this one
+/// writes: arrays of one value are stored as that value (<see cref="SessionEncoding"/>).
 /// </summary>
 internal static class Checksum
 {

@@ -135,6 +135,7 @@ internal sealed class Snapshots(
     public async Task DeleteAsync(LayerSession session, long version, CancellationToken cancellationToken)
     {
         RequestDeadline.Lift();
+        using var turn = await large.EnterAsync(session.Current.Writer, session.Current.ResidentBytes, cancellationToken);
         var isDeleted = await store.TryDeleteSnapshotAsync(session.Id, version, cancellationToken);
         // The session may have left memory and come back since the caller found it.
         foreach (var known in (LayerSession?[])[session, resident.Peek(session.Id)])

@@ -1,6 +1,7 @@
 using BnService.Api.Hosting;
 using BnService.Api.Storage;
 using BnService.Api.Storage.Sqlite;
+using BnService.Api.Tests.Harness;
 using Microsoft.Data.Sqlite;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Options;
@@ -34,6 +35,35 @@ public sealed class SqliteSessionStoreTests : SessionStoreContract, IAsyncLifeti
         await _store.DisposeAsync();
         _store = Open();
         Same(New("a", "first", 7), await Store.FindAsync("first", long.MaxValue, default));
+    }
+
+    /// <summary>A deletion goes in pieces: a process that ends between two of them leaves the rest to the next one.</summary>
+    [Fact]
+    public async Task What_a_deletion_that_did_not_come_to_its_end_has_left_behind_goes_with_the_next_start()
+    {
+        foreach (var id in (string[])["a", "b", "c"])
+        {
+            await Store.TryInsertAsync(New(id, $"name of {id}", 1), default);
+            for (var i = 0; i < StoredAnswer.Kept + 1; i++) await Store.TryUpdateAsync(New(id, $"name of {id}", 1), 1, [Answer(i % 2 == 0 ? "" : $"call g{i}", $"k{i}", i)], default);
+            foreach (var version in (long[])[1, 2, 3]) await Store.TryInsertSnapshotAsync(new StoredSnapshot(id, version, new byte[] { 1 }, new byte[] { 2 }), default);
+        }
+        await _store.DisposeAsync();
+        await AskAsync("DELETE FROM sessions WHERE id <> 'b'");
+        var ofOne = await AskAsync("SELECT count(*) FROM answers WHERE session_id = 'b'");
+        _store = Open();
+        await Eventually.TrueAsync(() => Left() == 0, "what no session has stays in the file");
+        Assert.Equal((3, ofOne), (await AskAsync("SELECT count(*) FROM snapshots"), await AskAsync("SELECT count(*) FROM answers")));
+
+        long Left() => AskAsync("SELECT (SELECT count(*) FROM answers WHERE session_id <> 'b') + (SELECT count(*) FROM snapshots WHERE session_id <> 'b')").GetAwaiter().GetResult();
+    }
+
+    private async Task<long> AskAsync(string sql)
+    {
+        await using var connection = new SqliteConnection($"Data Source={File};Pooling=False");
+        await connection.OpenAsync();
+        await using var command = connection.CreateCommand();
+        command.CommandText = sql;
+        return await command.ExecuteScalarAsync() as long? ?? 0;
     }
 
     /// <summary>The version before has kept the outcomes of each group, and numbered each group's from 1.</summary>

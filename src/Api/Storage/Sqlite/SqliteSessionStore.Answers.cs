@@ -5,8 +5,21 @@ namespace BnService.Api.Storage.Sqlite;
 // What belongs to sessions: remembered answers and snapshots.
 internal sealed partial class SqliteSessionStore
 {
-    // Of a session that is deleted, so many go in one transaction.
-    private const int MostSnapshots = 4;
+    private readonly Task _sweeping = Task.CompletedTask;
+
+    // Of a session that is deleted, so many go in one transaction: each may have all the bytes of a largest state.
+    private const int MostSnapshots = 1;
+
+    // From one id to the next, so that what lies between them is not read.
+    private const string Orphans = """
+        WITH RECURSIVE
+            answered (id) AS (SELECT min(session_id) FROM answers
+                UNION ALL SELECT (SELECT min(session_id) FROM answers WHERE session_id > id) FROM answered WHERE id IS NOT NULL),
+            frozen (id) AS (SELECT min(session_id) FROM snapshots
+                UNION ALL SELECT (SELECT min(session_id) FROM snapshots WHERE session_id > id) FROM frozen WHERE id IS NOT NULL)
+        SELECT id FROM (SELECT id FROM answered UNION SELECT id FROM frozen) AS kept
+        WHERE id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM sessions WHERE sessions.id = kept.id)
+        """;
 
     // As the index says it.
     private const string OfGroups = "session_id = $id AND instr(topic, ' ') > 0";
@@ -67,6 +80,25 @@ internal sealed partial class SqliteSessionStore
         GROUP BY owner
         """,
         reader => new StoredUsage(reader.IsDBNull(0) ? null : reader.GetString(0), reader.GetInt64(1), reader.GetInt64(2)), cancellationToken);
+
+    // What a session has left behind may be gigabytes, which nobody has to wait for at once: each piece is written as a large state is. Without
+    // an id it is that of all whose deletion was not brought to its end: ids are not used again, so that nobody would ever look at it.
+    private async Task SweepAsync(string? gone)
+    {
+        try
+        {
+            foreach (var id in gone is null ? await FindAllAsync(Orphans, reader => reader.GetString(0), CancellationToken.None) : [gone])
+            {
+                while (await WriteAsync(SqliteWriter.LargeBytes, connection => DeleteSomeOf(connection, id)))
+                {
+                }
+            }
+        }
+        catch (StorageUnavailableException)
+        {
+            // The service is stopping, or the disk is full: the next start sweeps it away.
+        }
+    }
 
     // Whether there may be more.
     private static bool DeleteSomeOf(SqliteConnection connection, string sessionId)

@@ -46,6 +46,7 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
         Open();
         if (_database is null) LogUnavailable(logger, _failure!.Message);
         else if (_failure is not null) LogReadOnly(logger, _failure.Message);
+        else _sweeping = Task.Run(() => SweepAsync(null));
     }
 
     /// <inheritdoc/>
@@ -109,8 +110,7 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
             isMore = DeleteSomeOf(connection, id);
             return true;
         })) return false;
-        // The session is gone; what it leaves behind may be gigabytes, which nobody has to wait for at once.
-        while (isMore) isMore = await WriteAsync(connection => DeleteSomeOf(connection, id));
+        if (isMore) await SweepAsync(id);
         return true;
     }
 
@@ -149,10 +149,11 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
     }, cancellationToken);
 
     /// <inheritdoc/>
-    public ValueTask DisposeAsync()
+    public async ValueTask DisposeAsync()
     {
         _isClosed = true;
-        return _database?.DisposeAsync() ?? ValueTask.CompletedTask;
+        if (_database is not null) await _database.DisposeAsync();
+        await _sweeping;
     }
 
     // Whether it is open; where it can only be read, also whether it could be opened to be written, where that has not just been tried.

@@ -10,8 +10,11 @@ namespace BnService.Api.Storage.Sqlite;
 /// </summary>
 internal sealed class SqliteWriter : IAsyncDisposable
 {
+    /// <summary>A write of so many bytes is a large one.</summary>
+    public const long LargeBytes = 256 << 10;
+
     private const int MostTogether = 1024;
-    private const long MostBytesTogether = 4 << 20, LargeBytes = 256 << 10;
+    private const long MostBytesTogether = 4 << 20;
 
     private readonly BlockingCollection<Write> _waiting = [];
     private readonly TimeSpan? _interval;
