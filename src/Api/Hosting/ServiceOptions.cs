@@ -102,8 +102,9 @@ public sealed record ResidencyOptions
 {
     /// <summary>
     /// The most bytes that sessions take in memory: beyond it those leave that were not used for the longest time, and come back when they
-    /// are used. With <c>Storage:Engine</c> memory, where there is nothing to come back from, no more are taken in. Without it, 1 GiB, and no
-    /// more than a quarter of what the container or the machine has (or of DOTNET_GCHeapHardLimit).
+    /// are used. With <c>Storage:Engine</c> memory, where there is nothing to come back from, no more are taken in, and of
+    /// one key no more than are left to all others. Without it, 1 GiB, and no more than a quarter of what the container or the machine has
+    /// (or of DOTNET_GCHeapHardLimit).
     /// </summary>
     [Range(1L << 10, 1L << 50, ErrorMessage = "must be from 1024 to 2^50 bytes")]
     public long MaxResidentBytes { get; init; } = Math.Clamp(GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 4, 1L << 20, 1L << 30);

@@ -100,6 +100,29 @@ public sealed class LimitTests
         }
     }
 
+    [Fact]
+    public async Task One_key_leaves_room_in_memory_to_the_sessions_of_others()
+    {
+        using var service = await KeyedService.StartAsync(("Sessions:MaxResidentBytes", "300000"));
+        var (greedy, other) = (KeyedService.Bearer(await service.KeyAsync("trainer")), KeyedService.Bearer(await service.KeyAsync("trainer")));
+        var values = Batch.Array(Enumerable.Range(1, 1000).Select(i => i / 7.0));
+        var count = 0;
+        while (await FilledAsync($"greedy{count}", greedy) is { Status: 200 }) count++;
+        // Half of the room, where each takes 17 kB; it was all of it.
+        Assert.InRange(count, 5, 9);
+        (await FilledAsync("other", other)).Expect(200);
+        (await service.Client.DeleteAsync("/v1/sessions/greedy0", greedy)).Expect(204);
+        (await service.Client.DeleteAsync("/v1/sessions/other", other)).Expect(204);
+        (await FilledAsync("greedy", greedy)).Expect(200);
+
+        async Task<Answer> FilledAsync(string name, (string, string) key)
+        {
+            var created = await service.Client.PostAsync("/v1/sessions", $$"""{"name":"{{name}}","num_features":1000}""", key);
+            if (created.Status != 201) return created;
+            return await service.Client.PutAsync($"/v1/sessions/{name}/running-stats", $$"""{"running_mean":{{values}},"running_var":{{values}}}""", key);
+        }
+    }
+
     /// <summary>A step adds the last batch to the state, an update the optimizer's buffers.</summary>
     [Fact]
     public async Task What_makes_a_state_larger_is_refused_where_there_is_no_room()

@@ -4,13 +4,14 @@ namespace BnService.Api.Storage.Memory;
 /// <param name="mostBytes">The most bytes to keep.</param>
 internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
 {
-    // What a session takes beside its bytes: names, and the objects around them.
-    private const long BytesOfEntry = 1024;
+    // What a session and an answer take beside their bytes: names, and the objects around them.
+    private const long BytesOfEntry = 1024, BytesOfAnswer = 256;
 
     private readonly Lock _lock = new();
     private readonly Dictionary<string, Entry> _byId = [];
     private readonly Dictionary<string, string> _idByName = [];
     private readonly SortedSet<SessionPosition> _order = [];
+    private readonly Dictionary<string, long> _ofOwners = [];
     private long _bytes;
 
     /// <inheritdoc/>
@@ -28,7 +29,7 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
         lock (_lock)
         {
             if (IsTaken(session.Name) || IsTaken(session.Id)) return new(false);
-            Take(Size(session));
+            Take(session.Owner, Size(session));
             _byId.Add(session.Id, new Entry(session with { Writes = Marks(session, default) }));
             _idByName.Add(session.Name, session.Id);
             _order.Add(Position(session));
@@ -65,9 +66,9 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
             if (_byId.GetValueOrDefault(session.Id) is not { } entry || !entry.Session.Stored.Is(expected)) return new(false);
             if (answers.Any(answer => entry.Find(answer.Topic, answer.Key) is not null)) return new(false);
             var next = session.Version == expected.Number ? entry.Session : session with { Writes = Marks(session, entry.Session.Writes) };
-            Take(Size(next) - Size(entry.Session) + answers.Sum(answer => answer.Content.Length));
+            Take(next.Owner, Size(next) - Size(entry.Session) + answers.Sum(Size));
             entry.Session = next;
-            foreach (var answer in answers) _bytes -= entry.Add(answer);
+            foreach (var answer in answers) Take(next.Owner, -entry.Add(answer));
             return new(true);
         }
     }
@@ -79,7 +80,7 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
         {
             if (_byId.GetValueOrDefault(id) is not { Session: var session } entry || !session.Stored.Is(expected)) return new(false);
             _byId.Remove(id);
-            _bytes -= Size(session) + entry.BytesBesideState;
+            Take(session.Owner, -Size(session) - entry.BytesBesideState);
             _idByName.Remove(session.Name);
             _order.Remove(Position(session));
             return new(true);
@@ -152,9 +153,9 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
     {
         lock (_lock)
         {
-            if (_byId.GetValueOrDefault(snapshot.SessionId)?.Snapshots is not { } snapshots || snapshots.ContainsKey(snapshot.Version)) return new(false);
-            Take(snapshot.State.Length);
-            snapshots.Add(snapshot.Version, snapshot);
+            if (_byId.GetValueOrDefault(snapshot.SessionId) is not { } entry || entry.Snapshots.ContainsKey(snapshot.Version)) return new(false);
+            Take(entry.Session.Owner, BytesOfEntry + snapshot.State.Length);
+            entry.Snapshots.Add(snapshot.Version, snapshot);
             return new(true);
         }
     }
@@ -193,20 +194,25 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
     {
         lock (_lock)
         {
-            if (_byId.GetValueOrDefault(sessionId)?.Snapshots is not { } snapshots || !snapshots.Remove(version, out var snapshot)) return new(false);
-            _bytes -= snapshot.State.Length;
+            if (_byId.GetValueOrDefault(sessionId) is not { } entry || !entry.Snapshots.Remove(version, out var snapshot)) return new(false);
+            Take(entry.Session.Owner, -BytesOfEntry - snapshot.State.Length);
             return new(true);
         }
     }
 
-    private void Take(long bytes)
+    // No key's sessions take more than are left to all others, so that however many keys take what they can get, there is room for the next.
+    private void Take(string? owner, long bytes)
     {
-        if (bytes > 0 && _bytes + bytes > mostBytes)
+        var (all, own) = (_bytes + bytes, owner is null ? 0 : _ofOwners.GetValueOrDefault(owner) + bytes);
+        if (bytes > 0 && (all > mostBytes || own > mostBytes - all))
         {
-            throw new StorageFullException(
-                $"the states of all sessions would take {_bytes + bytes} bytes; Sessions:MaxResidentBytes allows {mostBytes} where Storage:Engine is memory");
+            var what = all > mostBytes ? $"the states of all sessions would take {all}" : $"the sessions of key '{owner}' would take {own}";
+            throw new StorageFullException($"{what} bytes; Sessions:MaxResidentBytes allows {mostBytes} where Storage:Engine is memory" +
+                (all > mostBytes ? "" : ", and no key more of them than are left to all others"));
         }
-        _bytes += bytes;
+        _bytes = all;
+        if (owner is not null && own > 0) _ofOwners[owner] = own;
+        else if (owner is not null) _ofOwners.Remove(owner);
     }
 
     // Newest first.
@@ -228,6 +234,8 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
         byte[] marks = [.. new WriteMark(session.Version, session.Mark).Bytes, .. before.Span];
         return marks.Length <= WriteMark.Kept ? marks : marks[..WriteMark.Kept];
     }
+
+    private static long Size(StoredAnswer answer) => BytesOfAnswer + answer.Content.Length;
 
     private static long Size(StoredSession session) => BytesOfEntry + session.Header.Length + session.State.Length;
 
@@ -252,7 +260,7 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
         public StoredAnswer? Last(string topic) => _answers.GetValueOrDefault(topic) is { Count: > 0 } answers ? answers.GetAt(answers.Count - 1).Value : null;
 
         public long BytesBesideState =>
-            Snapshots.Values.Sum(snapshot => (long)snapshot.State.Length) + _answers.Values.Sum(answers => answers.Values.Sum(answer => (long)answer.Content.Length));
+            Snapshots.Values.Sum(snapshot => BytesOfEntry + snapshot.State.Length) + _answers.Values.Sum(answers => answers.Values.Sum(Size));
 
         public long LargeBytesBesideState => Snapshots.Values.Sum(snapshot => snapshot.Size)
             + _answers.Values.Sum(answers => answers.Values.Sum(answer => answer.CountedBytes));
@@ -278,7 +286,7 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
             var oldest = answers.GetAt(0).Value;
             answers.RemoveAt(0);
             if (answers.Count == 0) _answers.Remove(topic);
-            return oldest.Content.Length;
+            return Size(oldest);
         }
     }
 }
