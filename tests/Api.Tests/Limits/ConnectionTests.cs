@@ -74,6 +74,33 @@ public sealed class ConnectionTests
         callers.ForEach(caller => caller.Dispose());
     }
 
+    [Fact]
+    public async Task Streams_of_greedy_keys_end_before_the_idle_connection_of_another()
+    {
+        using var service = Service.OnKestrel(("Limits:MaxConnections", "40"));
+        var admin = await KeyedService.CreateAsync(service.Client, "admin", null, null);
+        var keys = new List<string>();
+        for (var i = 0; i < 3; i++) keys.Add(await KeyedService.CreateAsync(service.Client, "reader", null, admin));
+        using var idle = await service.ConnectAsync();
+        await AskAsync(idle, admin);
+        var opened = new List<RawConnection>();
+        // Streams, calls and refusals whose bodies do not come: together more than three quarters of the connections, all at work.
+        foreach (var key in keys)
+        {
+            foreach (var (method, path) in ((string, string)[])[("GET", "/v1/events"), ("POST", "/v1/normalize"), ("POST", "/v1/keys")])
+            {
+                for (var i = 0; i < 8; i++)
+                {
+                    opened.Add(await service.ConnectAsync());
+                    await opened[^1].WriteHeadAsync(method, path, KeyedService.Bearer(key), ("Content-Type", "application/json"), ("Content-Length", method == "GET" ? "0" : "900"));
+                }
+            }
+        }
+        await Eventually.TrueAsync(() => service.Connections.Evicted > 0, "no connection was closed");
+        await AskAsync(idle, admin);
+        opened.ForEach(connection => connection.Dispose());
+    }
+
     [Theory]
     [InlineData("")]
     [InlineData("GET /v1/sessions HTTP/1.1\r\nHost: localhost\r\nX-A: ")]

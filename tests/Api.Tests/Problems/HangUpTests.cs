@@ -1,5 +1,7 @@
+using BnService.Api.Hosting.Problems;
 using BnService.Api.Tests.Expected;
 using BnService.Api.Tests.Harness;
+using Microsoft.AspNetCore.Connections;
 
 namespace BnService.Api.Tests.Problems;
 
@@ -11,6 +13,15 @@ public sealed class HangUpTests : IDisposable
 
     private readonly long _rentedBefore = Service.RentedBytes;
     private readonly Service _service = Service.OnKestrel();
+
+    /// <summary>What reading a body says of a connection that the service has closed, before the request is told.</summary>
+    [Fact]
+    public void A_connection_that_was_closed_while_a_body_came_is_no_failure()
+    {
+        Assert.True(HangUp.IsOne(new TaskCanceledException("", new ConnectionAbortedException()), CancellationToken.None));
+        Assert.True(HangUp.IsOne(new IOException("", new ConnectionResetException("")), CancellationToken.None));
+        Assert.False(HangUp.IsOne(new TaskCanceledException("", new IOException()), CancellationToken.None));
+    }
 
     [Theory]
     [InlineData("train-step", true)]

@@ -10,11 +10,11 @@ namespace BnService.Api.Hosting.Connections;
 /// <summary>
 /// The connections that are open, at most <c>Limits:MaxConnections</c>. A new one is always taken in: where there is no place left, it gets
 /// that of the oldest guest, so that strangers who hold connections open lock nobody out. Connections on which a request was let in
-/// leave a quarter of the places to new ones: beyond it the caller who has most of them loses the one that is idle for the longest time.
+/// leave a quarter of the places to new ones: beyond it the caller who has most of them loses one, if possible an idle one.
 /// </summary>
 internal sealed partial class ConnectionPlaces
 {
-    private const int PartForGuests = 4;
+    private const int PartForGuests = 4, FewOfOne = 8;
     private const long MemoryForOne = 256 << 10;
 
     // Assemblies, the console, listeners, the store's files, connections to a database.
@@ -202,17 +202,19 @@ internal sealed partial class ConnectionPlaces
         return first?.Value ?? LongestKnown(idleOnly: true);
     }
 
-    // Of the caller who has most, so that nobody loses theirs to another who opens ever more.
+    // Of the caller who has most, so that nobody loses theirs to another who opens ever more; of a key that has many also one at work.
     private ConnectionPlace? LongestKnown(bool idleOnly)
     {
         ConnectionPlace? longest = null;
-        var most = 0;
+        var best = (Count: 0, IsIdle: false);
+        var many = Math.Max(FewOfOne, Most / FewOfOne);
         foreach (var place in _known)
         {
-            if (idleOnly && place.IsBusy) continue;
-            var count = _knownOf[place.Owner!];
-            if (count < most || (count == most && longest?.LastActive <= place.LastActive)) continue;
-            (longest, most) = (place, count);
+            var rank = (Count: _knownOf[place.Owner!], IsIdle: !place.IsBusy);
+            if (idleOnly && !rank.IsIdle && !(place.Owner!.IsOne && rank.Count > many)) continue;
+            var order = rank.CompareTo(best);
+            if (order < 0 || (order == 0 && longest?.LastActive <= place.LastActive)) continue;
+            (longest, best) = (place, rank);
         }
         return longest;
     }

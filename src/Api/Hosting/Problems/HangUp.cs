@@ -14,6 +14,8 @@ internal static class HangUp
     public static bool IsOne(Exception exception, CancellationToken aborted) => exception switch
     {
         ClientGoneException or ConnectionResetException or ConnectionAbortedException => true,
+        // Reading a body says so before the connection's end is known.
+        OperationCanceledException or IOException when exception.InnerException is ConnectionResetException or ConnectionAbortedException => true,
         OperationCanceledException or IOException or ObjectDisposedException => aborted.IsCancellationRequested,
         _ => false,
     };
