@@ -25,10 +25,12 @@ internal sealed partial record StateSelection(IReadOnlyDictionary<string, string
     /// <summary>The only layer of a file, or the one that is asked for.</summary>
     /// <param name="names">The names of the file's arrays.</param>
     /// <param name="from">The layer's prefix, with or without the separator at its end, and "." for names without one; null for the only layer.</param>
+    /// <param name="texts">Names of what the file says beside its arrays; null where an array cannot be within a part of the state.</param>
     /// <exception cref="ProblemException">There are several layers, or none of that prefix.</exception>
-    public static StateSelection Of(IEnumerable<string> names, string? from)
+    public static StateSelection Of(IEnumerable<string> names, string? from, IEnumerable<string>? texts = null)
     {
         var arrays = names.Select(NamedArray.Of).ToList();
+        if (texts is not null) arrays = WithParts(arrays, from is null ? null : Asked(from), [.. texts.Select(text => text.Split('.')[0])]);
         RequireFew(arrays.Count);
         var layers = arrays.Where(array => array.IsKnown).Select(array => array.Layer).Distinct().ToList();
         if (!string.IsNullOrEmpty(from)) return Under(from, arrays, layers);
@@ -51,9 +53,18 @@ internal sealed partial record StateSelection(IReadOnlyDictionary<string, string
         if (arrays > MostArrays) throw Invalid($"a state has at most {MostArrays} arrays, those of other layers in the same file included, got more");
     }
 
+    // seen.mean and the like have their layer's prefix as its other arrays have, where the file says the rest of such a part as well. A layer
+    // of such a name that is asked for is one.
+    private static List<NamedArray> WithParts(List<NamedArray> arrays, string? asked, HashSet<string> said) => arrays.ConvertAll(array =>
+        array.Layer != asked && Part().Match($"{array.Layer}.{array.Field}") is { Success: true } part && said.Contains(part.Groups["part"].Value)
+            ? array with { Layer = NamedArray.LayerOf(part.Groups["layer"].Value), Field = part.Groups["field"].Value, IsPart = true }
+            : array);
+
+    private static string Asked(string from) => NamedArray.LayerOf(from.TrimEnd('.', '/', '_').Replace('/', '.'));
+
     private static StateSelection Under(string from, List<NamedArray> arrays, List<string> layers)
     {
-        var asked = NamedArray.LayerOf(from.TrimEnd('.', '/', '_').Replace('/', '.'));
+        var asked = Asked(from);
         var unwrapped = Unwrapped(asked);
         var meant = layers.Contains(asked) ? [asked] : layers.FindAll(name => Unwrapped(name) == unwrapped);
         if (meant.Count > 1)
@@ -99,9 +110,15 @@ internal sealed partial record StateSelection(IReadOnlyDictionary<string, string
     [GeneratedRegex("_(gamma|beta|(moving|running)_(mean|var))$")]
     private static partial Regex MxnetField();
 
+    /// <summary>An array within a part of a state, as GET writes it.</summary>
+    [GeneratedRegex(@"^((?<layer>.*)\.)?(?<field>(?<part>last_batch)\.(mean|var)|(?<part>seen|population)\.(mean|mean_residual|m2)|(?<part>optimizer)\.(gamma|beta)\.(first|second))$")]
+    private static partial Regex Part();
+
     private sealed record NamedArray(string Name, string Layer, string Field)
     {
-        public bool IsKnown => StateNames.IsKnown(Field);
+        public bool IsPart { get; init; }
+
+        public bool IsKnown => IsPart || StateNames.IsKnown(Field);
 
         public static NamedArray Of(string name)
         {

@@ -56,12 +56,13 @@ internal sealed record StateSource(string? From)
 
     /// <summary>The fields that a file's arrays are; those without one are passed over, and named in the answer.</summary>
     /// <param name="names">The names of the arrays.</param>
+    /// <param name="texts">The names of the file's texts.</param>
     /// <param name="fields">Receives the names that are passed over.</param>
-    public IReadOnlyDictionary<string, string> Select(IReadOnlyCollection<string> names, FieldDocument fields)
+    public IReadOnlyDictionary<string, string> Select(IReadOnlyCollection<string> names, IEnumerable<string> texts, FieldDocument fields)
     {
-        // seen.mean, optimizer.gamma.first and the like are the contract's own; in a whole model's file they are layers.
+        // seen.mean, optimizer.gamma.first and the like are the contract's own; in a whole model's file each is its layer's.
         var own = From is not null ? [] : names.Where(name => IsOwn(name.Split('.')[0])).ToList();
-        var selection = StateSelection.Of(names.Except(own), From);
+        var selection = StateSelection.Of(names.Except(own), From, texts);
         if (selection.Ignored.Count > 0) fields.Add(IgnoredName, JsonSerializer.Serialize(selection.Ignored, NamesJson.Default.IReadOnlyListString));
         return own.Count == 0 ? selection.Fields : selection.Fields.Concat(own.Select(name => KeyValuePair.Create(name, name))).ToDictionary();
     }

@@ -36,7 +36,7 @@ internal static class SafetensorsReader
         if (state is not null)
         {
             StateSource.AddTexts(header.Metadata, fields);
-            var names = state.Select([.. header.Entries.Select(entry => entry.Name)], fields);
+            var names = state.Select([.. header.Entries.Select(entry => entry.Name)], header.Metadata.Keys, fields);
             return new(contract, bytes, fields, [.. header.Entries.Select(entry => names.TryGetValue(entry.Name, out var field)
                 ? PartOf(entry with { Name = field }, fields.TypeOf(field))
                 : new IncomingRest(entry.Name, entry.End - entry.Begin))]);
