@@ -1,6 +1,4 @@
 using System.Net;
-using System.Net.Sockets;
-using System.Runtime.InteropServices;
 using BnService.Api.Hosting.Limits;
 using Microsoft.AspNetCore.Connections;
 
@@ -21,7 +19,7 @@ internal sealed class ConnectionPlace
 
     public ConnectionPlace(ConnectionPlaces places, ConnectionContext connection)
     {
-        (_places, _connection, Network, AcceptedAt) = (places, connection, NetworkOf(connection.RemoteEndPoint), places.Now);
+        (_places, _connection, Network, AcceptedAt) = (places, connection, CallerNetwork.Of((connection.RemoteEndPoint as IPEndPoint)?.Address), places.Now);
         _lastActive = AcceptedAt;
         Node = new LinkedListNode<ConnectionPlace>(this);
     }
@@ -75,13 +73,4 @@ internal sealed class ConnectionPlace
 
     /// <summary>Closes the connection at once; its descriptor is free when this returns.</summary>
     public void Close(string reason) => _connection.Abort(new ConnectionAbortedException(reason));
-
-    private static ulong NetworkOf(EndPoint? remote)
-    {
-        if (remote is not IPEndPoint { Address: var address }) return 0;
-        if (address.IsIPv4MappedToIPv6) address = address.MapToIPv4();
-        Span<byte> bytes = stackalloc byte[16];
-        address.TryWriteBytes(bytes, out _);
-        return address.AddressFamily == AddressFamily.InterNetwork ? MemoryMarshal.Read<uint>(bytes) : MemoryMarshal.Read<ulong>(bytes);
-    }
 }

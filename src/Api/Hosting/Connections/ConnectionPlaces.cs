@@ -117,8 +117,8 @@ internal sealed partial class ConnectionPlaces
         List<ConnectionPlace> silent = [];
         lock (_lock)
         {
-            // In the order in which they came.
-            for (var node = _guests.First; node is not null && _time.GetElapsedTime(node.Value.LastActive) > _headTime;)
+            // In the order in which they came, whatever those before them have done since.
+            for (var node = _guests.First; node is not null && _time.GetElapsedTime(node.Value.AcceptedAt) > _headTime;)
             {
                 var place = node.Value;
                 node = node.Next;

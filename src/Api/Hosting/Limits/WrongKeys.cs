@@ -1,5 +1,5 @@
 using System.Net;
-using System.Net.Sockets;
+using System.Runtime.InteropServices;
 using Microsoft.Extensions.Options;
 
 namespace BnService.Api.Hosting.Limits;
@@ -52,12 +52,10 @@ internal sealed partial class WrongKeys(IOptions<LimitOptions> options, TimeProv
     /// <summary>The place of an address among a bounded number; of IPv6, of the network that one customer is given.</summary>
     public static int SlotOf(IPAddress? address)
     {
-        Span<byte> bytes = stackalloc byte[16];
-        if (address is null) return 0;
-        if (address.IsIPv4MappedToIPv6) address = address.MapToIPv4();
-        address.TryWriteBytes(bytes, out var length);
+        var network = CallerNetwork.Of(address);
         var hash = new HashCode();
-        hash.AddBytes(bytes[..(address.AddressFamily == AddressFamily.InterNetworkV6 ? length / 2 : length)]);
+        // Its bytes, and not the number, whose own hash everybody knows.
+        hash.AddBytes(MemoryMarshal.AsBytes(new ReadOnlySpan<ulong>(in network)));
         return hash.ToHashCode() & (Slots - 1);
     }
 
