@@ -111,7 +111,7 @@ internal static partial class RequestLogging
 
         public Stream Stream => Writer.AsStream(leaveOpen: true);
 
-        public PipeWriter Writer => _writer ??= new MeteredWriter(inner.Writer, metering, new UnreadAnswer(context, metering));
+        public PipeWriter Writer => _writer ??= new MeteredWriter(inner.Writer, metering, context);
 
         public Task CompleteAsync() => inner.CompleteAsync();
 
@@ -126,7 +126,7 @@ internal static partial class RequestLogging
         }
     }
 
-    private sealed class MeteredWriter(PipeWriter inner, RequestMetering metering, UnreadAnswer unread) : PipeWriter
+    private sealed class MeteredWriter(PipeWriter inner, RequestMetering metering, HttpContext context) : PipeWriter
     {
         public override bool CanGetUnflushedBytes => inner.CanGetUnflushedBytes;
 
@@ -142,12 +142,13 @@ internal static partial class RequestLogging
 
         public override Span<byte> GetSpan(int sizeHint = 0) => inner.GetSpan(sizeHint);
 
-        public override ValueTask<FlushResult> FlushAsync(CancellationToken cancellationToken = default) => unread.WatchAsync(inner.FlushAsync(cancellationToken));
+        public override ValueTask<FlushResult> FlushAsync(CancellationToken cancellationToken = default) =>
+            UnreadAnswer.WatchAsync(context, inner.FlushAsync(cancellationToken));
 
         public override ValueTask<FlushResult> WriteAsync(ReadOnlyMemory<byte> source, CancellationToken cancellationToken = default)
         {
             metering.AnswerBytes += source.Length;
-            return unread.WatchAsync(inner.WriteAsync(source, cancellationToken));
+            return UnreadAnswer.WatchAsync(context, inner.WriteAsync(source, cancellationToken));
         }
 
         public override void CancelPendingFlush() => inner.CancelPendingFlush();

@@ -10,32 +10,35 @@ namespace BnService.Api.Hosting.Limits;
 /// Ends an answer that its client does not take (Limits:UnreadTime): what it is written from is held as long as it waits. The server's own rate
 /// for answers counts all that the kernel has ever taken in advance, and lets a client that reads nothing wait for an hour.
 /// </summary>
-/// <param name="context">The request.</param>
-/// <param name="metering">What of the request has been read.</param>
-internal sealed class UnreadAnswer(HttpContext context, RequestMetering metering)
+internal static class UnreadAnswer
 {
     // tcp(7): TCP_INFO; tcpi_bytes_acked stands behind the fields of 32 bits and two rates.
     private const int TcpProtocol = 6, TcpInfo = 11, InfoLength = 128, AcknowledgedAt = 120;
 
     /// <summary>Waits for a client to take what was written, for a bounded time.</summary>
+    /// <param name="context">The request.</param>
     /// <param name="flush">The waiting.</param>
-    public ValueTask<FlushResult> WatchAsync(ValueTask<FlushResult> flush) => flush.IsCompleted ? flush : new(WaitAsync(flush.AsTask()));
+    public static ValueTask<FlushResult> WatchAsync(HttpContext context, ValueTask<FlushResult> flush) =>
+        flush.IsCompleted ? flush : new(WaitAsync(context, flush.AsTask()));
 
-    private async Task<FlushResult> WaitAsync(Task<FlushResult> flush)
+    private static async Task<FlushResult> WaitAsync(HttpContext context, Task<FlushResult> flush)
     {
+        var metering = RequestMetering.Of(context);
         var limits = context.RequestServices.GetRequiredService<IOptions<LimitOptions>>().Value;
         var least = Math.Max(1, limits.MinBytesPerSecond * limits.UnreadTime.TotalSeconds);
         while (true)
         {
-            var (taken, sent) = (Taken(), metering.BodyBytes);
+            var (taken, sent) = (Taken(context), metering.BodyBytes);
             try
             {
                 return await flush.WaitAsync(limits.UnreadTime);
             }
-            catch (TimeoutException) when (!flush.IsCompleted)
+            catch (TimeoutException)
             {
+                // It may have come to its end in this very moment.
+                if (flush.IsCompleted) return await flush;
                 // It takes something, or sends all of its request first.
-                if (metering.BodyBytes != sent || Taken() - taken >= least) continue;
+                if (metering.BodyBytes != sent || Taken(context) - taken >= least) continue;
                 context.Abort();
                 return await flush;
             }
@@ -43,7 +46,7 @@ internal sealed class UnreadAnswer(HttpContext context, RequestMetering metering
     }
 
     // The bytes that the client's side has acknowledged on this connection; 0 where that is not known.
-    private long Taken()
+    private static long Taken(HttpContext context)
     {
         if (!OperatingSystem.IsLinux() || context.Features.Get<IConnectionSocketFeature>()?.Socket is not { } socket) return 0;
         Span<byte> info = stackalloc byte[InfoLength];
