@@ -49,7 +49,8 @@ internal sealed class ArrivingBodies(TimeProvider time)
     private bool IsSlow(Body body)
     {
         var age = time.GetElapsedTime(body.Since);
-        return age >= Grace && body.Metering.IsAwaitingBody && body.Metering.BodyBytes * Longest < body.Length * age;
+        return age >= Grace && body.Metering.IsAwaitingBody
+            && body.Metering.BodyBytes * Longest.TotalSeconds < body.Length * age.TotalSeconds;
     }
 
     /// <summary>A body that is on its way.</summary>

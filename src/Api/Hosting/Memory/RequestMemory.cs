@@ -10,7 +10,6 @@ namespace BnService.Api.Hosting.Memory;
 /// <param name="admission">Lets it in.</param>
 internal sealed class RequestMemory(HttpContext context, MemoryAccount account, MemoryAdmission admission)
 {
-    private readonly CancellationToken _cancellation = context.RequestAborted;
     private LinkedListNode<ArrivingBodies.Body>? _arriving;
 
     /// <summary>Where a request's memory is kept.</summary>
@@ -20,7 +19,7 @@ internal sealed class RequestMemory(HttpContext context, MemoryAccount account, 
     /// <exception cref="Problems.ProblemException">There is no room.</exception>
     public async ValueTask ReserveAsync(long bytes)
     {
-        await admission.ReserveAsync(account, bytes, _cancellation);
+        await admission.ReserveAsync(account, bytes, context.RequestAborted);
         if (bytes > MemoryAdmission.SmallBytes && _arriving is null && RequestDeadline.OfRequest is { } deadline)
             _arriving = admission.Arriving.Add(context.Request, deadline, bytes);
     }
@@ -43,7 +42,7 @@ internal sealed class RequestMemory(HttpContext context, MemoryAccount account, 
     /// <param name="needed">That, given what is rented.</param>
     public void SettleFor(Func<long, long> needed) => account.Settle(needed(account.Rented));
 
-    private ValueTask<IDisposable> HoldSharedAsync(object shared, long bytes) => admission.Shared.HoldAsync(shared, bytes, _cancellation);
+    private ValueTask<IDisposable> HoldSharedAsync(object shared, long bytes) => admission.Shared.HoldAsync(shared, bytes, context.RequestAborted);
 
     /// <summary>Gives each request an account, which its buffers are charged to.</summary>
     /// <param name="context">The request.</param>
