@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using BnService.Api.Hosting;
 using BnService.Api.Storage;
 using BnService.Api.Storage.Sqlite;
@@ -73,18 +74,12 @@ public sealed class SqliteSessionStoreTests : SessionStoreContract, IAsyncLifeti
         await Store.TryInsertAsync(New("a", "first", 1), default);
         await Store.TryUpdateAsync(New("a", "first", 1), 1, [Answer("", "k", 1)], default);
         await _store.DisposeAsync();
-        await using (var connection = new SqliteConnection($"Data Source={File};Pooling=False"))
-        {
-            await connection.OpenAsync();
-            await using var command = connection.CreateCommand();
-            command.CommandText = """
-                DROP INDEX answers_of_groups;
-                PRAGMA user_version = 5;
-                WITH RECURSIVE number(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM number WHERE i < 5000)
-                INSERT INTO answers (session_id, topic, sequence, key, content) SELECT 'a', 'call g' || (i / 2), 1 + i % 2, i % 2, x'00' FROM number;
-                """;
-            await command.ExecuteNonQueryAsync();
-        }
+        await ExecuteAsync("""
+            DROP INDEX answers_of_groups;
+            PRAGMA user_version = 5;
+            WITH RECURSIVE number(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM number WHERE i < 5000)
+            INSERT INTO answers (session_id, topic, sequence, key, content) SELECT 'a', 'call g' || (i / 2), 1 + i % 2, i % 2, x'00' FROM number;
+            """);
         _store = Open();
         for (var i = 0; i < StoredAnswer.Slack; i++) await Store.TryUpdateAsync(New("a", "first", 1), 1, [Answer($"call new{i}", "1", i)], default);
         Assert.Null(await Store.FindLastAnswerAsync("a", "call g77", default));
@@ -135,6 +130,54 @@ public sealed class SqliteSessionStoreTests : SessionStoreContract, IAsyncLifeti
         Assert.Equal(400, await Store.CountAsync(null, default));
     }
 
+    /// <summary>As it was, the answer was 503 although the session was gone.</summary>
+    [Fact]
+    public async Task A_session_that_is_gone_is_deleted_even_if_what_it_leaves_behind_cannot_be()
+    {
+        await Store.TryInsertAsync(New("a", "first", 9), default);
+        for (var version = 1; version <= 9; version++) await Store.TryInsertSnapshotAsync(new("a", version, new byte[8], new byte[8]), default);
+        await _store.DisposeAsync();
+        await ExecuteAsync("CREATE TRIGGER keep BEFORE DELETE ON snapshots WHEN old.version = 7 BEGIN SELECT RAISE(ABORT, 'kept'); END");
+        _store = Open();
+        Assert.True(await Store.TryDeleteAsync("a", 9, default));
+        Assert.Null(await Store.FindAsync("a", long.MaxValue, default));
+        Assert.NotEmpty(await Store.ListSnapshotsAsync("a", default));
+    }
+
+    /// <summary>As it was, each thread that was to write waited for the one that tried whether the disk can be written again.</summary>
+    [Fact]
+    public async Task A_disk_that_does_not_answer_holds_one_thread_while_the_others_are_refused_and_read()
+    {
+        if (!OperatingSystem.IsLinux()) return;
+        await Store.TryInsertAsync(New("a", "first", 1), default);
+        await _store.DisposeAsync();
+        // It can only be read, and trying whether it can be written never ends.
+        System.IO.File.Delete($"{File}.lock");
+        Directory.CreateDirectory($"{File}.lock");
+        using (var pipe = Process.Start("mkfifo", $"{File}.probe")) await pipe.WaitForExitAsync();
+        var time = new ManualTime();
+        _store = Open(time);
+        time.AdvanceBy(TimeSpan.FromMinutes(1));
+        var trying = Task.Run(() => Store.TryInsertAsync(New("b", "second", 1), default).AsTask());
+        var others = Enumerable.Range(0, 4).Select(i => Task.Run(async () =>
+        {
+            await Task.Delay(100);
+            return await Store.TryInsertAsync(New($"c{i}", $"other{i}", 1), default);
+        })).ToList();
+        try
+        {
+            foreach (var other in others)
+                await Assert.ThrowsAsync<StorageUnavailableException>(() => other.WaitAsync(TimeSpan.FromSeconds(20)));
+            Same(New("a", "first", 1), await Store.FindAsync("first", long.MaxValue, default));
+            Assert.False(trying.IsCompleted);
+        }
+        finally
+        {
+            await using (var pipe = new FileStream($"{File}.probe", FileMode.Open, FileAccess.Read)) await pipe.CopyToAsync(Stream.Null);
+            await trying.ContinueWith(_ => { }, TaskScheduler.Default);
+        }
+    }
+
     /// <summary>3.50.2 is the first without CVE-2025-6965.</summary>
     [Fact]
     public async Task The_library_has_no_fault_that_is_known_to_be_mended()
@@ -147,5 +190,17 @@ public sealed class SqliteSessionStoreTests : SessionStoreContract, IAsyncLifeti
         Assert.True(version >= new Version(3, 50, 2), $"SQLite is {version}");
     }
 
-    private SqliteSessionStore Open() => new(Options.Create(new StorageOptions { Path = File }), NullLogger<SqliteSessionStore>.Instance, TimeProvider.System);
+    private SqliteSessionStore Open() => Open(TimeProvider.System);
+
+    private SqliteSessionStore Open(TimeProvider time) =>
+        new(Options.Create(new StorageOptions { Path = File }), NullLogger<SqliteSessionStore>.Instance, time);
+
+    private async Task ExecuteAsync(string sql)
+    {
+        await using var connection = new SqliteConnection($"Data Source={File};Pooling=False");
+        await connection.OpenAsync();
+        await using var command = connection.CreateCommand();
+        command.CommandText = sql;
+        await command.ExecuteNonQueryAsync();
+    }
 }

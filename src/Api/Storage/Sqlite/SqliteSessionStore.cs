@@ -23,7 +23,7 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
     private readonly StorageOptions _options;
     private readonly ILogger _logger;
     private readonly TimeProvider _time;
-    private readonly Lock _opening = new();
+    private readonly SemaphoreSlim _opening = new(1);
     private volatile SqliteDatabase? _database;
     private StorageUnavailableException? _failure;
     private long _failedAt;
@@ -50,10 +50,14 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
     }
 
     /// <inheritdoc/>
-    public bool IsOpen => _database is not null || TryOpen();
-
-    private SqliteDatabase Database =>
-        _database ?? (TryOpen() ? _database : null) ?? throw _failure ?? new StorageUnavailableException(Closed, null);
+    public bool IsOpen
+    {
+        get
+        {
+            if (_database is null) _ = TryOpenAsync(TimeSpan.Zero, CancellationToken.None);
+            return _database is not null;
+        }
+    }
 
     /// <inheritdoc/>
     public ValueTask<bool> TryInsertAsync(StoredSession session, CancellationToken cancellationToken) => WriteAsync(session.Size, connection => Execute(connection, $"""
@@ -156,10 +160,12 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
         await _sweeping;
     }
 
-    // Whether it is open; where it can only be read, also whether it could be opened to be written, where that has not just been tried.
-    private bool TryOpen()
+    // Whether it is open; where it can only be read, also whether it could be opened to be written, where that has not just been tried. Of
+    // those who ask at one time one tries: a disk that does not answer holds one thread.
+    private async Task<bool> TryOpenAsync(TimeSpan patience, CancellationToken cancellationToken)
     {
-        lock (_opening)
+        if (!await _opening.WaitAsync(patience, cancellationToken)) return _database is not null;
+        try
         {
             if (_database is { WriteFailure: null } || _isClosed) return _database is not null;
             if (_time.GetElapsedTime(_failedAt) < BetweenAttempts) return _database is not null;
@@ -169,7 +175,7 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
                 return true;
             }
             var wasReadOnly = _database is not null;
-            _database?.DisposeAsync().AsTask().GetAwaiter().GetResult();
+            if (_database is not null) await _database.DisposeAsync();
             _database = null;
             try
             {
@@ -184,7 +190,15 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
             else if (_database is null && wasReadOnly) LogUnavailable(_logger, _failure!.Message);
             return _database is not null;
         }
+        finally
+        {
+            _opening.Release();
+        }
     }
+
+    private async ValueTask<SqliteDatabase> OpenedAsync(CancellationToken cancellationToken) =>
+        _database ?? (await TryOpenAsync(BetweenAttempts, cancellationToken) ? _database : null)
+            ?? throw _failure ?? new StorageUnavailableException(Closed, null);
 
     private void Open()
     {
@@ -203,18 +217,20 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
 
     private ValueTask<bool> WriteAsync(Func<SqliteConnection, bool> write) => WriteAsync(0, write);
 
-    private ValueTask<bool> WriteAsync(long bytes, Func<SqliteConnection, bool> write)
+    private ValueTask<bool> WriteAsync(long bytes, Func<SqliteConnection, bool> write) =>
+        _database is { WriteFailure: null } database ? database.WriteAsync(bytes, write) : WriteWhenOpenAsync(bytes, write);
+
+    private async ValueTask<bool> WriteWhenOpenAsync(long bytes, Func<SqliteConnection, bool> write)
     {
-        var database = Database;
-        if (database.WriteFailure is not null && TryOpen()) database = Database;
-        return database.WriteAsync(bytes, write);
+        if (_database is not null) await TryOpenAsync(BetweenAttempts, CancellationToken.None);
+        return await (await OpenedAsync(CancellationToken.None)).WriteAsync(bytes, write);
     }
 
     private async ValueTask<T> ReadAsync<T>(Func<SqliteConnection, T> read, CancellationToken cancellationToken)
     {
         while (true)
         {
-            var database = Database;
+            var database = _database ?? await OpenedAsync(cancellationToken);
             try
             {
                 return await database.ReadAsync(read, cancellationToken);
@@ -226,9 +242,7 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
             catch (ObjectDisposedException) when (database.WriteFailure is not null)
             {
                 // It is being opened to be written.
-                lock (_opening)
-                {
-                }
+                await TryOpenAsync(BetweenAttempts, cancellationToken);
             }
         }
     }
@@ -251,7 +265,8 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
 
     // Only what there is to compare with: the index is of no use to what may be null.
     private static string Range(SessionQuery query) =>
-        $"{(query.After is null ? "true" : "(created_at, id) < ($after_at, $after_id)")} AND {(query.Through is null ? "true" : "(created_at, id) >= ($through_at, $through_id)")}";
+        (query.After is null ? "true" : "(created_at, id) < ($after_at, $after_id)")
+        + (query.Through is null ? "" : " AND (created_at, id) >= ($through_at, $through_id)");
 
     private static (string Name, object? Value)[] Listing(SessionQuery query) =>
     [
