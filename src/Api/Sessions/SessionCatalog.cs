@@ -49,10 +49,10 @@ internal sealed class SessionCatalog(
             Owner = scope.KeyId,
             Mark = WriteMark.Draw(),
         };
-        RequestDeadline.Lift();
         using var turn = await large.EnterAsync(record.Writer, record.ResidentBytes, cancellationToken);
         var stored = SessionEncoding.Encode(record);
         using var room = await bytes.TakeAsync(record.Owner, record.StoredSize = stored.Size, cancellationToken);
+        RequestDeadline.Lift();
         if (!await store.TryInsertAsync(stored, cancellationToken))
             throw new ProblemException(ProblemCode.SessionExists, $"name '{record.Name}' is taken; choose another");
         place.Keep();
@@ -222,8 +222,8 @@ internal sealed class SessionCatalog(
         {
             if (await store.FindVersionAsync(session.Id, cancellationToken) is not { } version) throw NotFound(session.Current.Name);
             check(version.Number);
-            RequestDeadline.Lift();
             using var turn = await large.EnterAsync(session.Current.Writer, session.Current.ResidentBytes, cancellationToken);
+            RequestDeadline.Lift();
             if (!await store.TryDeleteAsync(session.Id, version, cancellationToken))
             {
                 await Overtaken.WaitAsync(times);

@@ -49,10 +49,10 @@ internal sealed class Snapshots(
             throw new ProblemException(ProblemCode.LimitReached,
                 $"session '{current.Name}' has {existing.Count} snapshots, as many as Limits:MaxSnapshots allows; delete some");
         }
-        RequestDeadline.Lift();
         using var turn = await large.EnterAsync(current.Writer, current.ResidentBytes, cancellationToken);
         var snapshot = SessionEncoding.EncodeSnapshot(current, time.GetUtcNow(), description);
         using var room = await bytes.TakeAsync(current.Owner, snapshot.Size, cancellationToken);
+        RequestDeadline.Lift();
         if (await store.TryInsertSnapshotAsync(snapshot, cancellationToken))
         {
             room.Keep();
@@ -134,8 +134,8 @@ internal sealed class Snapshots(
     /// <exception cref="ProblemException">There is none of the version.</exception>
     public async Task DeleteAsync(LayerSession session, long version, CancellationToken cancellationToken)
     {
-        RequestDeadline.Lift();
         using var turn = await large.EnterAsync(session.Current.Writer, session.Current.ResidentBytes, cancellationToken);
+        RequestDeadline.Lift();
         var isDeleted = await store.TryDeleteSnapshotAsync(session.Id, version, cancellationToken);
         // The session may have left memory and come back since the caller found it.
         foreach (var known in (LayerSession?[])[session, resident.Peek(session.Id)])

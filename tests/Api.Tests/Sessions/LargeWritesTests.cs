@@ -2,6 +2,7 @@ using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
 using BnService.Api.Tests.Harness;
 using BnService.Core.Tensors;
+using Microsoft.Extensions.DependencyInjection;
 
 namespace BnService.Api.Tests.Sessions;
 
@@ -68,6 +69,28 @@ public sealed class LargeWritesTests
         (await huge).Dispose();
         var all = Enumerable.Range(0, 6).Select(_ => WriteAsync("b")).ToList();
         await Task.WhenAll(all);
+    }
+
+    /// <summary>As it was, its time was over for good before it waited for its turn, which may be far.</summary>
+    [Theory]
+    [InlineData("POST", "/v1/sessions")]
+    [InlineData("POST", "/v1/sessions/large/snapshots")]
+    [InlineData("DELETE", "/v1/sessions/large")]
+    public async Task Who_waits_for_a_turn_is_answered_within_the_time_of_a_request(string method, string path)
+    {
+        var writes = new LargeWrites(new MemoryBudget(1L << 30), TimeProvider.System);
+        using var service = Service.Replacing(
+            services => services.AddSingleton(writes), ("Limits:RequestTime", "00:00:01"), ("Sync:Timeout", "00:00:01"));
+        (await service.Client.PostAsync("/v1/sessions", """{"name":"large","num_features":40000}""")).Expect(201);
+        using (await writes.EnterAsync("another", Large, default))
+        {
+            var body = path == "/v1/sessions" ? new StringContent("""{"name":"other","num_features":40000}""", null, "application/json") : null;
+            var call = service.Unchecked.SendAsync(new HttpMethod(method), path, body);
+            (await call.WaitAsync(TimeSpan.FromSeconds(20))).ExpectProblem("overloaded", "Limits:RequestTime");
+        }
+        Assert.Equal(404, (await service.Client.GetAsync("/v1/sessions/other")).Status);
+        (await service.Client.GetAsync("/v1/sessions/large")).Expect(200);
+        Assert.Contains("\"snapshots\":[]", (await service.Client.GetAsync("/v1/sessions/large/snapshots")).Text, StringComparison.Ordinal);
     }
 
     private async Task WriteAsync(string key)
