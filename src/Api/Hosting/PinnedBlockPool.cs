@@ -62,7 +62,7 @@ internal sealed class PinnedBlocks
     /// <summary>Called when more than the share is in use; must be quick.</summary>
     public Action? Overdrawn { get; set; }
 
-    /// <summary>Called when a block comes back while more than the share is in use; must be quick.</summary>
+    /// <summary>Called when a block comes back while more than the share was in use; must be quick.</summary>
     public Action? Freed { get; set; }
 
     /// <summary>Bytes of the blocks in use.</summary>
@@ -78,7 +78,9 @@ internal sealed class PinnedBlocks
     public void Move(long rented, long idle)
     {
         if (idle != 0) Interlocked.Add(ref _idle, idle);
-        if (rented != 0 && Interlocked.Add(ref _rented, rented) > Share) (rented > 0 ? Overdrawn : Freed)?.Invoke();
+        if (rented == 0) return;
+        var now = Interlocked.Add(ref _rented, rented);
+        if (Math.Max(now, now - rented) > Share) (rented > 0 ? Overdrawn : Freed)?.Invoke();
     }
 }
 
@@ -133,6 +135,7 @@ internal sealed class PinnedBlockPool(PinnedBlocks blocks) : MemoryPool<byte>
         {
             Interlocked.Decrement(ref count);
             blocks.Move(0, -block.Memory.Length);
+            block.Drop();
         }
     }
 
@@ -149,6 +152,7 @@ internal sealed class PinnedBlockPool(PinnedBlocks blocks) : MemoryPool<byte>
         }
         Interlocked.Decrement(ref count);
         blocks.Move(-length, 0);
+        block.Drop();
     }
 
     private void Forget(Block block) => blocks.Move(-block.Memory.Length, 0);
@@ -172,6 +176,9 @@ internal sealed class PinnedBlockPool(PinnedBlocks blocks) : MemoryPool<byte>
         {
             if (_isReturned == 0) pool.Forget(this);
         }
+
+        /// <summary>Nobody will use it again: the collector need not ask.</summary>
+        public void Drop() => GC.SuppressFinalize(this);
 
         // A block that is given back twice would be used by two connections at once.
         public void Dispose()

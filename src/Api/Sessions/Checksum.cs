@@ -53,13 +53,17 @@ internal static class Checksum
     public static bool IsStateIntact(ReadOnlySpan<byte> header, ReadOnlySpan<byte> state) =>
         IsSame(header[^(End.Length + (2 * Digits))..^(End.Length + Digits)], Hash(state, 0));
 
-    /// <summary>Content with its checksum behind it.</summary>
-    public static byte[] Appended(byte[] content)
+    /// <summary>Bytes that a checksum takes behind content.</summary>
+    public static int Bytes => Mark.Length + sizeof(ulong);
+
+    /// <summary>Writes the checksum of content into the last bytes behind it.</summary>
+    /// <param name="whole">The content, and as many <see cref="Bytes"/> more.</param>
+    /// <returns>The same array.</returns>
+    public static byte[] Append(byte[] whole)
     {
-        var whole = new byte[content.Length + Mark.Length + sizeof(ulong)];
-        content.CopyTo(whole, 0);
-        Mark.CopyTo(whole.AsSpan(content.Length));
-        BinaryPrimitives.WriteInt64LittleEndian(whole.AsSpan(content.Length + Mark.Length), Hash(content, 0));
+        var end = whole.AsSpan(^Bytes..);
+        Mark.CopyTo(end);
+        BinaryPrimitives.WriteInt64LittleEndian(end[Mark.Length..], Hash(whole.AsSpan(..^Bytes), 0));
         return whole;
     }
 
@@ -67,7 +71,7 @@ internal static class Checksum
     /// <exception cref="InvalidDataException">It is not as it was written.</exception>
     public static ReadOnlyMemory<byte> Content(ReadOnlyMemory<byte> whole)
     {
-        var end = whole.Length - Mark.Length - sizeof(ulong);
+        var end = whole.Length - Bytes;
         if (end < 0 || !whole.Span[end..].StartsWith(Mark)) return whole;
         return Hash(whole.Span[..end], 0) == BinaryPrimitives.ReadInt64LittleEndian(whole.Span[^sizeof(ulong)..])
             ? whole[..end]

@@ -25,9 +25,10 @@ internal sealed record KeptTraffic(
     public byte[] Encode()
     {
         using var bytes = new MemoryStream();
-        using (var compressed = new BrotliStream(bytes, CompressionLevel.Fastest))
+        using (var compressed = new BrotliStream(bytes, CompressionLevel.Fastest, leaveOpen: true))
             JsonSerializer.Serialize(compressed, this with { Inference = Small(Inference), Frozen = Small(Frozen) }, KeptTrafficJson.Default.KeptTraffic);
-        return Checksum.Appended(bytes.ToArray());
+        bytes.SetLength(bytes.Length + Checksum.Bytes);
+        return Checksum.Append(bytes.ToArray());
     }
 
     /// <summary>Reads it; null where it is damaged, or of a form that this service does not know.</summary>

@@ -1,4 +1,4 @@
-using System.Collections.Concurrent;
+using BnService.Api.Hosting.Limits;
 using BnService.Api.Hosting.Problems;
 
 namespace BnService.Api.Sessions;
@@ -13,10 +13,10 @@ internal sealed class LookingTurns(TimeProvider time) : IDisposable
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(5), LongestRest = TimeSpan.FromMilliseconds(200);
 
     private readonly SemaphoreSlim _all = new(1);
-    private readonly ConcurrentDictionary<string, SemaphoreSlim> _ofKeys = new();
+    private readonly CallerGates _ofCallers = new(1);
 
     /// <summary>A turn of a caller's, which has not come yet.</summary>
-    public LookingTurn Of(SessionScope scope) => new(this, scope.KeyId ?? "");
+    public LookingTurn Of(SessionScope scope) => new(this, scope.Caller);
 
     /// <summary>Rests as long as has been worked.</summary>
     /// <param name="begun">Since when.</param>
@@ -28,14 +28,10 @@ internal sealed class LookingTurns(TimeProvider time) : IDisposable
     }
 
     /// <inheritdoc/>
-    public void Dispose()
-    {
-        _all.Dispose();
-        foreach (var gate in _ofKeys.Values) gate.Dispose();
-    }
+    public void Dispose() => _all.Dispose();
 
     /// <summary>One turn, from when it is taken until it is disposed.</summary>
-    internal sealed class LookingTurn(LookingTurns turns, string key) : IDisposable
+    internal sealed class LookingTurn(LookingTurns turns, Caller caller) : IDisposable
     {
         private readonly List<SemaphoreSlim> _held = new(2);
 
@@ -45,11 +41,14 @@ internal sealed class LookingTurns(TimeProvider time) : IDisposable
         {
             if (_held.Count > 0) return;
             var begun = turns.Now;
-            foreach (var gate in (SemaphoreSlim[])[turns._ofKeys.GetOrAdd(key, _ => new SemaphoreSlim(1)), turns._all])
+            foreach (var gate in (SemaphoreSlim[])[turns._ofCallers.Of(caller), turns._all])
             {
                 var left = Patience - turns.Since(begun);
                 if (!await gate.WaitAsync(left > TimeSpan.Zero ? left : TimeSpan.Zero, cancellationToken))
-                    throw new ProblemException(ProblemCode.Overloaded, $"others look through the sessions, one at a time, and the turn of this call has not come within {Patience.TotalSeconds:F0} s");
+                {
+                    throw new ProblemException(ProblemCode.Overloaded,
+                        $"others look through the sessions, one at a time, and the turn of this call has not come within {Patience.TotalSeconds:F0} s");
+                }
                 _held.Add(gate);
             }
         }

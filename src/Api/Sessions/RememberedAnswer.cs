@@ -82,7 +82,7 @@ internal sealed record RememberedAnswer(long Version, long BatchesTracked)
         foreach (var (name, values) in Arrays) file.AddShort(name, values);
         file.AddText(nameof(AnswerKey.Fingerprint), Key.Fingerprint);
         file.AddText(nameof(RememberedAnswer), JsonSerializer.Serialize(this, AnswerJson.Default.RememberedAnswer));
-        return new StoredAnswer(Key.Topic, Key.Key, Checksum.Appended(file.ToArray()));
+        return new StoredAnswer(Key.Topic, Key.Key, Checksum.Append(file.ToArray(Checksum.Bytes)));
     }
 
     /// <summary>Decodes an answer.</summary>

@@ -123,10 +123,7 @@ internal sealed class StoredBytes(ISessionStore store, IOptions<LimitOptions> li
             {
                 if (usage.Owner is not null) OfKey(usage.Owner).Correct(before.GetValueOrDefault(usage.Owner), usage.Bytes, usage.Sessions);
             }
-            foreach (var (key, then) in before)
-            {
-                if (!found.Any(usage => usage.Owner == key)) OfKey(key).Correct(then, 0, 0);
-            }
+            foreach (var (key, then) in before.ExceptBy(found.Select(usage => usage.Owner), entry => entry.Key)) OfKey(key).Correct(then, 0, 0);
             _all.Correct(ofAll, found.Sum(usage => usage.Bytes), found.Sum(usage => usage.Sessions));
             (_measuredAt, _took) = (begun, time.GetElapsedTime(begun));
             (_isExact, _isKnown) = (changes == Interlocked.Read(ref _changes), true);

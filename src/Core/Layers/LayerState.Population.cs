@@ -25,8 +25,9 @@ public sealed partial record LayerState
         {
             long values = (Gamma?.Length ?? 0) + (Beta?.Length ?? 0) + (Running is null ? 0 : 2 * Running.Mean.Length)
                 + (LastBatch is null ? 0 : 2 * LastBatch.Mean.Length);
-            foreach (var moments in (OptimizerMoments?[])[Optimizer?.Gamma, Optimizer?.Beta]) values += moments is null ? 0 : moments.First.Length + moments.Second.Length;
-            foreach (var moments in (Moments?[])[Seen, Population?.Moments]) values += moments is null ? 0 : 3 * moments.Mean.Length;
+            foreach (var moments in (ReadOnlySpan<OptimizerMoments?>)[Optimizer?.Gamma, Optimizer?.Beta])
+                values += moments is null ? 0 : moments.First.Length + moments.Second.Length;
+            foreach (var moments in (ReadOnlySpan<Moments?>)[Seen, Population?.Moments]) values += moments is null ? 0 : 3 * moments.Mean.Length;
             return values * sizeof(double);
         }
     }

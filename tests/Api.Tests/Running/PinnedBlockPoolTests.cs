@@ -111,4 +111,16 @@ public sealed class PinnedBlockPoolTests
             return blocks.RentedBytes <= 64 << 10;
         }, "forgotten blocks are counted");
     }
+
+    /// <summary>As it was, the last block of those that were too many came back without a word, and who waited for it went on waiting.</summary>
+    [Fact]
+    public void Each_block_that_comes_back_while_there_are_too_many_is_told()
+    {
+        var told = 0;
+        var blocks = new PinnedBlocks { Share = 2 * PinnedBlockPool.BlockLength, Freed = () => told++ };
+        using var pool = new PinnedBlockPool(blocks);
+        var rented = Enumerable.Range(0, 4).Select(_ => pool.Rent(PinnedBlockPool.BlockLength)).ToList();
+        rented.ForEach(block => block.Dispose());
+        Assert.Equal(2, told);
+    }
 }

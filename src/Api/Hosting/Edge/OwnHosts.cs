@@ -19,6 +19,9 @@ internal sealed class OwnHosts
     private readonly List<StringSegment> _allowed;
     private readonly KeyRing _keys;
 
+    // The last Host that was allowed, as it was sent: most clients send one.
+    private volatile string? _known;
+
     /// <exception cref="UnknownSettingException"><c>AllowedHosts</c> has a name that no request could be for.</exception>
     public OwnHosts(IConfiguration configuration, KeyRing keys)
     {
@@ -40,9 +43,12 @@ internal sealed class OwnHosts
     public void Require(HttpRequest request, bool isOpen)
     {
         if (_allowed.Count == 0 ? !isOpen : _allowed.Contains(All)) return;
+        var sent = request.Headers.Host.ToString();
+        if (sent == _known) return;
         // A name may end with the root's dot.
         var host = request.Host.Host is [.. var beginning, '.'] ? beginning : request.Host.Host;
-        if (IsAllowed(host) || RequestRate.IsHealth(request.Path)) return;
+        if (IsAllowed(host)) _known = sent;
+        if (sent == _known || RequestRate.IsHealth(request.Path)) return;
         throw new ProblemException(ProblemCode.MisdirectedRequest, _allowed.Count > 0
             ? $"the service does not answer to the name '{Excerpt.Of(host)}': {Setting} has {string.Join(", ", _allowed)}"
             : $"without keys the service answers to {(_keys.IsOff ? "localhost, addresses and names without a dot" : "localhost, 127.0.0.1 and [::1]")} alone, "

@@ -1,5 +1,3 @@
-using System.Collections.Concurrent;
-using BnService.Api.Sessions;
 using BnService.Api.Wire;
 using Microsoft.Extensions.Options;
 
@@ -14,26 +12,25 @@ internal sealed class LargeBodies(IOptions<ComputeOptions> options)
     /// <summary>Bodies of fewer bytes pass.</summary>
     public const long LargeBytes = 1 << 20;
 
-    // As many as there are keys; who has none does not wait.
-    private readonly ConcurrentDictionary<string, SemaphoreSlim> _byKey = new();
+    private readonly CallerGates _gates = new(options.Value.LargeBatches);
 
     /// <summary>
     /// Waits until a body whose values are on their way may be read; what is returned is disposed when it has been. Who sends them slowly
-    /// keeps its own key waiting.
+    /// keeps its own key waiting; who has none does not wait.
     /// </summary>
     public static ValueTask<Turn> EnterAsync(HttpContext context, IReadOnlyList<IncomingPart> parts)
     {
         var bytes = 0L;
         for (var i = 0; i < parts.Count; i++) bytes += parts[i] is IncomingValues ? parts[i].Bytes : 0;
-        return bytes < LargeBytes || context.Features.Get<SessionScope>()?.KeyId is not { } key
+        return bytes < LargeBytes || Places.CallerOf(context) is not { IsOne: true } caller
             ? default
-            : context.RequestServices.GetRequiredService<LargeBodies>().EnterAsync(key, context.RequestAborted);
+            : context.RequestServices.GetRequiredService<LargeBodies>().EnterAsync(caller, context.RequestAborted);
     }
 
-    /// <summary>Waits for a key's turn.</summary>
-    public async ValueTask<Turn> EnterAsync(string key, CancellationToken cancellationToken)
+    /// <summary>Waits for a caller's turn.</summary>
+    public async ValueTask<Turn> EnterAsync(Caller caller, CancellationToken cancellationToken)
     {
-        var free = _byKey.GetOrAdd(key, _ => new SemaphoreSlim(options.Value.LargeBatches));
+        var free = _gates.Of(caller);
         await free.WaitAsync(cancellationToken);
         return new Turn(free);
     }

@@ -231,8 +231,8 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
 
     private static byte[] Marks(StoredSession session, ReadOnlyMemory<byte> before)
     {
-        byte[] marks = [.. new WriteMark(session.Version, session.Mark).Bytes, .. before.Span];
-        return marks.Length <= WriteMark.Kept ? marks : marks[..WriteMark.Kept];
+        var kept = Math.Min(before.Length, WriteMark.Kept - WriteMark.Length);
+        return [.. new WriteMark(session.Version, session.Mark).Bytes, .. before.Span[..kept]];
     }
 
     private static long Size(StoredAnswer answer) => BytesOfAnswer + answer.Content.Length;
@@ -257,7 +257,7 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
 
         public StoredAnswer? Find(string topic, string key) => _answers.GetValueOrDefault(topic)?.GetValueOrDefault(key);
 
-        public StoredAnswer? Last(string topic) => _answers.GetValueOrDefault(topic) is { Count: > 0 } answers ? answers.GetAt(answers.Count - 1).Value : null;
+        public StoredAnswer? Last(string topic) => _answers.GetValueOrDefault(topic) is { } answers ? answers.GetAt(answers.Count - 1).Value : null;
 
         public long BytesBesideState =>
             Snapshots.Values.Sum(snapshot => BytesOfEntry + snapshot.State.Length) + _answers.Values.Sum(answers => answers.Values.Sum(Size));
@@ -266,8 +266,12 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
             + _answers.Values.Sum(answers => answers.Values.Sum(answer => answer.CountedBytes));
 
         // Removes an answer, and tells how many bytes it was.
-        public long Remove(string topic, string key) =>
-            _answers.TryGetValue(topic, out var answers) && answers.Remove(key, out var answer) ? answer.Content.Length : 0;
+        public long Remove(string topic, string key)
+        {
+            if (!_answers.TryGetValue(topic, out var answers) || !answers.Remove(key, out var answer)) return 0;
+            if (answers.Count == 0) _answers.Remove(topic);
+            return answer.Content.Length;
+        }
 
         // Adds an answer, and tells how many bytes that of the oldest was that had to go.
         public long Add(StoredAnswer answer)
@@ -282,7 +286,7 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
         private long Forget(string topic)
         {
             // What is forgotten already is not the oldest any more.
-            if (!_answers.TryGetValue(topic, out var answers) || answers.Count == 0) return 0;
+            if (!_answers.TryGetValue(topic, out var answers)) return 0;
             var oldest = answers.GetAt(0).Value;
             answers.RemoveAt(0);
             if (answers.Count == 0) _answers.Remove(topic);

@@ -10,7 +10,7 @@ internal sealed partial class PostgresSessionStore : IKeyStore
         $"""SELECT id, name, role, prefix, created_at, salt, hash FROM bn_keys ORDER BY created_at, id COLLATE "C" """,
         row => new StoredKey(
             row.GetString(0), row.GetString(1), row.GetString(2), row.GetString(3) is { Length: > 0 } prefix ? prefix : null,
-            Time(Math.Clamp(row.GetInt64(4), 0, DateTimeOffset.MaxValue.Ticks)), Bytes(row, 5), Bytes(row, 6)),
+            Time(row.GetInt64(4)), Bytes(row, 5), Bytes(row, 6)),
         cancellationToken);
 
     /// <inheritdoc/>

@@ -122,10 +122,11 @@ internal sealed class SafetensorsFile
     }
 
     /// <summary>The whole file, of tensors that are in memory.</summary>
-    public byte[] ToArray()
+    /// <param name="spare">How many bytes to leave behind it.</param>
+    public byte[] ToArray(int spare = 0)
     {
         var header = Header();
-        var file = new byte[header.Length + DataLength];
+        var file = new byte[header.Length + DataLength + spare];
         header.CopyTo(file, 0);
         var rest = file.AsSpan(header.Length);
         foreach (var tensor in Tensors)
