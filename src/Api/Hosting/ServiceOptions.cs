@@ -125,7 +125,10 @@ public sealed record RetentionOptions
 /// <summary>Section <c>Memory</c>: tensors in flight and retained.</summary>
 public sealed record MemoryOptions
 {
-    /// <summary>The most bytes; without it, half of what the container or the machine has (or of DOTNET_GCHeapHardLimit).</summary>
+    /// <summary>
+    /// The most bytes; without it, half of what the runtime may have: a machine's memory, three quarters of a container's, or
+    /// DOTNET_GCHeapHardLimit. Below 1 GiB it is a fifth to a third of the memory.
+    /// </summary>
     [Range(1L << 20, 1L << 50, ErrorMessage = "must be from 2^20 to 2^50 bytes")]
     public long BudgetBytes { get; init; } = Math.Max(1L << 20, GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 2);
 
@@ -203,7 +206,7 @@ public sealed record LimitOptions
 
     /// <summary>
     /// The most connections; a new one beyond them gets the place of the oldest on which no request was let in. Without it, one for each
-    /// 256 KiB of what the container or the machine has, and no more than <c>ulimit -n</c> leaves beside 384 other descriptors.
+    /// 256 KiB that the runtime may have, and no more than <c>ulimit -n</c> leaves beside 384 other descriptors.
     /// </summary>
     [Range(4, 1_000_000, ErrorMessage = "must be from 4 to 1000000")]
     public int MaxConnections { get; init; } = ConnectionPlaces.Default;
@@ -224,7 +227,7 @@ public sealed record LimitOptions
     [Range(typeof(TimeSpan), "00:00:02", "01:00:00", ErrorMessage = "must be from 00:00:02 to 01:00:00")]
     public TimeSpan MinRateGrace { get; init; } = TimeSpan.FromSeconds(5);
 
-    /// <summary>How long a client may take nothing of an answer that waits for it, or less than in that rate.</summary>
+    /// <summary>How long a client may take nothing of an answer that waits for it, or less than <c>Limits:MinBytesPerSecond</c>.</summary>
     [Range(typeof(TimeSpan), "00:00:01", "01:00:00", ErrorMessage = "must be from 00:00:01 to 01:00:00")]
     public TimeSpan UnreadTime { get; init; } = TimeSpan.FromMinutes(1);
 
@@ -246,7 +249,7 @@ public sealed record LimitOptions
 
     /// <summary>
     /// The most bytes that are stored of the sessions which were created with one key: states, snapshots and large remembered answers. What a
-    /// step or an import adds beyond it is refused, what only changes goes on. Of calls without a key only <see cref="MaxStoredBytes"/> counts.
+    /// step or an import adds beyond it is refused, what only changes goes on. Of calls without a key only <c>Limits:MaxStoredBytes</c> counts.
     /// </summary>
     [Range(1L << 10, 1L << 50, ErrorMessage = "must be from 1024 to 2^50 bytes")]
     public long MaxBytesPerKey { get; init; } = 1L << 34;
