@@ -17,7 +17,7 @@ public sealed class CommandLineTests
         var (exitCode, output, errors) = await ServiceProcess.RunAsync(arguments);
         Assert.Equal((0, ""), (exitCode, errors));
         var text = string.Join(' ', output.Select(line => line.Trim()));
-        foreach (var word in (string[])["serve", "healthcheck", "keys create --name <name> --role reader|trainer|admin", "--version", "--Urls",
+        foreach (var word in (string[])["serve", "healthcheck", "keys create --name <name> --role reader|trainer|admin", "--version", "--Urls", "--AllowedHosts",
             "--Retention:MaxBytes (1073741824)", "must be from 0 to 2^50 bytes", "--Storage:Path (data/bn.db)", "The file of sqlite.", "--Cors:Origins:0 (none)",
             "--Telemetry:Otlp:Protocol (grpc)"])
             Assert.Contains(word, text, StringComparison.Ordinal);

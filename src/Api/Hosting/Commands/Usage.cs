@@ -31,7 +31,8 @@ internal static partial class Usage
                    dotnet BnService.Api.dll --help | --version
 
             Settings come from appsettings.json beside the program, then appsettings.json in the working directory, then the environment
-            (Section__Setting=value), then the command line. Those of ASP.NET Core and Serilog are read as well, as --Urls http://localhost:5000.
+            (Section__Setting=value), then the command line. Those of ASP.NET Core and Serilog are read as well, as --Urls http://localhost:5000
+            and --AllowedHosts bn.example.org (the names that are answered to by Host; any while keys are asked for).
 
             """);
         var (summaries, defaults) = (Summaries(), Settings.Sections.ToDictionary(section => section.Name, section => Activator.CreateInstance(section.Options)!));
