@@ -55,7 +55,7 @@ internal sealed class Answer<T>(T value, long? version = null) : IResult
         {
             MediaTypes.Safetensors => SafetensorsWriter.WriteAsync(response, value, Contract, httpContext.RequestAborted),
             MediaTypes.Npy => NpyWriter.WriteAsync(response, value, Contract, httpContext.RequestAborted),
-            _ => JsonMessageWriter.WriteAsync(response.BodyWriter, value, Contract, httpContext.RequestAborted),
+            _ => JsonMessageWriter.WriteAsync(response, value, Contract),
         });
     }
 }

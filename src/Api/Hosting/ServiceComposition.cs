@@ -61,6 +61,7 @@ internal static partial class ServiceComposition
         services.AddSingleton<LargeWrites>();
         services.AddSingleton<StoredBytes>();
         services.AddSingleton<LargeBodies>();
+        services.AddSingleton<LongTexts>();
         services.AddSingleton<Snapshots>();
         services.AddSingleton(provider => new MemoryBudget(provider.GetRequiredService<IOptions<MemoryOptions>>().Value.BudgetBytes));
         services.AddSingleton<MemoryAdmission>();

@@ -5,7 +5,7 @@ namespace BnService.Api.Hosting.Limits;
 
 /// <summary>
 /// Bounds how many large bodies of values that are no tensors, as whole states in binary forms, each key has read at once
-/// (Compute:LargeBatches): they become texts on the way, which makes much garbage; those of other keys do not wait for it.
+/// (Compute:LargeBatches): they are copied on the way, which makes much garbage; those of other keys do not wait for it.
 /// </summary>
 internal sealed class LargeBodies(IOptions<ComputeOptions> options)
 {

@@ -2,6 +2,7 @@ using System.IO.Pipelines;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 using BnService.Api.Contracts;
+using BnService.Api.Hosting.Limits;
 using BnService.Core.Tensors;
 
 namespace BnService.Api.Wire.Json;
@@ -17,21 +18,20 @@ internal static class JsonMessageWriter
     private const int ChunkBytes = 64 << 10;
 
     /// <summary>Writes one object.</summary>
-    /// <param name="output">Where to.</param>
+    /// <param name="response">Where to.</param>
     /// <param name="message">What to write.</param>
     /// <param name="contract">Metadata of its type.</param>
-    /// <param name="cancellationToken">Ends writing when the client is gone.</param>
-    public static async Task WriteAsync<T>(PipeWriter output, T message, JsonTypeInfo<T> contract, CancellationToken cancellationToken)
+    public static async Task WriteAsync<T>(HttpResponse response, T message, JsonTypeInfo<T> contract)
         where T : class
     {
+        var output = response.BodyWriter;
         await using var json = new Utf8JsonWriter(output, new JsonWriterOptions { SkipValidation = true, Encoder = contract.Options.Encoder });
-        await WriteObjectAsync(json, output, message, contract, cancellationToken);
+        await WriteObjectAsync(json, response, message, contract);
         json.Flush();
-        await output.FlushAsync(cancellationToken);
+        await output.FlushAsync(response.HttpContext.RequestAborted);
     }
 
-    private static async ValueTask WriteObjectAsync(
-        Utf8JsonWriter json, PipeWriter output, object message, JsonTypeInfo contract, CancellationToken cancellationToken)
+    private static async ValueTask WriteObjectAsync(Utf8JsonWriter json, HttpResponse response, object message, JsonTypeInfo contract)
     {
         json.WriteStartObject();
         foreach (var field in ContractField.Of(contract))
@@ -41,21 +41,20 @@ internal static class JsonMessageWriter
             var value = property.Get(message);
             if (value is null && field.IsLeftOutWhenNull) continue;
             json.WritePropertyName(property.Name);
-            if (value is TensorSource tensor) await WriteTensorAsync(json, output, tensor, cancellationToken);
-            else if (value is double[] { Length: > ChunkElements } numbers) await WriteNumbersAsync(json, output, numbers, cancellationToken);
-            else if (value is not null && field.IsLong) await WriteLongAsync(json, output, value, field.Type, cancellationToken);
+            if (value is TensorSource tensor) await WriteTensorAsync(json, response, tensor);
+            else if (value is double[] { Length: > ChunkElements } numbers) await WriteNumbersAsync(json, response, numbers);
+            else if (value is not null && field.IsLong) await WriteLongAsync(json, response, value, field.Type);
             else JsonSerializer.Serialize(json, value, field.Type);
         }
         json.WriteEndObject();
     }
 
     // An object with arrays of numbers, or a list of objects.
-    private static async ValueTask WriteLongAsync(
-        Utf8JsonWriter json, PipeWriter output, object value, JsonTypeInfo type, CancellationToken cancellationToken)
+    private static async ValueTask WriteLongAsync(Utf8JsonWriter json, HttpResponse response, object value, JsonTypeInfo type)
     {
         if (type.ElementType is null)
         {
-            await WriteObjectAsync(json, output, value, type, cancellationToken);
+            await WriteObjectAsync(json, response, value, type);
             return;
         }
         var item = type.Options.GetTypeInfo(type.ElementType);
@@ -67,24 +66,25 @@ internal static class JsonMessageWriter
             if (json.BytesCommitted + json.BytesPending - flushed < ChunkBytes) continue;
             json.Flush();
             flushed = json.BytesCommitted;
-            await TensorWriter.FlushAsync(output, cancellationToken);
+            await FlushAsync(response);
         }
         json.WriteEndArray();
     }
 
-    private static async ValueTask WriteNumbersAsync(Utf8JsonWriter json, PipeWriter output, double[] numbers, CancellationToken cancellationToken)
+    private static async ValueTask WriteNumbersAsync(Utf8JsonWriter json, HttpResponse response, double[] numbers)
     {
         json.WriteStartArray();
         json.Flush();
         for (var written = 0; written < numbers.Length; written += ChunkElements)
         {
-            JsonElements.Write<double>(output, numbers.AsSpan(written, Math.Min(ChunkElements, numbers.Length - written)), isFirst: written == 0);
-            await TensorWriter.FlushAsync(output, cancellationToken);
+            using (await LongTexts.EnterAsync(response.HttpContext, numbers.Length))
+                JsonElements.Write<double>(response.BodyWriter, numbers.AsSpan(written, Math.Min(ChunkElements, numbers.Length - written)), isFirst: written == 0);
+            await FlushAsync(response);
         }
         json.WriteEndArray();
     }
 
-    private static async ValueTask WriteTensorAsync(Utf8JsonWriter json, PipeWriter output, TensorSource tensor, CancellationToken cancellationToken)
+    private static async ValueTask WriteTensorAsync(Utf8JsonWriter json, HttpResponse response, TensorSource tensor)
     {
         using var chunk = NativeBuffer.Rent(ChunkElements * tensor.Precision.Size());
         json.WriteStartObject();
@@ -97,20 +97,27 @@ internal static class JsonMessageWriter
         for (var written = 0; written < tensor.Shape.Count;)
         {
             var count = Math.Min(ChunkElements, tensor.Shape.Count - written);
-            if (tensor.Precision == Precision.Float64)
-            {
-                tensor.CopyTo(written, chunk.Span<double>(count));
-                JsonElements.Write<double>(output, chunk.Span<double>(count), isFirst: written == 0);
-            }
-            else
-            {
-                tensor.CopyTo(written, chunk.Span<float>(count));
-                JsonElements.Write<float>(output, chunk.Span<float>(count), isFirst: written == 0);
-            }
+            using (await LongTexts.EnterAsync(response.HttpContext, tensor.Shape.Count)) WriteChunk(response.BodyWriter, tensor, written, count, chunk);
             written += count;
-            await TensorWriter.FlushAsync(output, cancellationToken);
+            await FlushAsync(response);
         }
         json.WriteEndArray();
         json.WriteEndObject();
     }
+
+    private static void WriteChunk(PipeWriter output, TensorSource tensor, int start, int count, NativeBuffer chunk)
+    {
+        if (tensor.Precision == Precision.Float64)
+        {
+            tensor.CopyTo(start, chunk.Span<double>(count));
+            JsonElements.Write<double>(output, chunk.Span<double>(count), isFirst: start == 0);
+        }
+        else
+        {
+            tensor.CopyTo(start, chunk.Span<float>(count));
+            JsonElements.Write<float>(output, chunk.Span<float>(count), isFirst: start == 0);
+        }
+    }
+
+    private static ValueTask FlushAsync(HttpResponse response) => TensorWriter.FlushAsync(response.BodyWriter, response.HttpContext.RequestAborted);
 }
