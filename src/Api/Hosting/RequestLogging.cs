@@ -4,7 +4,9 @@ using BnService.Api.Endpoints;
 using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.Connections;
 using BnService.Api.Hosting.Limits;
+using BnService.Api.Hosting.Problems;
 using BnService.Api.Hosting.Telemetry;
+using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Http.Features;
 using Serilog;
 using Serilog.Events;
@@ -15,7 +17,10 @@ namespace BnService.Api.Hosting;
 /// <summary>Structured logging: one event per request, readable on a terminal, JSON in a container.</summary>
 internal static partial class RequestLogging
 {
-    private const string UnreadBodyText = "automatic draining of the request body failed because the body reader is in an invalid state.";
+    // What the server says of what clients do. A body that nobody waits for any more is not read to its end, and streams that are reset faster
+    // than they end are too many: the server ends the connection, as it should.
+    private static readonly string[] ClientTexts =
+        ["automatic draining of the request body failed because the body reader is in an invalid state.", "exceeded the output operations maximum queue size."];
 
     /// <summary>Makes Serilog the only logger, configured from the section <c>Serilog</c> and <c>Telemetry:LogFormat</c>.</summary>
     public static void AddStructuredLogging(this WebApplicationBuilder builder)
@@ -28,8 +33,7 @@ internal static partial class RequestLogging
                 // What the host says of each request has its query in it; a request's own event has what may be told.
                 .MinimumLevel.Override("Microsoft.AspNetCore.Hosting.Diagnostics", LogEventLevel.Warning)
                 .Enrich.With(new SessionOfRequest())
-                // A body that nobody waits for any more is not read to its end: the server ends the connection, as it should.
-                .Filter.ByExcluding(log => log.MessageTemplate.Text.EndsWith(UnreadBodyText, StringComparison.Ordinal))
+                .Filter.ByExcluding(log => Array.Exists(ClientTexts, text => log.MessageTemplate.Text.EndsWith(text, StringComparison.Ordinal)))
                 // The program tells it in a line when it ends.
                 .Filter.ByExcluding(log => log.MessageTemplate.Text == "Hosting failed to start" && StartFailure.LinesOf(log.Exception!) is not null)
                 .Enrich.With(HasOtherSinks(configuration) ? [new PlainProperties()] : [])
@@ -43,6 +47,8 @@ internal static partial class RequestLogging
     {
         var logger = app.ApplicationServices.GetRequiredService<ILoggerFactory>().CreateLogger("BnService.Request");
         var calls = app.ApplicationServices.GetRequiredService<CallMeter>();
+        var strangers = app.ApplicationServices.GetRequiredService<WrongKeys>();
+        var heads = app.ApplicationServices.GetService<IMemoryPoolFactory<byte>>() is PinnedBlockPoolFactory { Blocks: var blocks } ? new HeadMemory(blocks) : null;
         app.Use(async (context, next) =>
         {
             var started = Stopwatch.GetTimestamp();
@@ -52,6 +58,7 @@ internal static partial class RequestLogging
             calls.Begun();
             var place = ConnectionPlace.Of(context);
             place?.Begin();
+            if (place is not null) heads?.Count(context, place);
             try
             {
                 await next(context);
@@ -60,10 +67,10 @@ internal static partial class RequestLogging
             {
                 place?.End();
                 var status = metering.IsHungUp || context.RequestAborted.IsCancellationRequested ? StatusCodes.Status499ClientClosedRequest : context.Response.StatusCode;
-                var (method, call, elapsed) = (context.Request.Method, metering.PathTemplate ?? "(none)", Stopwatch.GetElapsedTime(started));
+                var (method, call, elapsed) = (Excerpt.Of(context.Request.Method), metering.PathTemplate ?? "(none)", Stopwatch.GetElapsedTime(started));
                 calls.Answered(method, call, status, elapsed, metering, context.Response.Headers.ContainsKey(IdempotencyKey.ReplayedHeader));
                 Describe(Activity.Current, method, metering.PathTemplate, status);
-                if (!metering.IsOneOfMany)
+                if (!metering.IsOneOfMany && (place is not { IsKnown: false } || strangers.IsLogged()))
                     LogRequest(logger, method, call, metering.Session, status, elapsed.TotalMilliseconds, metering.BodyBytes, metering.AnswerBytes);
             }
         });
@@ -74,7 +81,7 @@ internal static partial class RequestLogging
     {
         var metering = RequestMetering.Of(context);
         metering.PathTemplate = (context.GetEndpoint() as RouteEndpoint)?.RoutePattern.RawText?.TrimEnd('/');
-        metering.Session = context.GetRouteValue("session") is string session ? KeyText.Mask(session) : null;
+        metering.Session = context.GetRouteValue("session") is string session ? Excerpt.Of(KeyText.Mask(session), 128) : null;
         // Log events of the request are told apart by it, as are traces.
         if (metering.Session is { } masked) Activity.Current?.SetTag(Spans.Session, masked);
         return next(context);

@@ -109,4 +109,26 @@ public sealed class WrongKeyTests
         Assert.Single(service.Output, line => line.Contains("more than 1 times per second from 127.0.0.1", StringComparison.Ordinal));
         Assert.Equal(301 - refused, service.Output.Count(line => line.Contains("GET /v1/sessions", StringComparison.Ordinal)));
     }
+
+    /// <summary>Whatever needs no key, and whatever it is called: without one nobody fills a disk with the log.</summary>
+    [Fact]
+    public async Task Requests_of_strangers_are_logged_one_by_one_only_so_often_and_shortly()
+    {
+        const int Requests = 3000;
+        using var service = await ServiceProcess.StartAsync(("Auth__AdminKey", Configured));
+        using var stranger = await service.ConnectAsync();
+        string[] heads = ["GET /health/live", "GET /", "GET /problems/not-found", $"{new string('A', 4000)} /", $"GET /v1/sessions/{new string('b', 4000)}"];
+        for (var i = 0; i < Requests; i++)
+        {
+            await stranger.WriteAsync($"{heads[i % heads.Length]} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            await stranger.ReadAnswerAsync();
+        }
+        (await service.Client.GetAsync("/v1/sessions", KeyedService.Bearer(Configured))).Expect(200);
+        service.Terminate();
+        await service.ExitAsync();
+        Assert.InRange(service.Output.Count(line => line.Contains(" answered ", StringComparison.Ordinal)), 1000, Requests - 500);
+        Assert.All(service.Output, line => Assert.InRange(line.Length, 0, 400));
+        Assert.Single(service.Output, line => line.Contains("were not logged one by one since", StringComparison.Ordinal));
+        Assert.Contains("GET /v1/sessions session null answered 200", string.Join('\n', service.Output), StringComparison.Ordinal);
+    }
 }

@@ -49,8 +49,14 @@ internal sealed class BoundedListening(IServiceProvider services, ConnectionPlac
     }
 
     // A connection that gives its place back at its end.
-    private sealed class PlacedConnection(ConnectionContext inner, ConnectionPlace place, ConnectionPlaces places) : ConnectionContext
+    private sealed class PlacedConnection(ConnectionContext inner, ConnectionPlace place, ConnectionPlaces places) : ConnectionContext, IDuplexPipe
     {
+        private IDuplexPipe? _transport;
+
+        public PipeReader Input { get; } = new TurnReader(inner.Transport.Input, place);
+
+        public PipeWriter Output => inner.Transport.Output;
+
         public override string ConnectionId
         {
             get => inner.ConnectionId;
@@ -67,8 +73,8 @@ internal sealed class BoundedListening(IServiceProvider services, ConnectionPlac
 
         public override IDuplexPipe Transport
         {
-            get => inner.Transport;
-            set => inner.Transport = value;
+            get => _transport ?? this;
+            set => _transport = value;
         }
 
         public override CancellationToken ConnectionClosed

@@ -37,7 +37,11 @@ internal sealed class ConnectionGuard : BackgroundService
     {
         try
         {
-            while (_blocks!.RentedBytes > _blocks.Share && _places.CloseSome(guestsOnly: _blocks.RentedBytes < _most)) await Task.Delay(UntilGivenBack);
+            while (_blocks!.RentedBytes is var rented && rented > _blocks.Share
+                && _places.CloseSome(guestsOnly: rented < _most, ofManyRequests: rented - _places.Held <= _blocks.Share))
+            {
+                await Task.Delay(UntilGivenBack);
+            }
             await Task.Delay(BetweenRelieves);
         }
         finally

@@ -13,9 +13,9 @@ internal sealed class ConnectionPlace
     private readonly ConnectionPlaces _places;
     private readonly ConnectionContext _connection;
     private int _running;
-    private long _lastActive;
+    private long _lastActive, _held;
     private volatile Caller? _owner;
-    private volatile bool _hasAsked;
+    private volatile bool _hasAsked, _hasStreams;
 
     public ConnectionPlace(ConnectionPlaces places, ConnectionContext connection)
     {
@@ -42,6 +42,12 @@ internal sealed class ConnectionPlace
     /// <summary>Whether a request is being answered.</summary>
     public bool IsBusy => Volatile.Read(ref _running) > 0;
 
+    /// <summary>Whether a request on it was let in.</summary>
+    public bool IsKnown => _owner is not null;
+
+    /// <summary>In whose turns it is read; null where it need not wait.</summary>
+    public ReadingTurns? Turns => !IsKnown ? _places.GuestTurns : _hasStreams ? _places.KnownTurns : null;
+
     /// <summary>When a request on it began or ended last, or when it was accepted.</summary>
     public long LastActive => Volatile.Read(ref _lastActive);
 
@@ -61,6 +67,18 @@ internal sealed class ConnectionPlace
     {
         Volatile.Write(ref _lastActive, _places.Now);
         Interlocked.Decrement(ref _running);
+    }
+
+    /// <summary>Bytes that its requests take beside their bodies, where there may be many at a time.</summary>
+    public long Held => Interlocked.Read(ref _held);
+
+    /// <summary>One of many requests at a time takes memory beside its body, or gives it back.</summary>
+    /// <returns>All that they take.</returns>
+    public long Hold(long bytes)
+    {
+        _hasStreams = true;
+        _places.Hold(bytes);
+        return Interlocked.Add(ref _held, bytes);
     }
 
     /// <summary>A request was let in: the connection is no guest any more.</summary>

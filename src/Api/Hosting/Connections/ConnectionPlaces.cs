@@ -17,6 +17,9 @@ internal sealed partial class ConnectionPlaces
     private const int PartForGuests = 4, FewOfOne = 8;
     private const long MemoryForOne = 256 << 10;
 
+    // More than a request or two.
+    private const long MuchHeld = 64 << 10;
+
     // Assemblies, the console, listeners, the store's files, connections to a database.
     private const int DescriptorsOfOthers = 384;
 
@@ -30,7 +33,7 @@ internal sealed partial class ConnectionPlaces
     private readonly TimeProvider _time;
     private readonly ILogger<ConnectionPlaces> _logger;
     private readonly TimeSpan _headTime;
-    private long _accepted, _evicted, _refused, _timedOut, _warnedAt;
+    private long _accepted, _evicted, _refused, _timedOut, _warnedAt, _held;
     private int _open;
 
     public ConnectionPlaces(IOptions<LimitOptions> limits, TimeProvider time, ILogger<ConnectionPlaces> logger)
@@ -45,6 +48,12 @@ internal sealed partial class ConnectionPlaces
 
     /// <summary>The most connections.</summary>
     public int Most { get; }
+
+    /// <summary>The turns of guests.</summary>
+    public ReadingTurns GuestTurns { get; } = new();
+
+    /// <summary>The turns of connections with many requests at once on which one was let in.</summary>
+    public ReadingTurns KnownTurns { get; } = new();
 
     /// <summary>Connections that are open, those that were closed just now and are not yet cleared away included.</summary>
     public int Open => Volatile.Read(ref _open);
@@ -66,6 +75,9 @@ internal sealed partial class ConnectionPlaces
 
     /// <summary>Connections on which no request came in time.</summary>
     public long TimedOut => Interlocked.Read(ref _timedOut);
+
+    /// <summary>Bytes that requests take beside their bodies, on connections where there may be many at a time.</summary>
+    public long Held => Interlocked.Read(ref _held);
 
     /// <summary>The clock's timestamp.</summary>
     public long Now => _time.GetTimestamp();
@@ -131,15 +143,23 @@ internal sealed partial class ConnectionPlaces
         foreach (var place in silent) place.Close("no request has come in time (Limits:HeadTime)");
     }
 
-    /// <summary>Closes some connections for what they hold in memory: guests, and only where asked for the ones that are longest at work.</summary>
+    /// <summary>
+    /// Closes some connections for what they hold in memory: those of many requests, then guests, and only where asked for the ones that are
+    /// longest at work.
+    /// </summary>
+    /// <param name="guestsOnly">Whether to leave those on which a request was let in.</param>
+    /// <param name="ofManyRequests">Whether those of many requests at a time alone are to blame.</param>
     /// <returns>Whether there was one.</returns>
-    public bool CloseSome(bool guestsOnly)
+    public bool CloseSome(bool guestsOnly, bool ofManyRequests)
     {
         List<ConnectionPlace> closed = [];
         lock (_lock)
         {
             var most = Math.Max(8, (_guests.Count + _known.Count) / 8);
-            while (closed.Count < most && (_guests.First?.Value ?? (guestsOnly ? null : LongestKnown(idleOnly: false))) is { } place)
+            closed.AddRange(_guests.Concat(guestsOnly ? [] : _known).Where(place => place.Held > MuchHeld).Take(most));
+            closed.ForEach(Forget);
+            var isEnough = closed.Count > 0 || ofManyRequests;
+            while (!isEnough && closed.Count < most && (OldGuest() ?? (guestsOnly ? null : LongestKnown(idleOnly: false))) is { } place)
             {
                 Forget(place);
                 closed.Add(place);
@@ -150,6 +170,9 @@ internal sealed partial class ConnectionPlaces
         if (closed.Count > 0) Warn();
         return closed.Count > 0;
     }
+
+    /// <summary>Requests take more memory beside their bodies, or less.</summary>
+    internal void Hold(long bytes) => Interlocked.Add(ref _held, bytes);
 
     /// <summary>Counts a guest among the known ones from now on.</summary>
     internal void Recognize(ConnectionPlace place)
@@ -201,6 +224,9 @@ internal sealed partial class ConnectionPlaces
         }
         return first?.Value ?? LongestKnown(idleOnly: true);
     }
+
+    // One that has had time to send a request.
+    private ConnectionPlace? OldGuest() => _guests.First is { Value: var first } && _time.GetElapsedTime(first.AcceptedAt) > LeastStay ? first : null;
 
     // Of the caller who has most, so that nobody loses theirs to another who opens ever more; of a key that has many also one at work.
     private ConnectionPlace? LongestKnown(bool idleOnly)

@@ -13,6 +13,9 @@ internal sealed partial class WrongKeys(IOptions<LimitOptions> options, TimeProv
     // Seconds that an address may have saved up.
     private const int Saved = 10;
 
+    // Nobody without a key fills a disk with the log.
+    private const int LoggedPerSecond = 100;
+
     // Addresses are spread over as many places by a hash that nobody outside knows: so much memory, however many there are.
     private const int Slots = 1 << 14;
 
@@ -24,25 +27,28 @@ internal sealed partial class WrongKeys(IOptions<LimitOptions> options, TimeProv
     private readonly long[] _even = new long[Slots];
     private long _refused, _warnedAt = long.MinValue;
 
+    // The same of their log events, of all addresses together.
+    private long _evenLog, _unlogged, _saidAt = long.MinValue;
+
     /// <summary>Counts a request that no key lets in.</summary>
     /// <param name="address">Where it has come from.</param>
     /// <returns>Whole seconds after which the next one may come, where this is one too many; null where it is none.</returns>
     public int? SecondsUntilAllowed(IPAddress? address)
     {
         if (_most.Rate == 0) return null;
-        ref var even = ref _even[SlotOf(address)];
-        var (now, interval) = (time.GetTimestamp(), Math.Max(1, time.TimestampFrequency / _most.Rate));
-        while (true)
-        {
-            var known = Volatile.Read(ref even);
-            var next = Math.Max(known, now) + interval;
-            if (next - now > interval * _most.Burst)
-            {
-                Warn(address, now);
-                return (int)Math.Max(1, (next - now - (interval * _most.Burst)) / time.TimestampFrequency);
-            }
-            if (Interlocked.CompareExchange(ref even, next, known) == known) return null;
-        }
+        var now = time.GetTimestamp();
+        if (TicksUntilAllowed(ref _even[SlotOf(address)], now, _most.Rate, _most.Burst) is not { } ticks) return null;
+        if (IsTimeToSay(ref _refused, ref _warnedAt, now) is { } count) LogTooMany(logger, address?.ToString() ?? "an unknown address", _most.Rate, count);
+        return (int)Math.Max(1, ticks / time.TimestampFrequency);
+    }
+
+    /// <summary>Whether a request on a connection on which no key has let one in has a log event of its own.</summary>
+    public bool IsLogged()
+    {
+        var now = time.GetTimestamp();
+        if (TicksUntilAllowed(ref _evenLog, now, LoggedPerSecond, LoggedPerSecond * Saved) is null) return true;
+        if (IsTimeToSay(ref _unlogged, ref _saidAt, now) is { } count) LogUnlogged(logger, LoggedPerSecond, count);
+        return false;
     }
 
     /// <summary>What is said to one that comes too soon.</summary>
@@ -59,14 +65,25 @@ internal sealed partial class WrongKeys(IOptions<LimitOptions> options, TimeProv
         return hash.ToHashCode() & (Slots - 1);
     }
 
-    // Not one by one: a flood of them must not be one of the log as well.
-    private void Warn(IPAddress? address, long now)
+    private long? TicksUntilAllowed(ref long even, long now, int rate, int burst)
     {
-        Interlocked.Increment(ref _refused);
-        var warnedAt = Volatile.Read(ref _warnedAt);
-        if (warnedAt != long.MinValue && time.GetElapsedTime(warnedAt, now) < BetweenWarnings) return;
-        if (Interlocked.CompareExchange(ref _warnedAt, now, warnedAt) == warnedAt)
-            LogTooMany(logger, address?.ToString() ?? "an unknown address", _most.Rate, Interlocked.Exchange(ref _refused, 0));
+        var interval = Math.Max(1, time.TimestampFrequency / rate);
+        while (true)
+        {
+            var known = Volatile.Read(ref even);
+            var next = Math.Max(known, now) + interval;
+            if (next - now > interval * burst) return next - now - (interval * burst);
+            if (Interlocked.CompareExchange(ref even, next, known) == known) return null;
+        }
+    }
+
+    // Not one by one: a flood of them must not be one of the log as well.
+    private long? IsTimeToSay(ref long count, ref long saidAt, long now)
+    {
+        Interlocked.Increment(ref count);
+        var before = Volatile.Read(ref saidAt);
+        if (before != long.MinValue && time.GetElapsedTime(before, now) < BetweenWarnings) return null;
+        return Interlocked.CompareExchange(ref saidAt, now, before) == before ? Interlocked.Exchange(ref count, 0) : null;
     }
 
     private static (int Rate, int Burst) MostOf(LimitOptions limits)
@@ -79,4 +96,8 @@ internal sealed partial class WrongKeys(IOptions<LimitOptions> options, TimeProv
         Message = "Requests that no key lets in come more than {Rate} times per second from {Address}: they are answered 429 and not logged one by one "
             + "({Count} of all addresses since the last time)")]
     private static partial void LogTooMany(ILogger logger, string address, int rate, long count);
+
+    [LoggerMessage(Level = LogLevel.Warning,
+        Message = "Requests on connections on which no key has let one in come more than {Rate} times per second: {Count} were not logged one by one since the last time")]
+    private static partial void LogUnlogged(ILogger logger, int rate, long count);
 }
