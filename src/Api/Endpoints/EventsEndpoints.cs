@@ -4,6 +4,7 @@ using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.Limits;
 using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Sessions;
+using BnService.Api.Storage;
 using BnService.Api.Wire;
 
 namespace BnService.Api.Endpoints;
@@ -20,9 +21,9 @@ internal static class EventsEndpoints
     public static void MapEvents(this IEndpointRouteBuilder routes)
     {
         routes.MapGet("/sessions/{session}/events", Session).WithTags("Diagnostics").Needs(Role.Reader).Takes(Place.Stream).Answers<HistoryLine>(forms: MediaTypes.Events).FindsSession()
-            .Describe("GetEvents", "Watch a session", "Server-sent events: `step` for each train-step that this node answers (a line of the history; its id is the version), `inference` for each inference batch that it looks at, `state` where the state has changed otherwise or on another node (version and num_batches_tracked), first of all how it is now, and `gone` when the session is deleted. With `Last-Event-ID` the steps after that version come first, as far as they are remembered. A client that reads slowly misses what the history forgets meanwhile. The stream ends after five minutes, with its key and with the service; connect again then.");
+            .Describe("GetEvents", "Watch a session", "Server-sent events: `step` for each train-step that this node answers (a line of the history; its id is the version), `inference` for each inference batch that it looks at, `state` where the state has changed otherwise or on another node (version and num_batches_tracked), first of all how it is now, and `gone` when the session is deleted. With `Last-Event-ID` the steps after that version come first, as far as they are remembered. A client that reads slowly misses what the history forgets meanwhile. The stream ends after five minutes, with its key, with the service and where the database cannot be asked; connect again then.");
         routes.MapGet("/events", All).WithTags("Diagnostics").Needs(Role.Reader).Takes(Place.Stream).Answers<ActivityEvent>(forms: MediaTypes.Events)
-            .Describe("GetActivity", "Watch all sessions", "Server-sent events: `activity`, at most one a second, names the sessions that have been created, changed or deleted on this node, or that a batch has passed through. The stream ends after five minutes, with its key and with the service; connect again then.");
+            .Describe("GetActivity", "Watch all sessions", "Server-sent events: `activity`, at most one a second, names the sessions that have been created, changed or deleted on this node, or that a batch has passed through. The stream ends after five minutes, with its key, with the service and where the database cannot be asked; connect again then.");
     }
 
     private static async Task<IResult> Session(
@@ -45,12 +46,13 @@ internal static class EventsEndpoints
                 }
                 foreach (var inference in news.Inferences) stream.Write("inference", null, DiagnosticsEndpoints.Line(inference), ContractJson.Context.InferenceHistoryLine);
                 var layer = found.Current.Layer;
-                if (isFirst || layer.Version > known)
+                // Another version than the last one said: an older one where the database has gone back.
+                if (isFirst || layer.Version != known)
                 {
                     var state = new StateEvent { Version = layer.Version, NumBatchesTracked = layer.Running?.BatchesTracked ?? 0 };
                     stream.Write("state", layer.Version, state, ContractJson.Context.StateEvent);
                 }
-                (place, known, isFirst) = (news.Place, Math.Max(known, layer.Version), false);
+                (place, known, isFirst) = (news.Place, layer.Version, false);
                 if (time.GetElapsedTime(beaten) > BetweenBeats)
                 {
                     stream.Beat();
@@ -66,14 +68,24 @@ internal static class EventsEndpoints
                     await stream.FlushAsync(ended);
                     return;
                 }
+                // Who connects again is told that by a 503.
+                if (catalog.HasLost(again)) return;
                 if (!ReferenceEquals(again, found)) (found, place) = (again, default);
             }
         });
     }
 
-    private static IResult All(SessionScope scope, SessionActivity activity, IHostApplicationLifetime lifetime, TimeProvider time) => new Events(lifetime, time, async (stream, ended) =>
+    private static async Task<IResult> All(
+        SessionScope scope, SessionCatalog catalog, SessionActivity activity, IHostApplicationLifetime lifetime, TimeProvider time, CancellationToken cancellationToken)
     {
-        var moves = activity.Moves;
+        await catalog.RequireStoreAsync(cancellationToken);
+        return new Events(lifetime, time, (stream, ended) => WriteAllAsync(stream, scope, catalog, activity, time, ended));
+    }
+
+    private static async Task WriteAllAsync(
+        EventStream stream, SessionScope scope, SessionCatalog catalog, SessionActivity activity, TimeProvider time, CancellationToken ended)
+    {
+        var (moves, asked) = (activity.Moves, time.GetTimestamp());
         while (true)
         {
             var (ids, now, next) = activity.Since(scope, moves);
@@ -84,8 +96,12 @@ internal static class EventsEndpoints
             await Task.WhenAny(next, Task.Delay(BetweenBeats, time, ended));
             ended.ThrowIfCancellationRequested();
             if (!next.IsCompleted) stream.Beat();
+            if (time.GetElapsedTime(asked) < BetweenBeats) continue;
+            // Where it cannot be asked nothing would move, and nobody would know why.
+            await catalog.RequireStoreAsync(ended);
+            asked = time.GetTimestamp();
         }
-    });
+    }
 
     private static long? LastSeen(HttpRequest request) =>
         long.TryParse(request.Headers["Last-Event-ID"], NumberStyles.None, CultureInfo.InvariantCulture, out var version) ? version : null;
@@ -105,7 +121,7 @@ internal static class EventsEndpoints
             {
                 await write(new EventStream(httpContext.Response.BodyWriter), ended.Token);
             }
-            catch (OperationCanceledException) when (ended.IsCancellationRequested)
+            catch (Exception exception) when (exception is StorageUnavailableException || (exception is OperationCanceledException && ended.IsCancellationRequested))
             {
                 // Its end is one like any other.
             }

@@ -41,6 +41,9 @@ internal sealed class LayerSession
     /// <summary>When this state was known to be the newest one, in timestamps of the clock.</summary>
     public long KnownAt { get; set; }
 
+    /// <summary>When the store last said so itself, in timestamps of the clock.</summary>
+    public long ConfirmedAt { get; set; }
+
     /// <summary>A question to the store whether this state is the newest one; null before the first.</summary>
     public StoreQuestion? Question { get; set; }
 

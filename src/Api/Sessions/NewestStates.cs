@@ -27,6 +27,7 @@ internal sealed partial class NewestStates : IDisposable
     /// <summary>How long who may have a recent state waits for the newest one.</summary>
     public static readonly TimeSpan PatienceForRecent = TimeSpan.FromMilliseconds(250);
 
+    private static readonly TimeSpan PatienceForWatchers = TimeSpan.FromSeconds(5);
     private static readonly TimeSpan PatienceForVersion = TimeSpan.FromSeconds(2), PauseForVersion = TimeSpan.FromMilliseconds(10);
 
     private readonly ISessionStore _store;
@@ -57,6 +58,10 @@ internal sealed partial class NewestStates : IDisposable
             if (await (freshness == Freshness.Recent ? IsThereAsync(session, cancellationToken) : TryRefreshAsync(session, cancellationToken))) return session;
         }
     }
+
+    /// <summary>Whether the store, though asked, has not said for long that a session's state is the newest one: nobody knows what becomes of it.</summary>
+    public bool HasLost(LayerSession session) =>
+        _store.IsShared && _time.GetElapsedTime(session.ConfirmedAt) > PatienceForWatchers + _refresh;
 
     /// <summary>Waits for a version that has been stored elsewhere.</summary>
     /// <exception cref="ProblemException">There is no such version.</exception>
@@ -93,7 +98,7 @@ internal sealed partial class NewestStates : IDisposable
             Forget(session);
             return false;
         }
-        session.KnownAt = now;
+        session.KnownAt = session.ConfirmedAt = now;
         session.Know(notices);
         return true;
     }

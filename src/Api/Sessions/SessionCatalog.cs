@@ -100,6 +100,16 @@ internal sealed class SessionCatalog(
         return session;
     }
 
+    /// <summary>Whether it has not been known for long what has become of a session: its store cannot be asked.</summary>
+    public bool HasLost(LayerSession session) => newest.HasLost(session);
+
+    /// <summary>Asks the store for nothing, where others change what it has.</summary>
+    /// <exception cref="StorageUnavailableException">It cannot be asked.</exception>
+    public async ValueTask RequireStoreAsync(CancellationToken cancellationToken)
+    {
+        if (store.IsShared) await store.FindVersionAsync("", cancellationToken);
+    }
+
     /// <summary>How a batch of a shape is normalized by a layer, and the layer sized for it.</summary>
     /// <exception cref="ProblemException">It would take more statistics than a session may have: refused before any are allocated.</exception>
     public (NormalizationPlan Plan, LayerState Layer) PlanFor(Shape shape, LayerState layer)

@@ -58,14 +58,14 @@ public sealed class ConstantArraysTests : IDisposable
             foreach (var (written, found) in Arrays(record.Layer).Zip(Arrays(read))) Assert.True(Same(written, found));
         }
 
-        static double[] Of(double value) => [.. Enumerable.Repeat(value, 3000)];
+        static double[] Of(double value) => [.. Enumerable.Repeat(value, 5000)];
     }
 
     /// <summary>The service of before has written each element of each array.</summary>
     [Fact]
     public void A_state_of_the_version_before_means_the_same()
     {
-        var record = Record([.. Enumerable.Repeat(0.5, 100)]);
+        var record = Record([.. Enumerable.Repeat(0.5, 5000)]);
         var stored = SessionEncoding.Encode(record);
         var file = new SafetensorsFile();
         var arrays = new SafetensorsArrays(stored.State);
@@ -73,8 +73,19 @@ public sealed class ConstantArraysTests : IDisposable
         var before = file.ToArray();
         // It had no checksums either, which are the last member.
         stored = stored with { Header = Encoding.UTF8.GetBytes(string.Concat(Encoding.UTF8.GetString(stored.Header.Span).Split(",\"Sums\":")[0], "}")) };
-        Assert.True(before.Length > 16 * 800 && stored.State.Length < 3000, $"{before.Length} and {stored.State.Length} bytes");
+        Assert.True(before.Length > 16 * 40_000 && stored.State.Length < 3000, $"{before.Length} and {stored.State.Length} bytes");
         foreach (var (written, found) in Arrays(record.Layer).Zip(Arrays(SessionEncoding.Decode(stored with { State = before }).Layer))) Assert.True(Same(written, found));
+    }
+
+    /// <summary>Those refused the states of all layers that a newer node had stored, while nodes were replaced one after the other.</summary>
+    [Fact]
+    public async Task Nodes_of_before_read_the_states_of_layers_of_a_common_size()
+    {
+        using var service = new Service();
+        var file = new SafetensorsFile();
+        file.AddShort("running_mean", new double[4096]);
+        file.AddShort("running_var", [.. Enumerable.Repeat(1.0, 4096)]);
+        (await service.Client.SendAsync(HttpMethod.Put, "/v1/sessions/new/state", ServiceClient.Content(Forms.Safetensors, file.ToArray()))).Expect(201);
     }
 
     /// <summary>A few bytes that stand for many are nothing that a caller may send.</summary>

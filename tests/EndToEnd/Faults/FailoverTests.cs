@@ -85,6 +85,38 @@ public sealed class FailoverTests(PostgresServer primary) : IAsyncLifetime
         }
     }
 
+    /// <summary>Nobody has told it of the other one: two servers of one database take writes.</summary>
+    [Fact]
+    public async Task A_primary_that_comes_back_beside_the_one_that_has_taken_its_place_is_not_used()
+    {
+        await using var stores = PostgresStores.Of(Hosts(primary, _standby));
+        var store = await stores.OpenAsync();
+        Assert.True(await store.TryInsertAsync(Session(1), default));
+        await _standby.CatchUpAsync(primary);
+        await primary.StopAsync(StopMode.Kill);
+        await _standby.PromoteAsync();
+        var isWritten = false;
+        for (var i = 0; i < 200 && !isWritten; i++) isWritten = await TryWriteAsync(store);
+        Assert.True(isWritten);
+        await primary.StartAsync();
+        for (var found = 0; found < 5;)
+        {
+            // As the end of every connection does, the first server of the list is looked for anew.
+            await PostgresServer.ExecuteAsync(Of(_standby), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'BnService'");
+            await Task.Delay(100);
+            try
+            {
+                Assert.Equal(2, (await store.FindVersionAsync("a", default))?.Number);
+                found++;
+            }
+            catch (StorageUnavailableException)
+            {
+                // The only server that is used has just ended all connections.
+            }
+        }
+        Assert.Equal(1L, await PostgresServer.ExecuteAsync(Of(primary), "SELECT version FROM bn_sessions"));
+    }
+
     [Fact]
     public async Task A_standby_alone_is_waited_for_and_ends_the_start_with_what_it_is()
     {

@@ -1,10 +1,13 @@
+using System.Collections.Concurrent;
+using System.Globalization;
 using Npgsql;
 
 namespace BnService.Api.Storage.Postgres;
 
 /// <summary>
 /// The server or the servers of the database. Of several, the one that takes writes is used, whichever that is now: a standby that has been
-/// promoted, and no more the primary that has been made one.
+/// promoted, and no more the primary that has been made one. Nor one that comes back as if nothing had happened, and takes writes beside
+/// the one that has taken its place: each promotion begins a timeline, and of one database the newest that was seen is used.
 /// </summary>
 internal sealed class PostgresHosts : IAsyncDisposable
 {
@@ -18,6 +21,7 @@ internal sealed class PostgresHosts : IAsyncDisposable
         ["any"] = TargetSessionAttributes.Any,
     };
 
+    private readonly ConcurrentDictionary<string, long> _timelines = new();
     private readonly NpgsqlDataSource _source;
     private readonly NpgsqlMultiHostDataSource? _several;
 
@@ -29,7 +33,10 @@ internal sealed class PostgresHosts : IAsyncDisposable
         if (!Wanted.TryGetValue(settings.TargetSessionAttributes ?? "read-write", out var wanted))
             throw new NotSupportedException("Target Session Attributes must be read-write, primary or any");
         settings.TargetSessionAttributes = null;
-        _several = settings.Host?.Contains(',', StringComparison.Ordinal) == true ? builder.BuildMultiHost() : null;
+        var areSeveral = settings.Host?.Contains(',', StringComparison.Ordinal) == true;
+        // Nobody opens one synchronously.
+        if (areSeveral) builder.UsePhysicalConnectionInitializer(_ => { }, RequireNewestAsync);
+        _several = areSeveral ? builder.BuildMultiHost() : null;
         _source = _several?.WithTargetSession(wanted) ?? builder.Build();
     }
 
@@ -76,6 +83,37 @@ internal sealed class PostgresHosts : IAsyncDisposable
                 return null;
             }
         }
+    }
+
+    private async Task RequireNewestAsync(NpgsqlConnection connection)
+    {
+        string database;
+        long timeline;
+        try
+        {
+            // The first eight digits of a log file's name are its timeline.
+            await using var command = new NpgsqlCommand("SELECT system_identifier::text, pg_walfile_name(pg_current_wal_lsn()) FROM pg_control_system()", connection);
+            await using var reader = await command.ExecuteReaderAsync();
+            await reader.ReadAsync();
+            (database, timeline) = (reader.GetString(0), long.Parse(reader.GetString(1).AsSpan(0, 8), NumberStyles.HexNumber, CultureInfo.InvariantCulture));
+        }
+        catch (PostgresException exception) when (exception.SqlState == PostgresErrorCodes.ObjectNotInPrerequisiteState)
+        {
+            // Where it is promoted, a connection from before would not tell of its new timeline.
+            throw new NpgsqlException($"{connection.Host}:{connection.Port} is a standby (in recovery), which takes no writes");
+        }
+        catch (PostgresException)
+        {
+            // An engine that knows no timelines.
+            return;
+        }
+        var before = _timelines.GetValueOrDefault(database);
+        var newest = _timelines.AddOrUpdate(database, timeline, (_, known) => Math.Max(known, timeline));
+        if (timeline < newest)
+            throw new NpgsqlException($"{connection.Host}:{connection.Port} is on timeline {timeline} of this database, of which timeline {newest} was seen: another server has taken its place. "
+                + "Make it a standby of that one; where it is to be used all the same, start this node again");
+        // Connections to the server that was used before are left.
+        if (before != 0 && timeline > before) _source.Clear();
     }
 
     /// <inheritdoc/>

@@ -104,7 +104,7 @@ internal static class PostgresSchema
             "CREATE INDEX IF NOT EXISTS bn_sessions_listed ON bn_sessions (created_at, id, name, kind)",
             "DROP INDEX IF EXISTS bn_sessions_by_age",
         ],
-        // Arrays of one value are stored as that value: nodes of before refuse such states, and had better not begin.
+        // Long arrays of one value are stored as that value: nodes of before refuse such states, and had better not begin.
         [],
         [
             // Answers of groups are in one order over all groups of a session.

@@ -14,6 +14,10 @@ internal sealed class SessionInsertion(StoredSession session) : PostgresWrite(se
         var (id, name, mark) = (session.Id, session.Name, _mark.Bytes);
         PostgresStatement taken = $"(SELECT count(*) FROM bn_names WHERE name IN ({id}, {name}) AND write = {mark})";
         long wanted = id == name ? 1 : 2;
+        // Where nothing but the rows of sessions was restored, the names of those that are gone are left, and would be taken for ever.
+        yield return $"""
+            DELETE FROM bn_names AS n WHERE n.name IN ({id}, {name}) AND NOT EXISTS (SELECT 1 FROM bn_sessions AS s WHERE s.id = n.session_id)
+            """;
         // In one order, so that two that take each other's do not wait for each other.
         var (first, second) = string.CompareOrdinal(id, name) < 0 ? (id, name) : (name, id);
         yield return $"INSERT INTO bn_names (name, session_id, write) VALUES ({first}, {id}, {mark}), ({second}, {id}, {mark}) ON CONFLICT DO NOTHING";

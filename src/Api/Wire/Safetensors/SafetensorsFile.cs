@@ -43,6 +43,9 @@ internal sealed class SafetensorsFile
     // A header is padded so that elements begin at whole multiples of the largest of them.
     private const int Alignment = 8;
 
+    // As many channels as a layer commonly has: 32 KiB.
+    private const int LongestWhole = 4096;
+
     private readonly List<SafetensorsTensor> _tensors = [];
     private readonly Dictionary<string, string> _texts = [];
 
@@ -70,11 +73,12 @@ internal sealed class SafetensorsFile
         _tensors.Add(new(name, isSingle ? ElementType.F32 : ElementType.F64, Dimensions(values.Length, shape), values, null));
 
     /// <summary>
-    /// Adds an array of float64 for <see cref="SafetensorsArrays"/> alone: one that holds one value throughout is that value and its
-    /// length. Any other reader refuses such a file: its elements are fewer bytes than its shape takes.
+    /// Adds an array of float64 for <see cref="SafetensorsArrays"/> alone: a long one that holds one value throughout is that value and its
+    /// length. Any other reader refuses such a file, for its elements are fewer bytes than its shape takes; so do nodes of before, which go
+    /// on beside newer ones while those take over, and so it is not done where little is saved.
     /// </summary>
     public void AddShort(string name, double[] values) => _tensors.Add(
-        new(name, ElementType.F64, [values.Length], ConstantArrays.IsConstant(values) ? values[..1] : values, null));
+        new(name, ElementType.F64, [values.Length], values.Length > LongestWhole && ConstantArrays.IsConstant(values) ? values[..1] : values, null));
 
     /// <summary>Adds a whole number, as a tensor without dimensions.</summary>
     public void Add(string name, long value) => _tensors.Add(new(name, ElementType.I64, [], new[] { value }, null));
