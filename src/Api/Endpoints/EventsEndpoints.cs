@@ -76,7 +76,8 @@ internal static class EventsEndpoints
     }
 
     private static async Task<IResult> All(
-        SessionScope scope, SessionCatalog catalog, SessionActivity activity, IHostApplicationLifetime lifetime, TimeProvider time, CancellationToken cancellationToken)
+        SessionScope scope, SessionCatalog catalog, SessionActivity activity, IHostApplicationLifetime lifetime, TimeProvider time,
+        CancellationToken cancellationToken)
     {
         await catalog.RequireStoreAsync(cancellationToken);
         return new Events(lifetime, time, (stream, ended) => WriteAllAsync(stream, scope, catalog, activity, time, ended));
@@ -121,9 +122,13 @@ internal static class EventsEndpoints
             {
                 await write(new EventStream(httpContext.Response.BodyWriter), ended.Token);
             }
-            catch (Exception exception) when (exception is StorageUnavailableException || (exception is OperationCanceledException && ended.IsCancellationRequested))
+            catch (OperationCanceledException) when (ended.IsCancellationRequested)
             {
                 // Its end is one like any other.
+            }
+            catch (StorageUnavailableException)
+            {
+                // Who connects again is told.
             }
         }
     }

@@ -59,7 +59,7 @@ internal sealed partial class NewestStates : IDisposable
         }
     }
 
-    /// <summary>Whether the store, though asked, has not said for long that a session's state is the newest one: nobody knows what becomes of it.</summary>
+    /// <summary>Whether the store has been asked for long in vain what the newest state of a session is.</summary>
     public bool HasLost(LayerSession session) =>
         _store.IsShared && _time.GetElapsedTime(session.ConfirmedAt) > PatienceForWatchers + _refresh;
 

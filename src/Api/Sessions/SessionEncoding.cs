@@ -9,7 +9,7 @@ using BnService.Core.Statistics;
 namespace BnService.Api.Sessions;
 
 /// <summary>
-/// A session as the bytes that a store keeps: its arrays as a safetensors file with PyTorch's names, as GET state answers, all float64, those
+/// A session as the bytes that a store keeps: its arrays as a safetensors file with PyTorch's names, as GET state answers, all float64, long ones
 /// that hold one value throughout as that value (a service of before refuses them), and everything else as JSON.
 /// </summary>
 internal static partial class SessionEncoding

@@ -79,10 +79,10 @@ public sealed class LimitTests
     [Fact]
     public async Task The_states_of_all_sessions_stay_within_their_budget()
     {
-        using var service = Service.With(("Sessions:MaxResidentBytes", "300000"));
+        using var service = Service.With(("Sessions:MaxResidentBytes", "1500000"));
         var sessions = new List<SessionClient>();
         while (await FilledAsync() is { } filled) sessions.Add(filled);
-        // Mean and variance of 1000 doubles, which differ, are 16 kB.
+        // Mean and variance of 5000 doubles, which differ, are 80 kB.
         Assert.InRange(sessions.Count, 9, 18);
         (await sessions[0].DeleteAsync()).Expect(204);
         Assert.NotNull(await FilledAsync());
@@ -90,11 +90,11 @@ public sealed class LimitTests
 
         async Task<SessionClient?> FilledAsync()
         {
-            var session = await service.CreateAsync("""{"num_features":1000}""");
-            var values = Batch.Array(Enumerable.Range(1, 1000).Select(i => i / 7.0));
+            var session = await service.CreateAsync("""{"num_features":5000}""");
+            var values = Batch.Array(Enumerable.Range(1, 5000).Select(i => i / 7.0));
             var answer = await session.PutRunningStatsAsync($$"""{"running_mean":{{values}},"running_var":{{values}}}""");
             if (answer.Status == 200) return session;
-            answer.ExpectProblem("limit-reached", "Sessions:MaxResidentBytes allows 300000");
+            answer.ExpectProblem("limit-reached", "Sessions:MaxResidentBytes allows 1500000");
             (await session.DeleteAsync()).Expect(204);
             return null;
         }
@@ -103,12 +103,12 @@ public sealed class LimitTests
     [Fact]
     public async Task One_key_leaves_room_in_memory_to_the_sessions_of_others()
     {
-        using var service = await KeyedService.StartAsync(("Sessions:MaxResidentBytes", "300000"));
+        using var service = await KeyedService.StartAsync(("Sessions:MaxResidentBytes", "1500000"));
         var (greedy, other) = (KeyedService.Bearer(await service.KeyAsync("trainer")), KeyedService.Bearer(await service.KeyAsync("trainer")));
-        var values = Batch.Array(Enumerable.Range(1, 1000).Select(i => i / 7.0));
+        var values = Batch.Array(Enumerable.Range(1, 5000).Select(i => i / 7.0));
         var count = 0;
         while (await FilledAsync($"greedy{count}", greedy) is { Status: 200 }) count++;
-        // Half of the room, where each takes 17 kB; it was all of it.
+        // Half of the room, where each takes 81 kB; it was all of it.
         Assert.InRange(count, 5, 9);
         (await FilledAsync("other", other)).Expect(200);
         (await service.Client.DeleteAsync("/v1/sessions/greedy0", greedy)).Expect(204);
@@ -117,7 +117,7 @@ public sealed class LimitTests
 
         async Task<Answer> FilledAsync(string name, (string, string) key)
         {
-            var created = await service.Client.PostAsync("/v1/sessions", $$"""{"name":"{{name}}","num_features":1000}""", key);
+            var created = await service.Client.PostAsync("/v1/sessions", $$"""{"name":"{{name}}","num_features":5000}""", key);
             if (created.Status != 201) return created;
             return await service.Client.PutAsync($"/v1/sessions/{name}/running-stats", $$"""{"running_mean":{{values}},"running_var":{{values}}}""", key);
         }

@@ -102,7 +102,8 @@ public sealed class FailoverTests(PostgresServer primary) : IAsyncLifetime
         for (var found = 0; found < 5;)
         {
             // As the end of every connection does, the first server of the list is looked for anew.
-            await PostgresServer.ExecuteAsync(Of(_standby), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'BnService'");
+            await PostgresServer.ExecuteAsync(
+                Of(_standby), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'BnService'");
             await Task.Delay(100);
             try
             {

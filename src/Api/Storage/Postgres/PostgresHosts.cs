@@ -92,10 +92,12 @@ internal sealed class PostgresHosts : IAsyncDisposable
         try
         {
             // The first eight digits of a log file's name are its timeline.
-            await using var command = new NpgsqlCommand("SELECT system_identifier::text, pg_walfile_name(pg_current_wal_lsn()) FROM pg_control_system()", connection);
+            await using var command = new NpgsqlCommand(
+                "SELECT system_identifier::text, pg_walfile_name(pg_current_wal_lsn()) FROM pg_control_system()", connection);
             await using var reader = await command.ExecuteReaderAsync();
             await reader.ReadAsync();
-            (database, timeline) = (reader.GetString(0), long.Parse(reader.GetString(1).AsSpan(0, 8), NumberStyles.HexNumber, CultureInfo.InvariantCulture));
+            database = reader.GetString(0);
+            timeline = long.Parse(reader.GetString(1).AsSpan(0, 8), NumberStyles.HexNumber, CultureInfo.InvariantCulture);
         }
         catch (PostgresException exception) when (exception.SqlState == PostgresErrorCodes.ObjectNotInPrerequisiteState)
         {
@@ -110,8 +112,11 @@ internal sealed class PostgresHosts : IAsyncDisposable
         var before = _timelines.GetValueOrDefault(database);
         var newest = _timelines.AddOrUpdate(database, timeline, (_, known) => Math.Max(known, timeline));
         if (timeline < newest)
-            throw new NpgsqlException($"{connection.Host}:{connection.Port} is on timeline {timeline} of this database, of which timeline {newest} was seen: another server has taken its place. "
-                + "Make it a standby of that one; where it is to be used all the same, start this node again");
+        {
+            throw new NpgsqlException(
+                $"{connection.Host}:{connection.Port} is on timeline {timeline} of this database, of which timeline {newest} was seen: another server "
+                + "has taken its place. Make it a standby of that one; where it is to be used all the same, start this node again");
+        }
         // Connections to the server that was used before are left.
         if (before != 0 && timeline > before) _source.Clear();
     }

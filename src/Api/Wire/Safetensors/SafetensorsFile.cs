@@ -77,8 +77,11 @@ internal sealed class SafetensorsFile
     /// length. Any other reader refuses such a file, for its elements are fewer bytes than its shape takes; so do nodes of before, which go
     /// on beside newer ones while those take over, and so it is not done where little is saved.
     /// </summary>
-    public void AddShort(string name, double[] values) => _tensors.Add(
-        new(name, ElementType.F64, [values.Length], values.Length > LongestWhole && ConstantArrays.IsConstant(values) ? values[..1] : values, null));
+    public void AddShort(string name, double[] values)
+    {
+        var isShort = values.Length > LongestWhole && ConstantArrays.IsConstant(values);
+        _tensors.Add(new(name, ElementType.F64, [values.Length], isShort ? values[..1] : values, null));
+    }
 
     /// <summary>Adds a whole number, as a tensor without dimensions.</summary>
     public void Add(string name, long value) => _tensors.Add(new(name, ElementType.I64, [], new[] { value }, null));
