@@ -94,7 +94,7 @@ internal sealed class RequestBytes(HttpRequest request, long limit)
             }
             finally
             {
-                _reader.AdvanceTo(buffer.End);
+                Advance(buffer.End);
             }
             await consumer.TakenAsync(cancellationToken);
             if (!read.IsCompleted || left == 0 || buffer.Length < read.Buffer.Length) continue;
@@ -112,7 +112,7 @@ internal sealed class RequestBytes(HttpRequest request, long limit)
         {
             var read = await _reader.ReadAtLeastAsync(count, request.HttpContext.RequestAborted);
             var arrived = read.Buffer.Length;
-            _reader.AdvanceTo(read.Buffer.Start);
+            Advance(read.Buffer.Start);
             if (arrived < count) throw new ProblemException(ProblemCode.MalformedBody, $"the body ends after {Position + arrived} bytes, {MostLeft - arrived} bytes before its end");
         }
         catch (Exception exception) when (Refusal(exception) is { } refusal)
@@ -148,7 +148,7 @@ internal sealed class RequestBytes(HttpRequest request, long limit)
         {
             var read = await NextAsync(request.HttpContext.RequestAborted);
             var isEmpty = read.Buffer.IsEmpty;
-            _reader.AdvanceTo(read.Buffer.End);
+            Advance(read.Buffer.End);
             if (!isEmpty) throw new ProblemException(ProblemCode.MalformedBody, $"the body goes on after its {Position} bytes");
             if (read.IsCompleted) return;
         }
@@ -168,6 +168,19 @@ internal sealed class RequestBytes(HttpRequest request, long limit)
         finally
         {
             _metering.IsAwaitingBody = false;
+        }
+    }
+
+    // The server tells of a stream that its client has reset when bytes of it are given back, and a moment later that the request is over.
+    private void Advance(SequencePosition taken)
+    {
+        try
+        {
+            _reader.AdvanceTo(taken);
+        }
+        catch (IOException)
+        {
+            throw new ClientGoneException();
         }
     }
 
