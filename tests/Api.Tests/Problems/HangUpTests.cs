@@ -2,6 +2,7 @@ using BnService.Api.Hosting.Problems;
 using BnService.Api.Tests.Expected;
 using BnService.Api.Tests.Harness;
 using Microsoft.AspNetCore.Connections;
+using Microsoft.AspNetCore.Http;
 
 namespace BnService.Api.Tests.Problems;
 
@@ -21,6 +22,17 @@ public sealed class HangUpTests : IDisposable
         Assert.True(HangUp.IsOne(new TaskCanceledException("", new ConnectionAbortedException()), CancellationToken.None));
         Assert.True(HangUp.IsOne(new IOException("", new ConnectionResetException("")), CancellationToken.None));
         Assert.False(HangUp.IsOne(new TaskCanceledException("", new IOException()), CancellationToken.None));
+    }
+
+    /// <summary>The server logs an error where fewer bytes come than were announced.</summary>
+    [Fact]
+    public void An_answer_that_nobody_waits_for_any_more_has_no_length()
+    {
+        var context = new DefaultHttpContext();
+        context.Response.ContentLength = 4096;
+        HangUp.End(context);
+        Assert.Null(context.Response.ContentLength);
+        Assert.Equal(499, context.Response.StatusCode);
     }
 
     [Theory]

@@ -24,7 +24,13 @@ internal static class HangUp
     public static void End(HttpContext context)
     {
         RequestMetering.Of(context).IsHungUp = true;
-        if (context.Response.HasStarted) context.Abort();
-        else context.Response.StatusCode = StatusCodes.Status499ClientClosedRequest;
+        if (context.Response.HasStarted)
+        {
+            context.Abort();
+            return;
+        }
+        // The server would miss the rest of an answer whose length has been said.
+        context.Response.ContentLength = null;
+        context.Response.StatusCode = StatusCodes.Status499ClientClosedRequest;
     }
 }
