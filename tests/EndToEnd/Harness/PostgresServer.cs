@@ -150,13 +150,17 @@ public sealed partial class PostgresServer : IAsyncLifetime
     public async Task StopAsync(StopMode mode)
     {
         if (_process is null) return;
+        string[] others = [];
         if (!_process.HasExited)
         {
             var first = (await RunAsync("head", "-n", "1", $"{Data}/postmaster.pid")).Trim();
+            others = (await File.ReadAllTextAsync($"/proc/{first}/task/{first}/children")).Split(' ', StringSplitOptions.RemoveEmptyEntries);
             Assert.Equal(0, Signal(int.Parse(first, System.Globalization.CultureInfo.InvariantCulture), (int)mode));
         }
         using var patience = new CancellationTokenSource(Patience);
         await _process.WaitForExitAsync(patience.Token);
+        // Those that serve connections notice a moment later that the first one was killed, and answer until then.
+        while (others.Any(other => Directory.Exists($"/proc/{other}"))) await Task.Delay(10, patience.Token);
         _process.Dispose();
         _process = null;
     }
