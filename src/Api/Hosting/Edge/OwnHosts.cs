@@ -47,8 +47,13 @@ internal sealed class OwnHosts
         if (sent == _known) return;
         // A name may end with the root's dot.
         var host = request.Host.Host is [.. var beginning, '.'] ? beginning : request.Host.Host;
-        if (IsAllowed(host)) _known = sent;
-        if (sent == _known || RequestRate.IsHealth(request.Path)) return;
+        if (IsAllowed(host))
+        {
+            // Not looked at again here: a request for another name that is allowed may replace it in this moment.
+            _known = sent;
+            return;
+        }
+        if (RequestRate.IsHealth(request.Path)) return;
         throw new ProblemException(ProblemCode.MisdirectedRequest, _allowed.Count > 0
             ? $"the service does not answer to the name '{Excerpt.Of(host)}': {Setting} has {string.Join(", ", _allowed)}"
             : $"without keys the service answers to {(_keys.IsOff ? "localhost, addresses and names without a dot" : "localhost, 127.0.0.1 and [::1]")} alone, "
