@@ -1,4 +1,5 @@
 using BnService.Api.Hosting.Problems;
+using BnService.Api.Wire;
 using Microsoft.Net.Http.Headers;
 
 namespace BnService.Api.Hosting;
@@ -19,6 +20,7 @@ internal static class RequestDecoding
         {
             // The length of what was sent is not that of what will be read.
             context.Request.ContentLength = null;
+            context.Request.Body = new BodyReader(context.Request.BodyReader).AsStream();
             return next(context);
         }));
         app.UseRequestDecompression();

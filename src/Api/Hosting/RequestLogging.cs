@@ -17,10 +17,8 @@ namespace BnService.Api.Hosting;
 /// <summary>Structured logging: one event per request, readable on a terminal, JSON in a container.</summary>
 internal static partial class RequestLogging
 {
-    // What the server says of what clients do. A body that nobody waits for any more is not read to its end, and streams that are reset faster
-    // than they end are too many: the server ends the connection, as it should.
-    private static readonly string[] ClientTexts =
-        ["automatic draining of the request body failed because the body reader is in an invalid state.", "exceeded the output operations maximum queue size."];
+    // What the server says of what clients do: streams that are reset faster than they end are too many, and it ends the connection, as it should.
+    private static readonly string[] ClientTexts = ["exceeded the output operations maximum queue size."];
 
     /// <summary>Makes Serilog the only logger, configured from the section <c>Serilog</c> and <c>Telemetry:LogFormat</c>.</summary>
     public static void AddStructuredLogging(this WebApplicationBuilder builder)

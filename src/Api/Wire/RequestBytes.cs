@@ -29,7 +29,7 @@ internal delegate void ByteWatch(ReadOnlySpan<byte> bytes);
 /// <param name="limit">The most bytes of a body.</param>
 internal sealed class RequestBytes(HttpRequest request, long limit)
 {
-    private readonly PipeReader _reader = request.BodyReader;
+    private readonly BodyReader _reader = new(request.BodyReader);
     private readonly ByteWatch? _watch = request.HttpContext.Features.Get<ByteWatch>();
     private readonly RequestMetering _metering = RequestMetering.Of(request.HttpContext);
 

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.IO.Compression;
 using BnService.Api.Hosting.Limits;
 using BnService.Api.Tests.Auth;
 using BnService.Api.Tests.Harness;
@@ -72,6 +73,31 @@ public sealed class RequestLimitTests
         Assert.Equal("1", (await answer).Headers["Retry-After"]);
         Assert.Equal(0, (await session.StatsAsync())["num_batches_tracked"].GetInt32());
         await rest.CancelAsync();
+    }
+
+    /// <summary>As it was, the server could not skip the rest of the body, logged that, and ended the connection.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_request_that_was_given_up_while_its_body_came_leaves_its_connection_to_the_next(bool isCoded)
+    {
+        using var service = Service.OnKestrel(("Limits:RequestTime", "00:00:00.5"), ("Sync:Timeout", "00:00:00.5"));
+        var session = await service.CreateAsync("""{"num_features":2}""");
+        var body = """{"x":[[1,2],[3,4]],"retain":false}"""u8.ToArray();
+        if (isCoded)
+        {
+            using var coded = new MemoryStream();
+            using (var gzip = new GZipStream(coded, CompressionLevel.Fastest, leaveOpen: true)) gzip.Write(body);
+            body = coded.ToArray();
+        }
+        using var connection = await service.ConnectAsync();
+        await connection.WriteHeadAsync("POST", $"{session.Path}/train-step", ("Content-Type", "application/json"), ("Content-Length", $"{body.Length}"),
+            ("Content-Encoding", isCoded ? "gzip" : "identity"));
+        await connection.WriteAsync(body.AsMemory(0, 12));
+        Assert.Equal(503, (await connection.ReadAnswerAsync()).Status);
+        await connection.WriteAsync(body.AsMemory(12));
+        await connection.WriteHeadAsync("GET", "/v1/sessions");
+        Assert.Equal(200, (await connection.ReadAnswerAsync()).Status);
     }
 
     [Fact]

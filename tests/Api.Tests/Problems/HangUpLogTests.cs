@@ -80,6 +80,8 @@ public sealed class HangUpLogTests : IDisposable
             await IgnoreAsync(async () => (await http.PostAsync(path, ServiceClient.Content(Forms.Npy, ArrayFile.Of(X)), hangUp.Token)).Dispose());
         });
         await Task.WhenAll(calls);
+        // Events are written in batches.
+        await Eventually.TrueAsync(() => service.Output.Count > 20, "nothing was logged");
         RequireQuiet(service, service.Output);
     }
 

@@ -6,8 +6,21 @@ namespace BnService.Api.Hosting.Connections;
 internal sealed class TurnReader(PipeReader inner, ConnectionPlace place) : PipeReader
 {
     /// <inheritdoc/>
-    public override ValueTask<ReadResult> ReadAsync(CancellationToken cancellationToken = default) =>
-        place.Turns is { } turns ? ReadInTurnAsync(turns, cancellationToken) : inner.ReadAsync(cancellationToken);
+    public override ValueTask<ReadResult> ReadAsync(CancellationToken cancellationToken = default)
+    {
+        ValueTask<ReadResult> read;
+        try
+        {
+            read = inner.ReadAsync(cancellationToken);
+        }
+        catch (InvalidOperationException)
+        {
+            // The server has not given back what it read. It keeps a body that has come as a whole until all of it was taken; where its client
+            // goes before, it skips nothing, and reads on for a next request, which cannot come. Giving back this end ends that read as well.
+            return new(new ReadResult(default, isCanceled: false, isCompleted: true));
+        }
+        return place.Turns is { } turns ? InTurnAsync(turns, read) : read;
+    }
 
     /// <inheritdoc/>
     public override bool TryRead(out ReadResult result) => inner.TryRead(out result);
@@ -27,9 +40,9 @@ internal sealed class TurnReader(PipeReader inner, ConnectionPlace place) : Pipe
     /// <inheritdoc/>
     public override ValueTask CompleteAsync(Exception? exception = null) => inner.CompleteAsync(exception);
 
-    private async ValueTask<ReadResult> ReadInTurnAsync(ReadingTurns turns, CancellationToken cancellationToken)
+    private static async ValueTask<ReadResult> InTurnAsync(ReadingTurns turns, ValueTask<ReadResult> reading)
     {
-        var read = await inner.ReadAsync(cancellationToken);
+        var read = await reading;
         if (!read.IsCompleted && !read.IsCanceled) await turns.NextAsync();
         return read;
     }

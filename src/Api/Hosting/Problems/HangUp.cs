@@ -24,13 +24,13 @@ internal static class HangUp
     public static void End(HttpContext context)
     {
         RequestMetering.Of(context).IsHungUp = true;
-        if (context.Response.HasStarted)
+        if (!context.Response.HasStarted)
         {
-            context.Abort();
-            return;
+            // The server would miss the rest of an answer whose length has been said.
+            context.Response.ContentLength = null;
+            context.Response.StatusCode = StatusCodes.Status499ClientClosedRequest;
         }
-        // The server would miss the rest of an answer whose length has been said.
-        context.Response.ContentLength = null;
-        context.Response.StatusCode = StatusCodes.Status499ClientClosedRequest;
+        // It may not know yet that nobody is there, and would try to skip the rest of a body that cannot be read.
+        context.Abort();
     }
 }

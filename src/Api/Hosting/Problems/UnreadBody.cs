@@ -1,4 +1,5 @@
 using BnService.Api.Hosting.Limits;
+using BnService.Api.Wire;
 
 namespace BnService.Api.Hosting.Problems;
 
@@ -26,7 +27,7 @@ internal static class UnreadBody
         try
         {
             await context.Response.CompleteAsync();
-            var body = context.Request.BodyReader;
+            var body = new BodyReader(context.Request.BodyReader);
             while (true)
             {
                 var read = await body.ReadAsync(patience.Token);
