@@ -91,7 +91,9 @@ internal static class OpenInferenceEndpoints
         using var request = await InferRequest.OpenAsync(bytes, header, model.Row, model.Precision);
         TensorLimits.Require(limits.Value, InferText.Input, request.Header.Shape);
         var (answer, shape) = (new InferAnswer(model.Name, model.Version, request.Header), request.Header.Shape);
-        if (request is { Header.IsOutputBinary: true, Incoming: { Bytes: >= StreamedOutput.FewestBytes } x } && !StreamedInference.MayBeBeyond(x) && inference.RunArriving(model.Layer, shape) is { } arriving)
+        // Of a body that says how long it is nothing but the input is left.
+        if (bytes.Length is not null && request is { Header.IsOutputBinary: true, Incoming: { Bytes: >= StreamedOutput.FewestBytes } x }
+            && !StreamedInference.MayBeBeyond(x) && inference.RunArriving(model.Layer, shape) is { } arriving)
         {
             // Arriving, computing and sending are one: what they take together is counted as computing.
             timing.Arrived();

@@ -1,5 +1,6 @@
 using System.IO.Pipelines;
 using BnService.Api.Hosting;
+using BnService.Api.Hosting.Memory;
 using BnService.Api.Hosting.Problems;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.Extensions.Options;
@@ -32,6 +33,7 @@ internal sealed class RequestBytes(HttpRequest request, long limit)
     private readonly BodyReader _reader = new(request.BodyReader);
     private readonly ByteWatch? _watch = request.HttpContext.Features.Get<ByteWatch>();
     private readonly RequestMetering _metering = RequestMetering.Of(request.HttpContext);
+    private readonly RequestMemory? _memory = RequestMemory.Of(request.HttpContext);
 
     /// <summary>The most bytes of a body.</summary>
     public long Limit => limit;
@@ -91,6 +93,8 @@ internal sealed class RequestBytes(HttpRequest request, long limit)
                 left -= buffer.Length;
                 Position += buffer.Length;
                 _metering.BodyBytes = Position;
+                // What has not said how large it would be has reserved nothing.
+                if (Position > MemoryAdmission.SmallBytes) _memory?.Arrives();
             }
             finally
             {
@@ -108,6 +112,7 @@ internal sealed class RequestBytes(HttpRequest request, long limit)
     /// <exception cref="ProblemException">The body ends before, or cannot be read.</exception>
     public async ValueTask WaitForAsync(int count)
     {
+        _metering.IsAwaitingBody = true;
         try
         {
             var read = await _reader.ReadAtLeastAsync(count, request.HttpContext.RequestAborted);
@@ -118,6 +123,10 @@ internal sealed class RequestBytes(HttpRequest request, long limit)
         catch (Exception exception) when (Refusal(exception) is { } refusal)
         {
             throw refusal;
+        }
+        finally
+        {
+            _metering.IsAwaitingBody = false;
         }
     }
 

@@ -32,6 +32,15 @@ public sealed class MemoryAccount(MemoryBudget budget) : IDisposable
         }
     }
 
+    /// <summary>Bytes of the budget that it takes.</summary>
+    public long Taken
+    {
+        get
+        {
+            lock (_lock) return Math.Max(_reserved, _rented);
+        }
+    }
+
     /// <summary>
     /// Makes sure that so many more bytes can be rented: for what must not fail once it has begun. Without an account there is nothing to
     /// make sure of.
@@ -144,6 +153,10 @@ public sealed class MemoryAccount(MemoryBudget budget) : IDisposable
         }
     }
 
-    private MemoryBudgetException NoRoom(long bytes) => new(
-        $"the request needs {bytes} more bytes of memory, of {budget.Limit} {budget.Used} are in use (Memory:BudgetBytes); send it again later, or smaller batches");
+    private MemoryBudgetException NoRoom(long bytes)
+    {
+        budget.Lacking?.Invoke(bytes);
+        return new($"the request needs {bytes} more bytes of memory, of {budget.Limit} {budget.Used} are in use (Memory:BudgetBytes); " +
+            "send it again later, or smaller batches");
+    }
 }

@@ -33,6 +33,9 @@ public sealed class MemoryBudget(long limit)
     /// <summary>Gives up something that could be done without; false where there is nothing left. Never called under a lock of this class.</summary>
     public Func<bool>? MakeRoom { get; set; }
 
+    /// <summary>Called when there was no room for so many bytes, so that there may be some for the next one; must be quick.</summary>
+    public Action<long>? Lacking { get; set; }
+
     /// <summary>Called when bytes have been given back, and not under a lock of this class; must be quick.</summary>
     public Action? Freed { get; set; }
 

@@ -98,3 +98,14 @@ public sealed class ShiftedTime(TimeSpan shift) : TimeProvider
 {
     public override DateTimeOffset GetUtcNow() => System.GetUtcNow() + shift;
 }
+
+/// <summary>The true time and its timers, of which a test leaves some out.</summary>
+public sealed class JumpingTime : TimeProvider
+{
+    private long _jumped;
+
+    public override long GetTimestamp() => System.GetTimestamp() + Interlocked.Read(ref _jumped);
+
+    /// <summary>So much has passed.</summary>
+    public void JumpBy(TimeSpan step) => Interlocked.Add(ref _jumped, (long)(step.TotalSeconds * TimestampFrequency));
+}

@@ -133,7 +133,8 @@ public sealed class Service : IDisposable
     public static Service OnKestrel(params (string Key, string Value)[] settings) => new(settings, null, onKestrel: true);
 
     /// <summary>The service behind a real server, with a part of the test's.</summary>
-    public static Service OnKestrel(Action<IServiceCollection> replace) => new([], replace, onKestrel: true);
+    public static Service OnKestrel(Action<IServiceCollection> replace, params (string Key, string Value)[] settings) =>
+        new(settings, replace, onKestrel: true);
 
     /// <summary>The OpenAPI document as the service makes it, fetched without holding the answer against the document.</summary>
     public static string ServedDocument()

@@ -2,6 +2,7 @@ using BnService.Api.Hosting.Limits;
 using BnService.Api.Hosting.Memory;
 using BnService.Api.Hosting;
 using BnService.Api.Tests.Harness;
+using BnService.Core.Tensors;
 using Microsoft.AspNetCore.Http;
 
 namespace BnService.Api.Tests.Memory;
@@ -18,9 +19,11 @@ public sealed class ArrivingBodiesTests
         var bodies = new ArrivingBodies(time);
         context.Request.ContentLength = length;
         RequestMetering.Of(context).IsAwaitingBody = true;
+        using var account = new MemoryAccount(new MemoryBudget(length));
+        Assert.True(account.TryReserve(length, length));
         await RequestDeadline.ServeAsync(context, async request =>
         {
-            bodies.Add(request.Request, RequestDeadline.OfRequest!, length);
+            bodies.Add(request.Request, RequestDeadline.OfRequest!, account);
             time.AdvanceBy(TimeSpan.FromMinutes(minutes));
             bodies.MakeRoom(1);
             Assert.True(request.RequestAborted.IsCancellationRequested);

@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Net.Sockets;
 using BnService.Api.Tests.Harness;
 
 namespace BnService.Api.Tests.Memory;
@@ -84,7 +85,7 @@ public sealed class UnreadAnswerTests
         }
         while (!bombs.TrueForAll(bomb => bomb.IsCompleted));
         foreach (var bomb in bombs) Assert.InRange(await bomb, 400, 503);
-        await Eventually.TrueAsync(() => UsedAsync(service).GetAwaiter().GetResult() <= 1 << 20, "what they held is counted still");
+        await Eventually.TrueAsync(() => TryUsedAsync(service).GetAwaiter().GetResult() <= 1 << 20, "what they held is counted still");
         if (group is not null) Assert.Equal(0, group.OutOfMemoryKills);
     }
 
@@ -117,7 +118,7 @@ public sealed class UnreadAnswerTests
         await CreateLargeAsync(service.Client, Features / 4);
         using var http = new HttpClient { BaseAddress = service.Address };
         var whole = await http.GetByteArrayAsync(new Uri("/v1/sessions/large/stats", UriKind.Relative));
-        using var client = new System.Net.Sockets.TcpClient { ReceiveBufferSize = 64 << 10 };
+        using var client = new TcpClient { ReceiveBufferSize = 64 << 10 };
         await client.ConnectAsync("127.0.0.1", service.Address.Port);
         var stream = client.GetStream();
         await stream.WriteAsync("GET /v1/sessions/large/stats HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"u8.ToArray());
@@ -147,17 +148,33 @@ public sealed class UnreadAnswerTests
             using var response = await http.SendAsync(request);
             return (int)response.StatusCode;
         }
-        catch (HttpRequestException exception) when (exception.InnerException is IOException)
+        catch (HttpRequestException exception) when (IsClosed(exception))
         {
-            // Its connection was closed for the memory that it held.
             return 503;
         }
     }
+
+    // A connection is closed for the memory that all of them hold, or hardly is one when it is.
+    private static bool IsClosed(HttpRequestException exception) =>
+        exception.InnerException is IOException or SocketException { SocketErrorCode: SocketError.ConnectionReset };
 
     private static async Task CreateLabelledAsync(ServiceClient client)
     {
         var labels = string.Join(',', Enumerable.Range(0, 64).Select(i => $"\"{new string('k', 60)}{i}\":\"{new string('v', 256)}\""));
         for (var i = 0; i < 300; i++) await client.CreateAsync($$$"""{"num_features":1,"labels":{{{{labels}}}}}""");
+    }
+
+    // Null as long as what others have sent costs new connections theirs.
+    private static async Task<long?> TryUsedAsync(ServiceProcess service)
+    {
+        try
+        {
+            return await UsedAsync(service);
+        }
+        catch (HttpRequestException exception) when (IsClosed(exception))
+        {
+            return null;
+        }
     }
 
     private static async Task<long> UsedAsync(ServiceProcess service)

@@ -78,8 +78,14 @@ internal sealed class RequestDeadline : IDisposable
         {
             context.RequestAborted = aborted;
         }
-        if (context.Response.HasStarted) context.Abort();
-        else if (Volatile.Read(ref deadline._state) == GaveWay) await ProblemAnswers.RefuseAsync(context, ProblemCode.RequestTimeout, SlowText);
+        if (context.Response.HasStarted)
+        {
+            context.Abort();
+            return;
+        }
+        // What has been said of an answer that does not come, its length above all.
+        context.Response.Clear();
+        if (Volatile.Read(ref deadline._state) == GaveWay) await ProblemAnswers.RefuseAsync(context, ProblemCode.RequestTimeout, SlowText);
         else if (Volatile.Read(ref deadline._state) == Revoked) await ProblemAnswers.RefuseAsync(context, ProblemCode.Unauthorized, RevokedText);
         else await ProblemAnswers.GiveUpAsync(context, $"the request took longer than {most} (Limits:RequestTime) and was given up; nothing has changed");
     }

@@ -1,17 +1,18 @@
 using BnService.Api.Hosting.Limits;
+using BnService.Core.Tensors;
 
 namespace BnService.Api.Hosting.Memory;
 
 /// <summary>
-/// Large bodies that are on their way, for which memory is reserved. One that comes so slowly that it would hold the memory for long is given up
-/// when others wait for room: a few slow clients would keep everybody else out.
+/// Large bodies that are on their way, and hold memory. One that comes so slowly that it would hold the memory for long is given up
+/// when others wait for room, or are refused: a few slow clients would keep everybody else out.
 /// </summary>
 internal sealed class ArrivingBodies(TimeProvider time)
 {
     // What has just begun may still come to its speed.
     private static readonly TimeSpan Grace = TimeSpan.FromSeconds(2), Longest = TimeSpan.FromMinutes(1);
 
-    // Where a body does not say how long it is: of what is reserved for it at least this part is itself.
+    // Where a body does not say how long it is: of what is taken for it at least this part is itself.
     private const int PartOfBody = 4;
 
     private readonly Lock _lock = new();
@@ -20,10 +21,10 @@ internal sealed class ArrivingBodies(TimeProvider time)
     /// <summary>A body is on its way, until <see cref="Remove"/>.</summary>
     /// <param name="request">Its request.</param>
     /// <param name="deadline">Ends the request.</param>
-    /// <param name="reserved">Bytes that are reserved for it.</param>
-    public LinkedListNode<Body> Add(HttpRequest request, RequestDeadline deadline, long reserved)
+    /// <param name="account">What it holds.</param>
+    public LinkedListNode<Body> Add(HttpRequest request, RequestDeadline deadline, MemoryAccount account)
     {
-        var body = new Body(RequestMetering.Of(request.HttpContext), deadline, reserved, request.ContentLength ?? (reserved / PartOfBody), time.GetTimestamp());
+        var body = new Body(RequestMetering.Of(request.HttpContext), deadline, account, request.ContentLength, time.GetTimestamp());
         lock (_lock) return _bodies.AddLast(body);
     }
 
@@ -36,28 +37,29 @@ internal sealed class ArrivingBodies(TimeProvider time)
     /// <summary>Gives up slow bodies, those first that hold most, until so many bytes are free.</summary>
     public void MakeRoom(long bytes)
     {
-        List<Body> slow;
-        lock (_lock) slow = [.. _bodies.Where(IsSlow).OrderByDescending(body => body.Reserved)];
-        foreach (var body in slow)
+        List<(Body Body, long Taken)> slow;
+        lock (_lock) slow = [.. _bodies.Select(body => (Body: body, body.Account.Taken)).Where(IsSlow).OrderByDescending(one => one.Taken)];
+        foreach (var (body, taken) in slow)
         {
             if (bytes <= 0) return;
             body.Deadline.GiveWay();
-            bytes -= body.Reserved;
+            bytes -= taken;
         }
     }
 
-    private bool IsSlow(Body body)
+    private bool IsSlow((Body Body, long Taken) one)
     {
-        var age = time.GetElapsedTime(body.Since);
-        return age >= Grace && body.Metering.IsAwaitingBody
-            && body.Metering.BodyBytes * Longest.TotalSeconds < body.Length * age.TotalSeconds;
+        var (body, taken) = one;
+        var (age, come) = (time.GetElapsedTime(body.Since), body.Metering.BodyBytes);
+        return age >= Grace && body.Metering.IsAwaitingBody && taken > MemoryAdmission.SmallBytes
+            && come * Longest.TotalSeconds < (body.Length ?? Math.Max(come, taken / PartOfBody)) * age.TotalSeconds;
     }
 
     /// <summary>A body that is on its way.</summary>
     /// <param name="Metering">Tells how much of it has come.</param>
     /// <param name="Deadline">Ends its request.</param>
-    /// <param name="Reserved">Bytes that are reserved for it.</param>
-    /// <param name="Length">Its length, at least.</param>
-    /// <param name="Since">When the memory was reserved.</param>
-    internal sealed record Body(RequestMetering Metering, RequestDeadline Deadline, long Reserved, long Length, long Since);
+    /// <param name="Account">What it holds.</param>
+    /// <param name="Length">Its length, where it says it.</param>
+    /// <param name="Since">When it was found to be large.</param>
+    internal sealed record Body(RequestMetering Metering, RequestDeadline Deadline, MemoryAccount Account, long? Length, long Since);
 }

@@ -29,6 +29,9 @@ internal sealed class MemoryAdmission
         Shared = new SharedMemory(this);
         Arriving = new ArrivingBodies(time);
         budget.Freed = Serve;
+        // Not here, where a buffer is being rented: it ends requests, which give theirs back.
+        budget.Lacking = bytes => ThreadPool.UnsafeQueueUserWorkItem(
+            static lacking => lacking.Arriving.MakeRoom(lacking.Bytes), (Arriving, Bytes: bytes), preferLocal: false);
     }
 
     /// <summary>What is admitted to.</summary>
@@ -103,7 +106,9 @@ internal sealed class MemoryAdmission
     {
         while (!account.TryReserve(bytes, Budget.Limit))
         {
-            if (Budget.MakeRoom?.Invoke() != true) throw Refused(bytes, "has no room");
+            if (Budget.MakeRoom?.Invoke() == true) continue;
+            Budget.Lacking?.Invoke(bytes);
+            throw Refused(bytes, "has no room");
         }
     }
 

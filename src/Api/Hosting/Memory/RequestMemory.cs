@@ -20,8 +20,14 @@ internal sealed class RequestMemory(HttpContext context, MemoryAccount account, 
     public async ValueTask ReserveAsync(long bytes)
     {
         await admission.ReserveAsync(account, bytes, context.RequestAborted);
-        if (bytes > MemoryAdmission.SmallBytes && _arriving is null && RequestDeadline.OfRequest is { } deadline)
-            _arriving = admission.Arriving.Add(context.Request, deadline, bytes);
+        if (bytes > MemoryAdmission.SmallBytes) Arrives();
+    }
+
+    /// <summary>Its body is large, and on its way.</summary>
+    public void Arrives()
+    {
+        if (_arriving is null && RequestDeadline.OfRequest is { } deadline)
+            _arriving = admission.Arriving.Add(context.Request, deadline, account);
     }
 
     /// <summary>Counts the state that an answer is written from, until the request ends.</summary>

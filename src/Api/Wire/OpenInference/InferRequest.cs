@@ -18,8 +18,8 @@ internal sealed class InferRequest : IDisposable
     /// <summary>What it says of itself and of its answer.</summary>
     public InferHeader Header { get; }
 
-    /// <summary>The input, where its bytes are still to come and are nothing but what is left of the body; null otherwise.</summary>
-    public IncomingTensor? Incoming => _x is null && Header.Data is null && _bytes.Length is not null
+    /// <summary>The input, where its bytes are still to come; null otherwise.</summary>
+    public IncomingTensor? Incoming => _x is null && Header.Data is null
         ? new IncomingTensor(InferText.Input, Header.Shape, Header.Datatype) : null;
 
     /// <summary>Reads as much of a request as says what its input is.</summary>
@@ -47,6 +47,7 @@ internal sealed class InferRequest : IDisposable
         try
         {
             var request = new InferRequest(InferHeader.Read(json.Bytes, hasLength, tensorBytes, precision), bytes);
+            if (request.Header.Data is null) bytes.RequireAllowedBehind(request.Header.TensorBytes);
             isKept = request is { MayBeRounded: true, Header.Data: not null };
             if (isKept) (request._text, request._hasLength) = (json, hasLength);
             return request;
@@ -80,7 +81,6 @@ internal sealed class InferRequest : IDisposable
             await _bytes.RequireEndAsync();
             return _x = data.ToTensor(InferText.Input, Header.Shape, Header.Datatype);
         }
-        _bytes.RequireAllowedBehind(Header.TensorBytes);
         _x = Tensor.Rent(Header.Shape, Header.Precision);
         arrivals?.Begin(InferText.Input, _x);
         await _bytes.ReadAsync(Header.TensorBytes, new TensorFill(Header.Datatype, _x, InferText.Input, arrivals), $"input '{InferText.Input}'");
