@@ -75,7 +75,7 @@ public sealed partial class ArchitectureTests
     [Theory]
     [InlineData("using BnService.Core.Normalizers;", true)]
     [InlineData("global using static BnService.Core.Normalizers.Forward;", true)]
-    [InlineData("using Plan = BnService.Core.Normalizers.NormalizationPlan;", true)]
+    [InlineData("using Plan = BnService.Core.Normalizers.Layout;", true)]
     [InlineData("namespace BnService.Core.Kernels; class A { Normalizers.Forward f; }", true)]
     [InlineData("namespace BnService.Api.Wire; class A { Core.Normalizers.Forward f; }", true)]
     [InlineData("namespace BnService.Core.Kernels; class A { void Add(int normalizers) { } }", false)]

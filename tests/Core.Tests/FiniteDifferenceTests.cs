@@ -34,16 +34,16 @@ public sealed class FiniteDifferenceTests
     public void Training_gradients_are_those_of_the_function(int[] shape, int axis, Granularity granularity, bool relu)
     {
         var batch = Make(shape, axis, granularity);
-        var (gamma, beta, w) = (batch.Gamma!, batch.Beta!, Batch.Widened(batch.Dy));
+        var (gamma, beta, w) = (batch.Gamma!, batch.Beta!, BatchCase.Widened(batch.Dy));
         double[] Y(double[] x, double[] g, double[] b)
         {
             var (mean, variance) = batch.Reference.Moments(x);
             return batch.Reference.Normalize(x, mean, variance, g, b, batch.Eps, relu);
         }
 
-        var x = Batch.Widened(batch.X);
+        var x = BatchCase.Widened(batch.X);
         var gated = Gated(Y(x, gamma, beta), batch.Dy, relu);
-        var reference = batch.Reference.TrainingGradients(x, Batch.Widened(gated), gamma, batch.Eps);
+        var reference = batch.Reference.TrainingGradients(x, BatchCase.Widened(gated), gamma, batch.Eps);
         var dx = new float[gated.Length];
         var moments = Forward.BatchMoments(batch.Plan, batch.X, Settings);
         var parameters = Backward.Training(batch.Plan, batch.X, gated, moments, gamma, batch.Eps, dx, Settings);
@@ -55,14 +55,14 @@ public sealed class FiniteDifferenceTests
     public void Inference_gradients_are_those_of_the_function(int[] shape, int axis, Granularity granularity, bool relu)
     {
         var batch = Make(shape, axis, granularity);
-        var (gamma, beta, w) = (batch.Gamma!, batch.Beta!, Batch.Widened(batch.Dy));
+        var (gamma, beta, w) = (batch.Gamma!, batch.Beta!, BatchCase.Widened(batch.Dy));
         double[] Y(double[] x, double[] g, double[] b) =>
             batch.Reference.Normalize(x, batch.Running.Mean, batch.Running.Variance, g, b, batch.Eps, relu);
 
-        var x = Batch.Widened(batch.X);
+        var x = BatchCase.Widened(batch.X);
         var gated = Gated(Y(x, gamma, beta), batch.Dy, relu);
         var reference = batch.Reference.InferenceGradients(
-            x, Batch.Widened(gated), batch.Running.Mean, batch.Running.Variance, gamma, batch.Eps);
+            x, BatchCase.Widened(gated), batch.Running.Mean, batch.Running.Variance, gamma, batch.Eps);
         var dx = new float[gated.Length];
         var parameters = Backward.Inference(batch.Plan, batch.X, gated, batch.Running, gamma, batch.Eps, dx, Settings);
         AssertGradients(Differences(x, gamma, beta, w, Y), reference, dx, parameters);
@@ -70,7 +70,7 @@ public sealed class FiniteDifferenceTests
 
     private static ComputeSettings Settings => new(VectorWidths.Widest, 1);
 
-    private static Batch Make(int[] shape, int axis, Granularity granularity) =>
+    private static BatchCase Make(int[] shape, int axis, Granularity granularity) =>
         new(new BatchLayout(shape, axis, granularity, Eps: 1e-3), 41, (s, random) => (float)(s + (1.5 * random.NextGaussian())));
 
     // No output lies so near relu's kink that a difference would reach across it.
@@ -109,7 +109,7 @@ public sealed class FiniteDifferenceTests
         AssertNear(differences.Dx, reference.Dx, DifferenceTolerance);
         AssertNear(differences.DGamma, reference.DGamma, DifferenceTolerance);
         AssertNear(differences.DBeta, reference.DBeta, DifferenceTolerance);
-        AssertNear(differences.Dx, Batch.Widened(dx), CoreTolerance);
+        AssertNear(differences.Dx, BatchCase.Widened(dx), CoreTolerance);
         AssertNear(differences.DGamma, parameters.DGamma, CoreTolerance);
         AssertNear(differences.DBeta, parameters.DBeta, CoreTolerance);
     }

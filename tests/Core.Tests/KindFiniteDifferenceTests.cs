@@ -38,7 +38,7 @@ public sealed class KindFiniteDifferenceTests
         NormalizerKind kind, int[] shape, int axis, int groups, int trailing, bool withResidualAndRelu)
     {
         var @case = new KindCase(new(kind, shape, axis, groups, trailing, Eps: 1e-3), 43, (s, _, random) => s + (1.5 * random.NextGaussian()));
-        var (x, gamma, beta) = (Batch.Widened(@case.X), (double[])@case.Gamma!.Clone(), (double[])@case.Beta!.Clone());
+        var (x, gamma, beta) = (BatchCase.Widened(@case.X), (double[])@case.Gamma!.Clone(), (double[])@case.Beta!.Clone());
         double[] Y()
         {
             var y = @case.Reference.Output(x, gamma, beta, @case.Eps);
@@ -71,12 +71,12 @@ public sealed class KindFiniteDifferenceTests
         var gated = (float[])@case.Dy.Clone();
         if (withResidualAndRelu)
             Backward.ThroughRelu(@case.Plan, @case.X, gated, moments, @case.Parameters(Activation.Relu), gated, settings, @case.Residual);
-        var reference = @case.Reference.Gradients(x, Batch.Widened(gated), gamma, @case.Eps);
+        var reference = @case.Reference.Gradients(x, BatchCase.Widened(gated), gamma, @case.Eps);
         var dx = new float[gated.Length];
         var parameters = Backward.Training(@case.Plan, @case.X, gated, moments, gamma, @case.Eps, dx, settings);
         foreach (var (difference, ofReference, ofCore) in new[]
         {
-            (differences.Dx, reference.Dx, Batch.Widened(dx)),
+            (differences.Dx, reference.Dx, BatchCase.Widened(dx)),
             (differences.DGamma, reference.DGamma, parameters.DGamma),
             (differences.DBeta, reference.DBeta, parameters.DBeta),
         })

@@ -51,7 +51,7 @@ public class LayerOptionsRequest
     public int? NumFeatures { get; set; }
 
     /// <summary>layer_norm, rms_norm: the trailing dimensions that are normalized together; with channel_axis 1 the number of channels alone.</summary>
-    [MaxLength(NormalizationPlan.MaxRank - 1), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    [MaxLength(Layout.MaxRank - 1), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public int[]? NormalizedShape { get; set; }
 
     /// <summary>group_norm: number of groups of channels; it divides num_features.</summary>

@@ -119,7 +119,7 @@ internal static class StateMapping
     {
         if (import.Length is not { } length) return null;
         var isShaped = options.ChannelAxis != 1 && (import.Gamma ?? import.Beta) is { } parameter
-            && request.Shapes.TryGetValue(parameter.Name, out var dimensions) && dimensions is { Count: > 1 and < NormalizationPlan.MaxRank };
+            && request.Shapes.TryGetValue(parameter.Name, out var dimensions) && dimensions is { Count: > 1 and < Layout.MaxRank };
         return isShaped ? [.. request.Shapes[(import.Gamma ?? import.Beta)!.Name].Select(dimension => (int)dimension)] : [length];
     }
 

@@ -117,7 +117,7 @@ internal sealed class Incoming<T>(HttpContext context, IncomingMessage<T>? messa
     /// <summary>Watches the digits of x.</summary>
     /// <param name="layout">How a batch of a shape is laid out.</param>
     /// <param name="x">The batch of a message.</param>
-    public SentDigits Digits(Func<Shape, NormalizationPlan> layout, Func<T, Tensor?> x) =>
+    public SentDigits Digits(Func<Shape, Layout> layout, Func<T, Tensor?> x) =>
         text is null ? new(layout) : new(layout) { Again = look => Reread(x, look), Forget = Release };
 
     /// <summary>Whether x may have digits that float32 has not.</summary>

@@ -103,7 +103,7 @@ internal static class NormalizeEndpoints
 
     private static int Channels(Shape shape, int axis)
     {
-        NormalizationPlan.RequireRank(shape);
+        Layout.RequireRank(shape);
         if (axis is not (1 or -1)) throw Invalid($"channel_axis must be 1, or -1 for channels last, got {axis}");
         return Math.Max(shape[axis], 1);
     }

@@ -20,7 +20,7 @@ internal static class TensorLimits
         if (shape.Count > limits.MaxElements)
             throw new ProblemException(ProblemCode.LimitReached, $"{field} has at most {limits.MaxElements} elements (Limits:MaxElements), got {shape.Count} in shape {shape}");
         // More dimensions than any layer has are not the operator's to allow, and refused where layers are known.
-        if (limits.MaxRank < NormalizationPlan.MaxRank && shape.Rank > limits.MaxRank)
+        if (limits.MaxRank < Layout.MaxRank && shape.Rank > limits.MaxRank)
             throw new ProblemException(ProblemCode.LimitReached, $"{field} has at most {limits.MaxRank} dimensions (Limits:MaxRank), got {shape.Rank} in shape {shape}");
     }
 

@@ -165,8 +165,8 @@ public sealed record LimitOptions
     public int MaxElements { get; init; } = 1 << 27;
 
     /// <summary>The most dimensions of one tensor.</summary>
-    [Range(2, NormalizationPlan.MaxRank, ErrorMessage = "must be from 2 to 5")]
-    public int MaxRank { get; init; } = NormalizationPlan.MaxRank;
+    [Range(2, Layout.MaxRank, ErrorMessage = "must be from 2 to 5")]
+    public int MaxRank { get; init; } = Layout.MaxRank;
 
     /// <summary>The most requests per second of one caller; 0 for any number.</summary>
     [Range(0, 10_000_000, ErrorMessage = "must be from 0 to 10000000")]

@@ -1,7 +1,6 @@
 using BnService.Api.Hosting.Telemetry;
 using BnService.Api.Wire;
 using BnService.Core;
-using BnService.Core.Layers;
 using BnService.Core.Normalizers;
 using BnService.Core.Statistics;
 using BnService.Core.Tensors;
@@ -28,11 +27,11 @@ internal sealed class ArrivingBatch(SessionCatalog catalog, LayerSession session
     public void Begin(string field, Tensor tensor)
     {
         if (field != Input) return;
-        var (plan, layer) = catalog.PlanFor(tensor.Shape, session.Current.Layer);
+        var batch = catalog.BatchOf(session.Current.Layer, tensor.Shape, compute);
         if (tensor.Precision == Precision.Float64) return;
         digits?.Begin(field, tensor);
-        if (layer.NormalizesWithBatch && ArrivingMoments.Fits(plan) && new LayerPass(layer, tensor.Shape, compute).GathersWhole)
-            (_moments, _pass) = (new ArrivingMoments(plan, tensor, compute), passes.Divided(PassKind.Moments, tensor.Shape));
+        _moments = batch.Arriving(tensor);
+        if (_moments is not null) _pass = passes.Divided(PassKind.Moments, tensor.Shape);
     }
 
     /// <inheritdoc/>

@@ -69,10 +69,10 @@ internal sealed class BackwardPass(SessionCatalog catalog, RetainedSteps retaine
         CancellationToken cancellationToken)
     {
         input.RequireFit();
-        var layer = input.On(catalog.PlanFor(input.X.Shape, session.Current.Layer).Layer);
+        var batch = input.On(catalog.BatchOf(session.Current.Layer, input.X.Shape, compute));
+        var layer = batch.Layer;
         var usesBatch = (throughBatch && layer.NormalizesWithBatch) || layer.Running is null;
-        var pass = new LayerPass(layer, input.X.Shape, compute);
-        pass.RequireMask(input.Mask);
+        batch.RequireMask(input.Mask);
         // Gradients alone poison nothing; an update that would is refused when it is applied.
         StepStatistics? statistics = null;
         if (usesBatch)
@@ -87,7 +87,7 @@ internal sealed class BackwardPass(SessionCatalog catalog, RetainedSteps retaine
         StepStatistics OfBatch()
         {
             using var timed = passes.Begin(PassKind.Moments, input.X.Shape);
-            return pass.Statistics(input.X, input.Mask, isTraining: throughBatch);
+            return batch.Measure(input.X, input.Mask, isTraining: throughBatch);
         }
     }
 
@@ -157,7 +157,7 @@ internal sealed class BackwardPass(SessionCatalog catalog, RetainedSteps retaine
                 terms.Check(record.Layer.Version);
                 return update is null || shape.Count == 0
                     ? record
-                    : record with { Layer = record.Layer.SizedFor(NormalizationPlan.ForBatch(shape, record.Layer.Options)).Update(update, gradients) };
+                    : record with { Layer = record.Layer.SizedFor(Layout.Of(shape, record.Layer.Options)).Update(update, gradients) };
             })
             {
                 Key = terms.Key,
@@ -197,7 +197,7 @@ internal sealed class BackwardPass(SessionCatalog catalog, RetainedSteps retaine
     private ParameterGradients Differentiate(ForwardStep step, Tensor dy, Tensor dx, Tensor? dresidual)
     {
         using var timed = passes.Begin(PassKind.Gradients, step.Input.X.Shape);
-        return new LayerPass(step.Layer, step.Input.X.Shape, compute).Differentiate(
+        return Batch.Of(step.Layer, step.Input.X.Shape, compute).Gradients(
             step.Input.X, dy, step.Statistics, step.Input.Residual, dx, dresidual);
     }
 

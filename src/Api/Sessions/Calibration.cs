@@ -39,15 +39,14 @@ internal sealed class Calibration(SessionCatalog catalog, PassMeter passes, Comp
         LayerSession session, Tensor x, BatchMask? mask, SentDigits? digits, ChangeTerms terms, CancellationToken cancellationToken)
     {
         session.Current.Layer.RequirePopulation();
-        var (plan, layer) = catalog.PlanFor(x.Shape, session.Current.Layer);
-        var pass = new LayerPass(layer, x.Shape, compute);
-        pass.RequireMask(mask);
-        Moments batch;
+        var batch = catalog.BatchOf(session.Current.Layer, x.Shape, compute);
+        batch.RequireMask(mask);
+        Moments moments;
         using (await gate.EnterAsync(x.Shape, cancellationToken))
-        using (passes.Begin(PassKind.Moments, x.Shape)) batch = pass.MomentsOf(x, mask);
-        if (!batch.IsFinite) throw NonFinite(x);
-        var rounding = digits?.FindingFrom(batch.Mean, batch.Variance(unbiased: false));
-        var added = await ChangeAsync(session, layer => layer.SizedFor(plan).Accumulate(new PopulationEstimate(batch, 1)), Gathered, terms, cancellationToken);
+        using (passes.Begin(PassKind.Moments, x.Shape)) moments = batch.MomentsOf(x, mask);
+        if (!moments.IsFinite) throw NonFinite(x);
+        var rounding = digits?.FindingFrom(moments.Mean, moments.Variance(unbiased: false));
+        var added = await ChangeAsync(session, layer => layer.SizedFor(batch.Layout).Accumulate(new PopulationEstimate(moments, 1)), Gathered, terms, cancellationToken);
         return added with { Rounding = rounding };
     }
 

@@ -1,7 +1,6 @@
 using BnService.Api.Hosting.Telemetry;
 using BnService.Core;
 using BnService.Core.Layers;
-using BnService.Core.Normalizers;
 using BnService.Core.Statistics;
 using BnService.Core.Tensors;
 
@@ -19,19 +18,19 @@ internal sealed class Inference(SessionCatalog catalog, PassMeter passes, Comput
         LayerState state, BatchInput input, SentDigits? digits, CancellationToken cancellationToken)
     {
         input.RequireFit();
-        var layer = input.On(LayerFor(state, input.X.Shape));
-        var pass = new LayerPass(layer, input.X.Shape, compute);
+        var batch = input.On(BatchOf(state, input.X.Shape));
+        var layer = batch.Layer;
         var isWide = input.X.Precision == Precision.Float64;
         if (layer.Running is not null && !isWide)
-            return (new ComputedOutput(input, passes.Metered(pass.Output(null), input.X.Shape)), digits?.FindingFrom(layer, null));
+            return (new ComputedOutput(input, passes.Metered(batch.Output(null), input.X.Shape)), digits?.FindingFrom(layer, null));
         var y = Tensor.Rent(input.X.Shape, input.X.Precision);
         try
         {
             using var turn = await gate.EnterAsync(input.X.Shape, cancellationToken);
             using var timed = passes.Begin(PassKind.Normalize, input.X.Shape);
             StepStatistics? statistics = null;
-            if (layer.Running is not null) pass.Normalize(input.X, null, input.Residual, y);
-            else statistics = pass.NormalizeAtOnce(input.X, input.Residual, y, isTraining: false);
+            if (layer.Running is not null) batch.Write(input.X, null, input.Residual, y);
+            else statistics = batch.MeasureAndWrite(input.X, input.Residual, y, isTraining: false);
             if (statistics is not null) TrainStep.RequireRange(statistics, input.X);
             return (y, digits?.FindingFrom(layer, statistics));
         }
@@ -50,21 +49,19 @@ internal sealed class Inference(SessionCatalog catalog, PassMeter passes, Comput
     /// <param name="own">gamma and beta of this call alone; null for the session's.</param>
     public LayerOutput? RunArriving(LayerState state, Shape shape, OwnParameters? own = null)
     {
-        var layer = LayerFor(state, shape);
-        if (own is not null) layer = own.On(layer);
-        var pass = new LayerPass(layer, shape, compute);
-        if (layer.Options.Precision == Precision.Float64) return null;
-        if (layer.Running is not null) return passes.Metered(pass.Output(null), shape);
-        if (layer.Options.Kind.IsOverBatch) return null;
-        var output = pass.OutputBySample();
+        var batch = BatchOf(state, shape);
+        if (own is not null) batch = batch.On(own.On(batch.Layer));
+        var layer = batch.Layer;
+        if (layer.Options.Precision == Precision.Float64 || (layer.Running is null && batch.IsOverBatch)) return null;
+        var output = batch.Output(null);
         // A few large samples have nearly all to be there before the first output is.
-        return output.Unit > shape.Count / 4 ? null : passes.Metered(output, shape);
+        return layer.Running is null && output.Unit > shape.Count / 4 ? null : passes.Metered(output, shape);
     }
 
-    private LayerState LayerFor(LayerState state, Shape shape)
+    private Batch BatchOf(LayerState state, Shape shape)
     {
-        var (_, layer) = catalog.PlanFor(shape, state);
-        if (layer.Running is not null) TrainStep.RequireStatistics(layer);
-        return layer;
+        var batch = catalog.BatchOf(state, shape, compute);
+        if (batch.Layer.Running is not null) TrainStep.RequireStatistics(batch.Layer);
+        return batch;
     }
 }

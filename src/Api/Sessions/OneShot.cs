@@ -27,8 +27,8 @@ internal sealed class OneShot(SessionCatalog catalog, PassMeter passes, ComputeG
         input.RequireFit();
         if (dy is not null && !dy.Shape.Equals(input.X.Shape))
             throw new LayerException(LayerError.ShapeMismatch, $"backward.dy must have the shape of x, {input.X.Shape}, got {dy.Shape}");
-        layer = parameters(catalog.PlanFor(input.X.Shape, layer).Layer);
-        var pass = new LayerPass(layer, input.X.Shape, compute);
+        var batch = catalog.BatchOf(layer, input.X.Shape, compute);
+        batch = batch.On(parameters(batch.Layer));
         var rented = new List<Tensor>();
         try
         {
@@ -36,15 +36,15 @@ internal sealed class OneShot(SessionCatalog catalog, PassMeter passes, ComputeG
             using var turn = await gate.EnterAsync(input.X.Shape, cancellationToken);
             StepStatistics statistics;
             using (passes.Begin(PassKind.Moments, input.X.Shape))
-                statistics = pass.Statistics(input.X, input.Mask, isTraining: dy is not null);
-            TrainStep.RequireFinite(statistics, input.X, layer.Options);
+                statistics = batch.Measure(input.X, input.Mask, isTraining: dy is not null);
+            TrainStep.RequireFinite(statistics, input.X, batch.Layer.Options);
             TrainStep.RequireRange(statistics, input.X);
-            using (passes.Begin(PassKind.Normalize, input.X.Shape)) pass.Normalize(input.X, statistics, input.Residual, y);
+            using (passes.Begin(PassKind.Normalize, input.X.Shape)) batch.Write(input.X, statistics, input.Residual, y);
             if (dy is null) return new(y, statistics, null);
             var dx = Rent(input.X, rented);
             var dresidual = input.Residual is null ? null : Rent(input.X, rented);
             using var timed = passes.Begin(PassKind.Gradients, input.X.Shape);
-            var gradients = pass.Differentiate(input.X, dy, statistics, input.Residual, dx, dresidual);
+            var gradients = batch.Gradients(input.X, dy, statistics, input.Residual, dx, dresidual);
             return new(y, statistics, (dx, dresidual, gradients));
         }
         catch

@@ -4,13 +4,14 @@ using BnService.Core.Normalizers;
 namespace BnService.Api.Sessions;
 
 /// <summary>A train-step whose statistics are known and that has to be committed: O(features), whatever the batch was.</summary>
-/// <param name="Pass">The passes over the batch with the layer.</param>
-/// <param name="Plan">How the batch is laid out.</param>
-/// <param name="Layer">The layer that normalizes it.</param>
+/// <param name="Batch">The batch, on the layer that normalizes it.</param>
 /// <param name="Statistics">The batch's statistics; null where the running statistics normalize it.</param>
 /// <param name="Id">Names the step where it is to be retained, or null.</param>
-internal sealed record PreparedStep(LayerPass Pass, NormalizationPlan Plan, LayerState Layer, StepStatistics? Statistics, string? Id)
+internal sealed record PreparedStep(Batch Batch, StepStatistics? Statistics, string? Id)
 {
+    /// <summary>The layer that normalizes it.</summary>
+    public LayerState Layer => Batch.Layer;
+
     /// <summary>The batch's own statistics where the running ones normalize it and it was looked at.</summary>
     public LastBatch? Frozen { get; init; }
 
@@ -30,7 +31,7 @@ internal sealed record PreparedStep(LayerPass Pass, NormalizationPlan Plan, Laye
     public double[] Variance => Statistics?.Moments.Variance(unbiased: false) ?? Layer.Running!.Variance;
 
     /// <summary>Number of values per statistic.</summary>
-    public long Count => Statistics?.Moments.Count ?? Plan.Count;
+    public long Count => Statistics?.Moments.Count ?? Batch.Layout.Count;
 
     /// <summary>The change of the session.</summary>
     public SessionChange Change(ChangeTerms terms) => new(record =>
@@ -38,7 +39,7 @@ internal sealed record PreparedStep(LayerPass Pass, NormalizationPlan Plan, Laye
         terms.Check(record.Layer.Version);
         HasFlipped = record.Layer.NormalizesWithBatch != Layer.NormalizesWithBatch;
         if (HasFlipped || Statistics is null) return record;
-        var sized = record.Layer.SizedFor(Plan);
+        var sized = record.Layer.SizedFor(Batch.Layout);
         var next = sized.Advance(Statistics);
         return ReferenceEquals(next, sized) ? record : record with { Layer = next };
     })
@@ -78,10 +79,9 @@ internal sealed record PreparedStep(LayerPass Pass, NormalizationPlan Plan, Laye
         {
             return null;
         }
-        var sized = before.SizedFor(Plan);
-        if (Own is not null) sized = Own.On(sized);
-        var pass = Pass.With(sized);
-        return this with { Pass = pass, Layer = sized, Statistics = Statistics is null ? null : pass.Corrected(Statistics) };
+        var batch = Batch.On(before);
+        if (Own is not null) batch = batch.On(Own.On(batch.Layer));
+        return this with { Batch = batch, Statistics = Statistics is null ? null : batch.Corrected(Statistics) };
     }
 
     /// <summary>The step as it was when it was answered first; null where that is the same.</summary>
@@ -89,7 +89,7 @@ internal sealed record PreparedStep(LayerPass Pass, NormalizationPlan Plan, Laye
     /// <param name="ofBatch">Gathers the batch's statistics.</param>
     public PreparedStep? Replayed(RememberedAnswer earlier, Func<StepStatistics> ofBatch) =>
         NormalizedWith.Then(earlier, Layer, Statistics, ofBatch) is { } then
-            ? this with { Pass = Pass.With(then.Layer), Layer = then.Layer, Statistics = then.Statistics }
+            ? this with { Batch = Batch.On(then.Layer), Statistics = then.Statistics }
             : null;
 
     private RememberedAnswer Remembered(LayerState after) => NormalizedWith.Remembering(Answer(after), Layer, Statistics);

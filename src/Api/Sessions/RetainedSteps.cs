@@ -36,7 +36,7 @@ internal sealed class RetainedStep(string id, string sessionId, BatchInput input
     public long Bytes { get; } = bytes;
 
     /// <summary>Memory that a step of this batch would keep alive, in bytes.</summary>
-    public static long BytesOf(BatchInput input, NormalizationPlan plan, int? ghostBatchSize) =>
+    public static long BytesOf(BatchInput input, Layout plan, int? ghostBatchSize) =>
         BytesBesideArrays + input.X.AllocatedBytes + (input.Residual?.AllocatedBytes ?? 0) + (input.Mask is { } mask ? mask.Values.Length + plan.Count : 0)
         + (input.Own is null ? 0 : 2L * plan.Parameters * sizeof(double))
         + (5L * ((input.X.Shape[0] / (ghostBatchSize ?? int.MaxValue)) + 1) * plan.Statistics * sizeof(double));

@@ -8,7 +8,7 @@ namespace BnService.Api.Sessions;
 
 /// <summary>What the numbers of x were before they were rounded to float32: watched while they arrive, or read again where they came as text.</summary>
 /// <param name="layout">How a batch of a shape is laid out; asked when the first of its numbers has been rounded.</param>
-internal sealed class SentDigits(Func<Shape, NormalizationPlan> layout) : IArrivals
+internal sealed class SentDigits(Func<Shape, Layout> layout) : IArrivals
 {
     private Shape? _shape;
     private LostPrecision? _lost;
@@ -25,8 +25,8 @@ internal sealed class SentDigits(Func<Shape, NormalizationPlan> layout) : IArriv
     /// <summary>How a batch lies whose own statistics, or the running ones, normalize it.</summary>
     /// <param name="options">The layer's options.</param>
     /// <param name="usesBatch">Whether they are its own.</param>
-    public static Func<Shape, NormalizationPlan> LayoutOf(NormalizerOptions options, bool usesBatch) => shape =>
-        usesBatch ? NormalizationPlan.ForElements(shape, options) : NormalizationPlan.ForRunningStatistics(shape, options);
+    public static Func<Shape, Layout> LayoutOf(NormalizerOptions options, bool usesBatch) => shape =>
+        usesBatch ? Layout.ForElements(shape, options) : Layout.ForRunningStatistics(shape, options);
 
     /// <inheritdoc/>
     public void Begin(string field, Tensor tensor)

@@ -3,6 +3,7 @@ using BnService.Api.Hosting.Limits;
 using BnService.Api.Hosting.Problems;
 using BnService.Api.Hosting.Telemetry;
 using BnService.Api.Storage;
+using BnService.Core;
 using BnService.Core.Layers;
 using BnService.Core.Normalizers;
 using BnService.Core.Tensors;
@@ -110,19 +111,17 @@ internal sealed class SessionCatalog(
         if (store.IsShared) await store.FindVersionAsync("", cancellationToken);
     }
 
-    /// <summary>How a batch of a shape is normalized by a layer, and the layer sized for it.</summary>
+    /// <summary>A batch of a shape, as a layer sees it.</summary>
     /// <exception cref="ProblemException">It would take more statistics than a session may have: refused before any are allocated.</exception>
-    public (NormalizationPlan Plan, LayerState Layer) PlanFor(Shape shape, LayerState layer)
+    public Batch BatchOf(LayerState layer, Shape shape, ComputeSettings compute) => Batch.Of(layer, shape, compute, layout =>
     {
-        var plan = NormalizationPlan.ForBatch(shape, layer.Options);
-        if (plan.Reduction == Reduction.Channels) RequireFeatures(plan.Statistics);
-        else if (plan.Statistics > limits.Value.MaxStatistics)
+        if (layout.Reduction == Reduction.Channels) RequireFeatures(layout.Statistics);
+        else if (layout.Statistics > limits.Value.MaxStatistics)
         {
             throw new ProblemException(ProblemCode.LimitReached,
-                $"a batch has at most {limits.Value.MaxStatistics} statistics (Limits:MaxStatistics), x of shape {shape} has {plan.Statistics}");
+                $"a batch has at most {limits.Value.MaxStatistics} statistics (Limits:MaxStatistics), x of shape {shape} has {layout.Statistics}");
         }
-        return (plan, layer.SizedFor(plan));
-    }
+    });
 
     /// <summary>What has passed through a session on this node; null where nothing has.</summary>
     public SessionTraffic? TrafficOf(SessionSummary session) => resident.Peek(session.Id)?.Traffic;

@@ -47,25 +47,24 @@ internal sealed class SyncBackward(SessionCatalog catalog, SyncGroups groups, Re
     {
         input.RequireFit();
         RequireGradient(input, dy);
-        var (plan, layer) = catalog.PlanFor(input.X.Shape, session.Current.Layer);
-        layer = input.On(layer);
+        var batch = input.On(catalog.BatchOf(session.Current.Layer, input.X.Shape, compute));
+        var layer = batch.Layer;
         var earlier = await EarlierAsync(session, terms, cancellationToken);
         // A repetition goes the way that the call went.
         if (earlier is null ? (!throughBatch || !layer.NormalizesWithBatch) && layer.Running is not null : !earlier.Arrays.ContainsKey(SumDy))
             return await RunAsync(session, rank, new(input, layer, null), dy, update, terms, earlier, cancellationToken) with { Rounding = digits?.FindingFrom(layer, null) };
-        var pass = new LayerPass(layer, input.X.Shape, compute);
         Moments own;
         using (await gate.EnterAsync(input.X.Shape, cancellationToken))
-        using (passes.Begin(PassKind.Moments, input.X.Shape)) own = pass.OwnMoments(input.X, input.Mask);
+        using (passes.Begin(PassKind.Moments, input.X.Shape)) own = batch.OwnMoments(input.X, input.Mask);
         // A repetition finds both halves of what was done, or the first one.
         var half = terms with { Key = terms.Key is null ? null : terms.Key with { Topic = MomentsCall } };
         if (earlier is null) terms.Check(session.Current.Layer.Version);
         var outcome = await EarlierAsync(session, half, cancellationToken)
             ?? await groups.JoinAsync(session, MomentsCall, rank, half, SyncTrainStep.Encode(own), parts =>
             {
-                var statistics = pass.JointStatistics(SyncTrainStep.Joined(parts, own), input.Mask);
+                var statistics = batch.Join(SyncTrainStep.Joined(parts, own), input.Mask);
                 return new SyncCompletion(record => record, (_, after) =>
-                    SyncTrainStep.Normalizing(pass, after.Layer.SizedFor(plan), statistics) with { Version = after.Layer.Version });
+                    SyncTrainStep.Normalizing(batch, after.Layer.SizedFor(batch.Layout), statistics) with { Version = after.Layer.Version });
             }, cancellationToken);
         var part = SyncTrainStep.PartOf(layer, outcome, input, compute);
         var rounding = digits?.FindingFrom(part.Layer, part.Statistics);
@@ -86,7 +85,7 @@ internal sealed class SyncBackward(SessionCatalog catalog, SyncGroups groups, Re
         var dresidual = input.Residual is null ? null : Tensor.Rent(shape, dy.Precision);
         try
         {
-            var pass = new LayerPass(step.Layer, shape, compute);
+            var batch = Batch.Of(step.Layer, shape, compute);
             var gradient = dresidual ?? dy;
             GradientSums? sums = null;
             ParameterGradients? own = null;
@@ -94,8 +93,8 @@ internal sealed class SyncBackward(SessionCatalog catalog, SyncGroups groups, Re
             using (await gate.EnterAsync(shape, cancellationToken))
             using (passes.Begin(PassKind.Gradients, shape))
             {
-                if (step.Statistics is { } statistics) sums = pass.OwnGradientSums(input.X, dy, statistics, input.Residual, gradient);
-                else own = pass.Differentiate(input.X, dy, null, input.Residual, dx, dresidual);
+                if (step.Statistics is { } statistics) sums = batch.SumGradients(input.X, dy, statistics, input.Residual, gradient);
+                else own = batch.Gradients(input.X, dy, null, input.Residual, dx, dresidual);
             }
             var part = new RememberedAnswer(0, 0)
             {
@@ -106,11 +105,11 @@ internal sealed class SyncBackward(SessionCatalog catalog, SyncGroups groups, Re
                     : new Dictionary<string, double[]> { [Dgamma] = own!.DGamma, [Dbeta] = own.DBeta },
             };
             var outcome = earlier ?? await groups.JoinAsync(session, Call, rank, terms, part,
-                parts => Completion(parts, pass, step, update), cancellationToken);
+                parts => Completion(parts, batch, step, update), cancellationToken);
             if (sums is not null)
             {
                 using var timed = passes.Begin(PassKind.Gradients, shape);
-                own = pass.DifferentiateJoint(
+                own = batch.JoinedGradients(
                     input.X, gradient, step.Statistics!, sums, new GradientSums(outcome.Arrays[SumDy], outcome.Arrays[SumDyXmu]), dx);
             }
             return new BackwardResult(dx, dresidual, own!, step.Layer, outcome, earlier is not null);
@@ -127,7 +126,7 @@ internal sealed class SyncBackward(SessionCatalog catalog, SyncGroups groups, Re
         terms.Key is null ? null : await catalog.FindAnswerAsync(session, terms.Key, cancellationToken);
 
     private static SyncCompletion Completion(
-        IReadOnlyList<RememberedAnswer> parts, LayerPass pass, ForwardStep step, ParameterUpdate? update)
+        IReadOnlyList<RememberedAnswer> parts, Batch batch, ForwardStep step, ParameterUpdate? update)
     {
         if (parts.FirstOrDefault(part => part.Update != (update?.ToString() ?? "")) is { } odd)
             throw new ProblemException(ProblemCode.InvalidOption, $"update must be the same for all ranks, got '{update}' and '{odd.Update}'");
@@ -137,12 +136,12 @@ internal sealed class SyncBackward(SessionCatalog catalog, SyncGroups groups, Re
         if (parts.Select(part => part.Arrays[first].Length).Distinct().Count() > 1)
             throw new ProblemException(ProblemCode.ShapeMismatch, "the parts of all ranks must have the same number of statistics");
         var total = (First: Sum(parts, first), Second: Sum(parts, second));
-        var gradients = step.Statistics is { } statistics ? pass.ParametersOf(statistics, new(total.First, total.Second)) : new ParameterGradients(total.First, total.Second);
+        var gradients = step.Statistics is { } statistics ? batch.ParametersOf(statistics, new(total.First, total.Second)) : new ParameterGradients(total.First, total.Second);
         var isEmpty = parts.All(part => part.Count == 0);
         return new SyncCompletion(
             record => update is null || isEmpty
                 ? record
-                : record with { Layer = record.Layer.SizedFor(NormalizationPlan.ForBatch(step.Input.X.Shape, record.Layer.Options)).Update(update, gradients) },
+                : record with { Layer = record.Layer.SizedFor(Layout.Of(step.Input.X.Shape, record.Layer.Options)).Update(update, gradients) },
             (_, after) =>
             {
                 var arrays = update is null ? [] : BackwardResult.ParametersOf(step.Layer, after.Layer);

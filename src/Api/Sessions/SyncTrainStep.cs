@@ -34,22 +34,21 @@ internal sealed class SyncTrainStep(
         LayerSession session, SyncRank rank, BatchInput input, ArrivingBatch? gathered, bool retain, ChangeTerms terms, CancellationToken cancellationToken)
     {
         input.RequireFit();
-        var (plan, layer) = catalog.PlanFor(input.X.Shape, session.Current.Layer);
-        layer = input.On(layer);
+        var batch = input.On(catalog.BatchOf(session.Current.Layer, input.X.Shape, compute));
+        var layer = batch.Layer;
         var earlier = terms.Key is null ? null : await catalog.FindAnswerAsync(session, terms.Key, cancellationToken);
         // The running statistics are the same to every rank: there is nothing to wait for.
         if (earlier is null ? !layer.NormalizesWithBatch : !IsJoint(earlier)) return await alone.RunAsync(session, input, gathered, retain, terms, cancellationToken);
         if (earlier is not null) return Result(layer, input, gathered, earlier, earlier.StepId).Result with { IsReplayed = true };
-        var bytes = retain ? RetainedStep.BytesOf(input, plan, null) : 0;
+        var bytes = retain ? RetainedStep.BytesOf(input, batch.Layout, null) : 0;
         if (retain) retained.RequireRoom(bytes);
-        var pass = new LayerPass(layer, input.X.Shape, compute);
         Moments moments;
-        using (await gate.EnterAsync(input.X.Shape, cancellationToken)) moments = OwnMoments(pass, input, gathered);
+        using (await gate.EnterAsync(input.X.Shape, cancellationToken)) moments = OwnMoments(batch, input, gathered);
         if (layer.Options.NonFinite == NonFinitePolicy.Reject && !moments.IsFinite) throw TrainStep.NonFinite(input.X, moments.Count);
         terms.Check(session.Current.Layer.Version);
         var stepId = !retain ? null : terms.Key is { } key ? retained.IdFor(session.Id, key) : retained.NewId();
         var outcome = await groups.JoinAsync(session, Call, rank, terms, Encode(moments) with { StepId = stepId },
-            parts => Completion(session, plan, layer, pass, input, Joined(parts, moments)), cancellationToken);
+            parts => Completion(session, batch, input, Joined(parts, moments)), cancellationToken);
         var (result, normalized) = Result(layer, input, gathered, outcome, stepId);
         if (stepId is null) return result;
         var kept = new RetainedStep(stepId, session.Id, input, normalized.Layer, normalized.Statistics, bytes);
@@ -80,16 +79,16 @@ internal sealed class SyncTrainStep(
     public static Moments MomentsOf(RememberedAnswer answer) => new(answer.Count, answer.Arrays[Mean], answer.Arrays[MeanResidual], answer.Arrays[M2]);
 
     /// <summary>What is told of joint moments: how each rank normalizes its part with them, whatever has become of the session meanwhile.</summary>
-    /// <param name="pass">The passes over any part.</param>
+    /// <param name="batch">Any part.</param>
     /// <param name="layer">The layer that normalizes, sized for the parts.</param>
     /// <param name="statistics">The joint statistics.</param>
-    public static RememberedAnswer Normalizing(LayerPass pass, LayerState layer, StepStatistics statistics)
+    public static RememberedAnswer Normalizing(Batch batch, LayerState layer, StepStatistics statistics)
     {
         var answer = Encode(statistics.Moments);
         var arrays = new Dictionary<string, double[]>(answer.Arrays) { [Eps] = [layer.Options.Eps] };
         if (layer.Gamma is not null) arrays.Add(BackwardResult.Gamma, layer.Gamma);
         if (layer.Beta is not null) arrays.Add(BackwardResult.Beta, layer.Beta);
-        if (pass.With(layer).Corrected(statistics).Parts[0].Correction is { } correction)
+        if (batch.On(layer).Corrected(statistics).Parts[0].Correction is { } correction)
         {
             arrays.Add(CorrectionR, correction.R);
             arrays.Add(CorrectionD, correction.D);
@@ -110,19 +109,19 @@ internal sealed class SyncTrainStep(
             Gamma = outcome.Arrays.GetValueOrDefault(BackwardResult.Gamma),
             Beta = outcome.Arrays.GetValueOrDefault(BackwardResult.Beta),
         });
-        var statistics = new LayerPass(then, input.X.Shape, compute).JointStatistics(MomentsOf(outcome), input.Mask);
+        var statistics = Batch.Of(then, input.X.Shape, compute).Join(MomentsOf(outcome), input.Mask);
         // Renormalization goes towards the running statistics before the step, which may be another node's to know.
         return new(then, outcome.Arrays.TryGetValue(CorrectionR, out var r)
             ? statistics with { Parts = [statistics.Parts[0] with { Correction = new(r, outcome.Arrays[CorrectionD]) }] }
             : statistics);
     }
 
-    private Moments OwnMoments(LayerPass pass, BatchInput input, ArrivingBatch? gathered)
+    private Moments OwnMoments(Batch batch, BatchInput input, ArrivingBatch? gathered)
     {
-        var arrived = input.Mask is null && pass.GathersWhole ? gathered?.Finish() : null;
-        if (arrived is not null) return pass.OwnMoments(input.X, null, arrived);
+        var arrived = input.Mask is null && batch.GathersWhole ? gathered?.Finish() : null;
+        if (arrived is not null) return batch.OwnMoments(input.X, null, arrived);
         using var timed = passes.Begin(PassKind.Moments, input.X.Shape);
-        return pass.OwnMoments(input.X, input.Mask);
+        return batch.OwnMoments(input.X, input.Mask);
     }
 
     private static bool IsJoint(RememberedAnswer answer) => answer.Arrays.ContainsKey(Mean);
@@ -140,28 +139,28 @@ internal sealed class SyncTrainStep(
 
     private TensorSource OutputOf(NormalizedPart part, BatchInput input)
     {
-        var pass = new LayerPass(part.Layer, input.X.Shape, compute);
-        if (input.X.Precision == Precision.Float32) return new ComputedOutput(input, passes.Metered(pass.Output(part.Statistics), input.X.Shape));
+        var batch = Batch.Of(part.Layer, input.X.Shape, compute);
+        if (input.X.Precision == Precision.Float32) return new ComputedOutput(input, passes.Metered(batch.Output(part.Statistics), input.X.Shape));
         using var timed = passes.Begin(PassKind.Normalize, input.X.Shape);
-        return TrainStep.Filled(input.X, y => pass.Normalize(input.X, part.Statistics, input.Residual, y));
+        return TrainStep.Filled(input.X, y => batch.Write(input.X, part.Statistics, input.Residual, y));
     }
 
-    private SyncCompletion Completion(LayerSession session, NormalizationPlan plan, LayerState layer, LayerPass pass, BatchInput input, Moments joint)
+    private SyncCompletion Completion(LayerSession session, Batch batch, BatchInput input, Moments joint)
     {
-        var statistics = pass.JointStatistics(joint, input.Mask);
-        var step = new PreparedStep(pass, plan, layer, statistics, null);
+        var statistics = batch.Join(joint, input.Mask);
+        var step = new PreparedStep(batch, statistics, null);
         return new SyncCompletion(
             record =>
             {
                 if (!record.Layer.NormalizesWithBatch)
                     throw new ProblemException(ProblemCode.VersionConflict, "the session's mode was changed to frozen while the ranks of the step came; send it again");
-                var sized = record.Layer.SizedFor(plan);
+                var sized = record.Layer.SizedFor(batch.Layout);
                 var next = sized.Advance(joint);
                 return ReferenceEquals(next, sized) ? record : record with { Layer = next };
             },
             (before, after) =>
             {
-                var normalizing = Normalizing(pass, before.Layer.SizedFor(plan), statistics);
+                var normalizing = Normalizing(batch, before.Layer.SizedFor(batch.Layout), statistics);
                 return step.Answer(after.Layer) with { Count = joint.Count, Arrays = normalizing.Arrays };
             })
         {

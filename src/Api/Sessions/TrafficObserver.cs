@@ -1,7 +1,6 @@
 using BnService.Api.Hosting.Telemetry;
 using BnService.Core;
 using BnService.Core.Layers;
-using BnService.Core.Normalizers;
 using BnService.Core.Statistics;
 using BnService.Core.Tensors;
 
@@ -71,17 +70,16 @@ internal sealed class TrafficObserver(
 
     private bool IsLookedAt(LayerSession session, Shape shape)
     {
-        var (_, layer) = catalog.PlanFor(shape, session.Current.Layer);
-        if (layer.Running is null) return false;
-        var plan = NormalizationPlan.ForRunningStatistics(shape, layer.Options);
+        var batch = catalog.BatchOf(session.Current.Layer, shape, compute);
         // Fewer values diverge from anything by chance.
-        return plan.Count >= BatchNoise.SmallBatch && plan.Statistics == layer.Features;
+        return batch.Layer.Running is not null && batch.RunningLayout.Count >= BatchNoise.SmallBatch
+            && batch.RunningLayout.Statistics == batch.Layer.Features;
     }
 
     private LastBatch StatisticsOf(LayerSession session, Tensor x)
     {
         using var timed = passes.Begin(PassKind.Moments, x.Shape);
-        var moments = Forward.BatchMoments(NormalizationPlan.ForRunningStatistics(x.Shape, session.Current.Layer.Options), x, compute);
+        var moments = Batch.Of(session.Current.Layer, x.Shape, compute).RunningMoments(x);
         return new LastBatch(moments.Mean, moments.Variance(unbiased: false), moments.Count) { Samples = x.Shape[0] };
     }
 }

@@ -27,6 +27,9 @@ internal sealed record BatchInput(Tensor X, Tensor? Residual, BatchMask? Mask) :
     /// <summary>The layer that normalizes the batch, with parameters of the call where it brings them.</summary>
     public LayerState On(LayerState layer) => Own is null ? layer : Own.On(layer);
 
+    /// <summary>The batch on that layer.</summary>
+    public Batch On(Batch batch) => Own is null ? batch : batch.On(Own.On(batch.Layer));
+
     /// <inheritdoc/>
     public void Dispose()
     {
@@ -81,12 +84,11 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
     {
         var begun = time.GetTimestamp();
         input.RequireFit();
-        var (plan, layer) = catalog.PlanFor(input.X.Shape, session.Current.Layer);
-        layer = input.On(layer);
-        var bytes = retain ? RetainedStep.BytesOf(input, plan, layer.Options.GhostBatchSize) : 0;
+        var batch = input.On(catalog.BatchOf(session.Current.Layer, input.X.Shape, compute));
+        var layer = batch.Layer;
+        var bytes = retain ? RetainedStep.BytesOf(input, batch.Layout, layer.Options.GhostBatchSize) : 0;
         if (retain) retained.RequireRoom(bytes);
-        var pass = new LayerPass(layer, input.X.Shape, compute);
-        pass.RequireMask(input.Mask);
+        batch.RequireMask(input.Mask);
         TensorSource? y = null;
         try
         {
@@ -96,15 +98,15 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
                 var whole = Tensor.Rent(input.X.Shape, input.X.Precision);
                 y = whole;
                 using var turn = await gate.EnterAsync(input.X.Shape, cancellationToken);
-                using (passes.Begin(PassKind.Normalize, input.X.Shape)) statistics = pass.NormalizeAtOnce(input.X, input.Residual, whole);
+                using (passes.Begin(PassKind.Normalize, input.X.Shape)) statistics = batch.MeasureAndWrite(input.X, input.Residual, whole);
                 RequireFinite(statistics, input.X, layer.Options);
             }
             else
             {
                 using var turn = await gate.EnterAsync(input.X.Shape, cancellationToken);
-                statistics = Statistics(input, layer, pass, gathered);
+                statistics = Statistics(input, layer, batch, gathered);
             }
-            var step = new PreparedStep(pass, plan, layer, statistics, retain ? retained.NewId() : null)
+            var step = new PreparedStep(batch, statistics, retain ? retained.NewId() : null)
             {
                 Own = input.Own,
                 Frozen = layer.NormalizesWithBatch ? null : observer.Sample(session, input.X),
@@ -125,7 +127,7 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
             if (step.HasFlipped) return await AgainAsync();
             if (committed.Replayed is { } earlier)
             {
-                if (step.Replayed(earlier, () => Gathered(pass, input)) is { } then) (step, y) = (then, Replaced(y, then, input));
+                if (step.Replayed(earlier, () => Gathered(batch, input)) is { } then) (step, y) = (then, Replaced(y, then, input));
                 return Result(step, y, earlier) with { IsReplayed = true };
             }
             if (step.MovedTo(committed.Before.Layer) is { } moved) (step, y) = (moved, Replaced(y, moved, input));
@@ -174,30 +176,30 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
     }
 
     // Null where the running statistics normalize the batch.
-    private StepStatistics? Statistics(BatchInput input, LayerState layer, LayerPass pass, ArrivingBatch? gathered)
+    private StepStatistics? Statistics(BatchInput input, LayerState layer, Batch batch, ArrivingBatch? gathered)
     {
         if (!layer.NormalizesWithBatch)
         {
             RequireStatistics(layer);
             return null;
         }
-        var arrived = input.Mask is null && pass.GathersWhole ? gathered?.Finish() : null;
-        var step = arrived is null ? Gathered(pass, input) : pass.Statistics(input.X, null, arrived);
+        var arrived = input.Mask is null && batch.GathersWhole ? gathered?.Finish() : null;
+        var step = arrived is null ? Gathered(batch, input) : batch.Measure(input.X, null, arrived);
         RequireFinite(step, input.X, layer.Options);
         return step;
     }
 
-    private StepStatistics Gathered(LayerPass pass, BatchInput input)
+    private StepStatistics Gathered(Batch batch, BatchInput input)
     {
         using var timed = passes.Begin(PassKind.Moments, input.X.Shape);
-        return pass.Statistics(input.X, input.Mask);
+        return batch.Measure(input.X, input.Mask);
     }
 
     private TensorSource OutputOf(PreparedStep step, BatchInput input, bool isAhead)
     {
         if (IsComputedLater(step, input))
         {
-            var computed = new ComputedOutput(input, passes.Metered(step.Pass.Output(step.Statistics), input.X.Shape));
+            var computed = new ComputedOutput(input, passes.Metered(step.Batch.Output(step.Statistics), input.X.Shape));
             if (isAhead) computed.ComputeBeginning();
             return computed;
         }
@@ -207,8 +209,8 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
 
     private static Tensor WholeOutputOf(PreparedStep step, BatchInput input) => Filled(input.X, y =>
     {
-        if (step.Layer.MovesWithBatch || step.Statistics is null) step.Pass.Normalize(input.X, step.Statistics, input.Residual, y);
-        else step.Pass.NormalizeAtOnce(input.X, input.Residual, y);
+        if (step.Layer.MovesWithBatch || step.Statistics is null) step.Batch.Write(input.X, step.Statistics, input.Residual, y);
+        else step.Batch.MeasureAndWrite(input.X, input.Residual, y);
     });
 
     /// <summary>A tensor of the shape and precision of another one, the caller's to dispose once it has been filled.</summary>
@@ -229,7 +231,7 @@ internal sealed class TrainStep(SessionCatalog catalog, RetainedSteps retained, 
 
     // Statistics per sample have no output a stretch at a time, and neither has float64.
     private static bool IsComputedLater(PreparedStep step, BatchInput input) =>
-        input.X.Precision == Precision.Float32 && (step.Statistics is null || step.Pass.IsOverBatch);
+        input.X.Precision == Precision.Float32 && (step.Statistics is null || step.Batch.IsOverBatch);
 
     // First the old one goes: there is memory for one.
     private TensorSource Replaced(TensorSource y, PreparedStep step, BatchInput input)

@@ -3,7 +3,7 @@ using BnService.Core.Tensors;
 
 namespace BnService.Core.Layers;
 
-/// <summary>y of a batch, computed a stretch at a time, in any order. See <see cref="LayerPass.Output"/>.</summary>
+/// <summary>y of a batch, computed a stretch at a time, in any order. See <see cref="Batch.Output"/>.</summary>
 public abstract class LayerOutput : IDisposable
 {
     /// <summary>Stretches begin and end at multiples of so many elements.</summary>
@@ -75,7 +75,7 @@ internal sealed class SampleOutput(LayerState layer, int[] dimensions, ComputeSe
     public override int Unit { get; } = new Shape(dimensions).Count;
 
     public override void Apply(int start, ReadOnlySpan<float> x, ReadOnlySpan<float> residual, Span<float> y) =>
-        new LayerPass(layer, new Shape([x.Length / Unit, .. dimensions]), compute).NormalizeAtOnce(x, residual, y, isTraining: false);
+        Batch.Of(layer, new Shape([x.Length / Unit, .. dimensions]), compute).MeasureAndWrite(x, residual, y, isTraining: false);
 
     protected override void Dispose(bool disposing)
     {

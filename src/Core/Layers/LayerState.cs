@@ -80,7 +80,7 @@ public sealed partial record LayerState
     /// <summary>The layer sized for a batch: unchanged, or with a value per position where this is what the batch decides.</summary>
     /// <param name="plan">The batch's plan.</param>
     /// <exception cref="LayerException"><see cref="LayerError.ShapeMismatch"/> where an earlier batch decided otherwise.</exception>
-    public LayerState SizedFor(NormalizationPlan plan)
+    public LayerState SizedFor(Layout plan)
     {
         ArgumentNullException.ThrowIfNull(plan);
         if (plan.Statistics == 0 || plan.Reduction != Reduction.Channels) return this;

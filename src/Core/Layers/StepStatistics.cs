@@ -12,7 +12,7 @@ namespace BnService.Core.Layers;
 /// <param name="IsMasked">Whether the mask leaves some of it out.</param>
 /// <param name="Correction">r and d of batch renormalization; null for other kinds.</param>
 public sealed record BatchPart(
-    NormalizationPlan Plan, int Start, int FirstSample, int Samples, Moments Moments, bool IsMasked, Renormalization? Correction);
+    Layout Plan, int Start, int FirstSample, int Samples, Moments Moments, bool IsMasked, Renormalization? Correction);
 
 /// <summary>The statistics of one batch, of its own values: what a train-step normalizes with and what its backward needs.</summary>
 /// <param name="Parts">The parts, one behind the other; they are the whole batch.</param>
@@ -21,7 +21,7 @@ public sealed record StepStatistics(IReadOnlyList<BatchPart> Parts, bool[]? Mask
 {
     /// <summary>
     /// Whether the moments are those of the batches of several ranks together, of which this batch is one's (synchronized batch
-    /// normalization). See <see cref="LayerPass.JointStatistics"/>.
+    /// normalization). See <see cref="Batch.Join"/>.
     /// </summary>
     public bool AreJoint { get; init; }
 

@@ -21,7 +21,7 @@ public sealed unsafe class ArrivingMoments : IDisposable
     /// <param name="x">The memory that the batch arrives in, which stays the caller's and must outlive this.</param>
     /// <param name="compute">With what to compute.</param>
     /// <exception cref="ArgumentException">The plan is not over channels, has no elements, or does not fit x.</exception>
-    public ArrivingMoments(NormalizationPlan plan, Tensor x, ComputeSettings compute)
+    public ArrivingMoments(Layout plan, Tensor x, ComputeSettings compute)
     {
         ArgumentNullException.ThrowIfNull(x);
         if (!Fits(plan)) throw new ArgumentException("expected a plan over channels with elements", nameof(plan));
@@ -35,7 +35,7 @@ public sealed unsafe class ArrivingMoments : IDisposable
     }
 
     /// <summary>Whether the moments of a plan can be gathered this way.</summary>
-    public static bool Fits(NormalizationPlan plan)
+    public static bool Fits(Layout plan)
     {
         ArgumentNullException.ThrowIfNull(plan);
         return plan is { Reduction: Reduction.Channels, Elements: > 0 };

@@ -13,7 +13,7 @@ public static unsafe partial class Backward
     /// <param name="dy">g, the gradient of the loss by the normalizer's output.</param>
     /// <param name="joint">The moments of all parts together.</param>
     /// <param name="compute">With what to compute.</param>
-    public static GradientSums Sums<T>(NormalizationPlan plan, ReadOnlySpan<T> x, ReadOnlySpan<T> dy, Moments joint, ComputeSettings compute)
+    public static GradientSums Sums<T>(Layout plan, ReadOnlySpan<T> x, ReadOnlySpan<T> dy, Moments joint, ComputeSettings compute)
         where T : unmanaged
     {
         RequireLengths(plan, x, dy, dy);
@@ -57,7 +57,7 @@ public static unsafe partial class Backward
     /// <param name="dx">Receives the gradient by x; may be the memory of dy.</param>
     /// <param name="compute">With what to compute.</param>
     public static void Joint<T>(
-        NormalizationPlan plan, ReadOnlySpan<T> x, ReadOnlySpan<T> dy, Moments joint, GradientSums total, double[]? gamma, double eps,
+        Layout plan, ReadOnlySpan<T> x, ReadOnlySpan<T> dy, Moments joint, GradientSums total, double[]? gamma, double eps,
         Span<T> dx, ComputeSettings compute)
         where T : unmanaged
     {
@@ -82,7 +82,7 @@ public static unsafe partial class Backward
             ElementwisePass.Run(new TrainingInputGradient((float*)source, (float*)gradient, (float*)destination), plan.View, constants, compute);
     }
 
-    private static void RequireJoint(NormalizationPlan plan, Moments joint)
+    private static void RequireJoint(Layout plan, Moments joint)
     {
         ArgumentNullException.ThrowIfNull(joint);
         Forward.RequireStatistics(plan, joint.Channels, nameof(joint));

@@ -38,7 +38,7 @@ public static unsafe partial class Backward
     /// <param name="compute">With what to compute.</param>
     /// <param name="statisticsAreOfPart">Whether the moments are those of a part of x, as with a mask; for plans over channels.</param>
     public static ParameterGradients Training<T>(
-        NormalizationPlan plan, ReadOnlySpan<T> x, ReadOnlySpan<T> dy, Moments batch, double[]? gamma, double eps,
+        Layout plan, ReadOnlySpan<T> x, ReadOnlySpan<T> dy, Moments batch, double[]? gamma, double eps,
         Span<T> dx, ComputeSettings compute, bool statisticsAreOfPart = false)
         where T : unmanaged
     {
@@ -74,7 +74,7 @@ public static unsafe partial class Backward
     /// <param name="dx">Receives the gradient by x.</param>
     /// <param name="compute">With what to compute.</param>
     public static ParameterGradients Inference<T>(
-        NormalizationPlan plan, ReadOnlySpan<T> x, ReadOnlySpan<T> dy, RunningStatistics running, double[]? gamma, double eps,
+        Layout plan, ReadOnlySpan<T> x, ReadOnlySpan<T> dy, RunningStatistics running, double[]? gamma, double eps,
         Span<T> dx, ComputeSettings compute)
         where T : unmanaged
     {
@@ -107,7 +107,7 @@ public static unsafe partial class Backward
     /// <param name="dx">Receives the gradient by x.</param>
     /// <param name="compute">With what to compute.</param>
     public static void PastStatistics<T>(
-        NormalizationPlan plan, ReadOnlySpan<T> dy, Moments batch, double[]? gamma, double eps, Span<T> dx, ComputeSettings compute)
+        Layout plan, ReadOnlySpan<T> dy, Moments batch, double[]? gamma, double eps, Span<T> dx, ComputeSettings compute)
         where T : unmanaged
     {
         ArgumentNullException.ThrowIfNull(batch);
@@ -135,7 +135,7 @@ public static unsafe partial class Backward
     /// <param name="compute">With what to compute.</param>
     /// <param name="residual">What was added before the activation; empty for nothing.</param>
     public static void ThroughRelu(
-        NormalizationPlan plan, ReadOnlySpan<float> x, ReadOnlySpan<float> dy, AffineMap map, Span<float> gated,
+        Layout plan, ReadOnlySpan<float> x, ReadOnlySpan<float> dy, AffineMap map, Span<float> gated,
         ComputeSettings compute, ReadOnlySpan<float> residual = default)
     {
         ArgumentNullException.ThrowIfNull(map);
@@ -160,7 +160,7 @@ public static unsafe partial class Backward
     /// <param name="compute">With what to compute.</param>
     /// <param name="residual">What was added before the activation; empty for nothing.</param>
     public static void ThroughRelu<T>(
-        NormalizationPlan plan, ReadOnlySpan<T> x, ReadOnlySpan<T> dy, Moments moments, LayerParameters layer, Span<T> gated,
+        Layout plan, ReadOnlySpan<T> x, ReadOnlySpan<T> dy, Moments moments, LayerParameters layer, Span<T> gated,
         ComputeSettings compute, ReadOnlySpan<T> residual = default)
         where T : unmanaged
     {
@@ -183,7 +183,7 @@ public static unsafe partial class Backward
         }
     }
 
-    private static void RequireLengths<T>(NormalizationPlan plan, ReadOnlySpan<T> x, ReadOnlySpan<T> dy, ReadOnlySpan<T> dx)
+    private static void RequireLengths<T>(Layout plan, ReadOnlySpan<T> x, ReadOnlySpan<T> dy, ReadOnlySpan<T> dx)
     {
         ArgumentNullException.ThrowIfNull(plan);
         Forward.RequireLength(plan, x.Length, nameof(x));

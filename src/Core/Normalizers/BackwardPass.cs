@@ -6,7 +6,7 @@ namespace BnService.Core.Normalizers;
 
 /// <summary>A backward pass through the statistics of a batch: where it reads and writes, and what normalized the batch.</summary>
 internal readonly unsafe struct BackwardPass(
-    NormalizationPlan plan, float* x, float* dy, float* dx, Moments batch, double[]? gamma, double eps, ComputeSettings compute)
+    Layout plan, float* x, float* dy, float* dx, Moments batch, double[]? gamma, double eps, ComputeSettings compute)
 {
     private const int Constants = 4;
 

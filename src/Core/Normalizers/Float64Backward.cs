@@ -7,7 +7,7 @@ internal static class Float64Backward
 {
     /// <summary>dx = s·[gγ − mean(gγ) − x̂·mean(gγ·x̂)] for every kind, the means over what shares a statistic; without the first one for RMS.</summary>
     public static ParameterGradients Training(
-        NormalizationPlan plan, ReadOnlySpan<double> x, ReadOnlySpan<double> dy, Moments batch, double[]? gamma, double eps, Span<double> dx,
+        Layout plan, ReadOnlySpan<double> x, ReadOnlySpan<double> dy, Moments batch, double[]? gamma, double eps, Span<double> dx,
         ComputeSettings compute)
     {
         var statistics = new Float64Statistics(batch, eps);
@@ -38,7 +38,7 @@ internal static class Float64Backward
 
     /// <summary>dx = γ·s·g, dγ = Σg·(x − μ)·s, dβ = Σg.</summary>
     public static ParameterGradients Inference(
-        NormalizationPlan plan, ReadOnlySpan<double> x, ReadOnlySpan<double> dy, Moments running, double[]? gamma, double eps, Span<double> dx,
+        Layout plan, ReadOnlySpan<double> x, ReadOnlySpan<double> dy, Moments running, double[]? gamma, double eps, Span<double> dx,
         ComputeSettings compute)
     {
         var sums = Sums(plan, x, dy, running, compute);
@@ -49,7 +49,7 @@ internal static class Float64Backward
 
     /// <summary>dx = γ·s·g.</summary>
     public static void PastStatistics(
-        NormalizationPlan plan, ReadOnlySpan<double> dy, Moments batch, double[]? gamma, double eps, Span<double> dx, ComputeSettings compute)
+        Layout plan, ReadOnlySpan<double> dy, Moments batch, double[]? gamma, double eps, Span<double> dx, ComputeSettings compute)
     {
         var inverse = new Float64Statistics(batch, eps).Inverse;
         foreach (var block in Float64Block.Of(plan, compute.Cancellation))
@@ -61,7 +61,7 @@ internal static class Float64Backward
 
     /// <summary>dy where relu let the value pass, 0 where it did not (y ≤ 0).</summary>
     public static void ThroughRelu(
-        NormalizationPlan plan, ReadOnlySpan<double> x, ReadOnlySpan<double> dy, Moments moments, LayerParameters layer, Span<double> gated,
+        Layout plan, ReadOnlySpan<double> x, ReadOnlySpan<double> dy, Moments moments, LayerParameters layer, Span<double> gated,
         ComputeSettings compute, ReadOnlySpan<double> residual)
     {
         var (statistics, affine) = (new Float64Statistics(moments, layer.Eps), layer with { Activation = Activation.None });
@@ -74,7 +74,7 @@ internal static class Float64Backward
     }
 
     /// <summary>Σg and Σg·(x − μ) of each statistic. For plans over channels.</summary>
-    public static GradientSums Sums(NormalizationPlan plan, ReadOnlySpan<double> x, ReadOnlySpan<double> dy, Moments joint, ComputeSettings compute)
+    public static GradientSums Sums(Layout plan, ReadOnlySpan<double> x, ReadOnlySpan<double> dy, Moments joint, ComputeSettings compute)
     {
         var (sumDy, sumDyXmu) = (new Float64Sums(plan.Statistics), new Float64Sums(plan.Statistics));
         Span<double> products = stackalloc double[Float64Block.Most];
@@ -93,7 +93,7 @@ internal static class Float64Backward
 
     /// <summary>dx of a part of a batch, from the sums of all parts. For plans over channels.</summary>
     public static void Joint(
-        NormalizationPlan plan, ReadOnlySpan<double> x, ReadOnlySpan<double> dy, Moments joint, GradientSums total, double[]? gamma, double eps,
+        Layout plan, ReadOnlySpan<double> x, ReadOnlySpan<double> dy, Moments joint, GradientSums total, double[]? gamma, double eps,
         Span<double> dx, ComputeSettings compute)
     {
         var statistics = new Float64Statistics(joint, eps);
@@ -103,7 +103,7 @@ internal static class Float64Backward
     }
 
     private static void Through(
-        NormalizationPlan plan, ReadOnlySpan<double> x, ReadOnlySpan<double> dy, Float64Statistics statistics, double[]? gamma, double[] sumG,
+        Layout plan, ReadOnlySpan<double> x, ReadOnlySpan<double> dy, Float64Statistics statistics, double[]? gamma, double[] sumG,
         double[] sumGx, Span<double> dx, ComputeSettings compute)
     {
         foreach (var block in Float64Block.Of(plan, compute.Cancellation))

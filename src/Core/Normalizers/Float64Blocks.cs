@@ -17,7 +17,7 @@ internal readonly record struct Float64Block(int Start, int Length, int Statisti
     /// <summary>The blocks of a tensor in memory order: every layout and kind in one form.</summary>
     /// <param name="plan">How the tensor is laid out.</param>
     /// <param name="cancellation">Ends the computation early.</param>
-    public static IEnumerable<Float64Block> Of(NormalizationPlan plan, CancellationToken cancellation)
+    public static IEnumerable<Float64Block> Of(Layout plan, CancellationToken cancellation)
     {
         for (var slice = 0; slice < plan.Slices; slice++)
         {
@@ -56,13 +56,13 @@ internal readonly record struct Float64Block(int Start, int Length, int Statisti
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public int ParameterOf(int element) => Parameter + (element * ParameterStep);
 
-    private static Float64Block OfChannel(NormalizationPlan plan, long channel) => plan.Reduction == Reduction.Rows
+    private static Float64Block OfChannel(Layout plan, long channel) => plan.Reduction == Reduction.Rows
         ? new(0, 0, (int)channel, 0, 0, 1)
         : new(0, 0, (int)(channel / plan.ChannelsPerStatistic), plan.View.IsColumns && plan.ChannelsPerStatistic == 1 ? 1 : 0,
             (int)(channel % plan.Parameters), plan.View.IsColumns && plan.Parameters > 1 ? 1 : 0);
 
     // Adjacent channels up to where a new group, or the first gamma, begins.
-    private static int Together(NormalizationPlan plan, Float64Block block, int channels)
+    private static int Together(Layout plan, Float64Block block, int channels)
     {
         if (plan.Parameters > 1) channels = Math.Min(channels, plan.Parameters - block.Parameter);
         return plan.ChannelsPerStatistic == 1 ? channels : Math.Min(channels, plan.ChannelsPerStatistic - (block.Parameter % plan.ChannelsPerStatistic));

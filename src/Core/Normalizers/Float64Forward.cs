@@ -9,7 +9,7 @@ internal static class Float64Forward
     /// Count, mean and M2 of every statistic: of values far from 0 the first one is taken away before they are summed, and the mean, with
     /// what rounding it leaves, before they are squared.
     /// </summary>
-    public static Moments BatchMoments(NormalizationPlan plan, ReadOnlySpan<double> x, ComputeSettings compute)
+    public static Moments BatchMoments(Layout plan, ReadOnlySpan<double> x, ComputeSettings compute)
     {
         var (mean, residual) = plan.HasMean ? Mean(plan, x, compute) : (new double[plan.Statistics], new double[plan.Statistics]);
         var (sums, squares) = (new Float64Sums(plan.Statistics), new Float64Sums(plan.Statistics));
@@ -34,7 +34,7 @@ internal static class Float64Forward
 
     /// <summary>y = activation(γ·x̂ + β + residual).</summary>
     public static void Apply(
-        NormalizationPlan plan, ReadOnlySpan<double> x, Moments moments, LayerParameters layer, Span<double> y, ComputeSettings compute,
+        Layout plan, ReadOnlySpan<double> x, Moments moments, LayerParameters layer, Span<double> y, ComputeSettings compute,
         ReadOnlySpan<double> residual)
     {
         var statistics = new Float64Statistics(moments, layer.Eps);
@@ -61,7 +61,7 @@ internal static class Float64Forward
         }
     }
 
-    private static (double[] Mean, double[] Residual) Mean(NormalizationPlan plan, ReadOnlySpan<double> x, ComputeSettings compute)
+    private static (double[] Mean, double[] Residual) Mean(Layout plan, ReadOnlySpan<double> x, ComputeSettings compute)
     {
         var (first, sums) = (FirstValues(plan, x, compute), new Float64Sums(plan.Statistics));
         Span<double> distances = stackalloc double[Float64Block.Most], lost = stackalloc double[Float64Block.Most];
@@ -77,7 +77,7 @@ internal static class Float64Forward
         return (mean, residual);
     }
 
-    private static double[] FirstValues(NormalizationPlan plan, ReadOnlySpan<double> x, ComputeSettings compute)
+    private static double[] FirstValues(Layout plan, ReadOnlySpan<double> x, ComputeSettings compute)
     {
         var (first, isSet, left) = (new double[plan.Statistics], new bool[plan.Statistics], plan.Statistics);
         foreach (var block in Float64Block.Of(plan, compute.Cancellation))

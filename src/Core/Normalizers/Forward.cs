@@ -24,7 +24,7 @@ public static unsafe class Forward
     /// <param name="x">The batch.</param>
     /// <param name="compute">With what to compute.</param>
     /// <returns>Moments that are finite if and only if x is. For RMS the mean is 0 and M2 is Σx².</returns>
-    public static Moments BatchMoments<T>(NormalizationPlan plan, ReadOnlySpan<T> x, ComputeSettings compute)
+    public static Moments BatchMoments<T>(Layout plan, ReadOnlySpan<T> x, ComputeSettings compute)
         where T : unmanaged
     {
         ArgumentNullException.ThrowIfNull(plan);
@@ -38,7 +38,7 @@ public static unsafe class Forward
     }
 
     /// <inheritdoc cref="BatchMoments{T}"/>
-    public static Moments BatchMoments(NormalizationPlan plan, Tensor x, ComputeSettings compute)
+    public static Moments BatchMoments(Layout plan, Tensor x, ComputeSettings compute)
     {
         ArgumentNullException.ThrowIfNull(x);
         return x.Precision == Precision.Float64 ? BatchMoments<double>(plan, x.Doubles, compute) : BatchMoments<float>(plan, x.Data, compute);
@@ -46,7 +46,7 @@ public static unsafe class Forward
 
     /// <summary>
     /// The statistics of a batch, and y normalized with them. The bits are those of <see cref="BatchMoments"/> followed by
-    /// <see cref="Apply{T}(NormalizationPlan, ReadOnlySpan{T}, Moments, LayerParameters, Span{T}, ComputeSettings, ReadOnlySpan{T})"/>;
+    /// <see cref="Apply{T}(Layout, ReadOnlySpan{T}, Moments, LayerParameters, Span{T}, ComputeSettings, ReadOnlySpan{T})"/>;
     /// memory is read once instead of twice where what shares a statistic fits into the cache.
     /// </summary>
     /// <param name="plan">How x is laid out.</param>
@@ -57,7 +57,7 @@ public static unsafe class Forward
     /// <param name="residual">What is added to y before the activation; empty for nothing.</param>
     /// <returns>Moments that are finite if and only if x is.</returns>
     public static Moments Train<T>(
-        NormalizationPlan plan, ReadOnlySpan<T> x, LayerParameters layer, Span<T> y, ComputeSettings compute, ReadOnlySpan<T> residual = default)
+        Layout plan, ReadOnlySpan<T> x, LayerParameters layer, Span<T> y, ComputeSettings compute, ReadOnlySpan<T> residual = default)
         where T : unmanaged
     {
         RequireFit(plan, x, layer, residual, y, compute);
@@ -90,7 +90,7 @@ public static unsafe class Forward
     /// <param name="compute">With what to compute.</param>
     /// <param name="residual">What is added to y before the activation; empty for nothing.</param>
     public static void Apply<T>(
-        NormalizationPlan plan, ReadOnlySpan<T> x, Moments moments, LayerParameters layer, Span<T> y, ComputeSettings compute,
+        Layout plan, ReadOnlySpan<T> x, Moments moments, LayerParameters layer, Span<T> y, ComputeSettings compute,
         ReadOnlySpan<T> residual = default)
         where T : unmanaged
     {
@@ -125,7 +125,7 @@ public static unsafe class Forward
     /// <param name="compute">With what to compute.</param>
     /// <param name="residual">What is added before the activation; empty for nothing.</param>
     public static void Apply(
-        NormalizationPlan plan, ReadOnlySpan<float> x, AffineMap map, Activation activation, Span<float> y, ComputeSettings compute,
+        Layout plan, ReadOnlySpan<float> x, AffineMap map, Activation activation, Span<float> y, ComputeSettings compute,
         ReadOnlySpan<float> residual = default)
     {
         ArgumentNullException.ThrowIfNull(plan);
@@ -148,7 +148,7 @@ public static unsafe class Forward
         }
     }
 
-    internal static void Run<TRule>(NormalizationPlan plan, float* x, OutputInputs others, float* output, AffineMap map, ComputeSettings compute)
+    internal static void Run<TRule>(Layout plan, float* x, OutputInputs others, float* output, AffineMap map, ComputeSettings compute)
         where TRule : struct, IOutputRule => ElementwisePass.Run(new Affine<TRule>(x, others, output), plan.View, map.Constants, compute);
 
     internal static ReadOnlySpan<double> Doubles<T>(ReadOnlySpan<T> values)
@@ -158,7 +158,7 @@ public static unsafe class Forward
         where T : unmanaged => MemoryMarshal.Cast<T, double>(values);
 
     internal static void RequireFit<T>(
-        NormalizationPlan plan, ReadOnlySpan<T> x, LayerParameters layer, ReadOnlySpan<T> residual, ReadOnlySpan<T> y, ComputeSettings compute)
+        Layout plan, ReadOnlySpan<T> x, LayerParameters layer, ReadOnlySpan<T> residual, ReadOnlySpan<T> y, ComputeSettings compute)
     {
         ArgumentNullException.ThrowIfNull(plan);
         ArgumentNullException.ThrowIfNull(layer);
@@ -170,28 +170,28 @@ public static unsafe class Forward
         RequireParameters(plan, layer.Beta?.Length, "beta");
     }
 
-    internal static void RequireParameters(NormalizationPlan plan, int? length, string name)
+    internal static void RequireParameters(Layout plan, int? length, string name)
     {
         // Without elements nothing per channel is read.
         if (plan.Elements > 0 && length is { } given && given != plan.Parameters)
             throw new ArgumentException($"expected {plan.Parameters} values, got {given}", name);
     }
 
-    internal static void RequireStatistics(NormalizationPlan plan, int statistics, string name)
+    internal static void RequireStatistics(Layout plan, int statistics, string name)
     {
         if (plan.Elements > 0 && statistics != plan.Statistics)
             throw new ArgumentException($"expected values of {plan.Statistics} statistics, got {statistics}", name);
     }
 
-    internal static void RequireLength(NormalizationPlan plan, int length, string name)
+    internal static void RequireLength(Layout plan, int length, string name)
     {
         if (length != plan.Elements) throw new ArgumentException($"expected {plan.Elements} elements, got {length}", name);
     }
 
     // No elements, though perhaps statistics: those of no values.
-    private static Moments NoMoments(NormalizationPlan plan) => Moments.Empty(plan.Statistics);
+    private static Moments NoMoments(Layout plan) => Moments.Empty(plan.Statistics);
 
-    private readonly struct MomentsOfSlice(NormalizationPlan plan, float* x, Moments moments) : ISliceWork
+    private readonly struct MomentsOfSlice(Layout plan, float* x, Moments moments) : ISliceWork
     {
         public void Run(int start, ChannelView view, int statistic, ComputeSettings compute)
         {

@@ -6,7 +6,7 @@ namespace BnService.Core.Normalizers;
 
 /// <summary>A forward pass over a tensor: where it reads and writes, and the parameters of the layer.</summary>
 internal readonly unsafe struct ForwardPass(
-    NormalizationPlan plan, float* x, OutputInputs others, float* output, double[]? gamma, double[]? beta, double eps, ComputeSettings compute)
+    Layout plan, float* x, OutputInputs others, float* output, double[]? gamma, double[]? beta, double eps, ComputeSettings compute)
 {
     private readonly bool _perPosition = plan.Reduction == Reduction.Rows && (gamma is not null || beta is not null);
 

@@ -9,7 +9,7 @@ namespace BnService.Core.Normalizers;
 /// </summary>
 public sealed unsafe class ForwardStretches : IDisposable
 {
-    private readonly NormalizationPlan _plan;
+    private readonly Layout _plan;
     private readonly AffineMap _map;
     private readonly Activation _activation;
     private readonly ComputeSettings _compute;
@@ -19,7 +19,7 @@ public sealed unsafe class ForwardStretches : IDisposable
     /// <param name="map">The affine map per channel, which is taken over.</param>
     /// <param name="activation">What follows it.</param>
     /// <param name="compute">With what to compute.</param>
-    public ForwardStretches(NormalizationPlan plan, AffineMap map, Activation activation, ComputeSettings compute)
+    public ForwardStretches(Layout plan, AffineMap map, Activation activation, ComputeSettings compute)
     {
         ArgumentNullException.ThrowIfNull(plan);
         ArgumentNullException.ThrowIfNull(map);

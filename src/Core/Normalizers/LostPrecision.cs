@@ -5,7 +5,7 @@ namespace BnService.Core.Normalizers;
 /// whether they differed before. What it knows of all statistics it looks for no longer, which for most data is after two samples.
 /// </summary>
 /// <param name="plan">How the tensor is laid out.</param>
-public sealed class LostPrecision(NormalizationPlan plan)
+public sealed class LostPrecision(Layout plan)
 {
     // Rounding moves a normalized value by up to |μ|·2⁻²⁴/σ. From 2⁻¹⁰ on, |μ| > 2¹⁴·σ, the statistics are not those of what was sent.
     private const double MostRatio = 1 << 14;

@@ -4,7 +4,7 @@ namespace BnService.Core.Normalizers;
 
 /// <summary>
 /// The positions of a batch that a mask keeps, or those that it leaves out, as runs of adjacent elements: channel after channel, or where
-/// channels are adjacent row after row. Side by side they are a smaller batch; see <see cref="NormalizationPlan.ForPositions"/>.
+/// channels are adjacent row after row. Side by side they are a smaller batch; see <see cref="Layout.ForPositions"/>.
 /// </summary>
 /// <param name="view">The batch's layout.</param>
 /// <param name="mask">A value for each value of a channel.</param>

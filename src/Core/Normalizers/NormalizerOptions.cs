@@ -163,8 +163,8 @@ public sealed record NormalizerOptions
         if (Kind.IsOverRows)
         {
             var dimensions = NormalizedShape ?? [];
-            Require(dimensions.Count >= 1 && dimensions.Count < NormalizationPlan.MaxRank, "normalized_shape",
-                $"{dimensions.Count} dimensions", $"1 to {NormalizationPlan.MaxRank - 1} dimensions");
+            Require(dimensions.Count >= 1 && dimensions.Count < Layout.MaxRank, "normalized_shape",
+                $"{dimensions.Count} dimensions", $"1 to {Layout.MaxRank - 1} dimensions");
             Require(!IsOverChannels || dimensions.Count == 1, "normalized_shape", $"[{string.Join(", ", dimensions)}]",
                 "one dimension, the number of channels, with channel_axis 1");
             Require(dimensions.All(dimension => dimension >= 1), "normalized_shape", $"[{string.Join(", ", dimensions)}]", "dimensions of 1 or more");

@@ -17,7 +17,7 @@ internal interface ISliceWork
 /// <summary>The slices of a plan: large ones one after the other, on all threads; small ones side by side, a thread each.</summary>
 internal static class Slices
 {
-    public static void Run<TWork>(NormalizationPlan plan, TWork work, ComputeSettings compute)
+    public static void Run<TWork>(Layout plan, TWork work, ComputeSettings compute)
         where TWork : struct, ISliceWork
     {
         // Whether it lives in the caches is a matter of the whole tensor.
@@ -27,7 +27,7 @@ internal static class Slices
         else for (var slice = 0; slice < plan.Slices; slice++) new SliceItems<TWork>(plan, work, each).Run(slice);
     }
 
-    private readonly struct SliceItems<TWork>(NormalizationPlan plan, TWork work, ComputeSettings compute) : IWork
+    private readonly struct SliceItems<TWork>(Layout plan, TWork work, ComputeSettings compute) : IWork
         where TWork : struct, ISliceWork
     {
         public void Run(int item)

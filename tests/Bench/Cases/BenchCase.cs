@@ -112,7 +112,7 @@ internal sealed record BenchCase(Layout Layout, int N, int C, int Height = 1, in
     public int PaddedChannels => (C + 15) / 16 * 16;
 
     /// <summary>The plan by which our kernels see it.</summary>
-    public NormalizationPlan Plan => NormalizationPlan.ForBatch(
+    public Core.Normalizers.Layout Plan => Core.Normalizers.Layout.Of(
         Layout switch
         {
             Layout.Dense => new Shape(N, C),

@@ -16,7 +16,7 @@ internal sealed unsafe class Ours : IDisposable
 
     private readonly CaseData _data;
     private readonly ComputeSettings _compute;
-    private readonly NormalizationPlan _plan;
+    private readonly Core.Normalizers.Layout _plan;
     private readonly RunningStatistics _running;
     private readonly AffineMap _map;
     private readonly Moments[] _moments;

@@ -58,7 +58,7 @@ public abstract partial class KindsContract
             [.. y.Select((value, i) => (float)(@case.Reference.StatisticOf(i) + (1.3 / GammaOf(i) * @case.Normalized[i])))],
         })
         {
-            var expected = @case.Reference.Gradients(Batch.Widened(@case.X), Batch.Widened(dy), @case.Gamma, @case.Eps);
+            var expected = @case.Reference.Gradients(BatchCase.Widened(@case.X), BatchCase.Widened(dy), @case.Gamma, @case.Eps);
             AssertGradients(@case, expected, GradientsOf(@case, dy), dy);
         }
     });
@@ -76,7 +76,7 @@ public abstract partial class KindsContract
                 var weighted = cos + (sin * @case.Normalized[i]) + (noise * random.NextGaussian());
                 return (float)(weighted / (@case.Gamma?[@case.Reference.ParameterOf(i)] ?? 1));
             })];
-            var expected = @case.Reference.Gradients(Batch.Widened(@case.X), Batch.Widened(dy), @case.Gamma, @case.Eps).Dx;
+            var expected = @case.Reference.Gradients(BatchCase.Widened(@case.X), BatchCase.Widened(dy), @case.Gamma, @case.Eps).Dx;
             var dx = GradientsOf(@case, dy).Dx;
             foreach (var members in @case.Reference.Members)
             {
@@ -92,7 +92,7 @@ public abstract partial class KindsContract
         foreach (var scale in new[] { 1e-30f, 1e-10f, 1e10f, 1e30f })
         {
             float[] dy = [.. @case.Dy.Select(g => g * scale)];
-            var expected = @case.Reference.Gradients(Batch.Widened(@case.X), Batch.Widened(dy), @case.Gamma, @case.Eps);
+            var expected = @case.Reference.Gradients(BatchCase.Widened(@case.X), BatchCase.Widened(dy), @case.Gamma, @case.Eps);
             AssertGradients(@case, expected, GradientsOf(@case, dy), dy);
         }
     });

@@ -49,7 +49,7 @@ public abstract partial class KindsContract
             var known = 1e-15 * Math.Abs(gamma * mean[s]) / Math.Sqrt(variance[s] + @case.Eps);
             AssertWithin((4 * Math.ScaleB(largest, -24)) + known, scaled + beta, y[i], $"y[{i}]");
         }
-        AssertNear(@case.Gradients.Dx, Batch.Widened(GradientsOf(@case, @case.Dy).Dx), 1e-14 * TermsOf(@case, @case.Dy), "dx");
+        AssertNear(@case.Gradients.Dx, BatchCase.Widened(GradientsOf(@case, @case.Dy).Dx), 1e-14 * TermsOf(@case, @case.Dy), "dx");
     });
 
     [Fact]
@@ -99,7 +99,7 @@ public abstract partial class KindsContract
             ChannelAxis = axis,
             TrackRunningStats = false,
         };
-        var plan = NormalizationPlan.ForBatch(new Shape(dimensions), options);
+        var plan = Layout.Of(new Shape(dimensions), options);
         Assert.Equal((0, 0, 0, 0), (plan.Elements, plan.Statistics, (int)plan.Count, plan.Slices * (plan.Reduction == Reduction.Groups ? 1 : 0)));
         plan.RequireVariance(new Shape(dimensions));
         double[] gamma = new double[plan.Parameters], beta = new double[plan.Parameters];

@@ -8,9 +8,9 @@ namespace BnService.Core.Tests.Contract;
 // Batch normalization with a mask: statistics of the valid samples normalize all of them. The masked ones' x gets no gradient through them.
 public abstract partial class KindsContract
 {
-    private static readonly Lazy<Batch[]> MaskedBatches = new(MakeMasked);
+    private static readonly Lazy<BatchCase[]> MaskedBatches = new(MakeMasked);
 
-    private static Batch[] MakeMasked() =>
+    private static BatchCase[] MakeMasked() =>
     [
         .. new BatchLayout[]
         {
@@ -18,7 +18,7 @@ public abstract partial class KindsContract
             new([6, 7, 1], ChannelAxis: -1), new([6, 2, 3, 2, 3]),
             new([6, 3, 2], 1, Granularity.PerActivation), new([6, 1, 1], 1, Granularity.PerActivation),
             new([70, 9, 200]), new([700, 20, 9], ChannelAxis: -1), new([5, 300, 90], 1, Granularity.PerActivation),
-        }.Select((layout, seed) => new Batch(layout, seed, (s, random) => (float)((s % 7) + ((1 + (s % 3)) * random.NextGaussian())))),
+        }.Select((layout, seed) => new BatchCase(layout, seed, (s, random) => (float)((s % 7) + ((1 + (s % 3)) * random.NextGaussian())))),
     ];
 
     [Fact]
@@ -82,7 +82,7 @@ public abstract partial class KindsContract
             Backward.PastStatistics(batch.Plan, batch.Dy, ValidMoments(batch), null, batch.Eps, new float[1], Settings()));
     }
 
-    private void AssertMaskedGradients(Batch batch, float[] dy, int threads)
+    private void AssertMaskedGradients(BatchCase batch, float[] dy, int threads)
     {
         var (dx, dGamma, dBeta) = new MaskedReference(batch, IsValid).Gradients(dy);
         var (actual, parameters) = MaskedGradients(batch, dy, threads);
@@ -97,7 +97,7 @@ public abstract partial class KindsContract
     }
 
     // As it is done for a request: dx of all samples as if they were valid, and then that of the masked ones in its place.
-    private (float[] Dx, ParameterGradients Parameters) MaskedGradients(Batch batch, float[] dy, int threads)
+    private (float[] Dx, ParameterGradients Parameters) MaskedGradients(BatchCase batch, float[] dy, int threads)
     {
         var (moments, dx) = (ValidMoments(batch), Unset(batch.X.Length));
         var parameters = Backward.Training(
@@ -114,7 +114,7 @@ public abstract partial class KindsContract
     }
 
     // Of each run of valid samples, merged.
-    private Moments ValidMoments(Batch batch)
+    private Moments ValidMoments(BatchCase batch)
     {
         var (samples, perSample) = (batch.Layout.Shape[0], batch.X.Length / batch.Layout.Shape[0]);
         var moments = Moments.Empty(batch.Plan.Statistics);
@@ -133,7 +133,7 @@ public abstract partial class KindsContract
         return moments;
     }
 
-    private static bool IsValid(Batch batch, int element) => IsValid(element / (batch.X.Length / batch.Layout.Shape[0]));
+    private static bool IsValid(BatchCase batch, int element) => IsValid(element / (batch.X.Length / batch.Layout.Shape[0]));
 
     private static bool IsValid(int sample) => sample % 5 is not (1 or 2);
 }

@@ -5,16 +5,16 @@ using static BnService.Core.Tests.Contract.NormalizationContract;
 
 namespace BnService.Core.Tests.Contract;
 
-// Batch renormalization: the plain pass with γ·r and β + γ·d.
+// BatchCase renormalization: the plain pass with γ·r and β + γ·d.
 public abstract partial class KindsContract
 {
-    private static readonly Lazy<Batch[]> RenormBatches = new(() =>
+    private static readonly Lazy<BatchCase[]> RenormBatches = new(() =>
     [
         .. new BatchLayout[]
         {
             new([40, 6]), new([12, 9], HasGamma: false, HasBeta: false), new([4, 6, 17], HasBeta: false), new([3, 6, 5, 7]),
             new([3, 5, 17, 6], ChannelAxis: -1, HasGamma: false), new([2, 9, 3, 4, 5], Eps: 0), new([600, 130]),
-        }.Select((layout, seed) => new Batch(layout, seed, (s, random) => (float)(s + ((1 + s) * random.NextGaussian())))),
+        }.Select((layout, seed) => new BatchCase(layout, seed, (s, random) => (float)(s + ((1 + s) * random.NextGaussian())))),
     ]);
 
     [Fact]
@@ -50,14 +50,14 @@ public abstract partial class KindsContract
             var parameters = renorm.Gradients(Backward.Training(
                 batch.Plan, batch.X, batch.Dy, moments, renorm.Gamma(batch.Gamma), batch.Eps, dx, Settings(2)));
             // r and d are constants: dx = r·plain dx, and dγ = Σg·x̂ with x̂ = r·plain x̂ + d.
-            AssertNear([.. plain.Dx.Select((g, i) => g * r[batch.Reference.StatisticOf(i)])], Batch.Widened(dx), 0, $"{batch.Layout}: dx");
+            AssertNear([.. plain.Dx.Select((g, i) => g * r[batch.Reference.StatisticOf(i)])], BatchCase.Widened(dx), 0, $"{batch.Layout}: dx");
             AssertNear([.. plain.DGamma.Select((g, c) => (r[c] * g) + (d[c] * plain.DBeta[c]))], parameters.DGamma, 0, $"{batch.Layout}: dγ");
             AssertNear(plain.DBeta, parameters.DBeta, 0, $"{batch.Layout}: dβ");
         }
     }
 
     // r = clip(σ_B/σ_r, 1/r_max, r_max) and d = clip((μ_B − μ_r)/σ_r, ±d_max) from the reference's own statistics.
-    private (double[] R, double[] D, Renormalization Renorm) Renormalized(Batch batch)
+    private (double[] R, double[] D, Renormalization Renorm) Renormalized(BatchCase batch)
     {
         var options = new NormalizerOptions
         {
@@ -67,7 +67,7 @@ public abstract partial class KindsContract
             Renorm = new RenormLimits(2, 0.75, 0),
         };
         // Channels on either side of both limits, and within them.
-        var (mean, variance) = batch.Reference.Moments(Batch.Widened(batch.X));
+        var (mean, variance) = batch.Reference.Moments(BatchCase.Widened(batch.X));
         double[] ratios = [1.1, 5, 0.9, 0.1, 2.5, 1], distances = [0.3, -2, 0, 9, -0.5, 0.7];
         var running = new RunningStatistics(
             [.. mean.Select((m, c) => m - (distances[c % 6] * Math.Sqrt(variance[c])))],

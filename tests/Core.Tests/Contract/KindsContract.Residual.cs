@@ -4,16 +4,16 @@ using static BnService.Core.Tests.Contract.NormalizationContract;
 
 namespace BnService.Core.Tests.Contract;
 
-// Batch normalization with a residual: what is added to a float output is added in float, so that the bits are known.
+// BatchCase normalization with a residual: what is added to a float output is added in float, so that the bits are known.
 public abstract partial class KindsContract
 {
-    private static readonly Lazy<Batch[]> ResidualBatches = new(() =>
+    private static readonly Lazy<BatchCase[]> ResidualBatches = new(() =>
     [
         .. new BatchLayout[]
         {
             new([9, 5]), new([300, 3]), new([4, 3, 7]), new([2, 17, 33], HasBeta: false), new([3, 7, 7, 20], ChannelAxis: -1),
             new([3, 70_001], Granularity: Granularity.PerActivation), new([3, 9, 70, 40]),
-        }.Select((layout, seed) => new Batch(layout, seed, (s, random) => (float)((s % 5) + random.NextGaussian()))),
+        }.Select((layout, seed) => new BatchCase(layout, seed, (s, random) => (float)((s % 5) + random.NextGaussian()))),
     ]);
 
     [Fact]

@@ -93,9 +93,9 @@ public abstract partial class KindsContract
         // Where the terms of dx cancel, the double reference itself knows it only to a part of their size.
         var terms = TermsOf(@case, dy);
         Assert.True(double.IsFinite(terms), "the terms of dx are not finite");
-        AssertNear(expected.Dx, Batch.Widened(actual.Dx), 1e-14 * terms, "dx");
-        AssertNear(expected.DGamma, actual.Parameters.DGamma, 1e-14 * Norm(Batch.Widened(dy)), "dγ");
-        AssertNear(expected.DBeta, actual.Parameters.DBeta, 1e-14 * Norm(Batch.Widened(dy)), "dβ");
+        AssertNear(expected.Dx, BatchCase.Widened(actual.Dx), 1e-14 * terms, "dx");
+        AssertNear(expected.DGamma, actual.Parameters.DGamma, 1e-14 * Norm(BatchCase.Widened(dy)), "dγ");
+        AssertNear(expected.DBeta, actual.Parameters.DBeta, 1e-14 * Norm(BatchCase.Widened(dy)), "dβ");
     }
 
     // The norm of γ·s·g.

@@ -36,7 +36,7 @@ public abstract partial class NormalizationContract
         var y = Output(batch, map, Activation.Relu);
         var expected = batch.Dy.Select((g, i) => y[i] <= 0 ? 0 : g).ToArray();
         foreach (var threads in ThreadCounts) AssertSameBits(expected, ThroughRelu(batch, map, threads));
-        var reference = batch.Reference.TrainingGradients(Batch.Widened(batch.X), Batch.Widened(expected), batch.Gamma, batch.Eps);
+        var reference = batch.Reference.TrainingGradients(BatchCase.Widened(batch.X), BatchCase.Widened(expected), batch.Gamma, batch.Eps);
         AssertTrainingGradients(batch, reference, TrainingGradients(batch, expected), expected);
     }
 
@@ -89,8 +89,8 @@ public abstract partial class NormalizationContract
     public void Gradients_by_x_sum_to_nothing_and_are_orthogonal_to_the_normalized_input(string name)
     {
         var batch = BatchCatalog.Named(name);
-        var (mean, variance) = batch.Reference.Moments(Batch.Widened(batch.X));
-        var normalized = batch.Reference.Normalize(Batch.Widened(batch.X), mean, variance, null, null, batch.Eps, relu: false);
+        var (mean, variance) = batch.Reference.Moments(BatchCase.Widened(batch.X));
+        var normalized = batch.Reference.Normalize(BatchCase.Widened(batch.X), mean, variance, null, null, batch.Eps, relu: false);
         var dx = TrainingGradients(batch, batch.Dy).Dx;
         for (var s = 0; s < batch.Reference.Statistics; s++)
         {

@@ -70,10 +70,10 @@ public abstract partial class NormalizationContract
     }
 
     // The batch of a shape, whichever parameters the catalog gave it.
-    private static Batch OfShape(string shape) =>
+    private static BatchCase OfShape(string shape) =>
         BatchCatalog.Named(BatchCatalog.Small.First(name => name.StartsWith(shape, StringComparison.Ordinal)));
 
-    private (double[][] Doubles, float[][] Floats) Everything(Batch batch, int threads)
+    private (double[][] Doubles, float[][] Floats) Everything(BatchCase batch, int threads)
     {
         var moments = MomentsOf(batch, threads);
         var training = TrainingGradients(batch, batch.Dy, threads);
@@ -85,7 +85,7 @@ public abstract partial class NormalizationContract
                 TrainingOutput(batch, Activation.Relu, threads), InferenceOutput(batch, Activation.None, threads), training.Dx, inference.Dx]);
     }
 
-    private float[] TrainedOutput(Batch batch, int threads)
+    private float[] TrainedOutput(BatchCase batch, int threads)
     {
         var y = new float[batch.X.Length];
         Forward.Train(batch.Plan, batch.X, new(batch.Gamma, batch.Beta, batch.Eps, Activation.None), y, Settings(threads));

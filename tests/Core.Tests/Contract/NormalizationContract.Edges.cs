@@ -21,7 +21,7 @@ public abstract partial class NormalizationContract
     public void An_empty_batch_moves_nothing(int[] dimensions, int axis, Granularity granularity)
     {
         var options = new NormalizerOptions { NumFeatures = 3, ChannelAxis = axis, Granularity = granularity };
-        var plan = NormalizationPlan.ForBatch(new Shape(dimensions), options);
+        var plan = Layout.Of(new Shape(dimensions), options);
         var moments = Forward.BatchMoments<float>(plan, [], Settings());
         Assert.Equal(0, moments.Count);
         Assert.True(moments.IsFinite);
@@ -78,7 +78,7 @@ public abstract partial class NormalizationContract
             var dx = new float[batch.X.Length];
             var gradients = Backward.Inference(batch.Plan, batch.X, batch.Dy, running, batch.Gamma, batch.Eps, dx, Settings());
             var expected = batch.Reference.InferenceGradients(
-                Batch.Widened(batch.X), Batch.Widened(batch.Dy), running.Mean, running.Variance, batch.Gamma, batch.Eps);
+                BatchCase.Widened(batch.X), BatchCase.Widened(batch.Dy), running.Mean, running.Variance, batch.Gamma, batch.Eps);
             for (var s = 0; s < 3; s++)
                 AssertWithin(GradientTolerance * Math.Abs(expected.DGamma[s]), expected.DGamma[s], gradients.DGamma[s], $"dγ[{s}]");
             // A dx below float's normal range is as near as float gets.

@@ -45,7 +45,7 @@ public abstract partial class NormalizationContract
     // Fused training forward and backward against plain double loops over (outer, channel, inner).
     private void Check(Shape shape, float[] values, int threads)
     {
-        var plan = NormalizationPlan.ForBatch(shape, new NormalizerOptions { NumFeatures = shape[1] });
+        var plan = Layout.Of(shape, new NormalizerOptions { NumFeatures = shape[1] });
         var (inner, channels) = (shape.Rank == 2 ? 1 : shape[2], shape[1]);
         var x = values[..shape.Count];
         var dy = values[(values.Length - shape.Count)..];

@@ -31,7 +31,7 @@ public abstract partial class NormalizationContract
     }
 
     private void RunBetweenGuards(
-        Batch batch, GuardedFloats x, GuardedFloats dy, GuardedFloats output, bool atEnd, ComputeSettings settings)
+        BatchCase batch, GuardedFloats x, GuardedFloats dy, GuardedFloats output, bool atEnd, ComputeSettings settings)
     {
         var count = batch.X.Length;
         foreach (var memory in new[] { x, dy, output }) memory.Clear(count, atEnd);

@@ -30,10 +30,10 @@ public abstract partial class NormalizationContract
     {
         var batch = Spread(columns, eps);
         var dy = TrainingOutput(batch);
-        var expected = batch.Reference.TrainingGradients(Batch.Widened(batch.X), Batch.Widened(dy), batch.Gamma, eps);
+        var expected = batch.Reference.TrainingGradients(BatchCase.Widened(batch.X), BatchCase.Widened(dy), batch.Gamma, eps);
         var actual = TrainingGradients(batch, dy);
         AssertTrainingGradients(batch, expected, actual, dy);
-        Assert.InRange(Norm(expected.Dx) / Norm(Batch.Widened(dy)), 0, 1e-2);
+        Assert.InRange(Norm(expected.Dx) / Norm(BatchCase.Widened(dy)), 0, 1e-2);
     }
 
     // Around the share of g at which dx is computed in double: on either side float terms must still be good enough.
@@ -45,10 +45,10 @@ public abstract partial class NormalizationContract
             foreach (var noise in new[] { 0.5, 0.2, 0.14, 0.13, 0.127, 0.125, 0.12, 0.1, 0.05, 1e-3 })
             {
                 var layout = new BatchLayout(columns ? [400, 25] : [4, 25, 100]);
-                var batch = new Batch(layout, 31, (s, random) => (float)(s + random.NextGaussian()));
+                var batch = new BatchCase(layout, 31, (s, random) => (float)(s + random.NextGaussian()));
                 var random = new Random(7);
-                var (mean, variance) = batch.Reference.Moments(Batch.Widened(batch.X));
-                var normalized = batch.Reference.Normalize(Batch.Widened(batch.X), mean, variance, null, null, batch.Eps, relu: false);
+                var (mean, variance) = batch.Reference.Moments(BatchCase.Widened(batch.X));
+                var normalized = batch.Reference.Normalize(BatchCase.Widened(batch.X), mean, variance, null, null, batch.Eps, relu: false);
                 // g = cos·1 + sin·x̂ + noise: all but the noise cancels, in another direction for every channel.
                 var dy = new float[batch.X.Length];
                 for (var i = 0; i < dy.Length; i++)
@@ -56,7 +56,7 @@ public abstract partial class NormalizationContract
                     var (sin, cos) = Math.SinCos(batch.Reference.StatisticOf(i));
                     dy[i] = (float)(cos + (sin * normalized[i]) + (noise * random.NextGaussian()));
                 }
-                var expected = batch.Reference.TrainingGradients(Batch.Widened(batch.X), Batch.Widened(dy), batch.Gamma, batch.Eps).Dx;
+                var expected = batch.Reference.TrainingGradients(BatchCase.Widened(batch.X), BatchCase.Widened(dy), batch.Gamma, batch.Eps).Dx;
                 var dx = TrainingGradients(batch, dy).Dx;
                 foreach (var members in batch.Members)
                 {
@@ -101,6 +101,6 @@ public abstract partial class NormalizationContract
         }
     }
 
-    private static Batch Spread(bool columns, double eps) =>
+    private static BatchCase Spread(bool columns, double eps) =>
         HardBatches.Of(columns, 400, eps, (_, random) => 5 + (3 * random.NextGaussian()));
 }

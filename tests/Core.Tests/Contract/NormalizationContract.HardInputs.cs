@@ -79,13 +79,13 @@ public abstract partial class NormalizationContract
         var batch = FarFirstValues.GetOrAdd((samples, inner), _ =>
         {
             var places = new int[channels];
-            return new Batch(new BatchLayout([samples, channels, inner]), 3, (statistic, random) =>
+            return new BatchCase(new BatchLayout([samples, channels, inner]), 3, (statistic, random) =>
                 (float)(places[statistic]++ < 8 ? 1e8 + statistic : random.NextGaussian()));
         });
         AssertMoments(batch, MomentsOf(batch, 2));
     }
 
-    private static readonly ConcurrentDictionary<(int, int), Batch> FarFirstValues = new();
+    private static readonly ConcurrentDictionary<(int, int), BatchCase> FarFirstValues = new();
 
     [Theory]
     [InlineData(1 << 25, 1)]
@@ -159,7 +159,7 @@ public abstract partial class NormalizationContract
         }
     }
 
-    private Batch Poisoned(bool columns, int place, float value, out Batch clean)
+    private BatchCase Poisoned(bool columns, int place, float value, out BatchCase clean)
     {
         clean = HardBatches.Of(columns, 200, 1e-5, (_, random) => random.NextGaussian());
         return HardBatches.Of(columns, 200, 1e-5, (at, random) =>
@@ -170,7 +170,7 @@ public abstract partial class NormalizationContract
         });
     }
 
-    private void AssertSameElsewhere(Batch clean, Moments moments, float[] y)
+    private void AssertSameElsewhere(BatchCase clean, Moments moments, float[] y)
     {
         var expected = MomentsOf(clean);
         foreach (var statistic in new[] { 0, 2 })
@@ -189,7 +189,7 @@ public abstract partial class NormalizationContract
     private void AssertMany(int rows, int channels, Func<int, int, float> value, double mean, double variance, Func<float, float> expected)
     {
         var shape = new Shape(rows, channels);
-        var plan = NormalizationPlan.ForBatch(shape, new NormalizerOptions { NumFeatures = channels });
+        var plan = Layout.Of(shape, new NormalizerOptions { NumFeatures = channels });
         using var tensor = Tensor.Rent(shape);
         var x = tensor.Data;
         for (var i = 0; i < x.Length; i++) x[i] = value(i / channels, i % channels);

@@ -101,18 +101,18 @@ public abstract partial class NormalizationContract
         AssertSameBits(Array.ConvertAll(TrainingOutput(batch), value => -value), y);
     }
 
-    private static Batch Gaussian(string name) =>
+    private static BatchCase Gaussian(string name) =>
         Made(name, (statistic, random) => (float)((statistic % 5) - 1 + ((1 + (statistic % 3)) * random.NextGaussian())));
 
-    private static Batch Made(string name, Func<int, Random, float> value) => new(PropertyLayouts[name], 23, value);
+    private static BatchCase Made(string name, Func<int, Random, float> value) => new(PropertyLayouts[name], 23, value);
 
-    private static (int Samples, int Size) Samples(Batch batch) => (batch.Shape[0], batch.Shape.Count / batch.Shape[0]);
+    private static (int Samples, int Size) Samples(BatchCase batch) => (batch.Shape[0], batch.Shape.Count / batch.Shape[0]);
 
-    private Moments MomentsOfSamples(Batch batch, int from, int to)
+    private Moments MomentsOfSamples(BatchCase batch, int from, int to)
     {
         var dimensions = (int[])batch.Layout.Shape.Clone();
         dimensions[0] = (to - from) / (batch.Shape.Count / batch.Shape[0]);
-        var plan = NormalizationPlan.ForBatch(new Shape(dimensions), new NormalizerOptions
+        var plan = Layout.Of(new Shape(dimensions), new NormalizerOptions
         {
             NumFeatures = batch.Layout.Shape[batch.Layout.ChannelAxis == 1 ? 1 : ^1],
             ChannelAxis = batch.Layout.ChannelAxis,
@@ -121,7 +121,7 @@ public abstract partial class NormalizationContract
         return Forward.BatchMoments(plan, batch.X.AsSpan(from, to - from), Settings());
     }
 
-    private static void AssertClose(Moments expected, Moments actual, Batch batch)
+    private static void AssertClose(Moments expected, Moments actual, BatchCase batch)
     {
         Assert.Equal(expected.Count, actual.Count);
         for (var s = 0; s < expected.Channels; s++)

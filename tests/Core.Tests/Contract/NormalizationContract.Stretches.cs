@@ -102,12 +102,12 @@ public abstract partial class NormalizationContract
         var shape = new Shape(10, 5, 7);
         var (x, random) = (new float[shape.Count], new Random(7));
         for (var i = 0; i < x.Length; i++) x[i] = (float)random.NextDouble();
-        var pass = new LayerPass(LayerState.Create(options), shape, Settings());
+        var pass = Batch.Of(LayerState.Create(options), shape, Settings());
         Assert.Equal(ghost is null, pass.GathersWhole);
-        foreach (var statistics in new[] { null, pass.Statistics(x, null) })
+        foreach (var statistics in new[] { null, pass.Measure(x, null) })
         {
             var (expected, y) = (new float[x.Length], new float[x.Length]);
-            pass.Normalize(x, statistics, x, expected);
+            pass.Write(x, statistics, x, expected);
             using var output = pass.Output(statistics)!;
             for (var start = 0; start < x.Length; start += 23)
             {

@@ -26,9 +26,9 @@ public abstract partial class NormalizationContract
     // Results of any size go past the caches, as otherwise only large ones do.
     private ComputeSettings Streaming(int threads = 1) => new(_width, threads) { OutOfCacheBytes = 0 };
 
-    private Moments MomentsOf(Batch batch, int threads = 1) => Forward.BatchMoments(batch.Plan, batch.X, Settings(threads));
+    private Moments MomentsOf(BatchCase batch, int threads = 1) => Forward.BatchMoments(batch.Plan, batch.X, Settings(threads));
 
-    private float[] Output(Batch batch, AffineMap map, Activation activation, int threads = 1)
+    private float[] Output(BatchCase batch, AffineMap map, Activation activation, int threads = 1)
     {
         var y = new float[batch.X.Length];
         Array.Fill(y, float.NaN);
@@ -36,40 +36,40 @@ public abstract partial class NormalizationContract
         return y;
     }
 
-    private float[] TrainingOutput(Batch batch, Activation activation = Activation.None, int threads = 1)
+    private float[] TrainingOutput(BatchCase batch, Activation activation = Activation.None, int threads = 1)
     {
         using var map = AffineMap.Of(MomentsOf(batch, threads), batch.Gamma, batch.Beta, batch.Eps);
         return Output(batch, map, activation, threads);
     }
 
-    private float[] InferenceOutput(Batch batch, Activation activation = Activation.None, int threads = 1)
+    private float[] InferenceOutput(BatchCase batch, Activation activation = Activation.None, int threads = 1)
     {
         using var map = AffineMap.Of(batch.Running, batch.Gamma, batch.Beta, batch.Eps);
         return Output(batch, map, activation, threads);
     }
 
-    private float[] ThroughRelu(Batch batch, AffineMap map, int threads = 1)
+    private float[] ThroughRelu(BatchCase batch, AffineMap map, int threads = 1)
     {
         var gated = new float[batch.X.Length];
         Backward.ThroughRelu(batch.Plan, batch.X, batch.Dy, map, gated, Settings(threads));
         return gated;
     }
 
-    private (float[] Dx, ParameterGradients Parameters) TrainingGradients(Batch batch, float[] dy, int threads = 1)
+    private (float[] Dx, ParameterGradients Parameters) TrainingGradients(BatchCase batch, float[] dy, int threads = 1)
     {
         var dx = new float[dy.Length];
         Array.Fill(dx, float.NaN);
         return (dx, Backward.Training(batch.Plan, batch.X, dy, MomentsOf(batch, threads), batch.Gamma, batch.Eps, dx, Settings(threads)));
     }
 
-    private (float[] Dx, ParameterGradients Parameters) InferenceGradients(Batch batch, float[] dy, int threads = 1)
+    private (float[] Dx, ParameterGradients Parameters) InferenceGradients(BatchCase batch, float[] dy, int threads = 1)
     {
         var dx = new float[dy.Length];
         Array.Fill(dx, float.NaN);
         return (dx, Backward.Inference(batch.Plan, batch.X, dy, batch.Running, batch.Gamma, batch.Eps, dx, Settings(threads)));
     }
 
-    internal static void AssertMoments(Batch batch, Moments moments)
+    internal static void AssertMoments(BatchCase batch, Moments moments)
     {
         Assert.Equal(batch.Reference.Count, moments.Count);
         Assert.Equal(batch.Reference.Statistics, moments.Channels);
@@ -99,28 +99,28 @@ public abstract partial class NormalizationContract
     }
 
     internal static void AssertTrainingGradients(
-        Batch batch, ReferenceGradients expected, (float[] Dx, ParameterGradients Parameters) actual, float[] dy)
+        BatchCase batch, ReferenceGradients expected, (float[] Dx, ParameterGradients Parameters) actual, float[] dy)
     {
         // Where the terms of dx cancel, the double reference itself knows it only to a part of their size.
         var deviation = Array.ConvertAll(batch.Statistics, s => Math.Sqrt(s.Variance + batch.Eps));
         var scale = deviation.Select((d, s) => (batch.Gamma?[s] ?? 1) / d).ToArray();
         var terms = Norm(dy.Select((g, i) => g * scale[batch.Reference.StatisticOf(i)]));
         Assert.True(double.IsFinite(terms), "the terms of dx are not finite");
-        AssertNear(expected.Dx, Batch.Widened(actual.Dx), 1e-14 * terms, "dx");
+        AssertNear(expected.Dx, BatchCase.Widened(actual.Dx), 1e-14 * terms, "dx");
         AssertParameterGradients(expected, actual.Parameters, dy);
     }
 
     private static void AssertInferenceGradients(
         ReferenceGradients expected, (float[] Dx, ParameterGradients Parameters) actual, float[] dy)
     {
-        AssertNear(expected.Dx, Batch.Widened(actual.Dx), 0, "dx");
+        AssertNear(expected.Dx, BatchCase.Widened(actual.Dx), 0, "dx");
         AssertParameterGradients(expected, actual.Parameters, dy);
     }
 
     private static void AssertParameterGradients(ReferenceGradients expected, ParameterGradients actual, float[] dy)
     {
-        AssertNear(expected.DGamma, actual.DGamma, 1e-14 * Norm(Batch.Widened(dy)), "dγ");
-        AssertNear(expected.DBeta, actual.DBeta, 1e-14 * Norm(Batch.Widened(dy)), "dβ");
+        AssertNear(expected.DGamma, actual.DGamma, 1e-14 * Norm(BatchCase.Widened(dy)), "dγ");
+        AssertNear(expected.DBeta, actual.DBeta, 1e-14 * Norm(BatchCase.Widened(dy)), "dβ");
     }
 
     internal static void AssertNear(double[] expected, double[] actual, double unknown, string name)

@@ -9,7 +9,7 @@ namespace BnService.Core.Tests.Contract;
 /// <summary>A batch whose samples lie on several ranks, and what passes between them.</summary>
 internal sealed class RankedBatch
 {
-    private readonly Batch _batch;
+    private readonly BatchCase _batch;
     private readonly Rank[] _ranks;
 
     /// <param name="batch">The whole.</param>
@@ -19,7 +19,7 @@ internal sealed class RankedBatch
     /// <param name="isValid">Whether a sample is valid; null for no mask.</param>
     /// <param name="running">The layer's running statistics; null for those of a new one.</param>
     public RankedBatch(
-        Batch batch, int[] samples, ComputeSettings compute, Func<NormalizerOptions, NormalizerOptions>? options = null,
+        BatchCase batch, int[] samples, ComputeSettings compute, Func<NormalizerOptions, NormalizerOptions>? options = null,
         Func<int, bool>? isValid = null, RunningStatistics? running = null)
     {
         Assert.Equal(batch.Layout.Shape[0], samples.Sum());
@@ -29,13 +29,13 @@ internal sealed class RankedBatch
         _ranks = Array.ConvertAll(samples, count =>
         {
             var mask = isValid is null ? null : BatchMask.OfSamples([.. Enumerable.Range(first, count).Select(isValid)]);
-            var pass = new LayerPass(layer, new Shape([count, .. batch.Layout.Shape[1..]]), compute);
+            var pass = Batch.Of(layer, new Shape([count, .. batch.Layout.Shape[1..]]), compute);
             first += count;
             return new Rank(pass, (first - count) * perSample, count * perSample, mask);
         });
         Own = Array.ConvertAll(_ranks, rank => rank.Pass.OwnMoments(rank.Of(batch.X), rank.Mask));
         Joint = Own.Aggregate(Moments.Merge);
-        Statistics = Array.ConvertAll(_ranks, rank => rank.Pass.JointStatistics(Joint, rank.Mask));
+        Statistics = Array.ConvertAll(_ranks, rank => rank.Pass.Join(Joint, rank.Mask));
     }
 
     /// <summary>Each rank's own moments, and those of all.</summary>
@@ -60,7 +60,7 @@ internal sealed class RankedBatch
     {
         var y = Unset();
         for (var r = 0; r < _ranks.Length; r++)
-            _ranks[r].Pass.Normalize(_ranks[r].Of(_batch.X), Statistics[r], _ranks[r].Of(residual), _ranks[r].Of(y));
+            _ranks[r].Pass.Write(_ranks[r].Of(_batch.X), Statistics[r], _ranks[r].Of(residual), _ranks[r].Of(y));
         return y;
     }
 
@@ -90,15 +90,15 @@ internal sealed class RankedBatch
     {
         var gradient = isInPlace ? (float[])dy.Clone() : Unset();
         var dx = isInPlace ? gradient : Unset();
-        var own = _ranks.Select((rank, r) => rank.Pass.OwnGradientSums(
+        var own = _ranks.Select((rank, r) => rank.Pass.SumGradients(
             rank.Of(_batch.X), rank.Of(isInPlace ? gradient : dy), Statistics[r], rank.Of(residual), rank.Of(gradient))).ToArray();
         var total = own.Select(sent ?? (sums => sums)).Aggregate((a, b) => a.Plus(b));
-        var parameters = _ranks.Select((rank, r) => rank.Pass.DifferentiateJoint(
+        var parameters = _ranks.Select((rank, r) => rank.Pass.JoinedGradients(
             rank.Of(_batch.X), rank.Of(gradient), Statistics[r], own[r], total, rank.Of(dx))).ToArray();
         return (dx, gradient, parameters);
     }
 
-    private static LayerState LayerOf(Batch batch, Func<NormalizerOptions, NormalizerOptions> options, RunningStatistics? running)
+    private static LayerState LayerOf(BatchCase batch, Func<NormalizerOptions, NormalizerOptions> options, RunningStatistics? running)
     {
         var layout = batch.Layout;
         var layer = LayerState.Create(options(new NormalizerOptions
@@ -119,7 +119,7 @@ internal sealed class RankedBatch
         return values;
     }
 
-    private sealed record Rank(LayerPass Pass, int Start, int Length, BatchMask? Mask)
+    private sealed record Rank(Batch Pass, int Start, int Length, BatchMask? Mask)
     {
         public Span<float> Of(float[]? whole) => whole is null ? [] : whole.AsSpan(Start, Length);
     }

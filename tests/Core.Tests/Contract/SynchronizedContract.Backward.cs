@@ -36,7 +36,7 @@ public abstract partial class SynchronizedContract
             {
                 var actual = ranked.Gradients(dy);
                 AssertGradients(batch, ranked, dy, actual);
-                Assert.InRange(Norm(Batch.Widened(actual.Dx)) / Norm(Batch.Widened(dy)), 0, 1e-2);
+                Assert.InRange(Norm(BatchCase.Widened(actual.Dx)) / Norm(BatchCase.Widened(dy)), 0, 1e-2);
             }
         }
     }
@@ -47,17 +47,17 @@ public abstract partial class SynchronizedContract
     {
         foreach (var (layout, samples) in new (int[], int[])[] { ([400, 25], [100, 300]), ([8, 25, 100], [2, 6]) })
         {
-            var batch = new Batch(new(layout), 31, (s, random) => (float)(s + random.NextGaussian()));
+            var batch = new BatchCase(new(layout), 31, (s, random) => (float)(s + random.NextGaussian()));
             var (random, own) = (new Random(7), batch.X.Length / (samples.Sum() / samples[0]));
-            var (mean, variance) = batch.Reference.Moments(Batch.Widened(batch.X));
-            var normalized = batch.Reference.Normalize(Batch.Widened(batch.X), mean, variance, null, null, batch.Eps, relu: false);
+            var (mean, variance) = batch.Reference.Moments(BatchCase.Widened(batch.X));
+            var normalized = batch.Reference.Normalize(BatchCase.Widened(batch.X), mean, variance, null, null, batch.Eps, relu: false);
             var (cos, sin) = (new double[mean.Length], new double[mean.Length]);
             var dy = new float[batch.X.Length];
             for (var i = 0; i < dy.Length; i++) dy[i] = (float)(1 + normalized[i] + random.NextGaussian());
             // The first rank's g is made of the two directions that training takes out, and of nothing else but 1e-3 of noise.
             for (var again = 0; again < 40; again++)
             {
-                var all = batch.Reference.TrainingGradients(Batch.Widened(batch.X), Batch.Widened(dy), null, batch.Eps);
+                var all = batch.Reference.TrainingGradients(BatchCase.Widened(batch.X), BatchCase.Widened(dy), null, batch.Eps);
                 for (var s = 0; s < mean.Length; s++)
                     (cos[s], sin[s]) = (all.DBeta[s] / batch.Reference.Count, all.DGamma[s] / batch.Reference.Count);
                 for (var i = 0; i < own; i++)
@@ -66,7 +66,7 @@ public abstract partial class SynchronizedContract
                     dy[i] = (float)(cos[s] + (sin[s] * normalized[i]) + (1e-3 * Math.Sin(i)));
                 }
             }
-            var expected = batch.Reference.TrainingGradients(Batch.Widened(batch.X), Batch.Widened(dy), batch.Gamma, batch.Eps).Dx;
+            var expected = batch.Reference.TrainingGradients(BatchCase.Widened(batch.X), BatchCase.Widened(dy), batch.Gamma, batch.Eps).Dx;
             var dx = new RankedBatch(batch, samples, Settings()).Gradients(dy).Dx;
             foreach (var members in batch.Members.Select(members => members.Where(i => i < own).ToArray()))
             {
@@ -124,8 +124,8 @@ public abstract partial class SynchronizedContract
             {
                 var (dGamma, dBeta) = reference.ParameterGradients(
                     dy, Enumerable.Range(elements.Start.Value, elements.End.Value - elements.Start.Value));
-                AssertNear(dGamma, actual.DGamma, 1e-14 * Norm(Batch.Widened(dy)), "dγ of a rank");
-                AssertNear(dBeta, actual.DBeta, 1e-14 * Norm(Batch.Widened(dy)), "dβ of a rank");
+                AssertNear(dGamma, actual.DGamma, 1e-14 * Norm(BatchCase.Widened(dy)), "dγ of a rank");
+                AssertNear(dBeta, actual.DBeta, 1e-14 * Norm(BatchCase.Widened(dy)), "dβ of a rank");
             }
         }
     });
@@ -150,7 +150,7 @@ public abstract partial class SynchronizedContract
         var parts = new Moments(whole.Count, [.. whole.Mean.Select(m => m - 0.5)], [.. whole.MeanResidual.Select(r => r + 0.5)], whole.M2);
         var (expected, actual) = (Through(whole), Through(parts));
         AssertNear(expected.Sums.SumDyXmu, actual.Sums.SumDyXmu, 0, "Σg·(x − μ)");
-        AssertNear(Batch.Widened(expected.Dx), Batch.Widened(actual.Dx), 0, "dx");
+        AssertNear(BatchCase.Widened(expected.Dx), BatchCase.Widened(actual.Dx), 0, "dx");
 
         (GradientSums Sums, float[] Dx) Through(Moments moments)
         {
@@ -161,7 +161,7 @@ public abstract partial class SynchronizedContract
         }
     });
 
-    private static IEnumerable<Batch> HardGradients =>
+    private static IEnumerable<BatchCase> HardGradients =>
         HardBatches.Names.Where(name => !name.Contains("subnormal numbers,", StringComparison.Ordinal)
             && !name.Contains("smallest normal", StringComparison.Ordinal) && !name.Contains("every magnitude", StringComparison.Ordinal))
             .Select(HardBatches.Named);

@@ -39,7 +39,7 @@ public abstract partial class SynchronizedContract
 
     // One sample has all the values above the mean: their sum in double, which nothing cancels here, leaves 3e-17 of doubt in the mean,
     // and without β the output of the value next to it may only be off by a share of its 1.6e-17.
-    private static Batch BeyondDoubleSums => HardBatches.Named("the same in another order, runs, no β");
+    private static BatchCase BeyondDoubleSums => HardBatches.Named("the same in another order, runs, no β");
 
     [Fact]
     public void A_constant_on_all_ranks_comes_out_as_beta()
@@ -109,32 +109,32 @@ public abstract partial class SynchronizedContract
     });
 
     /// <summary>A batch of each layout, small and large.</summary>
-    private static readonly Batch[] Some =
+    private static readonly BatchCase[] Some =
     [
         .. new BatchLayout[]
         {
             new([9, 5]), new([300, 130], Eps: 1e-3), new([4, 3, 7], HasBeta: false), new([7, 17, 33], HasGamma: false, HasBeta: false),
             new([6, 1, 5]), new([3, 7, 7, 20], ChannelAxis: -1), new([5, 9, 2, 3, 4]), new([6, 3, 2], Granularity: Granularity.PerActivation),
             new([5, 70_001], Granularity: Granularity.PerActivation), new([5, 9, 70, 40]), new([4, 50, 60, 9], ChannelAxis: -1),
-        }.Select((layout, seed) => new Batch(layout, seed, (s, random) => (float)((s % 5) + ((1 + (s % 3)) * random.NextGaussian())))),
+        }.Select((layout, seed) => new BatchCase(layout, seed, (s, random) => (float)((s % 5) + ((1 + (s % 3)) * random.NextGaussian())))),
     ];
 
     /// <summary>The same with samples enough for a mask.</summary>
-    private static Batch[] MaskedBatches { get; } = [.. Some.Where(batch => batch.Layout.Shape[0] >= 5)];
+    private static BatchCase[] MaskedBatches { get; } = [.. Some.Where(batch => batch.Layout.Shape[0] >= 5)];
 
     private static bool IsValid(int sample) => sample % 5 is not (1 or 2);
 
     // The second rank's only sample is masked; the first one's is not.
-    private static int[] MaskedCut(Batch batch) => [1, 1, 0, (batch.Layout.Shape[0] - 2) / 2, (batch.Layout.Shape[0] - 1) / 2];
+    private static int[] MaskedCut(BatchCase batch) => [1, 1, 0, (batch.Layout.Shape[0] - 2) / 2, (batch.Layout.Shape[0] - 1) / 2];
 
-    private static float[] ResidualOf(Batch batch)
+    private static float[] ResidualOf(BatchCase batch)
     {
         var random = new Random(9);
         return [.. batch.X.Select(_ => (float)random.NextGaussian())];
     }
 
     // Few large ranks, and many that are small.
-    private static IEnumerable<int[]> CutsOf(Batch batch)
+    private static IEnumerable<int[]> CutsOf(BatchCase batch)
     {
         var samples = batch.Layout.Shape[0];
         yield return RankedBatch.Cut(samples);

@@ -5,7 +5,7 @@ using static BnService.Core.Tests.Contract.NormalizationContract;
 
 namespace BnService.Core.Tests.Contract;
 
-// Batch renormalization over ranks: r and d from the statistics of all of them.
+// BatchCase renormalization over ranks: r and d from the statistics of all of them.
 public abstract partial class SynchronizedContract
 {
     [Fact]
@@ -21,15 +21,15 @@ public abstract partial class SynchronizedContract
 
         var (plain, actual) = (batch.TrainingGradients, ranked.Gradients(batch.Dy));
         var parameters = actual.Parameters.Aggregate((a, b) => a.Plus(b));
-        AssertNear([.. plain.Dx.Select((g, i) => g * r[batch.Reference.StatisticOf(i)])], Batch.Widened(actual.Dx), 0, "dx");
+        AssertNear([.. plain.Dx.Select((g, i) => g * r[batch.Reference.StatisticOf(i)])], BatchCase.Widened(actual.Dx), 0, "dx");
         AssertNear([.. plain.DGamma.Select((g, c) => (r[c] * g) + (d[c] * plain.DBeta[c]))], parameters.DGamma, 0, "dγ");
         AssertNear(plain.DBeta, parameters.DBeta, 0, "dβ");
     });
 
     // Channels on either side of both limits, 2 and 0.75, and within them.
-    private static (double[] R, double[] D, RunningStatistics Running) Corrections(Batch batch)
+    private static (double[] R, double[] D, RunningStatistics Running) Corrections(BatchCase batch)
     {
-        var (mean, variance) = batch.Reference.Moments(Batch.Widened(batch.X));
+        var (mean, variance) = batch.Reference.Moments(BatchCase.Widened(batch.X));
         double[] ratios = [1.1, 5, 0.9, 0.1, 2.5, 1], distances = [0.3, -2, 0, 9, -0.5, 0.7];
         var running = new RunningStatistics(
             [.. mean.Select((m, c) => m - (distances[c % 6] * Math.Sqrt(variance[c])))],

@@ -17,12 +17,12 @@ public abstract partial class SynchronizedContract(VectorWidth width)
     private ComputeSettings Settings(int threads = 1) => new(width, threads);
 
     private RankedBatch Ranked(
-        Batch batch, Func<NormalizerOptions, NormalizerOptions>? options = null, int threads = 1, Func<int, bool>? isValid = null) =>
+        BatchCase batch, Func<NormalizerOptions, NormalizerOptions>? options = null, int threads = 1, Func<int, bool>? isValid = null) =>
         new(batch, RankedBatch.Cut(batch.Layout.Shape[0]), Settings(threads), options, isValid);
 
     private static NormalizerOptions WithRelu(NormalizerOptions options) => options with { Activation = Activation.Relu };
 
-    private static void ForEach(IEnumerable<Batch> batches, Action<Batch> check)
+    private static void ForEach(IEnumerable<BatchCase> batches, Action<BatchCase> check)
     {
         var done = 0;
         foreach (var batch in batches)
@@ -42,12 +42,12 @@ public abstract partial class SynchronizedContract(VectorWidth width)
 
     /// <summary>dx of the whole, dγ and dβ of every rank, and their sums, against the reference.</summary>
     private static void AssertGradients(
-        Batch batch, RankedBatch ranked, float[] gradient, (float[] Dx, float[] Gradient, ParameterGradients[] Parameters) actual)
+        BatchCase batch, RankedBatch ranked, float[] gradient, (float[] Dx, float[] Gradient, ParameterGradients[] Parameters) actual)
     {
-        var expected = batch.Reference.TrainingGradients(Batch.Widened(batch.X), Batch.Widened(gradient), batch.Gamma, batch.Eps);
+        var expected = batch.Reference.TrainingGradients(BatchCase.Widened(batch.X), BatchCase.Widened(gradient), batch.Gamma, batch.Eps);
         AssertTrainingGradients(batch, expected, (actual.Dx, actual.Parameters.Aggregate((a, b) => a.Plus(b))), gradient);
-        var (mean, variance) = batch.Reference.Moments(Batch.Widened(batch.X));
-        var normalized = batch.Reference.Normalize(Batch.Widened(batch.X), mean, variance, null, null, batch.Eps, relu: false);
+        var (mean, variance) = batch.Reference.Moments(BatchCase.Widened(batch.X));
+        var normalized = batch.Reference.Normalize(BatchCase.Widened(batch.X), mean, variance, null, null, batch.Eps, relu: false);
         foreach (var (elements, parameters) in ranked.Elements.Zip(actual.Parameters))
         {
             var (dGamma, dBeta) = (new double[mean.Length], new double[mean.Length]);
@@ -56,8 +56,8 @@ public abstract partial class SynchronizedContract(VectorWidth width)
                 dGamma[batch.Reference.StatisticOf(i)] += gradient[i] * normalized[i];
                 dBeta[batch.Reference.StatisticOf(i)] += gradient[i];
             }
-            AssertNear(dGamma, parameters.DGamma, 1e-14 * Norm(Batch.Widened(gradient)), "dγ of a rank");
-            AssertNear(dBeta, parameters.DBeta, 1e-14 * Norm(Batch.Widened(gradient)), "dβ of a rank");
+            AssertNear(dGamma, parameters.DGamma, 1e-14 * Norm(BatchCase.Widened(gradient)), "dγ of a rank");
+            AssertNear(dBeta, parameters.DBeta, 1e-14 * Norm(BatchCase.Widened(gradient)), "dβ of a rank");
         }
     }
 }

@@ -14,7 +14,7 @@ internal static class BatchCatalog
     private static readonly double[] Means = [0, 3, -50, 1000, 0.001];
     private static readonly double[] Deviations = [1, 0.1, 10];
 
-    private static readonly ConcurrentDictionary<string, Lazy<Batch>> Known = new();
+    private static readonly ConcurrentDictionary<string, Lazy<BatchCase>> Known = new();
 
     /// <summary>Names of small batches, every layout with every ragged size.</summary>
     public static IReadOnlyList<string> Small { get; } = Register([.. SmallShapes()]);
@@ -32,7 +32,7 @@ internal static class BatchCatalog
         ([5, 129, 15, 17], 1, Granularity.PerChannel));
 
     /// <summary>The batch of a name, made when it is first asked for.</summary>
-    public static Batch Named(string name) => Known[name].Value;
+    public static BatchCase Named(string name) => Known[name].Value;
 
     private static IEnumerable<(int[] Shape, int Axis, Granularity Granularity)> SmallShapes()
     {
@@ -61,7 +61,7 @@ internal static class BatchCatalog
             var seed = Known.Count;
             // The parameters that exist and ε go round, so that each meets every layout.
             var layout = new BatchLayout(shape, axis, granularity, HasGamma: seed % 3 != 1, HasBeta: seed % 3 == 0, Eps[seed % 4]);
-            var batch = new Lazy<Batch>(() => new Batch(layout, seed, Typical));
+            var batch = new Lazy<BatchCase>(() => new BatchCase(layout, seed, Typical));
             if (Known.TryAdd(layout.ToString(), batch)) names.Add(layout.ToString());
         }
         return names;

@@ -42,7 +42,7 @@ internal static class HardBatches
     // double precision: an input 4e-4 from the mean makes a y of 5e-15 and double sums of 1e12 leave 1e-17 of doubt in it.
     private static readonly HashSet<string> NeedsBeta = ["first values that cancel"];
 
-    private static readonly Dictionary<string, Lazy<Batch>> Known = Make();
+    private static readonly Dictionary<string, Lazy<BatchCase>> Known = Make();
 
     /// <summary>Every input by itself: a value, given its place and a source of noise, and ε.</summary>
     public static IEnumerable<(string Name, Func<int, Random, double> Value, double Eps)> Sources =>
@@ -52,20 +52,20 @@ internal static class HardBatches
     public static IReadOnlyCollection<string> Names => Known.Keys;
 
     /// <summary>The batch of a name.</summary>
-    public static Batch Named(string name) => Known[name].Value;
+    public static BatchCase Named(string name) => Known[name].Value;
 
     /// <summary>A batch in which statistic 1 has the given values, and the others noise.</summary>
-    public static Batch Of(bool columns, int count, double eps, Func<int, Random, double> value, bool hasBeta = true)
+    public static BatchCase Of(bool columns, int count, double eps, Func<int, Random, double> value, bool hasBeta = true)
     {
         var places = new int[3];
         var layout = new BatchLayout(columns ? [count, 3] : [2, 3, count / 2], HasBeta: hasBeta, Eps: eps);
-        return new Batch(layout, 17, (statistic, random) =>
+        return new BatchCase(layout, 17, (statistic, random) =>
             (float)(statistic == 1 ? value(places[1]++, random) : random.NextGaussian() + statistic));
     }
 
-    private static Dictionary<string, Lazy<Batch>> Make()
+    private static Dictionary<string, Lazy<BatchCase>> Make()
     {
-        var known = new Dictionary<string, Lazy<Batch>>();
+        var known = new Dictionary<string, Lazy<BatchCase>>();
         foreach (var (name, (value, eps)) in Inputs)
         {
             foreach (var columns in new[] { true, false })

@@ -52,7 +52,7 @@ internal sealed class KindCase
     {
         Layout = layout;
         Reference = new KindReference(layout);
-        Plan = NormalizationPlan.ForBatch(new Shape(layout.Shape), layout.Options.Validated());
+        Plan = Normalizers.Layout.Of(new Shape(layout.Shape), layout.Options.Validated());
         var random = new Random(seed);
         X = new float[Plan.Elements];
         for (var s = 0; s < Reference.Statistics; s++)
@@ -68,16 +68,16 @@ internal sealed class KindCase
             Reference.Members, m => ExactStatistic.Of(Array.ConvertAll(m, i => X[i]), layout.Kind != NormalizerKind.RmsNorm)));
         _output = new(() => new KindOutput(this, null));
         _withResidual = new(() => new KindOutput(this, Residual));
-        _moments = new(() => Reference.Moments(Batch.Widened(X)));
-        _normalized = new(() => Reference.Normalize(Batch.Widened(X), Eps));
-        _gradients = new(() => Reference.Gradients(Batch.Widened(X), Batch.Widened(Dy), Gamma, Eps));
+        _moments = new(() => Reference.Moments(BatchCase.Widened(X)));
+        _normalized = new(() => Reference.Normalize(BatchCase.Widened(X), Eps));
+        _gradients = new(() => Reference.Gradients(BatchCase.Widened(X), BatchCase.Widened(Dy), Gamma, Eps));
     }
 
     public KindLayout Layout { get; }
 
     public KindReference Reference { get; }
 
-    public NormalizationPlan Plan { get; }
+    public Layout Plan { get; }
 
     public double Eps => Layout.Eps;
 

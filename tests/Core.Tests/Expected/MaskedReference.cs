@@ -1,18 +1,18 @@
 namespace BnService.Core.Tests.Expected;
 
 /// <summary>
-/// Batch normalization of which only some samples make the statistics, in double over index arithmetic: dx = γ·s·[g − dβ/m − x̂·dγ/m] for
+/// BatchCase normalization of which only some samples make the statistics, in double over index arithmetic: dx = γ·s·[g − dβ/m − x̂·dγ/m] for
 /// valid samples and γ·s·g for masked ones, dβ = Σg and dγ = Σg·x̂ over all samples, m the number of valid values.
 /// </summary>
 internal sealed class MaskedReference
 {
-    private readonly Batch _batch;
+    private readonly BatchCase _batch;
     private readonly Func<int, bool> _isValid;
     private readonly double[] _scale;
 
     /// <param name="batch">The batch.</param>
     /// <param name="isValid">Whether a sample is valid.</param>
-    public MaskedReference(Batch batch, Func<int, bool> isValid)
+    public MaskedReference(BatchCase batch, Func<int, bool> isValid)
     {
         (_batch, _isValid) = (batch, isValid);
         var valid = Array.ConvertAll(batch.Members, members => Array.FindAll(members, IsValid));

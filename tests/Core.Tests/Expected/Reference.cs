@@ -4,7 +4,7 @@ namespace BnService.Core.Tests.Expected;
 internal sealed record ReferenceGradients(double[] Dx, double[] DGamma, double[] DBeta);
 
 /// <summary>
-/// Batch normalization as the textbook has it, in double and two passes, over index arithmetic from the shape itself. It shares no code
+/// BatchCase normalization as the textbook has it, in double and two passes, over index arithmetic from the shape itself. It shares no code
 /// with what it judges.
 /// </summary>
 internal sealed class Reference

@@ -36,15 +36,15 @@ public sealed class ChannelRowsTests
         {
             var pass = PassOf(@case, Activation.None, width, threads: 2);
             var (y, dx) = (Unset(@case), Unset(@case));
-            var statistics = pass.NormalizeAtOnce<float>(@case.X, [], y);
+            var statistics = pass.MeasureAndWrite<float>(@case.X, [], y);
             Assert.Equal((@case.Reference.Statistics, @case.Reference.Count), (statistics.Moments.Channels, (int)statistics.Moments.Count));
             for (var s = 0; s < @case.Reference.Statistics; s++)
                 AssertWithin(1e-12 * Math.Max(@case.Moments.Variance[s], 1e-300), @case.Moments.Variance[s], statistics.Moments.Variance(false)[s], $"variance[{s}]");
             @case.Output(withResidual: false).AssertNear(y, relu: false);
-            var gradients = pass.Differentiate<float>(@case.X, @case.Dy, statistics, [], dx, []);
-            AssertNear(@case.Gradients.Dx, Batch.Widened(dx), 1e-14 * Norm(Batch.Widened(@case.Dy)), "dx");
-            AssertNear(@case.Gradients.DGamma, gradients.DGamma, 1e-14 * Norm(Batch.Widened(@case.Dy)), "dγ");
-            AssertNear(@case.Gradients.DBeta, gradients.DBeta, 1e-14 * Norm(Batch.Widened(@case.Dy)), "dβ");
+            var gradients = pass.Gradients<float>(@case.X, @case.Dy, statistics, [], dx, []);
+            AssertNear(@case.Gradients.Dx, BatchCase.Widened(dx), 1e-14 * Norm(BatchCase.Widened(@case.Dy)), "dx");
+            AssertNear(@case.Gradients.DGamma, gradients.DGamma, 1e-14 * Norm(BatchCase.Widened(@case.Dy)), "dγ");
+            AssertNear(@case.Gradients.DBeta, gradients.DBeta, 1e-14 * Norm(BatchCase.Widened(@case.Dy)), "dβ");
         }
     }
 
@@ -57,27 +57,27 @@ public sealed class ChannelRowsTests
         var trailing = @case.Layout.Options with { IsOverChannels = false };
         foreach (var (activation, hasResidual) in ((Activation, bool)[])[(Activation.None, false), (Activation.Relu, false), (Activation.None, true), (Activation.Relu, true)])
         {
-            var last = new LayerPass(LayerOf(@case, trailing with { Activation = activation }), PositionRows.Of(new(@case.Layout.Shape)), new(VectorWidth.Bits256, 1));
+            var last = Batch.Of(LayerOf(@case, trailing with { Activation = activation }), PositionRows.Of(new(@case.Layout.Shape)), new(VectorWidth.Bits256, 1));
             var (y, dx, dresidual) = (Unset(@case), Unset(@case), Unset(@case));
             var residual = hasResidual ? Last(@case, @case.Residual) : [];
-            var statistics = last.NormalizeAtOnce<float>(Last(@case, @case.X), residual, y);
-            var gradients = last.Differentiate<float>(Last(@case, @case.X), Last(@case, @case.Dy), statistics, residual, dx, hasResidual ? dresidual : []);
+            var statistics = last.MeasureAndWrite<float>(Last(@case, @case.X), residual, y);
+            var gradients = last.Gradients<float>(Last(@case, @case.X), Last(@case, @case.Dy), statistics, residual, dx, hasResidual ? dresidual : []);
             foreach (var threads in (int[])[1, 3])
             {
                 var pass = PassOf(@case, activation, VectorWidth.Bits256, threads);
                 var (own, added) = (Unset(@case), hasResidual ? @case.Residual : []);
-                Assert.Equal(statistics.Moments.Mean, pass.NormalizeAtOnce<float>(@case.X, added, own).Moments.Mean);
+                Assert.Equal(statistics.Moments.Mean, pass.MeasureAndWrite<float>(@case.X, added, own).Moments.Mean);
                 Assert.Equal(y, Last(@case, own));
                 Array.Fill(own, float.NaN);
-                pass.Normalize<float>(@case.X, pass.Statistics<float>(@case.X, null), added, own);
+                pass.Write<float>(@case.X, pass.Measure<float>(@case.X, null), added, own);
                 Assert.Equal(y, Last(@case, own));
                 var (ownDx, ownDresidual) = (Unset(@case), Unset(@case));
-                var ownGradients = pass.Differentiate<float>(@case.X, @case.Dy, statistics, added, ownDx, hasResidual ? ownDresidual : []);
+                var ownGradients = pass.Gradients<float>(@case.X, @case.Dy, statistics, added, ownDx, hasResidual ? ownDresidual : []);
                 Assert.Equal(dx, Last(@case, ownDx));
                 if (hasResidual) Assert.Equal(dresidual, Last(@case, ownDresidual));
                 Assert.Equal((gradients.DGamma, gradients.DBeta), (ownGradients.DGamma, ownGradients.DBeta), BitsOfBoth);
                 Array.Fill(own, float.NaN);
-                using var output = pass.OutputBySample();
+                using var output = pass.Output(null);
                 for (var start = 0; start < own.Length; start += output.Unit)
                     output.Apply(start, @case.X.AsSpan(start, output.Unit), hasResidual ? added.AsSpan(start, output.Unit) : [], own.AsSpan(start, output.Unit));
                 Assert.Equal(y, Last(@case, own));
@@ -90,10 +90,10 @@ public sealed class ChannelRowsTests
     public void In_float64_all_digits_are_right(NormalizerKind kind, int shape)
     {
         var @case = CaseOf(kind, shape);
-        var (x, dy) = (Batch.Widened(@case.X), Batch.Widened(@case.Dy));
+        var (x, dy) = (BatchCase.Widened(@case.X), BatchCase.Widened(@case.Dy));
         var pass = PassOf(@case, Activation.None, VectorWidth.Bits256, threads: 2);
         var (y, dx) = (new double[x.Length], new double[x.Length]);
-        var gradients = pass.Differentiate<double>(x, dy, pass.NormalizeAtOnce<double>(x, [], y), [], dx, []);
+        var gradients = pass.Gradients<double>(x, dy, pass.MeasureAndWrite<double>(x, [], y), [], dx, []);
         Near(@case.Reference.Output(x, @case.Gamma, @case.Beta, @case.Eps), y);
         Near(@case.Gradients.Dx, dx);
         Near(@case.Gradients.DGamma, gradients.DGamma);
@@ -105,15 +105,15 @@ public sealed class ChannelRowsTests
     public void An_empty_batch_has_no_rows(int[] shape)
     {
         var options = new KindLayout(NormalizerKind.LayerNorm, shape, OverChannels: true).Options.Validated();
-        var pass = new LayerPass(LayerState.Create(options), new Shape(shape), new(VectorWidth.Bits256, 1));
-        Assert.Equal(0, pass.NormalizeAtOnce<float>([], [], []).Moments.Channels);
+        var pass = Batch.Of(LayerState.Create(options), new Shape(shape), new(VectorWidth.Bits256, 1));
+        Assert.Equal(0, pass.MeasureAndWrite<float>([], [], []).Moments.Channels);
     }
 
     [Fact]
     public void A_batch_of_other_channels_and_a_row_of_two_dimensions_are_refused()
     {
         var options = new KindLayout(NormalizerKind.LayerNorm, [2, 3, 4], OverChannels: true).Options;
-        var fit = Assert.Throws<LayerException>(() => NormalizationPlan.ForBatch(new Shape(2, 4, 3), options));
+        var fit = Assert.Throws<LayerException>(() => Layout.Of(new Shape(2, 4, 3), options));
         Assert.Equal((LayerError.ShapeMismatch, "x: expected 3 channels (normalized_shape) along axis 1 (channel_axis), got 4 in input of shape [2, 4, 3]"), (fit.Error, fit.Message));
         var row = Assert.Throws<LayerException>(() => (options with { NormalizedShape = [3, 4] }).Validated());
         Assert.Contains("normalized_shape must be one dimension", row.Message, StringComparison.Ordinal);
@@ -141,8 +141,8 @@ public sealed class ChannelRowsTests
 
     private static LayerState LayerOf(KindCase @case, NormalizerOptions options) => LayerState.Create(options.Validated()) with { Gamma = @case.Gamma, Beta = @case.Beta };
 
-    private static LayerPass PassOf(KindCase @case, Activation activation, VectorWidth width, int threads) =>
-        new(LayerOf(@case, @case.Layout.Options with { Activation = activation }), new Shape(@case.Layout.Shape), new(width, threads));
+    private static Batch PassOf(KindCase @case, Activation activation, VectorWidth width, int threads) =>
+        Batch.Of(LayerOf(@case, @case.Layout.Options with { Activation = activation }), new Shape(@case.Layout.Shape), new(width, threads));
 
     // Channels last, by index arithmetic alone.
     private static float[] Last(KindCase @case, float[] values)

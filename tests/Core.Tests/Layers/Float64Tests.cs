@@ -71,7 +71,7 @@ public sealed class Float64Tests
     {
         var layout = Layouts[layoutIndex];
         var (reference, random) = (new KindReference(layout), new Random(layoutIndex));
-        var plan = NormalizationPlan.ForBatch(new Shape(layout.Shape), layout.Options.Validated());
+        var plan = Layout.Of(new Shape(layout.Shape), layout.Options.Validated());
         var x = Values(plan.Elements, _ => mean + (spread * random.NextGaussian()));
         var gamma = layout.HasGamma ? Values(reference.Parameters, _ => random.NextGaussian()) : null;
         var beta = layout.HasBeta ? Values(reference.Parameters, _ => random.NextGaussian()) : null;
@@ -104,7 +104,7 @@ public sealed class Float64Tests
         if (mean != 0) (mean, spread) = (mean / Math.Abs(mean), 0.5);
         var layout = Layouts[layoutIndex];
         var (reference, random) = (new KindReference(layout), new Random(layoutIndex));
-        var plan = NormalizationPlan.ForBatch(new Shape(layout.Shape), layout.Options.Validated());
+        var plan = Layout.Of(new Shape(layout.Shape), layout.Options.Validated());
         var x = Values(plan.Elements, _ => mean + (spread * random.NextGaussian()));
         var dy = Values(plan.Elements, _ => random.NextGaussian());
         var gamma = layout.HasGamma ? Values(reference.Parameters, _ => random.NextGaussian()) : null;
@@ -125,7 +125,7 @@ public sealed class Float64Tests
         var x = Values(shape.Count, _ => (double)(float)(2 + random.NextGaussian()));
         var dy = Values(shape.Count, _ => (double)(float)random.NextGaussian());
         var residual = withResidual ? Values(shape.Count, _ => (double)(float)random.NextGaussian()) : null;
-        var layer = LayerState.Create(options).SizedFor(NormalizationPlan.ForBatch(shape, options));
+        var layer = LayerState.Create(options).SizedFor(Layout.Of(shape, options));
         layer = layer with
         {
             Gamma = layer.Gamma is null ? null : Values(layer.Gamma.Length, _ => 1 + random.NextDouble()),
@@ -145,10 +145,10 @@ public sealed class Float64Tests
             using Tensor input = Of(shape, x, precision), gradient = Of(shape, dy, precision);
             using var added = residual is null ? null : Of(shape, residual, precision);
             using Tensor y = Tensor.Rent(shape, precision), dx = Tensor.Rent(shape, precision), dresidual = Tensor.Rent(shape, precision);
-            var pass = new LayerPass(layer, shape, Compute);
-            var statistics = layer.NormalizesWithBatch ? pass.Statistics(input, mask) : null;
-            pass.Normalize(input, statistics, added, y);
-            var gradients = pass.Differentiate(input, gradient, statistics, added, dx, added is null ? null : dresidual);
+            var pass = Batch.Of(layer, shape, Compute);
+            var statistics = layer.NormalizesWithBatch ? pass.Measure(input, mask) : null;
+            pass.Write(input, statistics, added, y);
+            var gradients = pass.Gradients(input, gradient, statistics, added, dx, added is null ? null : dresidual);
             return new(ValuesOf(y), ValuesOf(dx), added is null ? [] : ValuesOf(dresidual), gradients);
         }
     }
@@ -160,20 +160,20 @@ public sealed class Float64Tests
         var x = Values(16, i => 1.7e9 + i + random.NextDouble());
         var dy = Values(16, _ => random.NextGaussian());
         var layer = LayerState.Create(options);
-        var (whole, part) = (new LayerPass(layer, new Shape(8, 2), Compute), new LayerPass(layer, new Shape(4, 2), Compute));
-        var statistics = whole.Statistics<double>(x, null);
+        var (whole, part) = (Batch.Of(layer, new Shape(8, 2), Compute), Batch.Of(layer, new Shape(4, 2), Compute));
+        var statistics = whole.Measure<double>(x, null);
         var (y, dx) = (new double[16], new double[16]);
-        whole.Normalize<double>(x, statistics, [], y);
-        var gradients = whole.Differentiate<double>(x, dy, statistics, [], dx, []);
+        whole.Write<double>(x, statistics, [], y);
+        var gradients = whole.Gradients<double>(x, dy, statistics, [], dx, []);
         double[][] parts = [x[..8], x[8..]], dys = [dy[..8], dy[8..]];
-        var joint = part.JointStatistics(Moments.Merge(part.OwnMoments<double>(parts[0], null), part.OwnMoments<double>(parts[1], null)), null);
-        var sums = parts.Select((values, rank) => part.OwnGradientSums<double>(values, dys[rank], joint, [], new double[8])).ToArray();
+        var joint = part.Join(Moments.Merge(part.OwnMoments<double>(parts[0], null), part.OwnMoments<double>(parts[1], null)), null);
+        var sums = parts.Select((values, rank) => part.SumGradients<double>(values, dys[rank], joint, [], new double[8])).ToArray();
         var total = sums[0].Plus(sums[1]);
         for (var rank = 0; rank < 2; rank++)
         {
             var (ofPart, dxOfPart) = (new double[8], new double[8]);
-            part.Normalize<double>(parts[rank], joint, [], ofPart);
-            part.DifferentiateJoint<double>(parts[rank], dys[rank], joint, sums[rank], total, dxOfPart);
+            part.Write<double>(parts[rank], joint, [], ofPart);
+            part.JoinedGradients<double>(parts[rank], dys[rank], joint, sums[rank], total, dxOfPart);
             AssertNear(y[(8 * rank)..(8 * (rank + 1))], ofPart, 1e-12);
             AssertNear(dx[(8 * rank)..(8 * (rank + 1))], dxOfPart, 1e-9);
         }
@@ -184,7 +184,7 @@ public sealed class Float64Tests
     public void Seconds_since_1970_keep_their_variance()
     {
         var layer = LayerState.Create(new NormalizerOptions { NumFeatures = 1, Precision = Precision.Float64 });
-        var statistics = new LayerPass(layer, new Shape(4, 1), Compute).Statistics<double>([1.7e9, 1700000001, 1700000002, 1700000003], null);
+        var statistics = Batch.Of(layer, new Shape(4, 1), Compute).Measure<double>([1.7e9, 1700000001, 1700000002, 1700000003], null);
         Assert.Equal([1700000001.5], statistics.Moments.Mean);
         Assert.Equal([1.25], statistics.Moments.Variance(unbiased: false));
     }

@@ -9,10 +9,10 @@ public sealed class JointStatisticsTests
 {
     private static readonly NormalizerOptions Options = new() { NumFeatures = 2, Momentum = 0.25 };
 
-    private static LayerPass Pass(params int[] shape) => Pass(Options, shape);
+    private static Batch Pass(params int[] shape) => Pass(Options, shape);
 
-    private static LayerPass Pass(NormalizerOptions options, params int[] shape) =>
-        new(LayerState.Create(options.Validated()), new Shape(shape), ComputeSettings.Default);
+    private static Batch Pass(NormalizerOptions options, params int[] shape) =>
+        Batch.Of(LayerState.Create(options.Validated()), new Shape(shape), ComputeSettings.Default);
 
     [Fact]
     public void The_layer_advances_once_by_all_ranks_together()
@@ -22,7 +22,7 @@ public sealed class JointStatisticsTests
         Assert.Equal((4, 1), (moments.Count, LayerState.Create(Options).Version));
         foreach (var samples in new[] { 0, 1, 3 })
         {
-            var after = LayerState.Create(Options).Advance(Pass(samples, 2).JointStatistics(moments, null));
+            var after = LayerState.Create(Options).Advance(Pass(samples, 2).Join(moments, null));
             Assert.Equal((2, 1), (after.Version, after.Running!.BatchesTracked));
             Assert.Equal([1, 0.5], after.Running.Mean); // 0.75·0 + 0.25·4
             Assert.Equal(0.75 + (0.25 * 20 / 3), after.Running.Variance[0], 1e-15);
@@ -43,19 +43,19 @@ public sealed class JointStatisticsTests
             (Options, [3, 2, 0], 2), (Options with { Kind = NormalizerKind.BatchRenorm }, [0, 2, 3], 2),
         })
         {
-            var pass = new LayerPass(
-                LayerState.Create(options).SizedFor(NormalizationPlan.ForBatch(new Shape(shape), options)), new Shape(shape), ComputeSettings.Default);
+            var pass = Batch.Of(
+                LayerState.Create(options).SizedFor(Layout.Of(new Shape(shape), options)), new Shape(shape), ComputeSettings.Default);
             var own = pass.OwnMoments<float>([], null);
             Assert.Equal((0, statistics), (own.Count, own.Channels));
             double[] Each(double value) => [.. Enumerable.Repeat(value, statistics)];
-            var joint = pass.JointStatistics(Moments.Merge(own, new(3, Each(1), Each(0), Each(6))), null);
-            pass.Normalize<float>([], joint, [], []);
+            var joint = pass.Join(Moments.Merge(own, new(3, Each(1), Each(0), Each(6))), null);
+            pass.Write<float>([], joint, [], []);
             using var output = pass.Output(joint);
             output.Apply(0, [], [], []);
-            var sums = pass.OwnGradientSums<float>([], [], joint, [], []);
+            var sums = pass.SumGradients<float>([], [], joint, [], []);
             Assert.Equal(Each(0), sums.SumDy);
             Assert.Equal(Each(0), sums.SumDyXmu);
-            var gradients = pass.DifferentiateJoint<float>([], [], joint, sums, sums, []);
+            var gradients = pass.JoinedGradients<float>([], [], joint, sums, sums, []);
             Assert.Equal(Each(0), gradients.DGamma);
             Assert.Equal(Each(0), gradients.DBeta);
         }
@@ -65,9 +65,9 @@ public sealed class JointStatisticsTests
     public void Ranks_that_are_all_empty_move_nothing()
     {
         var (pass, before) = (Pass(0, 2), LayerState.Create(Options));
-        var joint = pass.JointStatistics(Moments.Merge(pass.OwnMoments<float>([], null), pass.OwnMoments<float>([], null)), null);
+        var joint = pass.Join(Moments.Merge(pass.OwnMoments<float>([], null), pass.OwnMoments<float>([], null)), null);
         Assert.Same(before, before.Advance(joint));
-        pass.Normalize<float>([], joint, [], []);
+        pass.Write<float>([], joint, [], []);
     }
 
     [Fact]
@@ -76,14 +76,14 @@ public sealed class JointStatisticsTests
         var own = Pass(1, 2).OwnMoments<float>([1, 2], null);
         foreach (var (samples, mask) in new (int, BatchMask?)[] { (1, null), (0, null), (2, BatchMask.OfSamples(true, false)) })
         {
-            var refused = Assert.Throws<LayerException>(() => Pass(samples, 2).JointStatistics(own, mask));
+            var refused = Assert.Throws<LayerException>(() => Pass(samples, 2).Join(own, mask));
             Assert.Equal(LayerError.BatchTooSmall, refused.Error);
             Assert.Equal(mask is null
                 ? $"x: expected more than 1 value per channel when training, got input size [{samples}, 2]"
                 : "mask leaves 1 of the values per channel in the parts of all ranks together: a variance needs 2 or more", refused.Message);
         }
         var y = new float[2];
-        Pass(1, 2).Normalize<float>([1, 2], Pass(1, 2).JointStatistics(Moments.Merge(own, Pass(1, 2).OwnMoments<float>([3, 2], null)), null), [], y);
+        Pass(1, 2).Write<float>([1, 2], Pass(1, 2).Join(Moments.Merge(own, Pass(1, 2).OwnMoments<float>([3, 2], null)), null), [], y);
         Assert.Equal([-0.999995f, 0], y);
     }
 
@@ -94,7 +94,7 @@ public sealed class JointStatisticsTests
         var (none, second) = (BatchMask.OfSamples(false, false), BatchMask.OfSamples(false, true));
         var own = pass.OwnMoments<float>([1, 2, 3, 4], none);
         Assert.Equal((0, 2), (own.Count, own.Channels));
-        var refused = Assert.Throws<LayerException>(() => pass.JointStatistics(own, none));
+        var refused = Assert.Throws<LayerException>(() => pass.Join(own, none));
         Assert.Equal((LayerError.BatchTooSmall, "mask leaves 0 of the values per channel in the parts of all ranks together: a variance needs 2 or more"), (refused.Error, refused.Message));
         Assert.Equal(1, pass.OwnMoments<float>([1, 2, 3, 4], second).Count);
         Assert.Equal([3, 4], pass.OwnMoments<float>([1, 2, 3, 4], second).Mean);
@@ -112,10 +112,10 @@ public sealed class JointStatisticsTests
     {
         var options = Options with { Kind = NormalizerKind.BatchRenorm, Renorm = new(2, 0.5, 0), Eps = 0 };
         // μ = 4 and σ = √5 against 0 and 1: r and d are cut to 2 and 0.5.
-        var joint = Pass(options, 3, 2).JointStatistics(new Moments(4, [4, 0], [0, 0], [20, 4]), null);
+        var joint = Pass(options, 3, 2).Join(new Moments(4, [4, 0], [0, 0], [20, 4]), null);
         Assert.Equal([2, 1], joint.Parts[0].Correction!.R);
         Assert.Equal([0.5, 0], joint.Parts[0].Correction!.D);
-        Assert.Null(Pass(3, 2).JointStatistics(joint.Moments, null).Parts[0].Correction);
+        Assert.Null(Pass(3, 2).Join(joint.Moments, null).Parts[0].Correction);
     }
 
     [Theory]
@@ -146,33 +146,33 @@ public sealed class JointStatisticsTests
     {
         var (pass, moments) = (Pass(3, 2), new Moments(9, [0, 0], [0, 0], [1, 1]));
         Assert.Equal(LayerError.ShapeMismatch, Assert.Throws<LayerException>(() => pass.OwnMoments<float>(new float[6], BatchMask.OfSamples(true))).Error);
-        Assert.Equal(LayerError.ShapeMismatch, Assert.Throws<LayerException>(() => pass.JointStatistics(moments, BatchMask.OfSamples(true))).Error);
-        var refused = Assert.Throws<LayerException>(() => pass.JointStatistics(Moments.Empty(3), null));
+        Assert.Equal(LayerError.ShapeMismatch, Assert.Throws<LayerException>(() => pass.Join(moments, BatchMask.OfSamples(true))).Error);
+        var refused = Assert.Throws<LayerException>(() => pass.Join(Moments.Empty(3), null));
         Assert.Equal((LayerError.ShapeMismatch, "the parts of a batch must have the same number of statistics, got 3 and 2 for a part of shape [3, 2]"),
             (refused.Error, refused.Message));
 
-        var (values, joint) = (new float[6], pass.JointStatistics(moments, null));
-        var own = pass.OwnGradientSums<float>(values, values, joint, [], values);
-        Assert.Throws<ArgumentException>("statistics", () => pass.Differentiate<float>(values, values, joint, [], new float[6], []));
-        var alone = pass.Statistics<float>(values, null);
-        Assert.Throws<ArgumentException>("statistics", () => pass.OwnGradientSums<float>(values, values, alone, [], new float[6]));
-        Assert.Throws<ArgumentException>("statistics", () => pass.DifferentiateJoint<float>(values, values, alone, own, own, new float[6]));
-        Assert.Throws<ArgumentException>("own", () => pass.DifferentiateJoint<float>(values, values, joint, GradientSums.Empty(3), own, new float[6]));
-        Assert.Throws<ArgumentException>("total", () => pass.DifferentiateJoint<float>(values, values, joint, own, GradientSums.Empty(3), new float[6]));
-        Assert.Throws<ArgumentException>("dx", () => pass.DifferentiateJoint<float>(values, values, joint, own, own, new float[5]));
-        var masked = pass.JointStatistics(moments, BatchMask.OfSamples(true, false, true));
-        Assert.Throws<ArgumentException>("dx", () => pass.DifferentiateJoint<float>(values, values, masked, own, own, values));
+        var (values, joint) = (new float[6], pass.Join(moments, null));
+        var own = pass.SumGradients<float>(values, values, joint, [], values);
+        Assert.Throws<ArgumentException>("statistics", () => pass.Gradients<float>(values, values, joint, [], new float[6], []));
+        var alone = pass.Measure<float>(values, null);
+        Assert.Throws<ArgumentException>("statistics", () => pass.SumGradients<float>(values, values, alone, [], new float[6]));
+        Assert.Throws<ArgumentException>("statistics", () => pass.JoinedGradients<float>(values, values, alone, own, own, new float[6]));
+        Assert.Throws<ArgumentException>("own", () => pass.JoinedGradients<float>(values, values, joint, GradientSums.Empty(3), own, new float[6]));
+        Assert.Throws<ArgumentException>("total", () => pass.JoinedGradients<float>(values, values, joint, own, GradientSums.Empty(3), new float[6]));
+        Assert.Throws<ArgumentException>("dx", () => pass.JoinedGradients<float>(values, values, joint, own, own, new float[5]));
+        var masked = pass.Join(moments, BatchMask.OfSamples(true, false, true));
+        Assert.Throws<ArgumentException>("dx", () => pass.JoinedGradients<float>(values, values, masked, own, own, values));
         Assert.Throws<ArgumentException>("sumDyXmu", () => new GradientSums([1], [1, 2]));
         Assert.Throws<ArgumentException>("other", () => GradientSums.Empty(1).Plus(GradientSums.Empty(2)));
     }
 
-    private static void AssertRefused(LayerPass pass, string message)
+    private static void AssertRefused(Batch pass, string message)
     {
         foreach (var refused in new[]
         {
             Assert.Throws<LayerException>(() => pass.OwnMoments<float>(new float[6], null)),
             Assert.Throws<LayerException>(() => pass.OwnMoments<float>([], null, new Moments(1, [0], [0], [0]))),
-            Assert.Throws<LayerException>(() => pass.JointStatistics(new Moments(9, [0, 0], [0, 0], [1, 1]), null)),
+            Assert.Throws<LayerException>(() => pass.Join(new Moments(9, [0, 0], [0, 0], [1, 1]), null)),
         }) Assert.Equal((LayerError.InvalidOption, message), (refused.Error, refused.Message));
     }
 }

@@ -141,16 +141,16 @@ public sealed class LayerStateTests
         var options = Options with { Granularity = Granularity.PerActivation };
         var state = LayerState.Create(options);
         Assert.False(state.FeaturesAreFixed);
-        var plan = NormalizationPlan.ForBatch(new Shape(4, 2, 3), options);
+        var plan = Layout.Of(new Shape(4, 2, 3), options);
         var sized = state.SizedFor(plan);
         Assert.Equal((6, true, 1), (sized.Features, sized.FeaturesAreFixed, sized.Version));
         Assert.Equal((6, 6, 6, 6), (sized.Gamma!.Length, sized.Beta!.Length, sized.Running!.Mean.Length, sized.Running.Variance.Length));
         Assert.Same(sized, sized.SizedFor(plan));
         AssertRefused(LayerError.ShapeMismatch, "x: expected 6 activations per sample, as the layer has statistics for, got 8",
-            () => sized.SizedFor(NormalizationPlan.ForBatch(new Shape(4, 2, 4), options)));
+            () => sized.SizedFor(Layout.Of(new Shape(4, 2, 4), options)));
         // A batch without positions says nothing about how many there are.
-        Assert.False(state.SizedFor(NormalizationPlan.ForBatch(new Shape(4, 2, 0), options)).FeaturesAreFixed);
-        Assert.True(state.SizedFor(NormalizationPlan.ForBatch(new Shape(4, 2), options)).FeaturesAreFixed);
+        Assert.False(state.SizedFor(Layout.Of(new Shape(4, 2, 0), options)).FeaturesAreFixed);
+        Assert.True(state.SizedFor(Layout.Of(new Shape(4, 2), options)).FeaturesAreFixed);
     }
 
     [Fact]

@@ -7,7 +7,7 @@ namespace BnService.Core.Tests.Statistics;
 /// <summary>A map is used for the channels it was made for, and not after it was given back.</summary>
 public sealed class AffineMapTests
 {
-    private static readonly NormalizationPlan Plan = NormalizationPlan.ForBatch(new Shape(2, 3), new NormalizerOptions { NumFeatures = 3 });
+    private static readonly Layout Plan = Layout.Of(new Shape(2, 3), new NormalizerOptions { NumFeatures = 3 });
 
     [Fact]
     public void A_map_of_another_number_of_channels_is_refused()

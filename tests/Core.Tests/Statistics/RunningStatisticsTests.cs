@@ -20,9 +20,9 @@ public sealed class RunningStatisticsTests
         var expected = (Mean: new double[] { 0, 0, 0 }, Variance: new double[] { 1, 1, 1 });
         for (var t = 1; t <= 12; t++)
         {
-            var batch = new Batch(new BatchLayout([4, 3, t]), t, (s, random) => (float)(s + (t * random.NextGaussian())));
+            var batch = new BatchCase(new BatchLayout([4, 3, t]), t, (s, random) => (float)(s + (t * random.NextGaussian())));
             running = running.Advance(Forward.BatchMoments(batch.Plan, batch.X, new(VectorWidths.Widest, 1)), momentum, unbiased);
-            expected = batch.Reference.Running(expected, batch.Reference.Moments(Batch.Widened(batch.X)), momentum ?? 1.0 / t, unbiased);
+            expected = batch.Reference.Running(expected, batch.Reference.Moments(BatchCase.Widened(batch.X)), momentum ?? 1.0 / t, unbiased);
             Assert.Equal(t, running.BatchesTracked);
             Assert.False(running.IsInitial);
             for (var s = 0; s < 3; s++)

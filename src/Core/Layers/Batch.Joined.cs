@@ -6,9 +6,9 @@ namespace BnService.Core.Layers;
 // Synchronized batch normalization: several ranks each hold a part of one batch. What must be known of the other parts is the moments, for
 // the forward pass, and the gradient sums, for the backward pass; both are merged in the order of the ranks, so that all get the same bits:
 //
-//   forward    OwnMoments → Moments.Merge over the ranks → JointStatistics → Normalize or Output; one LayerState.Advance for all
-//   backward   OwnGradientSums → GradientSums.Plus over the ranks → DifferentiateJoint
-public sealed partial class LayerPass
+//   forward    OwnMoments → Moments.Merge over the ranks → Join → Write or Output; one LayerState.Advance for all
+//   backward   SumGradients → GradientSums.Plus over the ranks → JoinedGradients
+public sealed partial class Batch
 {
     /// <summary>The moments of this rank's part: what is merged into those of the whole batch. For kinds over the batch.</summary>
     /// <remarks>
@@ -37,8 +37,8 @@ public sealed partial class LayerPass
     public Moments MomentsOf<T>(ReadOnlySpan<T> x, BatchMask? mask)
         where T : unmanaged
     {
-        var plan = NormalizationPlan.ForBatch(shape, _options);
-        return Positions(plan, mask) is { } positions ? MaskedMoments(plan, x, positions) : Forward.BatchMoments(plan, x, compute);
+        var plan = Layout;
+        return Positions(plan, mask) is { } positions ? MaskedMoments(plan, x, positions) : Forward.BatchMoments(plan, x, _compute);
     }
 
     /// <summary>The statistics of this rank's part: the moments of all parts together. The layer advances by them once for all ranks.</summary>
@@ -48,24 +48,24 @@ public sealed partial class LayerPass
     /// <see cref="LayerError.BatchTooSmall"/> where all parts together have too few values; <see cref="LayerError.ShapeMismatch"/> where they
     /// have another number of statistics than this one; otherwise as <see cref="OwnMoments"/>.
     /// </exception>
-    public StepStatistics JointStatistics(Moments joint, BatchMask? mask)
+    public StepStatistics Join(Moments joint, BatchMask? mask)
     {
         ArgumentNullException.ThrowIfNull(joint);
         RequireOneBatch();
-        var plan = NormalizationPlan.ForBatch(shape, _options);
+        var plan = Layout;
         var positions = Positions(plan, mask);
         if (joint.Channels != plan.Statistics)
         {
             throw new LayerException(LayerError.ShapeMismatch,
-                $"the parts of a batch must have the same number of statistics, got {joint.Channels} and {plan.Statistics} for a part of shape {shape}");
+                $"the parts of a batch must have the same number of statistics, got {joint.Channels} and {plan.Statistics} for a part of shape {_shape}");
         }
         if (joint.Count < 2 && (positions is not null || (joint.Count == 0 && plan.Elements > 0)))
         {
             throw new LayerException(LayerError.BatchTooSmall,
                 $"mask leaves {joint.Count} of the values per channel in the parts of all ranks together: a variance needs 2 or more");
         }
-        plan.RequireVariance(shape, _options.Kind, joint.Count);
-        return new([new(plan, 0, 0, shape[0], joint, positions is not null, Correction(joint))], positions) { AreJoint = true };
+        plan.RequireVariance(_shape, _options.Kind, joint.Count);
+        return new([new(plan, 0, 0, _shape[0], joint, positions is not null, Correction(joint))], positions) { AreJoint = true };
     }
 
     /// <summary>
@@ -74,21 +74,21 @@ public sealed partial class LayerPass
     /// </summary>
     /// <param name="x">This rank's part.</param>
     /// <param name="dy">The gradient by its output.</param>
-    /// <param name="statistics">What normalized it, of <see cref="JointStatistics"/>.</param>
+    /// <param name="statistics">What normalized it, of <see cref="Join"/>.</param>
     /// <param name="residual">What was added before the activation; empty for nothing.</param>
     /// <param name="gradient">
     /// Receives the gradient before the activation, which the second half takes and which is also the gradient by the residual; as long as
     /// dy, and perhaps its memory, which saves a copy.
     /// </param>
     /// <exception cref="ArgumentException">Statistics that are not joint, or a length that does not fit.</exception>
-    public GradientSums OwnGradientSums<T>(
+    public GradientSums SumGradients<T>(
         ReadOnlySpan<T> x, ReadOnlySpan<T> dy, StepStatistics statistics, ReadOnlySpan<T> residual, Span<T> gradient)
         where T : unmanaged
     {
         var part = JointPart(statistics);
         if (_options.Activation == Activation.Relu) Gate(x, dy, statistics, residual, gradient);
         else if (dy != gradient) dy.CopyTo(gradient);
-        return Backward.Sums(part.Plan, x, gradient, part.Moments, compute);
+        return Backward.Sums(part.Plan, x, gradient, part.Moments, _compute);
     }
 
     /// <summary>
@@ -97,25 +97,25 @@ public sealed partial class LayerPass
     /// </summary>
     /// <param name="x">This rank's part.</param>
     /// <param name="gradient">The gradient before the activation, from the first half.</param>
-    /// <param name="statistics">What normalized it, of <see cref="JointStatistics"/>.</param>
+    /// <param name="statistics">What normalized it, of <see cref="Join"/>.</param>
     /// <param name="own">What the first half returned.</param>
     /// <param name="total">The sums of all ranks, added in their order.</param>
     /// <param name="dx">Receives the gradient by x; without a mask perhaps the memory of the gradient.</param>
     /// <exception cref="ArgumentException">Statistics that are not joint, a length that does not fit, or dx in the gradient's memory with a mask.</exception>
-    public ParameterGradients DifferentiateJoint<T>(
+    public ParameterGradients JoinedGradients<T>(
         ReadOnlySpan<T> x, ReadOnlySpan<T> gradient, StepStatistics statistics, GradientSums own, GradientSums total, Span<T> dx)
         where T : unmanaged
     {
         var part = JointPart(statistics);
         if (part.IsMasked && dx.Overlaps(gradient))
             throw new ArgumentException("masked samples need their gradient after dx has been written", nameof(dx));
-        Backward.Joint(part.Plan, x, gradient, part.Moments, total, Parameters(part).Gamma, _options.Eps, dx, compute);
+        Backward.Joint(part.Plan, x, gradient, part.Moments, total, Parameters(part).Gamma, _options.Eps, dx, _compute);
         DifferentiateMasked(part, statistics.Mask, gradient, dx);
         return ParametersOf(statistics, own);
     }
 
     /// <summary>The gradients by gamma and beta that belong to gradient sums: of a part, or of all parts together.</summary>
-    /// <param name="statistics">What normalized the batch, of <see cref="JointStatistics"/>.</param>
+    /// <param name="statistics">What normalized the batch, of <see cref="Join"/>.</param>
     /// <param name="sums">The sums.</param>
     /// <exception cref="ArgumentException">Statistics that are not joint.</exception>
     public ParameterGradients ParametersOf(StepStatistics statistics, GradientSums sums)

@@ -24,7 +24,7 @@ internal sealed record BatchLayout(
 /// A batch with everything that it is normalized with, and what must come out. The expectations are computed when first asked for and
 /// shared by all widths.
 /// </summary>
-internal sealed class Batch
+internal sealed class BatchCase
 {
     private readonly Lazy<ExactStatistic[]> _statistics;
     private readonly Lazy<ExactOutput> _trainingOutput, _inferenceOutput;
@@ -35,12 +35,12 @@ internal sealed class Batch
     /// <param name="layout">The batch's layout.</param>
     /// <param name="seed">Of γ, β, the gradient and the running statistics.</param>
     /// <param name="value">A value, given its statistic and a source of noise.</param>
-    public Batch(BatchLayout layout, int seed, Func<int, Random, float> value)
+    public BatchCase(BatchLayout layout, int seed, Func<int, Random, float> value)
     {
         Layout = layout;
         Shape = new Shape(layout.Shape);
         Reference = new Reference(layout.Shape, layout.ChannelAxis, layout.Granularity == Granularity.PerActivation);
-        Plan = NormalizationPlan.ForBatch(Shape, new NormalizerOptions
+        Plan = Normalizers.Layout.Of(Shape, new NormalizerOptions
         {
             NumFeatures = layout.Shape[layout.ChannelAxis == 1 ? 1 : ^1],
             ChannelAxis = layout.ChannelAxis,
@@ -69,7 +69,7 @@ internal sealed class Batch
 
     public Shape Shape { get; }
 
-    public NormalizationPlan Plan { get; }
+    public Layout Plan { get; }
 
     public Reference Reference { get; }
 

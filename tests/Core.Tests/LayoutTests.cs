@@ -3,7 +3,7 @@ using BnService.Core.Tensors;
 
 namespace BnService.Core.Tests;
 
-public sealed class NormalizationPlanTests
+public sealed class LayoutTests
 {
     [Theory]
     [InlineData(new[] { 4, 3 }, 1, Granularity.PerChannel, 4, 3, 1)]
@@ -17,7 +17,7 @@ public sealed class NormalizationPlanTests
     public void A_batch_is_seen_as_outer_times_statistics_times_inner(
         int[] shape, int axis, Granularity granularity, int outer, int statistics, int inner)
     {
-        var plan = NormalizationPlan.ForBatch(new Shape(shape), Options(3, axis, granularity));
+        var plan = Layout.Of(new Shape(shape), Options(3, axis, granularity));
         Assert.Equal(new ChannelView(outer, statistics, inner), plan.View);
         Assert.Equal(statistics, plan.Statistics);
         Assert.Equal((long)outer * inner, plan.Count);
@@ -29,7 +29,7 @@ public sealed class NormalizationPlanTests
     [InlineData(new[] { 2, 1, 2 }, 1)]
     [InlineData(new[] { 2, 2, 1 }, -1)]
     public void A_single_channel_is_one_long_run(int[] shape, int axis) =>
-        Assert.Equal(new ChannelView(1, 1, 4), NormalizationPlan.ForBatch(new Shape(shape), Options(1, axis)).View);
+        Assert.Equal(new ChannelView(1, 1, 4), Layout.Of(new Shape(shape), Options(1, axis)).View);
 
     [Theory]
     [InlineData(new[] { 3 }, "x: expected 2D to 5D input (got 1D input of shape [3])")]
@@ -38,14 +38,14 @@ public sealed class NormalizationPlanTests
     [InlineData(new[] { 4, 5, 3 }, "x: expected 3 channels (num_features) along axis 1, got 5 in input of shape [4, 5, 3]")]
     public void A_batch_that_does_not_fit_is_refused(int[] shape, string message)
     {
-        var refusal = Assert.Throws<LayerException>(() => NormalizationPlan.ForBatch(new Shape(shape), Options(3, 1)));
+        var refusal = Assert.Throws<LayerException>(() => Layout.Of(new Shape(shape), Options(3, 1)));
         Assert.Equal((LayerError.ShapeMismatch, message), (refusal.Error, refusal.Message));
     }
 
     [Fact]
     public void Channels_last_looks_at_the_last_axis()
     {
-        var refusal = Assert.Throws<LayerException>(() => NormalizationPlan.ForBatch(new Shape(4, 3, 5), Options(3, -1)));
+        var refusal = Assert.Throws<LayerException>(() => Layout.Of(new Shape(4, 3, 5), Options(3, -1)));
         Assert.Equal("x: expected 3 channels (num_features) along axis -1, got 5 in input of shape [4, 3, 5]", refusal.Message);
     }
 
@@ -55,7 +55,7 @@ public sealed class NormalizationPlanTests
     [InlineData(new[] { 1, 5, 3 }, 1, Granularity.PerActivation, "[1, 5, 3]")]
     public void A_variance_of_a_single_value_is_refused_in_the_words_of_PyTorch(int[] shape, int axis, Granularity granularity, string text)
     {
-        var plan = NormalizationPlan.ForBatch(new Shape(shape), Options(shape[1], axis, granularity));
+        var plan = Layout.Of(new Shape(shape), Options(shape[1], axis, granularity));
         var refusal = Assert.Throws<LayerException>(() => plan.RequireVariance(new Shape(shape)));
         Assert.Equal(LayerError.BatchTooSmall, refusal.Error);
         Assert.Equal($"x: expected more than 1 value per channel when training, got input size {text}", refusal.Message);
@@ -67,7 +67,7 @@ public sealed class NormalizationPlanTests
     public void Any_other_number_of_values_has_a_variance_or_needs_none(int rows, int channels)
     {
         var shape = new Shape(rows, channels);
-        var plan = NormalizationPlan.ForBatch(shape, Options(channels, 1));
+        var plan = Layout.Of(shape, Options(channels, 1));
         plan.RequireVariance(shape);
         Assert.NotEqual(1, plan.Count);
     }

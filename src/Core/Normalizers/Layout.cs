@@ -16,7 +16,7 @@ public enum Reduction
 }
 
 /// <summary>How a tensor of a given shape is normalized. Layouts and kinds differ in this plan, not in the kernels.</summary>
-public sealed record NormalizationPlan
+public sealed record Layout
 {
     /// <summary>The fewest and most dimensions of a batch: [N, C] to [N, C, D, H, W].</summary>
     public const int MinRank = 2, MaxRank = 5;
@@ -24,7 +24,7 @@ public sealed record NormalizationPlan
     // Samples that are normalized by themselves are taken together until there is enough for several threads.
     private const long SliceElements = 1 << 20;
 
-    private NormalizationPlan(ChannelView view) => View = view;
+    private Layout(ChannelView view) => View = view;
 
     /// <summary>What shares a statistic.</summary>
     public Reduction Reduction { get; private init; }
@@ -60,7 +60,7 @@ public sealed record NormalizationPlan
     /// <param name="shape">The batch's shape: [N, C, spatial…] or [N, spatial…, C], or for kinds over rows […, normalized_shape].</param>
     /// <param name="options">The layer's options; where they are over the channels of positions the plan is that of <see cref="PositionRows"/>.</param>
     /// <exception cref="LayerException"><see cref="LayerError.ShapeMismatch"/> where the batch does not fit the layer.</exception>
-    public static NormalizationPlan ForBatch(Shape shape, NormalizerOptions options)
+    public static Layout Of(Shape shape, NormalizerOptions options)
     {
         ArgumentNullException.ThrowIfNull(options);
         RequireRank(shape);
@@ -78,10 +78,10 @@ public sealed record NormalizationPlan
     }
 
     /// <summary>The plan of a layer by which statistics belong to elements in the order in which a batch lies, also where that is not normalized.</summary>
-    /// <inheritdoc cref="ForBatch"/>
-    public static NormalizationPlan ForElements(Shape shape, NormalizerOptions options)
+    /// <inheritdoc cref="Of"/>
+    public static Layout ForElements(Shape shape, NormalizerOptions options)
     {
-        var plan = ForBatch(shape, options);
+        var plan = Of(shape, options);
         if (!options.IsOverChannels || plan.Elements == 0) return plan;
         // Of [N, C, spatial…]: a statistic per position, one sample after the other.
         var positions = plan.Statistics / shape[0];
@@ -100,16 +100,16 @@ public sealed record NormalizationPlan
     /// <param name="shape">The batch's shape.</param>
     /// <param name="options">The layer's options; a kind that can track statistics.</param>
     /// <exception cref="LayerException"><see cref="LayerError.ShapeMismatch"/> where the batch does not fit the layer.</exception>
-    public static NormalizationPlan ForRunningStatistics(Shape shape, NormalizerOptions options)
+    public static Layout ForRunningStatistics(Shape shape, NormalizerOptions options)
     {
         ArgumentNullException.ThrowIfNull(options);
-        return ForBatch(shape, options.Kind.IsOverBatch ? options : options with { Kind = NormalizerKind.BatchNorm });
+        return Of(shape, options.Kind.IsOverBatch ? options : options with { Kind = NormalizerKind.BatchNorm });
     }
 
     /// <summary>The plan of some of the samples, for plans over channels.</summary>
     /// <param name="samples">Number of samples of the tensor, its first dimension.</param>
     /// <param name="part">How many of them.</param>
-    public NormalizationPlan ForSamples(int samples, int part)
+    public Layout ForSamples(int samples, int part)
     {
         // A single channel was seen as one long run, whichever way its samples lie.
         var view = View.Channels == 1
@@ -120,7 +120,7 @@ public sealed record NormalizationPlan
 
     /// <summary>The plan of some of the positions, side by side, for plans over channels: all values of a channel, then those of the next.</summary>
     /// <param name="count">Number of values per channel.</param>
-    public NormalizationPlan ForPositions(int count) => ForChannels(View.IsColumns ? View with { Outer = count } : new(1, View.Channels, count));
+    public Layout ForPositions(int count) => ForChannels(View.IsColumns ? View with { Outer = count } : new(1, View.Channels, count));
 
     /// <summary>The elements of a slice.</summary>
     public (int Start, ChannelView View) Slice(int index)
@@ -164,7 +164,7 @@ public sealed record NormalizationPlan
         throw new LayerException(LayerError.BatchTooSmall, $"x: expected more than 1 value per {each}, got input size {shape}");
     }
 
-    private static NormalizationPlan ForChannels(ChannelView view) => new(view)
+    private static Layout ForChannels(ChannelView view) => new(view)
     {
         Elements = (int)view.Count,
         Statistics = view.Channels,
@@ -172,7 +172,7 @@ public sealed record NormalizationPlan
         Count = view.Channels == 0 ? 0 : view.CountPerChannel,
     };
 
-    private static NormalizationPlan ForGroups(Shape shape, int channelAxis, int channels, int perGroup)
+    private static Layout ForGroups(Shape shape, int channelAxis, int channels, int perGroup)
     {
         var samples = shape[0];
         var spatial = shape.Count / Math.Max(1, samples * channels);
@@ -197,7 +197,7 @@ public sealed record NormalizationPlan
     private static Shape RowsOf(Shape shape, NormalizerOptions options) => shape[1] == options.NumFeatures ? PositionRows.Of(shape) : throw Mismatch(
         $"expected {options.NumFeatures} channels (normalized_shape) along axis 1 (channel_axis), got {shape[1]} in input of shape {shape}");
 
-    private static NormalizationPlan ForRows(Shape shape, NormalizerOptions options)
+    private static Layout ForRows(Shape shape, NormalizerOptions options)
     {
         var trailing = options.NormalizedShape!;
         var leading = shape.Rank - trailing.Count;

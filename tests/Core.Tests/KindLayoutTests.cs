@@ -4,7 +4,7 @@ using BnService.Core.Tensors;
 namespace BnService.Core.Tests;
 
 /// <summary>Plans and options of the kinds whose statistics are not over the batch.</summary>
-public sealed class KindPlanTests
+public sealed class KindLayoutTests
 {
     private const NormalizerKind Layer = NormalizerKind.LayerNorm, Rms = NormalizerKind.RmsNorm;
     private const NormalizerKind Group = NormalizerKind.GroupNorm, Instance = NormalizerKind.InstanceNorm;
@@ -15,7 +15,7 @@ public sealed class KindPlanTests
     [InlineData(Layer, new[] { 5, 1, 1, 2, 4 }, 10, 4, 4)]
     public void Rows_have_a_statistic_each_and_parameters_per_position(NormalizerKind kind, int[] shape, int statistics, int parameters, int count)
     {
-        var plan = NormalizationPlan.ForBatch(new Shape(shape), Options(kind));
+        var plan = Layout.Of(new Shape(shape), Options(kind));
         Assert.Equal((statistics, parameters, (long)count), (plan.Statistics, plan.Parameters, plan.Count));
         Assert.Equal((Reduction.Rows, kind == Layer), (plan.Reduction, plan.HasMean));
     }
@@ -28,11 +28,11 @@ public sealed class KindPlanTests
     public void Groups_have_a_statistic_per_sample(int[] shape, int axis, int groups, int statistics, int count)
     {
         var options = Options(Group) with { NumFeatures = 6, NumGroups = groups, ChannelAxis = axis };
-        var plan = NormalizationPlan.ForBatch(new Shape(shape), options);
+        var plan = Layout.Of(new Shape(shape), options);
         Assert.Equal((statistics, 6, (long)count), (plan.Statistics, plan.Parameters, plan.Count));
         Assert.Equal((Reduction.Groups, true), (plan.Reduction, plan.HasMean));
         if (groups != 6) return;
-        var instance = NormalizationPlan.ForBatch(new Shape(shape), options with { Kind = Instance, NumGroups = null });
+        var instance = Layout.Of(new Shape(shape), options with { Kind = Instance, NumGroups = null });
         Assert.Equal(plan, instance);
     }
 
@@ -46,7 +46,7 @@ public sealed class KindPlanTests
         foreach (var kind in new[] { Layer, Rms })
         {
             var refusal = Assert.Throws<LayerException>(
-                () => NormalizationPlan.ForBatch(new Shape(shape), Options(kind) with { NormalizedShape = normalized }));
+                () => Layout.Of(new Shape(shape), Options(kind) with { NormalizedShape = normalized }));
             Assert.Equal((LayerError.ShapeMismatch, message), (refusal.Error, refusal.Message));
         }
     }
@@ -57,7 +57,7 @@ public sealed class KindPlanTests
     public void A_tensor_with_other_channels_is_refused(NormalizerKind kind, int axis)
     {
         var refusal = Assert.Throws<LayerException>(
-            () => NormalizationPlan.ForBatch(new Shape(2, 5, 7), Options(kind) with { ChannelAxis = axis }));
+            () => Layout.Of(new Shape(2, 5, 7), Options(kind) with { ChannelAxis = axis }));
         Assert.Equal(LayerError.ShapeMismatch, refusal.Error);
         Assert.Equal($"x: expected 4 channels (num_features) along axis {axis}, got {(axis == 1 ? 5 : 7)} in input of shape [2, 5, 7]", refusal.Message);
     }
@@ -68,7 +68,7 @@ public sealed class KindPlanTests
     [InlineData(Instance, 0, new[] { 3, 4, 1 }, "x: expected more than 1 value per channel and sample, got input size [3, 4, 1]")]
     public void A_statistic_over_a_single_value_is_refused(NormalizerKind kind, int groups, int[] shape, string message)
     {
-        var plan = NormalizationPlan.ForBatch(new Shape(shape), Options(kind) with { NumGroups = groups });
+        var plan = Layout.Of(new Shape(shape), Options(kind) with { NumGroups = groups });
         var refusal = Assert.Throws<LayerException>(() => plan.RequireVariance(new Shape(shape), kind));
         Assert.Equal((LayerError.BatchTooSmall, message), (refusal.Error, refusal.Message));
     }
@@ -85,7 +85,7 @@ public sealed class KindPlanTests
             (Options(Instance), new(0, 4, 1)),
         })
         {
-            var plan = NormalizationPlan.ForBatch(shape, options.Validated());
+            var plan = Layout.Of(shape, options.Validated());
             Assert.Null(Record.Exception(() => plan.RequireVariance(shape)));
         }
     }
@@ -93,10 +93,10 @@ public sealed class KindPlanTests
     [Fact]
     public void Running_statistics_belong_to_channels()
     {
-        var plan = NormalizationPlan.ForRunningStatistics(new Shape(3, 4, 5), Options(Instance) with { TrackRunningStats = true });
+        var plan = Layout.ForRunningStatistics(new Shape(3, 4, 5), Options(Instance) with { TrackRunningStats = true });
         Assert.Equal((Reduction.Channels, 4, 15L), (plan.Reduction, plan.Statistics, plan.Count));
         foreach (var kind in new[] { NormalizerKind.BatchNorm, NormalizerKind.BatchRenorm })
-            Assert.Equal(plan, NormalizationPlan.ForRunningStatistics(new Shape(3, 4, 5), Options(kind)));
+            Assert.Equal(plan, Layout.ForRunningStatistics(new Shape(3, 4, 5), Options(kind)));
     }
 
     public static TheoryData<NormalizerKind, string> WireNames => new()
