@@ -1,4 +1,4 @@
-using BnService.Api.Hosting.Problems;
+using BnService.Api.Errors;
 using BnService.Core;
 using BnService.Core.Normalizers;
 using BnService.Core.Tensors;

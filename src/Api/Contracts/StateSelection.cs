@@ -1,5 +1,5 @@
 using System.Text.RegularExpressions;
-using BnService.Api.Hosting.Problems;
+using BnService.Api.Errors;
 
 namespace BnService.Api.Contracts;
 

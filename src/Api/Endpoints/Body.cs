@@ -58,7 +58,7 @@ internal sealed class Incoming<T>(HttpContext context, IncomingMessage<T>? messa
     /// <summary>Reads as much of a body as says what it will be.</summary>
     /// <param name="context">The request.</param>
     /// <param name="isOptional">Whether the body may be absent.</param>
-    /// <exception cref="Hosting.Problems.ProblemException">It is malformed.</exception>
+    /// <exception cref="Errors.ProblemException">It is malformed.</exception>
     public static async ValueTask<Incoming<T>> OpenAsync(HttpContext context, bool isOptional)
     {
         var limits = context.RequestServices.GetRequiredService<IOptions<LimitOptions>>().Value;

@@ -1,6 +1,6 @@
+using BnService.Api.Errors;
 using BnService.Api.Hosting;
 using BnService.Api.Hosting.Auth;
-using BnService.Api.Hosting.Problems;
 using Microsoft.Extensions.Primitives;
 using Microsoft.Net.Http.Headers;
 

@@ -1,8 +1,8 @@
 using BnService.Api.Contracts;
+using BnService.Api.Errors;
 using BnService.Api.Hosting;
 using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.OpenApi;
-using BnService.Api.Hosting.Problems;
 
 namespace BnService.Api.Endpoints;
 

@@ -1,6 +1,6 @@
 using System.Security.Cryptography;
 using System.Text;
-using BnService.Api.Hosting.Problems;
+using BnService.Api.Errors;
 using BnService.Api.Sessions;
 using BnService.Api.Wire;
 

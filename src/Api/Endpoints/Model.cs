@@ -1,5 +1,5 @@
 using System.Globalization;
-using BnService.Api.Hosting.Problems;
+using BnService.Api.Errors;
 using BnService.Api.Sessions;
 using BnService.Core.Layers;
 using BnService.Core.Tensors;

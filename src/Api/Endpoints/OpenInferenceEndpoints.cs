@@ -1,10 +1,10 @@
 using System.Globalization;
 using System.Reflection;
 using BnService.Api.Contracts;
+using BnService.Api.Errors;
 using BnService.Api.Hosting;
 using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.Memory;
-using BnService.Api.Hosting.Problems;
 using BnService.Api.Hosting.Telemetry;
 using BnService.Api.Sessions;
 using BnService.Api.Wire;

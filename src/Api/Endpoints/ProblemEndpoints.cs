@@ -1,6 +1,6 @@
 using System.Net;
+using BnService.Api.Errors;
 using BnService.Api.Hosting.Auth;
-using BnService.Api.Hosting.Problems;
 
 namespace BnService.Api.Endpoints;
 

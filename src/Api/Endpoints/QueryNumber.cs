@@ -1,5 +1,5 @@
 using System.Globalization;
-using BnService.Api.Hosting.Problems;
+using BnService.Api.Errors;
 
 namespace BnService.Api.Endpoints;
 

@@ -1,8 +1,8 @@
 using System.Text.RegularExpressions;
 using BnService.Api.Contracts;
+using BnService.Api.Errors;
 using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.OpenApi;
-using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
 
 namespace BnService.Api.Endpoints;

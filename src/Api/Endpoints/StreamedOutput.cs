@@ -52,7 +52,7 @@ internal sealed class StreamedOutput(RequestBytes bytes, IncomingTensor input, L
             written?.Invoke();
             await writer.CompleteAsync(cancellation);
         }
-        catch (Exception exception) when (exception is Hosting.Problems.ProblemException or BadHttpRequestException or IOException or MemoryBudgetException)
+        catch (Exception exception) when (exception is Errors.ProblemException or BadHttpRequestException or IOException or MemoryBudgetException)
         {
             context.Abort();
         }

@@ -1,6 +1,6 @@
 using System.Text.Json.Serialization.Metadata;
+using BnService.Api.Errors;
 using BnService.Api.Hosting;
-using BnService.Api.Hosting.Problems;
 using BnService.Api.Wire;
 using BnService.Core.Normalizers;
 using BnService.Core.Tensors;

@@ -1,4 +1,4 @@
-using BnService.Api.Hosting.Problems;
+using BnService.Api.Errors;
 using BnService.Api.Wire;
 using Microsoft.Net.Http.Headers;
 

@@ -1,10 +1,10 @@
 using System.Diagnostics;
 using System.IO.Pipelines;
 using BnService.Api.Endpoints;
+using BnService.Api.Errors;
 using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.Connections;
 using BnService.Api.Hosting.Limits;
-using BnService.Api.Hosting.Problems;
 using BnService.Api.Hosting.Telemetry;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Http.Features;

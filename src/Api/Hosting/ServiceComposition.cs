@@ -1,5 +1,6 @@
 using BnService.Api.Contracts;
 using BnService.Api.Endpoints;
+using BnService.Api.Errors;
 using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.Commands;
 using BnService.Api.Hosting.Connections;
@@ -7,7 +8,6 @@ using BnService.Api.Hosting.Edge;
 using BnService.Api.Hosting.Limits;
 using BnService.Api.Hosting.Memory;
 using BnService.Api.Hosting.OpenApi;
-using BnService.Api.Hosting.Problems;
 using BnService.Api.Hosting.Telemetry;
 using BnService.Api.Sessions;
 using BnService.Api.Storage;

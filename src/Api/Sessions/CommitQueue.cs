@@ -19,7 +19,7 @@ internal interface ICommits
     Task<bool> TryStoreAsync(SessionRecord current, SessionRecord next, IReadOnlyList<RememberedAnswer> answers);
 
     /// <summary>Takes over what another node has stored.</summary>
-    /// <exception cref="Hosting.Problems.ProblemException">The session is gone.</exception>
+    /// <exception cref="Errors.ProblemException">The session is gone.</exception>
     Task RefreshAsync(LayerSession session);
 }
 

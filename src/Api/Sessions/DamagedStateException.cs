@@ -1,4 +1,4 @@
-using BnService.Api.Hosting.Problems;
+using BnService.Api.Errors;
 using BnService.Api.Storage;
 
 namespace BnService.Api.Sessions;

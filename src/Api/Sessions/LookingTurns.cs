@@ -1,5 +1,5 @@
+using BnService.Api.Errors;
 using BnService.Api.Hosting.Limits;
-using BnService.Api.Hosting.Problems;
 
 namespace BnService.Api.Sessions;
 

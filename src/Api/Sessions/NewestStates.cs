@@ -1,5 +1,5 @@
+using BnService.Api.Errors;
 using BnService.Api.Hosting;
-using BnService.Api.Hosting.Problems;
 using BnService.Api.Hosting.Telemetry;
 using BnService.Api.Storage;
 using Microsoft.Extensions.Options;

@@ -1,6 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
-using BnService.Api.Hosting.Problems;
+using BnService.Api.Errors;
 using BnService.Api.Storage;
 using BnService.Api.Wire.Safetensors;
 using BnService.Core.Statistics;

@@ -1,7 +1,7 @@
 using System.Security.Cryptography;
 using System.Text;
+using BnService.Api.Errors;
 using BnService.Api.Hosting;
-using BnService.Api.Hosting.Problems;
 using BnService.Core.Layers;
 using BnService.Core.Normalizers;
 using BnService.Core.Tensors;

@@ -1,8 +1,8 @@
 using System.Globalization;
 using System.Runtime.CompilerServices;
+using BnService.Api.Errors;
 using BnService.Api.Hosting;
 using BnService.Api.Hosting.Limits;
-using BnService.Api.Hosting.Problems;
 using BnService.Api.Storage;
 using BnService.Core.Layers;
 using Microsoft.Extensions.Options;

@@ -21,7 +21,7 @@ internal sealed class StateReads(ISessionStore store, MemoryAdmission admission)
     /// <param name="nameOrId">Its name or id.</param>
     /// <param name="mayJoin">Whether a read that has begun before will do.</param>
     /// <param name="cancellationToken">Ends waiting.</param>
-    /// <exception cref="Hosting.Problems.ProblemException">There is no room for it.</exception>
+    /// <exception cref="Errors.ProblemException">There is no room for it.</exception>
     /// <exception cref="DamagedStateException">It is not as it was written.</exception>
     public async ValueTask<FoundState?> FindAsync(string nameOrId, bool mayJoin, CancellationToken cancellationToken)
     {

@@ -1,6 +1,6 @@
 using System.Collections.Concurrent;
+using BnService.Api.Errors;
 using BnService.Api.Hosting;
-using BnService.Api.Hosting.Problems;
 using BnService.Api.Storage;
 using Microsoft.Extensions.Options;
 

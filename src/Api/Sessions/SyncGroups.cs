@@ -1,7 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
+using BnService.Api.Errors;
 using BnService.Api.Hosting;
-using BnService.Api.Hosting.Problems;
 using BnService.Api.Hosting.Telemetry;
 using BnService.Api.Storage;
 using BnService.Core;

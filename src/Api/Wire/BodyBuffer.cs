@@ -20,7 +20,7 @@ internal sealed class BodyBuffer(long? expected = null) : IByteConsumer, IDispos
     /// <summary>Reads a request's body to its end.</summary>
     /// <param name="request">The request.</param>
     /// <param name="limit">The largest body in bytes.</param>
-    /// <exception cref="Hosting.Problems.ProblemException">The body is over the limit; if Content-Length says so, before a byte is read.</exception>
+    /// <exception cref="Errors.ProblemException">The body is over the limit; if Content-Length says so, before a byte is read.</exception>
     public static ValueTask<BodyBuffer> ReadAsync(HttpRequest request, long limit)
     {
         var bytes = new RequestBytes(request, limit);

@@ -1,6 +1,6 @@
 using System.Globalization;
 using System.Numerics.Tensors;
-using BnService.Api.Hosting.Problems;
+using BnService.Api.Errors;
 
 namespace BnService.Api.Wire;
 

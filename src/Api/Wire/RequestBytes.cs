@@ -1,7 +1,7 @@
 using System.IO.Pipelines;
+using BnService.Api.Errors;
 using BnService.Api.Hosting;
 using BnService.Api.Hosting.Memory;
-using BnService.Api.Hosting.Problems;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.Extensions.Options;
 

@@ -1,7 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 using BnService.Api.Contracts;
-using BnService.Api.Hosting.Problems;
+using BnService.Api.Errors;
 using BnService.Api.Wire.Json;
 using BnService.Core.Tensors;
 

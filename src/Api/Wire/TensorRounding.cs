@@ -13,7 +13,7 @@ internal static class TensorRounding
     /// <param name="sent">The tensor.</param>
     /// <param name="rounded">Receives its elements.</param>
     /// <param name="arrivals">Told of the tensor and of what was rounded, or null.</param>
-    /// <exception cref="Hosting.Problems.ProblemException">An element is beyond float32's range.</exception>
+    /// <exception cref="Errors.ProblemException">An element is beyond float32's range.</exception>
     private static void Round(string field, Tensor sent, Tensor rounded, IArrivals? arrivals)
     {
         TensorPrimitives.ConvertTruncating<double, float>(sent.Doubles, rounded.Data);
@@ -29,7 +29,7 @@ internal static class TensorRounding
     /// <param name="precision">The precision.</param>
     /// <param name="path">Where the object lies, with a dot behind.</param>
     /// <param name="arrivals">Told of what is rounded, or null.</param>
-    /// <exception cref="Hosting.Problems.ProblemException">An element is beyond float32's range.</exception>
+    /// <exception cref="Errors.ProblemException">An element is beyond float32's range.</exception>
     public static void Bring(object message, JsonTypeInfo contract, Precision precision, string path = "", IArrivals? arrivals = null)
     {
         foreach (var field in ContractField.Of(contract))

@@ -1,6 +1,6 @@
 using System.IO.Pipelines;
 using System.Runtime.InteropServices;
-using BnService.Api.Hosting.Problems;
+using BnService.Api.Errors;
 using BnService.Core.Tensors;
 
 namespace BnService.Api.Wire;

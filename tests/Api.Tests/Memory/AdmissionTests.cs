@@ -1,6 +1,6 @@
+using BnService.Api.Errors;
 using BnService.Api.Hosting;
 using BnService.Api.Hosting.Memory;
-using BnService.Api.Hosting.Problems;
 using BnService.Api.Hosting.Telemetry;
 using BnService.Api.Tests.Harness;
 using BnService.Core.Tensors;

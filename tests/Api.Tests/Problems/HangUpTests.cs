@@ -1,4 +1,4 @@
-using BnService.Api.Hosting.Problems;
+using BnService.Api.Errors;
 using BnService.Api.Tests.Expected;
 using BnService.Api.Tests.Harness;
 using Microsoft.AspNetCore.Connections;

@@ -1,6 +1,6 @@
 using System.Buffers;
 using System.IO.Pipelines;
-using BnService.Api.Hosting.Problems;
+using BnService.Api.Errors;
 using BnService.Api.Wire;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Http.Features;

@@ -1,7 +1,7 @@
 using BnService.Api.Contracts;
 using BnService.Api.Endpoints;
+using BnService.Api.Errors;
 using BnService.Api.Hosting;
-using BnService.Api.Hosting.Problems;
 using BnService.Api.Tests.Expected;
 using BnService.Api.Tests.Harness;
 using BnService.Core;

@@ -1,4 +1,4 @@
-using BnService.Api.Hosting.Problems;
+using BnService.Api.Errors;
 
 namespace BnService.Api.Hosting.Auth;
 

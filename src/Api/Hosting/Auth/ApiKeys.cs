@@ -1,9 +1,9 @@
 using System.Globalization;
 using System.Net;
+using BnService.Api.Errors;
 using BnService.Api.Hosting.Connections;
 using BnService.Api.Hosting.Edge;
 using BnService.Api.Hosting.Limits;
-using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
 using Microsoft.Extensions.Options;
 

@@ -1,5 +1,5 @@
+using BnService.Api.Errors;
 using BnService.Api.Hosting.Limits;
-using BnService.Api.Hosting.Problems;
 using BnService.Api.Sessions;
 using BnService.Api.Storage;
 using Microsoft.Extensions.Options;

@@ -1,7 +1,7 @@
 using System.Globalization;
 using BnService.Api.Endpoints;
+using BnService.Api.Errors;
 using BnService.Api.Hosting.Commands;
-using BnService.Api.Hosting.Problems;
 using BnService.Api.Storage;
 using Microsoft.Extensions.Options;
 

@@ -1,4 +1,4 @@
-using BnService.Api.Hosting.Problems;
+using BnService.Api.Errors;
 using Microsoft.Extensions.Options;
 using CorsPolicies = Microsoft.AspNetCore.Cors.Infrastructure.CorsOptions;
 

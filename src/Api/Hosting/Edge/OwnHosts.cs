@@ -1,8 +1,8 @@
 using System.Net;
+using BnService.Api.Errors;
 using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.Commands;
 using BnService.Api.Hosting.Limits;
-using BnService.Api.Hosting.Problems;
 using Microsoft.Extensions.Primitives;
 
 namespace BnService.Api.Hosting.Edge;

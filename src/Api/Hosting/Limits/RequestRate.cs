@@ -1,6 +1,6 @@
 using System.Globalization;
 using System.Threading.RateLimiting;
-using BnService.Api.Hosting.Problems;
+using BnService.Api.Errors;
 using BnService.Api.Sessions;
 using Microsoft.AspNetCore.RateLimiting;
 using Microsoft.Extensions.Options;

@@ -16,7 +16,7 @@ internal sealed class RequestMemory(HttpContext context, MemoryAccount account, 
     public static RequestMemory? Of(HttpContext context) => context.Features.Get<RequestMemory>();
 
     /// <summary>Reserves what the request will need beside what it has rented.</summary>
-    /// <exception cref="Problems.ProblemException">There is no room.</exception>
+    /// <exception cref="Errors.ProblemException">There is no room.</exception>
     public async ValueTask ReserveAsync(long bytes)
     {
         await admission.ReserveAsync(account, bytes, context.RequestAborted);
@@ -33,7 +33,7 @@ internal sealed class RequestMemory(HttpContext context, MemoryAccount account, 
     /// <summary>Counts the state that an answer is written from, until the request ends.</summary>
     /// <param name="context">The request.</param>
     /// <param name="state">The state.</param>
-    /// <exception cref="Problems.ProblemException">There is no room.</exception>
+    /// <exception cref="Errors.ProblemException">There is no room.</exception>
     public static async ValueTask HoldAsync(HttpContext context, LayerState state)
     {
         var bytes = state.ArrayBytes;

@@ -17,7 +17,7 @@ internal sealed class SharedMemory(MemoryAdmission admission)
     /// <param name="shared">What is held.</param>
     /// <param name="bytes">What it takes; it counts as half of the budget at most, so that what is larger can be read, by itself.</param>
     /// <param name="cancellationToken">Ends waiting for room.</param>
-    /// <exception cref="Problems.ProblemException">There is no room.</exception>
+    /// <exception cref="Errors.ProblemException">There is no room.</exception>
     public async ValueTask<IDisposable> HoldAsync(object shared, long bytes, CancellationToken cancellationToken)
     {
         if (Join(shared, null) is { } joined) return joined;

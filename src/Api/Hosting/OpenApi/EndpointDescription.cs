@@ -1,5 +1,5 @@
 using BnService.Api.Endpoints;
-using BnService.Api.Hosting.Problems;
+using BnService.Api.Errors;
 using BnService.Api.Wire;
 
 namespace BnService.Api.Hosting.OpenApi;

@@ -1,8 +1,8 @@
 using System.Text.Json.Nodes;
 using BnService.Api.Contracts;
 using BnService.Api.Endpoints;
+using BnService.Api.Errors;
 using BnService.Api.Hosting.Auth;
-using BnService.Api.Hosting.Problems;
 using BnService.Api.Storage;
 using BnService.Api.Wire;
 using Microsoft.AspNetCore.OpenApi;

@@ -2,8 +2,8 @@ using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 using BnService.Api.Contracts;
+using BnService.Api.Errors;
 using BnService.Api.Hosting;
-using BnService.Api.Hosting.Problems;
 using BnService.Core.Layers;
 using BnService.Core.Tensors;
 

@@ -1,6 +1,6 @@
 using System.Numerics;
 using System.Text.Json;
-using BnService.Api.Hosting.Problems;
+using BnService.Api.Errors;
 using BnService.Core;
 using BnService.Core.Tensors;
 

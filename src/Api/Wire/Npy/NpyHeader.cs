@@ -1,7 +1,7 @@
 using System.Buffers.Binary;
 using System.Globalization;
 using System.Text;
-using BnService.Api.Hosting.Problems;
+using BnService.Api.Errors;
 using BnService.Core.Tensors;
 
 namespace BnService.Api.Wire.Npy;

@@ -4,7 +4,7 @@ using System.Numerics;
 using System.Numerics.Tensors;
 using System.Text.Encodings.Web;
 using System.Text.Json;
-using BnService.Api.Hosting.Problems;
+using BnService.Api.Errors;
 using BnService.Api.Wire.Json;
 using BnService.Core.Statistics;
 using BnService.Core.Tensors;

@@ -1,7 +1,7 @@
 using System.Buffers.Text;
 using System.Globalization;
 using System.Numerics;
-using BnService.Api.Hosting.Problems;
+using BnService.Api.Errors;
 using BnService.Api.Wire.Json;
 using BnService.Core.Tensors;
 
@@ -26,7 +26,7 @@ internal sealed class InferData : IDisposable
     /// <param name="json">The text that holds it.</param>
     /// <param name="position">Where its bracket stands.</param>
     /// <param name="precision">Type of the elements.</param>
-    /// <exception cref="Hosting.Problems.ProblemException">It is not well-formed, or ragged.</exception>
+    /// <exception cref="Errors.ProblemException">It is not well-formed, or ragged.</exception>
     public static InferData Read(ReadOnlySpan<byte> json, ref int position, Precision precision)
     {
         var elements = new InferData(precision);

@@ -37,7 +37,7 @@ internal sealed class InferHeader : IDisposable
     /// <param name="hasLength">Whether a header says how long it is, because tensors may follow it; else it is the whole body.</param>
     /// <param name="tensorBytes">Number of bytes behind it; null where the request does not say.</param>
     /// <param name="precision">What the model computes in.</param>
-    /// <exception cref="Hosting.Problems.ProblemException">It is not what the protocol asks for, or the bytes are not what it announces.</exception>
+    /// <exception cref="Errors.ProblemException">It is not what the protocol asks for, or the bytes are not what it announces.</exception>
     public static InferHeader Read(ReadOnlySpan<byte> json, bool hasLength, long? tensorBytes, Precision precision)
     {
         var header = InferHeaderReader.Read(json, hasLength, precision);

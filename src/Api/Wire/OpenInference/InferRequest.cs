@@ -1,5 +1,5 @@
 using System.Globalization;
-using BnService.Api.Hosting.Problems;
+using BnService.Api.Errors;
 using BnService.Core.Tensors;
 using Microsoft.Extensions.Primitives;
 
@@ -27,7 +27,7 @@ internal sealed class InferRequest : IDisposable
     /// <param name="lengthHeader">Its header <see cref="InferText.LengthHeader"/>: the bytes of the JSON. Where there is none the whole body is JSON, at 0 the single input's bytes.</param>
     /// <param name="row">Dimensions of a row, for a body that does not say.</param>
     /// <param name="precision">What the model computes in.</param>
-    /// <exception cref="Hosting.Problems.ProblemException">It is not what the protocol asks for.</exception>
+    /// <exception cref="Errors.ProblemException">It is not what the protocol asks for.</exception>
     public static async ValueTask<InferRequest> OpenAsync(RequestBytes bytes, StringValues lengthHeader, IReadOnlyList<int> row, Precision precision)
     {
         bytes.RequireAllowedLength();

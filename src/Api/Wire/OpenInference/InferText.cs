@@ -1,5 +1,5 @@
 using System.Text.Json;
-using BnService.Api.Hosting.Problems;
+using BnService.Api.Errors;
 
 namespace BnService.Api.Wire.OpenInference;
 

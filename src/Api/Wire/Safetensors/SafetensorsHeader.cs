@@ -1,5 +1,5 @@
 using System.Text.Json;
-using BnService.Api.Hosting.Problems;
+using BnService.Api.Errors;
 using BnService.Api.Wire.Json;
 
 namespace BnService.Api.Wire.Safetensors;

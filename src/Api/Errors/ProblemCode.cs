@@ -1,6 +1,6 @@
 using System.Collections.Frozen;
 
-namespace BnService.Api.Hosting.Problems;
+namespace BnService.Api.Errors;
 
 /// <summary>One of the closed set of problems that the service answers with.</summary>
 /// <param name="Code">The stable name that programs compare with; also the last segment of the problem's <c>type</c>.</param>

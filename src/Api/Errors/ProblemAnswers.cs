@@ -9,7 +9,7 @@ using BnService.Core;
 using BnService.Core.Tensors;
 using Microsoft.AspNetCore.Diagnostics;
 
-namespace BnService.Api.Hosting.Problems;
+namespace BnService.Api.Errors;
 
 /// <summary>
 /// Turns every failure into an answer: the only place that knows how one is written. Under <c>/v2</c> the Open Inference Protocol

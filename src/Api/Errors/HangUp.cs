@@ -1,6 +1,7 @@
+using BnService.Api.Hosting;
 using Microsoft.AspNetCore.Connections;
 
-namespace BnService.Api.Hosting.Problems;
+namespace BnService.Api.Errors;
 
 /// <summary>The client no longer reads its answer, which may be noticed before the connection's end is.</summary>
 internal sealed class ClientGoneException() : OperationCanceledException("the client no longer reads the answer");

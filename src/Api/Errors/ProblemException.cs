@@ -1,6 +1,6 @@
 using BnService.Core;
 
-namespace BnService.Api.Hosting.Problems;
+namespace BnService.Api.Errors;
 
 /// <summary>A request that ends with a problem. Nothing has changed when it is thrown.</summary>
 /// <param name="code">Which problem.</param>

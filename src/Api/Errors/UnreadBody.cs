@@ -1,7 +1,7 @@
 using BnService.Api.Hosting.Limits;
 using BnService.Api.Wire;
 
-namespace BnService.Api.Hosting.Problems;
+namespace BnService.Api.Errors;
 
 /// <summary>
 /// The rest of a body that was refused for want of room. Most clients send all of a request before they read: what they send is taken and

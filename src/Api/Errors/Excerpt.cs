@@ -1,7 +1,7 @@
 using System.Globalization;
 using System.Text;
 
-namespace BnService.Api.Hosting.Problems;
+namespace BnService.Api.Errors;
 
 /// <summary>What a client sent, cut short: it is part of every message, and may be of any length.</summary>
 internal static class Excerpt
