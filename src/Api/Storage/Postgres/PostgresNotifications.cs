@@ -24,7 +24,7 @@ internal sealed partial class PostgresNotifications(PostgresDatabase database, b
     /// <summary>The expression of a statement that tells the other nodes of a version when the transaction is committed.</summary>
     /// <param name="sessionId">The session.</param>
     /// <param name="version">Its version; 0 where it is deleted.</param>
-    public PostgresStatement Notice(string sessionId, long version)
+    public SqlStatement Notice(string sessionId, long version)
     {
         if (!_isOn) return $"1";
         var payload = string.Create(CultureInfo.InvariantCulture, $"{_node} {version} {sessionId}");

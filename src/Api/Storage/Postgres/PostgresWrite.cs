@@ -1,4 +1,5 @@
 using Npgsql;
+using NpgsqlTypes;
 
 namespace BnService.Api.Storage.Postgres;
 
@@ -27,7 +28,7 @@ internal abstract class PostgresWrite(string sessionId)
 
     /// <summary>The statements; new ones each time.</summary>
     /// <param name="isAgain">Whether they may have been executed before.</param>
-    public abstract IEnumerable<PostgresStatement> Statements(bool isAgain);
+    public abstract IEnumerable<SqlStatement> Statements(bool isAgain);
 
     /// <summary>Reads what the statements have answered: of each that has rows, in their order.</summary>
     /// <returns>Whether the write was made; null where that can no longer be known.</returns>
@@ -53,15 +54,29 @@ internal abstract class PostgresWrite(string sessionId)
     public void Fail(Exception exception) => _result.TrySetException(exception);
 
     /// <summary>The condition that a session's state is the expected one, and not another one of the same number.</summary>
-    protected static PostgresStatement Is(StoredVersion expected)
+    protected static SqlStatement Is(StoredVersion expected)
     {
         if (expected.Mark == 0) return $"version = {expected.Number}";
         var mark = new WriteMark(expected.Number, expected.Mark).Bytes.AsMemory(sizeof(long));
         return $"version = {expected.Number} AND substr(writes, {NumberOfMark}) = {mark}";
     }
 
+    /// <summary>A statement as a part of a batch.</summary>
+    public static NpgsqlBatchCommand Command(SqlStatement statement)
+    {
+        var command = new NpgsqlBatchCommand();
+        command.CommandText = statement.Write(value => command.Parameters.Add(value switch
+        {
+            string text => new NpgsqlParameter<string> { TypedValue = text, NpgsqlDbType = NpgsqlDbType.Text },
+            long number => new NpgsqlParameter<long> { TypedValue = number, NpgsqlDbType = NpgsqlDbType.Bigint },
+            ReadOnlyMemory<byte> bytes => new NpgsqlParameter<ReadOnlyMemory<byte>> { TypedValue = bytes, NpgsqlDbType = NpgsqlDbType.Bytea },
+            _ => new NpgsqlParameter { Value = value, NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Text },
+        }));
+        return command;
+    }
+
     /// <summary>The statement that takes a session's row until the end of the transaction, and reads the marks of its writes.</summary>
-    protected PostgresStatement Lock() => $"SELECT writes FROM bn_sessions WHERE id = {SessionId} FOR UPDATE";
+    protected SqlStatement Lock() => $"SELECT writes FROM bn_sessions WHERE id = {SessionId} FOR UPDATE";
 }
 
 /// <summary>What the statements of a batch have answered, one after the other.</summary>

@@ -145,7 +145,7 @@ internal sealed class PostgresWriter : IAsyncDisposable
         if (CommitMode is not null) batch.BatchCommands.Add(new NpgsqlBatchCommand($"SET LOCAL synchronous_commit = {CommitMode}"));
         foreach (var write in together)
         {
-            foreach (var statement in write.Statements(isAgain)) batch.BatchCommands.Add(statement.ToCommand());
+            foreach (var statement in write.Statements(isAgain)) batch.BatchCommands.Add(PostgresWrite.Command(statement));
         }
         batch.BatchCommands.Add(new NpgsqlBatchCommand("COMMIT"));
         return batch;

@@ -5,14 +5,12 @@ internal sealed class SessionInsertion(StoredSession session) : PostgresWrite(se
 {
     private readonly WriteMark _mark = session.Mark == 0 ? WriteMark.New(session.Version) : new(session.Version, session.Mark);
 
-    /// <inheritdoc/>
     public override long Size => session.Header.Length + session.State.Length;
 
-    /// <inheritdoc/>
-    public override IEnumerable<PostgresStatement> Statements(bool isAgain)
+    public override IEnumerable<SqlStatement> Statements(bool isAgain)
     {
         var (id, name, mark) = (session.Id, session.Name, _mark.Bytes);
-        PostgresStatement taken = $"(SELECT count(*) FROM bn_names WHERE name IN ({id}, {name}) AND write = {mark})";
+        SqlStatement taken = $"(SELECT count(*) FROM bn_names WHERE name IN ({id}, {name}) AND write = {mark})";
         long wanted = id == name ? 1 : 2;
         // Where nothing but the rows of sessions was restored, the names of those that are gone are left, and would be taken for ever.
         yield return $"""
@@ -30,7 +28,6 @@ internal sealed class SessionInsertion(StoredSession session) : PostgresWrite(se
         yield return $"SELECT 1 FROM bn_names WHERE name = {id} AND write = {mark}";
     }
 
-    /// <inheritdoc/>
     public override async ValueTask<bool?> ReadAsync(AnsweredRows rows, bool isAgain) => await rows.AnyAsync();
 }
 
@@ -56,18 +53,16 @@ internal sealed class SessionUpdate(
 
     private bool ChangesState => session.Version != expected.Number;
 
-    /// <inheritdoc/>
     public override long Size => (ChangesState ? session.Header.Length + session.State.Length : 0) + answers.Sum(answer => (long)answer.Content.Length);
 
-    /// <inheritdoc/>
-    public override IEnumerable<PostgresStatement> Statements(bool isAgain)
+    public override IEnumerable<SqlStatement> Statements(bool isAgain)
     {
         // The row is taken by a statement of its own: the ones after it see the answers of whoever had it before.
         if (Locks(isAgain)) yield return Lock();
         yield return Update();
         foreach (var answer in answers)
         {
-            PostgresStatement others = $"topic = {answer.Topic}";
+            SqlStatement others = $"topic = {answer.Topic}";
             if (answer.IsOfGroup) others = $"{IsOfGroup}";
             yield return $"""
                 INSERT INTO bn_answers (session_id, topic, sequence, key, content)
@@ -89,7 +84,6 @@ internal sealed class SessionUpdate(
         }
     }
 
-    /// <inheritdoc/>
     public override async ValueTask<bool?> ReadAsync(AnsweredRows rows, bool isAgain)
     {
         var writes = Locks(isAgain) ? await rows.BytesAsync() : null;
@@ -99,7 +93,7 @@ internal sealed class SessionUpdate(
     }
 
     // By their number, for before this order each group had one of its own: many answers may have the same place.
-    private PostgresStatement ForgetOfGroups(int added) => $"""
+    private SqlStatement ForgetOfGroups(int added) => $"""
         DELETE FROM bn_answers WHERE session_id = {SessionId} AND {IsOfGroup}
             AND (SELECT max(sequence) FROM bn_answers WHERE session_id = {SessionId} AND {IsOfGroup}) % {StoredAnswer.Slack} < {added}
             AND sequence <= (SELECT sequence FROM bn_answers WHERE session_id = {SessionId} AND {IsOfGroup}
@@ -108,10 +102,10 @@ internal sealed class SessionUpdate(
 
     private bool Locks(bool isAgain) => isAgain || answers.Count > 0;
 
-    private PostgresStatement Update()
+    private SqlStatement Update()
     {
-        PostgresStatement? change = null, condition = null;
-        PostgresStatement writes = $"{_mark.Bytes} || writes";
+        SqlStatement? change = null, condition = null;
+        SqlStatement writes = $"{_mark.Bytes} || writes";
         if (ChangesState) change = $", version = {session.Version}, header = {session.Header}, state = {session.State}";
         else writes = $"substr(writes, 1, {MarkLength}) || {_mark.Bytes} || substr(writes, {Second})";
         foreach (var answer in answers)
@@ -121,7 +115,7 @@ internal sealed class SessionUpdate(
                 (SELECT 1 FROM bn_answers WHERE session_id = {SessionId} AND topic = {answer.Topic} AND key = {answer.Key})
                 """;
         }
-        PostgresStatement update = $"""
+        SqlStatement update = $"""
             UPDATE bn_sessions SET writes = substr({writes}, 1, {MarksKept}){change}
             WHERE id = {SessionId} AND {Is(expected)}{condition} RETURNING 1
             """;
@@ -133,8 +127,7 @@ internal sealed class SessionUpdate(
 /// <summary>Deletes a remembered answer, if the session's state is the expected one.</summary>
 internal sealed class AnswerDeletion(string sessionId, string topic, string key, StoredVersion expected) : PostgresWrite(sessionId)
 {
-    /// <inheritdoc/>
-    public override IEnumerable<PostgresStatement> Statements(bool isAgain)
+    public override IEnumerable<SqlStatement> Statements(bool isAgain)
     {
         // The row is taken, so that nobody makes the step anew meanwhile and has that answer deleted.
         yield return $"SELECT 1 FROM bn_sessions WHERE id = {SessionId} AND {Is(expected)} FOR UPDATE";
@@ -144,7 +137,6 @@ internal sealed class AnswerDeletion(string sessionId, string topic, string key,
             """;
     }
 
-    /// <inheritdoc/>
     public override async ValueTask<bool?> ReadAsync(AnsweredRows rows, bool isAgain) => await rows.AnyAsync();
 }
 
@@ -153,8 +145,7 @@ internal sealed class SessionDeletion(string id, StoredVersion expected, Postgre
 {
     private static readonly SqlText[] Belongings = [new("bn_answers"), new("bn_snapshots"), new("bn_contributions"), new("bn_traffic")];
 
-    /// <inheritdoc/>
-    public override IEnumerable<PostgresStatement> Statements(bool isAgain)
+    public override IEnumerable<SqlStatement> Statements(bool isAgain)
     {
         if (isAgain) yield return Lock();
         yield return $"""
@@ -166,7 +157,6 @@ internal sealed class SessionDeletion(string id, StoredVersion expected, Postgre
             yield return $"DELETE FROM {table} WHERE session_id = {SessionId} AND NOT EXISTS (SELECT 1 FROM bn_sessions WHERE id = {SessionId})";
     }
 
-    /// <inheritdoc/>
     public override async ValueTask<bool?> ReadAsync(AnsweredRows rows, bool isAgain)
     {
         // Who has deleted it leaves no mark; it is gone, as it should be.
@@ -180,11 +170,9 @@ internal sealed class SnapshotInsertion(StoredSnapshot snapshot) : PostgresWrite
 {
     private readonly WriteMark _mark = WriteMark.New(snapshot.Version);
 
-    /// <inheritdoc/>
     public override long Size => snapshot.Header.Length + snapshot.State.Length;
 
-    /// <inheritdoc/>
-    public override IEnumerable<PostgresStatement> Statements(bool isAgain)
+    public override IEnumerable<SqlStatement> Statements(bool isAgain)
     {
         // The row is taken, so that the session is not deleted meanwhile.
         yield return Lock();
@@ -196,7 +184,6 @@ internal sealed class SnapshotInsertion(StoredSnapshot snapshot) : PostgresWrite
         yield return $"SELECT 1 FROM bn_snapshots WHERE session_id = {SessionId} AND version = {snapshot.Version} AND write = {_mark.Bytes}";
     }
 
-    /// <inheritdoc/>
     public override async ValueTask<bool?> ReadAsync(AnsweredRows rows, bool isAgain)
     {
         await rows.AnyAsync();
@@ -207,13 +194,11 @@ internal sealed class SnapshotInsertion(StoredSnapshot snapshot) : PostgresWrite
 /// <summary>Deletes a snapshot.</summary>
 internal sealed class SnapshotDeletion(string sessionId, long version) : PostgresWrite(sessionId)
 {
-    /// <inheritdoc/>
-    public override IEnumerable<PostgresStatement> Statements(bool isAgain)
+    public override IEnumerable<SqlStatement> Statements(bool isAgain)
     {
         yield return $"DELETE FROM bn_snapshots WHERE session_id = {SessionId} AND version = {version} RETURNING 1";
     }
 
-    /// <inheritdoc/>
     public override async ValueTask<bool?> ReadAsync(AnsweredRows rows, bool isAgain) =>
         // As with a session: if it is gone when this is done again, that is what was wanted.
         await rows.AnyAsync() || isAgain;

@@ -1,3 +1,6 @@
+using System.Data.Common;
+using System.Runtime.InteropServices;
+using System.Text.Json;
 using BnService.Api.Hosting;
 using Microsoft.Data.Sqlite;
 using Microsoft.Extensions.Options;
@@ -5,12 +8,10 @@ using Microsoft.Extensions.Options;
 namespace BnService.Api.Storage.Sqlite;
 
 /// <summary>Keeps sessions in one file: what a call has answered is on the disk.</summary>
-internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposable
+internal sealed partial class SqliteSessionStore : SqlSessionStore, ISessionStore, IKeyStore, ITrafficStore, IAsyncDisposable
 {
-    private const string HeaderColumns = "id, name, kind, version, created_at, header", Columns = $"{HeaderColumns}, state, owner";
-
-    // A length stands in the row itself: what is long is not read for that.
-    private const string BoundedState = "CASE WHEN length(state) <= $most THEN state END, length(state)";
+    private static readonly SqlDialect Sql = new(
+        Bn: new(""), C: new(""), Find: new("instr"), Length: new("length"), Writes: new("NULL"), LargeAnswers: new("INDEXED BY answers_large"));
 
     internal const string Closed = "the store has been closed: the service is stopping";
 
@@ -20,15 +21,14 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
     private readonly ILogger _logger;
     private readonly TimeProvider _time;
     private readonly SemaphoreSlim _opening = new(1);
+    private readonly Task _sweeping = Task.CompletedTask;
     private volatile SqliteDatabase? _database;
     private StorageUnavailableException? _failure;
     private long _failedAt;
     private volatile bool _isClosed;
 
-    /// <inheritdoc/>
     public bool IsShared => false;
 
-    /// <inheritdoc/>
     public event Action<string, long>? Changed { add { } remove { } }
 
     /// <summary>
@@ -37,6 +37,7 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
     /// </summary>
     /// <exception cref="StorageUnusableException">The file cannot be used at all.</exception>
     public SqliteSessionStore(IOptions<StorageOptions> options, ILogger<SqliteSessionStore> logger, TimeProvider time)
+        : base(Sql)
     {
         (_options, _logger, _time) = (options.Value, logger, time);
         Open();
@@ -45,7 +46,6 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
         else _sweeping = Task.Run(() => SweepAsync(null));
     }
 
-    /// <inheritdoc/>
     public bool IsOpen
     {
         get
@@ -55,66 +55,6 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
         }
     }
 
-    /// <inheritdoc/>
-    public ValueTask<bool> TryInsertAsync(StoredSession session, CancellationToken cancellationToken) => WriteAsync(session.Size, connection => Execute(connection, $"""
-        INSERT INTO sessions ({Columns}) SELECT $id, $name, $kind, $version, $created_at, $header, $state, $owner
-        WHERE NOT EXISTS (SELECT 1 FROM sessions WHERE name IN ($name, $id) OR id IN ($name, $id))
-        """,
-        ("$id", session.Id), ("$name", session.Name), ("$kind", session.Kind), ("$version", session.Version),
-        ("$created_at", session.CreatedAt.UtcTicks), ("$header", Bytes(session.Header)), ("$state", Bytes(session.State)),
-        ("$owner", session.Owner)) == 1);
-
-    /// <inheritdoc/>
-    public ValueTask<StoredSession?> FindAsync(string nameOrId, long most, CancellationToken cancellationToken) => FindOneAsync(
-        $"SELECT {HeaderColumns}, owner, {BoundedState} FROM sessions WHERE name = $key OR id = $key ORDER BY name = $key DESC LIMIT 1",
-        reader => new StoredSession(
-            reader.GetString(0), reader.GetString(1), reader.GetString(2), reader.GetInt64(3), Time(reader.GetInt64(4)), Blob(reader, 5), Blob(reader, 7))
-        {
-            Owner = reader.IsDBNull(6) ? null : reader.GetString(6),
-            Withheld = Withheld(reader, 8, most),
-        },
-        cancellationToken, ("$key", nameOrId), ("$most", most));
-
-    /// <inheritdoc/>
-    public ValueTask<string?> FindNameAsync(string? name, string id, CancellationToken cancellationToken) => FindOneAsync(
-        "SELECT name FROM sessions WHERE name = $name OR id = $id", reader => reader.GetString(0), cancellationToken, ("$name", name), ("$id", id));
-
-    /// <inheritdoc/>
-    public ValueTask<StoredVersion?> FindVersionAsync(string id, CancellationToken cancellationToken) => ReadAsync(
-        connection => (StoredVersion?)VersionOf(connection, id), cancellationToken);
-
-    /// <inheritdoc/>
-    public ValueTask<bool> TryUpdateAsync(
-        StoredSession session, StoredVersion expected, IReadOnlyList<StoredAnswer> answers, CancellationToken cancellationToken) => WriteAsync(
-            session.Size + answers.Sum(answer => (long)answer.Content.Length), connection =>
-    {
-        // Nobody else writes: what is looked at first holds until the end, and nothing has to be undone.
-        if (VersionOf(connection, session.Id) != expected.Number || answers.Any(answer => IsRemembered(connection, session.Id, answer))) return false;
-        if (session.Version != expected.Number)
-        {
-            Execute(connection, "UPDATE sessions SET version = $version, header = $header, state = $state WHERE id = $id",
-                ("$version", session.Version), ("$header", Bytes(session.Header)), ("$state", Bytes(session.State)), ("$id", session.Id));
-        }
-        foreach (var answer in answers) Remember(connection, session.Id, answer);
-        return true;
-    });
-
-    /// <inheritdoc/>
-    public async ValueTask<bool> TryDeleteAsync(string id, StoredVersion expected, CancellationToken cancellationToken)
-    {
-        var isMore = false;
-        if (!await WriteAsync(connection =>
-        {
-            if (Execute(connection, "DELETE FROM sessions WHERE id = $id AND version = $expected", ("$id", id), ("$expected", expected.Number)) == 0) return false;
-            Execute(connection, "DELETE FROM traffic WHERE session_id = $id", ("$id", id));
-            isMore = DeleteSomeOf(connection, id);
-            return true;
-        })) return false;
-        if (isMore) await SweepAsync(id);
-        return true;
-    }
-
-    /// <inheritdoc/>
     public async ValueTask DisposeAsync()
     {
         _isClosed = true;
@@ -177,8 +117,6 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
         _failedAt = _time.GetTimestamp();
     }
 
-    private ValueTask<bool> WriteAsync(Func<SqliteConnection, bool> write) => WriteAsync(0, write);
-
     private ValueTask<bool> WriteAsync(long bytes, Func<SqliteConnection, bool> write) =>
         _database is { WriteFailure: null } database ? database.WriteAsync(bytes, write) : WriteWhenOpenAsync(bytes, write);
 
@@ -209,54 +147,52 @@ internal sealed partial class SqliteSessionStore : ISessionStore, IAsyncDisposab
         }
     }
 
-    private async ValueTask<T?> FindOneAsync<T>(
-        string sql, Func<SqliteDataReader, T> row, CancellationToken cancellationToken, params (string Name, object? Value)[] parameters)
-        where T : class =>
-        await FindAllAsync(sql, row, cancellationToken, parameters) is [var found, ..] ? found : null;
-
-    private ValueTask<IReadOnlyList<T>> FindAllAsync<T>(
-        string sql, Func<SqliteDataReader, T> row, CancellationToken cancellationToken, params (string Name, object? Value)[] parameters) =>
-        ReadAsync(connection =>
+    protected override ValueTask<IReadOnlyList<T>> FindAllAsync<T>(
+        SqlStatement statement, Func<DbDataReader, T> row, CancellationToken cancellationToken) => ReadAsync(connection =>
         {
-            using var command = Command(connection, sql, parameters);
+            using var command = Command(connection, statement);
             using var reader = command.ExecuteReader();
             var rows = new List<T>();
             while (reader.Read()) rows.Add(row(reader));
             return (IReadOnlyList<T>)rows;
         }, cancellationToken);
 
-    private static long? VersionOf(SqliteConnection connection, string id)
+    protected override SqlStatement Named(string nameOrId) =>
+        $"sessions AS s WHERE s.name = {nameOrId} OR s.id = {nameOrId} ORDER BY s.name = {nameOrId} DESC LIMIT 1";
+
+    protected override SqlStatement OrNamed(string name) => $" OR s.name = {name}";
+
+    protected override SqlStatement Among(IReadOnlyCollection<string> texts) =>
+        $"IN (SELECT value FROM json_each({JsonSerializer.Serialize(texts)}))";
+
+    private static object? Ask(SqliteConnection connection, SqlStatement statement)
     {
-        using var command = Command(connection, "SELECT version FROM sessions WHERE id = $id", ("$id", id));
-        return (long?)command.ExecuteScalar();
+        using var command = Command(connection, statement);
+        return command.ExecuteScalar();
     }
 
-    private static int Execute(SqliteConnection connection, string sql, params (string Name, object? Value)[] parameters)
+    private static int Execute(SqliteConnection connection, SqlStatement statement)
     {
-        using var command = Command(connection, sql, parameters);
+        using var command = Command(connection, statement);
         return command.ExecuteNonQuery();
     }
 
-    private static SqliteCommand Command(SqliteConnection connection, string sql, params (string Name, object? Value)[] parameters)
+    private static SqliteCommand Command(SqliteConnection connection, SqlStatement statement)
     {
-        var command = connection.CreateCommand();
-        command.CommandText = sql;
-        foreach (var (name, value) in parameters) command.Parameters.AddWithValue(name, value ?? DBNull.Value);
+        var (command, number) = (connection.CreateCommand(), 0);
+        command.CommandText = statement.Write(value => command.Parameters.AddWithValue($"${++number}", value switch
+        {
+            null => DBNull.Value,
+            ReadOnlyMemory<byte> bytes => Bytes(bytes),
+            _ => value,
+        }));
         return command;
     }
 
     private static byte[] Bytes(ReadOnlyMemory<byte> bytes) =>
-        System.Runtime.InteropServices.MemoryMarshal.TryGetArray(bytes, out var segment) && segment.Offset == 0 && segment.Array!.Length == segment.Count
+        MemoryMarshal.TryGetArray(bytes, out var segment) && segment.Offset == 0 && segment.Array!.Length == segment.Count
             ? segment.Array
             : bytes.ToArray();
-
-    // A row that somebody has written a text into, or nothing, is damaged as one with other bytes is.
-    private static byte[] Blob(SqliteDataReader reader, int column) => reader.IsDBNull(column) ? [] : reader.GetFieldValue<byte[]>(column);
-
-    private static long Withheld(SqliteDataReader reader, int column, long most) =>
-        !reader.IsDBNull(column) && reader.GetInt64(column) is var length && length > most ? length : 0;
-
-    private static DateTimeOffset Time(long ticks) => StoredHeader.Time(ticks);
 
     [LoggerMessage(Level = LogLevel.Error, Message = "{Reason}; until it can, everything that needs it is answered with 503")]
     private static partial void LogUnavailable(ILogger logger, string reason);
