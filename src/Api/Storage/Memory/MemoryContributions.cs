@@ -25,7 +25,6 @@ internal sealed class MemoryContributions(TimeProvider time) : IContributions
         }
     }
 
-    /// <inheritdoc/>
     public ValueTask<IReadOnlyList<StoredContribution>> AddAsync(
         string sessionId, string topic, long step, StoredContribution contribution, CancellationToken cancellationToken)
     {
@@ -38,19 +37,16 @@ internal sealed class MemoryContributions(TimeProvider time) : IContributions
         }
     }
 
-    /// <inheritdoc/>
     public ValueTask<IReadOnlyList<StoredContribution>> FindAsync(string sessionId, string topic, long step, CancellationToken cancellationToken)
     {
         lock (_lock) return new(Aged(_steps.GetValueOrDefault((sessionId, topic))?.GetValueOrDefault(step)?.Values.AsEnumerable() ?? []));
     }
 
-    /// <inheritdoc/>
     public ValueTask<long?> FindStepAsync(string sessionId, string topic, CancellationToken cancellationToken)
     {
         lock (_lock) return new(_steps.GetValueOrDefault((sessionId, topic))?.Keys.Last());
     }
 
-    /// <inheritdoc/>
     public ValueTask RemoveAsync(string sessionId, string topic, long step, int rank, string nonce, CancellationToken cancellationToken)
     {
         lock (_lock)
@@ -64,7 +60,6 @@ internal sealed class MemoryContributions(TimeProvider time) : IContributions
         return ValueTask.CompletedTask;
     }
 
-    /// <inheritdoc/>
     public ValueTask ForgetAsync(string sessionId, string topic, long step, CancellationToken cancellationToken)
     {
         lock (_lock)
@@ -78,4 +73,43 @@ internal sealed class MemoryContributions(TimeProvider time) : IContributions
 
     private List<StoredContribution> Aged(IEnumerable<(StoredContribution Contribution, long AddedAt)> kept) =>
         [.. kept.Select(one => one.Contribution with { Age = time.GetElapsedTime(one.AddedAt) })];
+}
+
+/// <summary>Keeps keys as long as the process lives.</summary>
+internal sealed class MemoryKeyStore : IKeyStore
+{
+    private readonly Lock _lock = new();
+    private readonly Dictionary<string, StoredKey> _keys = [];
+
+    public bool IsShared => false;
+
+    public ValueTask<IReadOnlyList<StoredKey>> ListKeysAsync(CancellationToken cancellationToken)
+    {
+        lock (_lock) return new([.. _keys.Values.OrderBy(key => key.CreatedAt).ThenBy(key => key.Id, StringComparer.Ordinal)]);
+    }
+
+    public ValueTask<bool> TryInsertKeyAsync(StoredKey key, CancellationToken cancellationToken)
+    {
+        lock (_lock) return new(_keys.TryAdd(key.Id, key));
+    }
+
+    public ValueTask<bool> TryInsertFirstKeyAsync(StoredKey key, CancellationToken cancellationToken)
+    {
+        lock (_lock) return new(_keys.Count == 0 && _keys.TryAdd(key.Id, key));
+    }
+
+    public ValueTask<bool> TryReplaceKeyAsync(StoredKey key, CancellationToken cancellationToken)
+    {
+        lock (_lock)
+        {
+            if (!_keys.TryGetValue(key.Id, out var known)) return new(false);
+            _keys[key.Id] = known with { Salt = key.Salt, Hash = key.Hash };
+            return new(true);
+        }
+    }
+
+    public ValueTask<bool> TryDeleteKeyAsync(string id, CancellationToken cancellationToken)
+    {
+        lock (_lock) return new(_keys.Remove(id));
+    }
 }

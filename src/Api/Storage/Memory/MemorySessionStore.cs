@@ -14,16 +14,12 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
     private readonly Dictionary<string, long> _ofOwners = [];
     private long _bytes;
 
-    /// <inheritdoc/>
     public bool IsShared => false;
 
-    /// <inheritdoc/>
     public bool IsOpen => true;
 
-    /// <inheritdoc/>
     public event Action<string, long>? Changed { add { } remove { } }
 
-    /// <inheritdoc/>
     public ValueTask<bool> TryInsertAsync(StoredSession session, CancellationToken cancellationToken)
     {
         lock (_lock)
@@ -37,7 +33,6 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
         }
     }
 
-    /// <inheritdoc/>
     public ValueTask<StoredSession?> FindAsync(string nameOrId, long most, CancellationToken cancellationToken)
     {
         StoredSession? found;
@@ -45,19 +40,16 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
         return new(found?.State.Length > most ? found with { State = default, Withheld = found.State.Length } : found);
     }
 
-    /// <inheritdoc/>
     public ValueTask<string?> FindNameAsync(string? name, string id, CancellationToken cancellationToken)
     {
         lock (_lock) return new(name is not null && _idByName.ContainsKey(name) ? name : _byId.GetValueOrDefault(id)?.Session.Name);
     }
 
-    /// <inheritdoc/>
     public ValueTask<StoredVersion?> FindVersionAsync(string id, CancellationToken cancellationToken)
     {
         lock (_lock) return new(_byId.GetValueOrDefault(id)?.Session.Stored);
     }
 
-    /// <inheritdoc/>
     public ValueTask<bool> TryUpdateAsync(
         StoredSession session, StoredVersion expected, IReadOnlyList<StoredAnswer> answers, CancellationToken cancellationToken)
     {
@@ -73,7 +65,6 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
         }
     }
 
-    /// <inheritdoc/>
     public ValueTask<bool> TryDeleteAsync(string id, StoredVersion expected, CancellationToken cancellationToken)
     {
         lock (_lock)
@@ -87,7 +78,6 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
         }
     }
 
-    /// <inheritdoc/>
     public ValueTask<IReadOnlyList<StoredHeader>> ListAsync(SessionQuery query, CancellationToken cancellationToken)
     {
         lock (_lock)
@@ -96,25 +86,21 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
         }
     }
 
-    /// <inheritdoc/>
     public ValueTask<long> CountListedAsync(SessionQuery query, CancellationToken cancellationToken)
     {
         lock (_lock) return new(Range(query.After, query.Through).LongCount(session => IsListed(session, query)));
     }
 
-    /// <inheritdoc/>
     public ValueTask<SessionPosition?> FindPositionAsync(SessionPosition? after, int number, CancellationToken cancellationToken)
     {
         lock (_lock) return new(Range(after, null).Skip(number - 1).Select(session => (SessionPosition?)Position(session)).FirstOrDefault());
     }
 
-    /// <inheritdoc/>
     public ValueTask<long> CountAsync(string? owner, CancellationToken cancellationToken)
     {
         lock (_lock) return new(owner is null ? _byId.Count : _byId.Values.Count(entry => entry.Session.Owner == owner));
     }
 
-    /// <inheritdoc/>
     public ValueTask<IReadOnlyList<StoredUsage>> MeasureAsync(CancellationToken cancellationToken)
     {
         lock (_lock)
@@ -124,13 +110,11 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
         }
     }
 
-    /// <inheritdoc/>
     public ValueTask<StoredAnswer?> FindAnswerAsync(string sessionId, string topic, string key, CancellationToken cancellationToken)
     {
         lock (_lock) return new(_byId.GetValueOrDefault(sessionId)?.Find(topic, key));
     }
 
-    /// <inheritdoc/>
     public ValueTask<bool> TryForgetAnswerAsync(
         string sessionId, string topic, string key, StoredVersion expected, CancellationToken cancellationToken)
     {
@@ -142,13 +126,11 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
         }
     }
 
-    /// <inheritdoc/>
     public ValueTask<StoredAnswer?> FindLastAnswerAsync(string sessionId, string topic, CancellationToken cancellationToken)
     {
         lock (_lock) return new(_byId.GetValueOrDefault(sessionId)?.Last(topic));
     }
 
-    /// <inheritdoc/>
     public ValueTask<bool> TryInsertSnapshotAsync(StoredSnapshot snapshot, CancellationToken cancellationToken)
     {
         lock (_lock)
@@ -160,7 +142,6 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
         }
     }
 
-    /// <inheritdoc/>
     public ValueTask<StoredSnapshot?> FindSnapshotAsync(string sessionId, long version, long most, CancellationToken cancellationToken)
     {
         StoredSnapshot? found;
@@ -168,7 +149,6 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
         return new(found?.State.Length > most ? found with { State = default, Withheld = found.State.Length } : found);
     }
 
-    /// <inheritdoc/>
     public ValueTask<IReadOnlyList<StoredSnapshot>> ListSnapshotsAsync(string sessionId, CancellationToken cancellationToken)
     {
         lock (_lock)
@@ -178,7 +158,6 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
         }
     }
 
-    /// <inheritdoc/>
     public ValueTask<ILookup<string, long>> FindSnapshotVersionsAsync(IReadOnlyCollection<string> sessionIds, CancellationToken cancellationToken)
     {
         lock (_lock)
@@ -189,7 +168,6 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
         }
     }
 
-    /// <inheritdoc/>
     public ValueTask<bool> TryDeleteSnapshotAsync(string sessionId, long version, CancellationToken cancellationToken)
     {
         lock (_lock)

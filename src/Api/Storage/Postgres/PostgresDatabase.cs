@@ -38,8 +38,6 @@ internal sealed partial class PostgresDatabase : IAsyncDisposable
     private long _lookedAt, _saidAt;
 
     /// <param name="options">Name the database.</param>
-    /// <param name="logger">Is told when the database goes and when it comes back.</param>
-    /// <param name="time">The clock.</param>
     /// <exception cref="StorageUnusableException">The connection string cannot be read.</exception>
     public PostgresDatabase(StorageOptions options, ILogger logger, TimeProvider time)
     {
@@ -79,7 +77,6 @@ internal sealed partial class PostgresDatabase : IAsyncDisposable
 
     /// <summary>Waits for the database, and prepares it.</summary>
     /// <param name="prepare">What is done with the first connection; begun again where it fails for a reason that may pass.</param>
-    /// <param name="cancellationToken">Ends waiting.</param>
     /// <exception cref="StorageUnusableException">It cannot be reached or used.</exception>
     public async Task OpenAsync(Func<NpgsqlConnection, Task> prepare, CancellationToken cancellationToken)
     {
@@ -111,7 +108,6 @@ internal sealed partial class PostgresDatabase : IAsyncDisposable
     /// <summary>Asks something that may be asked twice.</summary>
     /// <param name="batch">Makes the question.</param>
     /// <param name="read">Reads the answer.</param>
-    /// <param name="cancellationToken">Ends waiting; the question goes to its end.</param>
     /// <exception cref="StorageUnavailableException">The database does not answer.</exception>
     public async ValueTask<T> AskAsync<T>(
         Func<NpgsqlConnection, NpgsqlBatch> batch, Func<NpgsqlDataReader, Task<T>> read, CancellationToken cancellationToken)
@@ -176,7 +172,6 @@ internal sealed partial class PostgresDatabase : IAsyncDisposable
     /// <summary>Twice as long a pause, within bounds.</summary>
     public static TimeSpan Longer(TimeSpan pause) => pause * 2 < LongestPause ? pause * 2 : LongestPause;
 
-    /// <inheritdoc/>
     public ValueTask DisposeAsync()
     {
         // Nobody listens any more.

@@ -121,7 +121,6 @@ internal sealed class PostgresHosts : IAsyncDisposable
         if (before != 0 && timeline > before) _source.Clear();
     }
 
-    /// <inheritdoc/>
     public async ValueTask DisposeAsync()
     {
         await _source.DisposeAsync();

@@ -47,7 +47,6 @@ internal sealed partial class PostgresNotifications(PostgresDatabase database, b
         }
     }
 
-    /// <inheritdoc/>
     public async ValueTask DisposeAsync()
     {
         await _isStopped.CancelAsync();

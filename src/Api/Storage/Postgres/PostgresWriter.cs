@@ -33,7 +33,6 @@ internal sealed class PostgresWriter : IAsyncDisposable
     private readonly Task _writing;
 
     /// <param name="database">Where to.</param>
-    /// <param name="time">The clock.</param>
     public PostgresWriter(PostgresDatabase database, TimeProvider time)
     {
         (_database, _time) = (database, time);
@@ -44,8 +43,6 @@ internal sealed class PostgresWriter : IAsyncDisposable
     public string? CommitMode { get; set; }
 
     /// <summary>Writes.</summary>
-    /// <param name="write">What.</param>
-    /// <param name="cancellationToken">Ends waiting; it may be written all the same.</param>
     /// <returns>Whether it was made.</returns>
     /// <exception cref="StorageUnavailableException">It was not made, or it is not known whether it was: the message tells which.</exception>
     public async ValueTask<bool> WriteAsync(PostgresWrite write, CancellationToken cancellationToken)

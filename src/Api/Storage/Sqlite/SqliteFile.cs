@@ -84,7 +84,6 @@ internal sealed class SqliteFile : IDisposable
         }
     }
 
-    /// <inheritdoc/>
     public void Dispose() => _lock?.Dispose();
 
     // The companions lie beside the file itself, and so does what keeps other processes away from it.

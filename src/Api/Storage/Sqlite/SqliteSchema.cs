@@ -104,7 +104,6 @@ internal static class SqliteSchema
     public static bool IsReadable(int applied) => applied >= Readable;
 
     /// <summary>Applies the migrations that a file has not had yet.</summary>
-    /// <param name="connection">The file.</param>
     /// <param name="applied">How many it has had.</param>
     public static void Migrate(SqliteConnection connection, int applied)
     {
