@@ -1,7 +1,5 @@
 using System.Collections.Concurrent;
 using System.Diagnostics;
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
 using BnService.Client.Tests.Harness;
 using BnService.Client.Wire;
 using Microsoft.Extensions.DependencyInjection;

@@ -1,5 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
 using BnService.Client.Tests.Harness;
 
 namespace BnService.Client.Tests;

@@ -1,6 +1,5 @@
 using System.Net;
 using System.Text.RegularExpressions;
-using BnService.Api.Tests.Harness;
 using BnService.Dashboard.Tests.Harness;
 
 namespace BnService.Dashboard.Tests;

@@ -1,5 +1,3 @@
-using BnService.Api.Tests.Auth;
-using BnService.Api.Tests.Harness;
 using BnService.Dashboard.Tests.Harness;
 using Microsoft.Playwright;
 

@@ -1,4 +1,3 @@
-using BnService.Api.Tests.Harness;
 using BnService.Dashboard.Tests.Harness;
 using Microsoft.Playwright;
 

@@ -1,5 +1,3 @@
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Auth;
 
 /// <summary>The verb of the command line, on the file that a service uses before and after.</summary>

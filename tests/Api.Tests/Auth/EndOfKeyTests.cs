@@ -1,6 +1,5 @@
 using System.Diagnostics;
 using BnService.Api.Hosting.Limits;
-using BnService.Api.Tests.Harness;
 
 namespace BnService.Api.Tests.Auth;
 

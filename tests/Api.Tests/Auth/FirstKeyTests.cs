@@ -1,7 +1,7 @@
 using BnService.Api.Storage;
 using BnService.Api.Storage.Memory;
-using BnService.Api.Tests.Harness;
 using Microsoft.Extensions.DependencyInjection;
+using KeyedService = BnService.Harness.KeyedService;
 
 namespace BnService.Api.Tests.Auth;
 

@@ -2,10 +2,10 @@ using BnService.Api.Hosting;
 using BnService.Api.Storage;
 using BnService.Api.Storage.Memory;
 using BnService.Api.Storage.Sqlite;
-using BnService.Api.Tests.Harness;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Options;
+using KeyedService = BnService.Harness.KeyedService;
 
 namespace BnService.Api.Tests.Auth;
 

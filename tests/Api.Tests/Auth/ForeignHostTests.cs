@@ -1,5 +1,3 @@
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Auth;
 
 /// <summary>Requests for another host: what a page sends whose name has been made to lead here (DNS rebinding).</summary>

@@ -1,5 +1,3 @@
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Auth;
 
 /// <summary>What a page of another origin makes a browser send, which needs no key where the service has none, and no leave where it has no body.</summary>

@@ -1,5 +1,4 @@
 using System.Text.RegularExpressions;
-using BnService.Api.Tests.Harness;
 
 namespace BnService.Api.Tests.Auth;
 

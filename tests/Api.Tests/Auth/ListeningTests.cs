@@ -2,7 +2,6 @@ using System.Net;
 using System.Net.NetworkInformation;
 using System.Net.Sockets;
 using BnService.Api.Hosting.Auth;
-using BnService.Api.Tests.Harness;
 
 namespace BnService.Api.Tests.Auth;
 

@@ -1,6 +1,6 @@
 using BnService.Api.Storage;
-using BnService.Api.Tests.Harness;
 using Microsoft.Extensions.DependencyInjection;
+using KeyedService = BnService.Harness.KeyedService;
 
 namespace BnService.Api.Tests.Auth;
 

@@ -1,5 +1,4 @@
 using BnService.Api.Hosting.Auth;
-using BnService.Api.Tests.Harness;
 using Microsoft.AspNetCore.Routing;
 
 namespace BnService.Api.Tests.Auth;

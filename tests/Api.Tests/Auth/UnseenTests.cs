@@ -1,7 +1,7 @@
 using System.Text.Json;
 using BnService.Api.Storage;
-using BnService.Api.Tests.Harness;
 using Microsoft.Extensions.DependencyInjection;
+using KeyedService = BnService.Harness.KeyedService;
 
 namespace BnService.Api.Tests.Auth;
 

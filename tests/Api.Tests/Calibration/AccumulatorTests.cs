@@ -1,7 +1,5 @@
 using BnService.Api.Sessions;
 using BnService.Api.Storage;
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
 using BnService.Core.Layers;
 using BnService.Core.Normalizers;
 using BnService.Core.Statistics;

@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Calibration;
 
 /// <summary>What a session has gathered is part of its state: it goes out and in with it.</summary>

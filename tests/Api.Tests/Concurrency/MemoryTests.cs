@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Concurrency;
 
 /// <summary>All native memory goes back: after success, after every kind of refusal, after deletion, and when the service ends.</summary>

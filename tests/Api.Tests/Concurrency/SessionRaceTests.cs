@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Concurrency;
 
 /// <summary>Races that one call wins, and deletion in the middle of everything.</summary>

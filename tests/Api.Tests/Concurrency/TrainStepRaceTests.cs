@@ -1,6 +1,4 @@
 using BnService.Api.Storage;
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
 using Microsoft.Extensions.DependencyInjection;
 
 namespace BnService.Api.Tests.Concurrency;

@@ -1,7 +1,5 @@
 using System.Text.Json;
 using BnService.Api.Sessions;
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
 
 namespace BnService.Api.Tests.Diagnostics;
 

@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Diagnostics;
 
 /// <summary>The last of the history outlives the process that has seen it.</summary>

@@ -1,5 +1,4 @@
 using BnService.Api.Sessions;
-using BnService.Api.Tests.Harness;
 
 namespace BnService.Api.Tests.Diagnostics;
 

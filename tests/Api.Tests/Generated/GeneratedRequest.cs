@@ -1,5 +1,4 @@
 using System.Text;
-using BnService.Api.Tests.Harness;
 
 namespace BnService.Api.Tests.Generated;
 

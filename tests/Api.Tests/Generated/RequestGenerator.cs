@@ -1,7 +1,5 @@
 using System.Globalization;
 using System.Text.Json.Nodes;
-using BnService.Api.Tests.Auth;
-using BnService.Api.Tests.Harness;
 
 namespace BnService.Api.Tests.Generated;
 

@@ -1,8 +1,6 @@
 using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
 
 namespace BnService.Api.Tests.Generated;
 

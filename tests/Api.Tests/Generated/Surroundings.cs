@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Auth;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Generated;
 
 /// <summary>A session that requests are about, with what it has answered so far.</summary>

@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Idempotency;
 
 /// <summary>The same request many times at once, on one node and on several: it is made once, and all are answered with that.</summary>

@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Idempotency;
 
 /// <summary>Keys are as durable as the state: what was answered before the process ended is answered the same after it.</summary>

@@ -1,8 +1,6 @@
 using System.IO.Compression;
 using System.Net.Http.Headers;
 using System.Text;
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
 
 namespace BnService.Api.Tests.Idempotency;
 

@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Idempotency;
 
 /// <summary>A call that is repeated under its key, and what happens to the session before and in between.</summary>

@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Idempotency;
 
 /// <summary>The same call under the same key a second time: it changes nothing and is answered as the first time.</summary>

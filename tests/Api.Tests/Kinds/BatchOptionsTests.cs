@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Kinds;
 
 /// <summary>What surrounds batch statistics: masks, ghost batches, renormalization, and instance statistics that are tracked.</summary>

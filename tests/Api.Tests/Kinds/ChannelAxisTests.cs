@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Kinds;
 
 /// <summary>Layer and RMS normalization over the channels of [N, C, …] against the same layer over channels that come last.</summary>

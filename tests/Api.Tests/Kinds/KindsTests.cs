@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Kinds;
 
 /// <summary>Every kind over HTTP, against its definition in double.</summary>

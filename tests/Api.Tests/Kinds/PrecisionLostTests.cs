@@ -1,6 +1,4 @@
 using System.Runtime.InteropServices;
-using BnService.Api.Tests.Harness;
-using BnService.Api.Tests.OpenInference;
 using static BnService.Api.Tests.Kinds.WideNumbers;
 
 namespace BnService.Api.Tests.Kinds;

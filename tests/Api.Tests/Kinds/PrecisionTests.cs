@@ -1,5 +1,3 @@
-using BnService.Api.Tests.Harness;
-using BnService.Api.Tests.OpenInference;
 using static BnService.Api.Tests.Kinds.WideNumbers;
 
 namespace BnService.Api.Tests.Kinds;

@@ -1,5 +1,3 @@
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Layer;
 
 /// <summary>Which requests backward takes.</summary>

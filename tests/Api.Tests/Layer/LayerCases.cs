@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Layer;
 
 /// <summary>A session's options beside a reference with the same ones, and the shape of its batches.</summary>

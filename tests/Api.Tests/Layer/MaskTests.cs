@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Layer;
 
 /// <summary>What of a batch counts in its statistics: in every spelling, per sample and per position, in every call and layout.</summary>

@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Layer;
 
 public sealed class NonFiniteTests(Service service) : IClassFixture<Service>

@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Layer;
 
 /// <summary>gamma and beta that the client owns: for one call alone, in place of the session's, which stay.</summary>

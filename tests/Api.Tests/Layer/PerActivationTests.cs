@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Layer;
 
 /// <summary>One statistic per position of a sample: the first batch decides how many there are.</summary>

@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Layer;
 
 /// <summary>Updates of gamma and beta, against the algorithms of torch.optim.</summary>

@@ -1,7 +1,3 @@
-using BnService.Api.Tests.Auth;
-using BnService.Api.Tests.Harness;
-using BnService.Api.Tests.Memory;
-
 namespace BnService.Api.Tests.Limits;
 
 /// <summary>Strangers who hold connections open: they lose them to whoever comes after them, and cost little.</summary>

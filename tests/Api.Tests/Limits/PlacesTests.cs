@@ -1,6 +1,4 @@
 using BnService.Api.Hosting.Limits;
-using BnService.Api.Tests.Auth;
-using BnService.Api.Tests.Harness;
 
 namespace BnService.Api.Tests.Limits;
 

@@ -1,8 +1,6 @@
 using System.Diagnostics;
 using System.IO.Compression;
 using BnService.Api.Hosting.Limits;
-using BnService.Api.Tests.Auth;
-using BnService.Api.Tests.Harness;
 
 namespace BnService.Api.Tests.Limits;
 

@@ -1,7 +1,4 @@
 using System.Text.Json;
-using BnService.Api.Tests.Auth;
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
 
 namespace BnService.Api.Tests.Limits;
 

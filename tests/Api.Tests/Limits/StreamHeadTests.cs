@@ -1,6 +1,4 @@
 using System.Net;
-using BnService.Api.Tests.Harness;
-using BnService.Api.Tests.Memory;
 
 namespace BnService.Api.Tests.Limits;
 

@@ -3,7 +3,6 @@ using System.Text;
 using BnService.Api.Hosting;
 using BnService.Api.Hosting.Connections;
 using BnService.Api.Hosting.Limits;
-using BnService.Api.Tests.Harness;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Options;

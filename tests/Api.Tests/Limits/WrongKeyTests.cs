@@ -1,8 +1,6 @@
 using System.Net;
 using BnService.Api.Hosting;
 using BnService.Api.Hosting.Limits;
-using BnService.Api.Tests.Auth;
-using BnService.Api.Tests.Harness;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Options;

@@ -2,7 +2,6 @@ using BnService.Api.Errors;
 using BnService.Api.Hosting;
 using BnService.Api.Hosting.Memory;
 using BnService.Api.Hosting.Telemetry;
-using BnService.Api.Tests.Harness;
 using BnService.Core.Tensors;
 using Microsoft.Extensions.Options;
 

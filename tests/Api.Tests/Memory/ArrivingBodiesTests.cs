@@ -1,7 +1,6 @@
 using BnService.Api.Hosting.Limits;
 using BnService.Api.Hosting.Memory;
 using BnService.Api.Hosting;
-using BnService.Api.Tests.Harness;
 using BnService.Core.Tensors;
 using Microsoft.AspNetCore.Http;
 

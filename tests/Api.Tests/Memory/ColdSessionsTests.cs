@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Memory;
 
 /// <summary>Large sessions that are not in memory come into it within the budget, whatever asks for them; small ones come as ever.</summary>

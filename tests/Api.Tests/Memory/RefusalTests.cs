@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Memory;
 
 /// <summary>A request for which there is no memory has changed nothing, wherever on its way that was found out.</summary>

@@ -1,7 +1,5 @@
 using System.Globalization;
 using System.IO.Compression;
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
 using Microsoft.Extensions.DependencyInjection;
 
 namespace BnService.Api.Tests.Memory;
@@ -13,7 +11,7 @@ public sealed class SlowBodiesTests
 
     private static readonly int[] Shape = [Bytes / sizeof(float) / 64, 64];
 
-    private static readonly string Input = OpenInference.ModelClient.BinaryInput(Shape, "FP32", Bytes);
+    private static readonly string Input = ModelClient.BinaryInput(Shape, "FP32", Bytes);
 
     private static readonly string
         Infer = $$"""{"inputs":[{{Input}}]}""",
@@ -145,7 +143,7 @@ public sealed class SlowBodiesTests
                 [("Accept", Accept), Length is { } length ? ("Content-Length", Number(length)) : ("Transfer-Encoding", "chunked")];
             if (Form.Length > 0) headers.Add(("Content-Type", Form));
             if (Coding.Length > 0) headers.Add(("Content-Encoding", Coding));
-            if (HeaderLength is { } header) headers.Add((OpenInference.ModelClient.LengthHeader, Number(header)));
+            if (HeaderLength is { } header) headers.Add((ModelClient.LengthHeader, Number(header)));
             await connection.WriteHeadAsync(Method, Path, [.. headers]);
             await (Length is null ? connection.WriteChunkAsync(Begin) : connection.WriteAsync(Begin));
         }

@@ -1,6 +1,5 @@
 using System.Net.Http.Headers;
 using System.Text;
-using BnService.Api.Tests.Harness;
 
 namespace BnService.Api.Tests.Memory;
 

@@ -1,5 +1,3 @@
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Memory;
 
 /// <summary>Many large batches at once: each ends in 200 or 503, the budget is never passed, and afterwards the memory is back.</summary>

@@ -1,6 +1,5 @@
 using System.Globalization;
 using System.Net.Sockets;
-using BnService.Api.Tests.Harness;
 
 namespace BnService.Api.Tests.Memory;
 
@@ -102,7 +101,7 @@ public sealed class UnreadAnswerTests
         if (call.Contains("large", StringComparison.Ordinal))
             await CreateLargeAsync(service.Client, Features);
         await Eventually.EqualAsync(0, () => service.UsedMemory);
-        var x = call.StartsWith("POST", StringComparison.Ordinal) ? ArrayFile.Of(Expected.Batch.Random(1, 3 << 20, 1)) : [];
+        var x = call.StartsWith("POST", StringComparison.Ordinal) ? ArrayFile.Of(Batch.Random(1, 3 << 20, 1)) : [];
         using var connection = await service.ConnectAsync();
         await connection.WriteHeadAsync(call.Split(' ')[0], call.Split(' ')[1], ("Accept", form.Length == 0 ? "*/*" : form), ("Accept-Encoding", coding),
             ("Content-Type", "application/x-npy"), ("Content-Length", $"{x.Length}"));

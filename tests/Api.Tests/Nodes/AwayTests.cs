@@ -1,7 +1,4 @@
 using BnService.Api.Hosting.Auth;
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-using BnService.Api.Tests.OpenInference;
 using Microsoft.AspNetCore.Routing;
 
 namespace BnService.Api.Tests.Nodes;

@@ -1,7 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-using BnService.Api.Tests.Telemetry;
-
 namespace BnService.Api.Tests.Nodes;
 
 /// <summary>

@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Nodes;
 
 /// <summary>Two nodes on one store: what one has answered the other knows, at once or soon.</summary>

@@ -1,6 +1,5 @@
 using System.IO.Compression;
 using System.Text.Json;
-using BnService.Api.Tests.Harness;
 
 namespace BnService.Api.Tests.OpenApi;
 

@@ -1,5 +1,4 @@
 using System.Text.Json;
-using BnService.Api.Tests.Harness;
 
 namespace BnService.Api.Tests.OpenApi;
 

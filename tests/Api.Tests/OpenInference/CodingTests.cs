@@ -1,7 +1,5 @@
 using System.IO.Compression;
 using System.Text;
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
 
 namespace BnService.Api.Tests.OpenInference;
 

@@ -1,7 +1,5 @@
 using System.Globalization;
 using System.Text;
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
 using BnService.Core.Tensors;
 
 namespace BnService.Api.Tests.OpenInference;

@@ -1,6 +1,4 @@
 using System.Globalization;
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
 
 namespace BnService.Api.Tests.OpenInference;
 

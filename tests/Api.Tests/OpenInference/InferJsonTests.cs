@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.OpenInference;
 
 public sealed class InferJsonTests(Service service) : IClassFixture<Service>

@@ -1,5 +1,3 @@
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.OpenInference;
 
 public sealed class ModelTests(Service service) : IClassFixture<Service>

@@ -4,8 +4,6 @@ using System.Net.Security;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 using System.Text;
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
 
 namespace BnService.Api.Tests.Problems;
 

@@ -1,6 +1,4 @@
 using BnService.Api.Errors;
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Http;
 

@@ -1,5 +1,3 @@
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Problems;
 
 /// <summary>If-Match on every call that changes a session (RFC 9110, 13.1.1).</summary>

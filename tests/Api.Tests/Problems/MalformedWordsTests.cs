@@ -1,7 +1,4 @@
 using System.Text;
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-using BnService.Api.Tests.OpenInference;
 
 namespace BnService.Api.Tests.Problems;
 

@@ -1,5 +1,3 @@
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Problems;
 
 /// <summary>Every option with every JSON type that it does not have.</summary>

@@ -1,7 +1,6 @@
 using System.Net;
 using System.Text.RegularExpressions;
 using BnService.Api.Errors;
-using BnService.Api.Tests.Harness;
 
 namespace BnService.Api.Tests.Problems;
 

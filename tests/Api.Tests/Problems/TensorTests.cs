@@ -1,5 +1,3 @@
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Problems;
 
 /// <summary>Tensors that are none, or not those of the session.</summary>

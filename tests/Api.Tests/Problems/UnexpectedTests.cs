@@ -1,6 +1,5 @@
 using BnService.Api.Hosting;
 using BnService.Api.Storage;
-using BnService.Api.Tests.Harness;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 

@@ -1,7 +1,3 @@
-using BnService.Api.Tests.Auth;
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Problems;
 
 /// <summary>Words of the contract (kinds, modes, roles, ...) are read in any case, wherever they are read.</summary>

@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.RealData;
 
 /// <summary>1797 handwritten digits of 8 × 8 grey pixels, of which some are the same in every image.</summary>

@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.RealData;
 
 /// <summary>178 wines, 13 measurements each, whose scales differ by more than a thousandfold.</summary>

@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Residency;
 
 /// <summary>Far more sessions than find room in memory.</summary>

@@ -1,7 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-using BnService.Api.Tests.Memory;
-
 namespace BnService.Api.Tests.Residency;
 
 /// <summary>Sessions in memory on a machine that has less than they would take: with the defaults they took 1 GiB wherever they were.</summary>

@@ -1,5 +1,4 @@
 using BnService.Api.Hosting.Commands;
-using BnService.Api.Tests.Harness;
 
 namespace BnService.Api.Tests.Running;
 

@@ -1,7 +1,5 @@
 using System.Net;
 using System.Net.Sockets;
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
 using BnService.Core.Simd;
 
 namespace BnService.Api.Tests.Running;

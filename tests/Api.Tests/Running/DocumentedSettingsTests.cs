@@ -2,7 +2,6 @@ using System.Globalization;
 using System.Text.RegularExpressions;
 using BnService.Api.Hosting;
 using BnService.Api.Hosting.Commands;
-using BnService.Api.Tests.Harness;
 
 namespace BnService.Api.Tests.Running;
 

@@ -1,7 +1,6 @@
 using System.Globalization;
 using System.Text.Json;
 using BnService.Api.Hosting;
-using BnService.Api.Tests.Harness;
 using Serilog.Events;
 using Serilog.Parsing;
 

@@ -1,6 +1,5 @@
 using System.Net;
 using System.Net.Sockets;
-using BnService.Api.Tests.Harness;
 
 namespace BnService.Api.Tests.Running;
 

@@ -1,6 +1,5 @@
 using System.Text.Json;
 using System.Text.RegularExpressions;
-using BnService.Api.Tests.Harness;
 
 namespace BnService.Api.Tests.Running;
 

@@ -1,5 +1,4 @@
 using BnService.Api.Hosting;
-using BnService.Api.Tests.Harness;
 
 namespace BnService.Api.Tests.Running;
 

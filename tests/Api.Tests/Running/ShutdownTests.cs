@@ -1,5 +1,4 @@
 using System.Net.Sockets;
-using BnService.Api.Tests.Harness;
 
 namespace BnService.Api.Tests.Running;
 

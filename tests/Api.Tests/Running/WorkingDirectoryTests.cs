@@ -1,5 +1,3 @@
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Running;
 
 /// <summary>The program started from a folder that is not its own.</summary>

@@ -1,7 +1,6 @@
 using System.Runtime.InteropServices;
 using System.Text;
 using BnService.Api.Sessions;
-using BnService.Api.Tests.Harness;
 using BnService.Api.Wire.Safetensors;
 using BnService.Core.Layers;
 using BnService.Core.Normalizers;

@@ -1,6 +1,5 @@
 using BnService.Api.Errors;
 using BnService.Api.Sessions;
-using BnService.Api.Tests.Harness;
 using BnService.Core.Tensors;
 using Microsoft.Extensions.DependencyInjection;
 

@@ -1,5 +1,3 @@
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Sessions;
 
 /// <summary>PUT of a session: created, or answered where it is there with the same options.</summary>

@@ -1,5 +1,3 @@
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Sessions;
 
 public sealed class SessionNameTests(Service service) : IClassFixture<Service>

@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Snapshots;
 
 /// <summary>What a snapshot is refused for, how many there may be, and that they are as durable as the session.</summary>

@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Statistics;
 
 /// <summary>The file of a state whose arrays are all tensors, those within its parts as well, goes back bit by bit, whatever its names begin with.</summary>

@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Statistics;
 
 /// <summary>A layer out of a file that was not made for it: a whole model's, with prefixes, with shapes, or without a word of its kind.</summary>

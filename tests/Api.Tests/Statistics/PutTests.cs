@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Statistics;
 
 /// <summary>Parameters and running statistics that are put in from outside.</summary>

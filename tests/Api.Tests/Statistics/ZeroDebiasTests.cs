@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Statistics;
 
 /// <summary>Running statistics that are divided by the weight of the batches in them, as Caffe's are.</summary>

@@ -1,5 +1,4 @@
 using System.Text.Json;
-using BnService.Api.Tests.Harness;
 using Microsoft.Data.Sqlite;
 
 namespace BnService.Api.Tests.Storage;

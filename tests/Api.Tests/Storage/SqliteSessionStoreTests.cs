@@ -2,7 +2,6 @@ using System.Diagnostics;
 using BnService.Api.Hosting;
 using BnService.Api.Storage;
 using BnService.Api.Storage.Sqlite;
-using BnService.Api.Tests.Harness;
 using Microsoft.Data.Sqlite;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Options;

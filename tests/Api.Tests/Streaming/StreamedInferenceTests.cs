@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Streaming;
 
 /// <summary>Inference that answers while its request is still arriving says what it says about a request that is there.</summary>

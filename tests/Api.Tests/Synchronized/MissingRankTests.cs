@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Synchronized;
 
 /// <summary>A step to which a rank does not come ends for all that have come, and has changed nothing.</summary>

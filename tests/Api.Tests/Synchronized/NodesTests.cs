@@ -1,6 +1,4 @@
 using BnService.Api.Storage;
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
 
 namespace BnService.Api.Tests.Synchronized;
 

@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Synchronized;
 
 /// <summary>What ranks get together is what one process gets for the concatenated batch, and both are the definition in double.</summary>

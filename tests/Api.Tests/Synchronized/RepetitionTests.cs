@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Synchronized;
 
 /// <summary>A rank that repeats its call with the same Idempotency-Key is counted once, whenever it does so.</summary>

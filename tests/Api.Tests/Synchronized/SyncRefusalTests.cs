@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Synchronized;
 
 /// <summary>What is wrong with one rank's call is that rank's to know, what is wrong with the step is told to all, and nothing changes.</summary>

@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Synchronized;
 
 /// <summary>Updates with the gradients of all ranks, and sessions whose train-steps use the running statistics.</summary>

@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Synchronized;
 
 /// <summary>The last rank comes at the very moment at which the others give up: then all are told the same.</summary>

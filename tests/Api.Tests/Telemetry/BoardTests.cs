@@ -1,5 +1,3 @@
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Telemetry;
 
 /// <summary>

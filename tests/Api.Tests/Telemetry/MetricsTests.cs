@@ -1,8 +1,6 @@
 using System.Text.RegularExpressions;
 using BnService.Api.Hosting.Telemetry;
 using BnService.Api.Storage;
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
 using Microsoft.Extensions.DependencyInjection;
 
 namespace BnService.Api.Tests.Telemetry;

@@ -1,7 +1,4 @@
 using BnService.Api.Hosting.Telemetry;
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-using BnService.Api.Tests.OpenInference;
 
 namespace BnService.Api.Tests.Telemetry;
 

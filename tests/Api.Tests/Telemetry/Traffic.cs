@@ -1,8 +1,5 @@
 using BnService.Api.Sessions;
 using BnService.Api.Storage;
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-using BnService.Api.Tests.OpenInference;
 using Microsoft.Extensions.DependencyInjection;
 
 namespace BnService.Api.Tests.Telemetry;

@@ -1,7 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-using BnService.Api.Tests.OpenInference;
-
 namespace BnService.Api.Tests.Wire;
 
 /// <summary>A tensor of any type of numbers is what numpy makes of it: <c>x.astype(numpy.float32)</c>.</summary>

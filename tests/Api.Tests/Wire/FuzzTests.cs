@@ -2,8 +2,6 @@ using BnService.Api.Contracts;
 using BnService.Api.Endpoints;
 using BnService.Api.Errors;
 using BnService.Api.Hosting;
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
 using BnService.Core;
 using BnService.Core.Tensors;
 using Microsoft.AspNetCore.Http;

@@ -1,4 +1,3 @@
-using BnService.Api.Tests.Harness;
 using BnService.Api.Wire;
 using Microsoft.AspNetCore.Http;
 

@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Wire;
 
 /// <summary>Which form a body may have, and which the answer gets.</summary>

@@ -1,6 +1,5 @@
 using System.Buffers;
 using System.IO.Pipelines;
-using BnService.Api.Tests.Harness;
 using BnService.Api.Wire;
 
 namespace BnService.Api.Tests.Wire;

@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Wire;
 
 /// <summary>A body that ends at any byte before its last, however it ends, is refused and changes nothing.</summary>

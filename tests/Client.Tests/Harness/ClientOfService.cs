@@ -1,4 +1,3 @@
-using BnService.Api.Tests.Harness;
 using Microsoft.Extensions.Logging;
 
 namespace BnService.Client.Tests.Harness;

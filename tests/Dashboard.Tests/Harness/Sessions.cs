@@ -1,7 +1,6 @@
 using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
-using BnService.Api.Tests.Harness;
 using Microsoft.Data.Sqlite;
 
 namespace BnService.Dashboard.Tests.Harness;

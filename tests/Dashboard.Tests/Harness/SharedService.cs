@@ -1,5 +1,3 @@
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Dashboard.Tests.Harness;
 
 /// <summary>One service for tests whose sessions are not in each other's way.</summary>

@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Dashboard.Tests.Harness;
 
 /// <summary>Sessions that are trained on the data of the samples.</summary>

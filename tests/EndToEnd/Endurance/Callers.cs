@@ -1,5 +1,3 @@
-using BnService.Api.Tests.Auth;
-
 namespace BnService.EndToEnd.Endurance;
 
 /// <summary>Those who may not do what they ask for, or not as often, and the one who gives out the keys.</summary>

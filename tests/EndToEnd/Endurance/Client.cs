@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Auth;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.EndToEnd.Endurance;
 
 /// <summary>A client with a key that counts what it is answered, and fails on any answer that is not meant.</summary>

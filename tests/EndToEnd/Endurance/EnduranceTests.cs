@@ -1,8 +1,5 @@
 using System.Diagnostics;
 using System.Globalization;
-using BnService.Api.Tests.Auth;
-using BnService.Api.Tests.Harness;
-using BnService.Api.Tests.Telemetry;
 
 namespace BnService.EndToEnd.Endurance;
 

@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.EndToEnd.Endurance;
 
 /// <summary>One whose batches are so large that not all of those that he sends at once find room.</summary>

@@ -1,5 +1,4 @@
 using System.Globalization;
-using BnService.Api.Tests.Telemetry;
 
 namespace BnService.EndToEnd.Endurance;
 

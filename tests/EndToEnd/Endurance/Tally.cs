@@ -1,5 +1,4 @@
 using System.Collections.Concurrent;
-using BnService.Api.Tests.Telemetry;
 
 namespace BnService.EndToEnd.Endurance;
 

@@ -1,10 +1,6 @@
 using System.Globalization;
 using System.Text;
 using System.Text.Json.Nodes;
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Generated;
-using BnService.Api.Tests.Harness;
-using BnService.Api.Tests.OpenInference;
 
 namespace BnService.EndToEnd.Endurance;
 

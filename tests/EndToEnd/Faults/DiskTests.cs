@@ -1,6 +1,5 @@
 using System.Globalization;
 using System.Text.Json;
-using BnService.Api.Tests.Harness;
 using BnService.EndToEnd.Harness;
 
 namespace BnService.EndToEnd.Faults;

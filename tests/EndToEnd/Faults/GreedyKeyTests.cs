@@ -1,7 +1,4 @@
 using System.Diagnostics;
-using BnService.Api.Tests.Auth;
-using BnService.Api.Tests.Harness;
-using BnService.Api.Tests.Memory;
 
 namespace BnService.EndToEnd.Faults;
 

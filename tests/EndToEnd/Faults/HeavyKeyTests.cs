@@ -1,6 +1,4 @@
 using System.Diagnostics;
-using BnService.Api.Tests.Auth;
-using BnService.Api.Tests.Harness;
 
 namespace BnService.EndToEnd.Faults;
 

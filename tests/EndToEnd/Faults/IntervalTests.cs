@@ -1,4 +1,3 @@
-using BnService.Api.Tests.Harness;
 using BnService.EndToEnd.Harness;
 
 namespace BnService.EndToEnd.Faults;

@@ -1,6 +1,4 @@
 using System.Diagnostics;
-using BnService.Api.Tests.Auth;
-using BnService.Api.Tests.Harness;
 using BnService.EndToEnd.Harness;
 
 namespace BnService.EndToEnd.Faults;

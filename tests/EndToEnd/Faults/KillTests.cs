@@ -1,5 +1,3 @@
-using BnService.Api.Tests.Harness;
-
 namespace BnService.EndToEnd.Faults;
 
 /// <summary>The service with its file, killed at any moment: what it has answered is there again, once, and nothing else.</summary>

@@ -1,5 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
 using BnService.EndToEnd.Harness;
 
 namespace BnService.EndToEnd.Faults;

@@ -1,5 +1,4 @@
 using System.Globalization;
-using BnService.Api.Tests.Harness;
 
 namespace BnService.EndToEnd.Faults;
 

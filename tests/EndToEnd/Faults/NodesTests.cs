@@ -1,5 +1,4 @@
 using System.Collections.Concurrent;
-using BnService.Api.Tests.Harness;
 using BnService.EndToEnd.Harness;
 
 namespace BnService.EndToEnd.Faults;

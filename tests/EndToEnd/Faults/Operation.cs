@@ -1,8 +1,6 @@
 using System.Globalization;
 using System.Net;
 using System.Text;
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
 
 namespace BnService.EndToEnd.Faults;
 

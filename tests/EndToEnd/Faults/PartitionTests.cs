@@ -1,7 +1,6 @@
 using System.Collections.Concurrent;
 using System.Diagnostics;
 using System.Globalization;
-using BnService.Api.Tests.Harness;
 using BnService.EndToEnd.Harness;
 using Npgsql;
 

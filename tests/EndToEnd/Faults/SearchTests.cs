@@ -1,6 +1,5 @@
 using System.Diagnostics;
 using System.Globalization;
-using BnService.Api.Tests.Harness;
 using BnService.EndToEnd.Harness;
 using Microsoft.Data.Sqlite;
 

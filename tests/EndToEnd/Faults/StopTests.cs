@@ -1,5 +1,3 @@
-using BnService.Api.Tests.Harness;
-
 namespace BnService.EndToEnd.Faults;
 
 /// <summary>The service is told to stop while it is busy, as every rollout does: what it has begun it answers, and what it answers is kept.</summary>

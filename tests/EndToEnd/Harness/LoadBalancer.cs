@@ -2,7 +2,6 @@ using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
 using System.Text.RegularExpressions;
-using BnService.Api.Tests.Harness;
 
 namespace BnService.EndToEnd.Harness;
 

@@ -1,6 +1,5 @@
 using System.Globalization;
 using BnService.Api.Storage;
-using BnService.Api.Tests.Harness;
 using BnService.EndToEnd.Faults;
 using BnService.EndToEnd.Harness;
 

@@ -1,6 +1,5 @@
 using BnService.Api.Storage;
 using BnService.Api.Storage.Postgres;
-using BnService.Api.Tests.Harness;
 using BnService.EndToEnd.Harness;
 using Npgsql;
 

@@ -1,7 +1,6 @@
 using BnService.Api.Hosting;
 using BnService.Api.Storage;
 using BnService.Api.Storage.Postgres;
-using BnService.Api.Tests.Harness;
 using BnService.EndToEnd.Harness;
 using Microsoft.Extensions.Options;
 using Npgsql;

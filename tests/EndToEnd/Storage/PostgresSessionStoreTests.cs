@@ -1,5 +1,4 @@
 using BnService.Api.Storage;
-using BnService.Api.Tests.Storage;
 using BnService.EndToEnd.Harness;
 
 namespace BnService.EndToEnd.Storage;

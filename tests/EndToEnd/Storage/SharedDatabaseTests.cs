@@ -1,6 +1,5 @@
 using System.Collections.Concurrent;
 using BnService.Api.Storage;
-using BnService.Api.Tests.Harness;
 using BnService.EndToEnd.Harness;
 using Npgsql;
 

@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using BnService.Api.Tests.Harness;
 using BnService.EndToEnd.Faults;
 using BnService.EndToEnd.Harness;
 using Npgsql;

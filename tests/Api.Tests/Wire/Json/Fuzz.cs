@@ -1,5 +1,3 @@
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Wire.Json;
 
 /// <summary>How much is tried at random: a moderate share in every run, far more when the environment variable BN_SOAK is set.</summary>

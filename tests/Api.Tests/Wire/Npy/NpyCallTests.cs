@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Wire.Npy;
 
 /// <summary>Calls whose body is one array.</summary>

@@ -1,6 +1,3 @@
-using BnService.Api.Tests.Expected;
-using BnService.Api.Tests.Harness;
-
 namespace BnService.Api.Tests.Wire.Npy;
 
 /// <summary>What a header of an array may look like, and what it may not.</summary>

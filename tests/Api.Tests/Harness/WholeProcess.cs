@@ -1,8 +1,0 @@
-namespace BnService.Api.Tests.Harness;
-
-/// <summary>Tests that count the native memory of the whole process: nothing else may run beside them.</summary>
-[CollectionDefinition(Name, DisableParallelization = true)]
-public sealed class WholeProcess
-{
-    public const string Name = "the whole process";
-}
