@@ -6,6 +6,7 @@ namespace BnService.Api.Tests.Limits;
 public sealed class StreamHeadTests
 {
     private const int Streams = 100;
+    private const string Key = "bn_0123456789abcdef_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
     // Whoever holds this takes no byte of a body (SETTINGS_INITIAL_WINDOW_SIZE).
     private static readonly byte[] Preface = [.. "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"u8, 0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0];
@@ -17,7 +18,7 @@ public sealed class StreamHeadTests
     public async Task A_small_process_survives_long_heads_of_few_bytes_and_answers_that_nobody_takes(string path)
     {
         using var group = MemoryGroup.TryCreate(256 << 20);
-        using var service = await ServiceProcess.StartAsync((ServiceProcess.DescriptorsVariable, "500"), ("Kestrel__EndpointDefaults__Protocols", "Http2"),
+        using var service = await ServiceProcess.StartAsync((ServiceProcess.DescriptorsVariable, "500"), ("Kestrel__EndpointDefaults__Protocols", "Http2"), ("Auth__AdminKey", Key),
             group is null ? ("DOTNET_GCHeapHardLimit", "0xC000000") : (ServiceProcess.GroupVariable, group.Path));
         using var old = ClientOf(service);
         await AskAsync(old);
@@ -82,6 +83,7 @@ public sealed class StreamHeadTests
         BaseAddress = service.Address,
         DefaultRequestVersion = HttpVersion.Version20,
         DefaultVersionPolicy = HttpVersionPolicy.RequestVersionExact,
+        DefaultRequestHeaders = { Authorization = new("Bearer", Key) },
     };
 
     private static async Task AskAsync(HttpClient client)

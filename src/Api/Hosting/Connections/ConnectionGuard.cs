@@ -6,7 +6,10 @@ namespace BnService.Api.Hosting.Connections;
 /// <summary>Closes connections that send no request in time, and some of those that are open while all together hold too much memory.</summary>
 internal sealed class ConnectionGuard : BackgroundService
 {
-    private static readonly TimeSpan BetweenLooks = TimeSpan.FromSeconds(1), UntilGivenBack = TimeSpan.FromMilliseconds(20), BetweenRelieves = TimeSpan.FromMilliseconds(200);
+    private const int MostWaits = 10;
+
+    private static readonly TimeSpan BetweenLooks = TimeSpan.FromSeconds(1), UntilGivenBack = TimeSpan.FromMilliseconds(20);
+    private static readonly TimeSpan BetweenRelieves = TimeSpan.FromMilliseconds(200);
 
     private readonly ConnectionPlaces _places;
     private readonly PinnedBlocks? _blocks;
@@ -40,7 +43,9 @@ internal sealed class ConnectionGuard : BackgroundService
             while (_blocks!.RentedBytes is var rented && rented > _blocks.Share
                 && _places.CloseSome(guestsOnly: rented < _most, ofManyRequests: rented - _places.Held <= _blocks.Share))
             {
-                await Task.Delay(UntilGivenBack);
+                // What was closed still holds its memory for a moment: to look again before that would close others for the same bytes.
+                for (var waits = 0; waits == 0 || (waits < MostWaits && _places.Closing > 0 && _blocks.RentedBytes < _most); waits++)
+                    await Task.Delay(UntilGivenBack);
             }
             await Task.Delay(BetweenRelieves);
         }

@@ -64,6 +64,9 @@ internal sealed partial class ConnectionPlaces
     /// <summary>Connections on which a request was let in.</summary>
     public int Known => _known.Count;
 
+    /// <summary>Connections that were closed and have not yet given their memory back.</summary>
+    public int Closing => Open - Guests - Known;
+
     /// <summary>Connections so far.</summary>
     public long Accepted => Interlocked.Read(ref _accepted);
 
