@@ -18,7 +18,8 @@ namespace BnService.Api.Contracts;
     Converters = [typeof(SnakeCaseEnum<NormalizerKind>), typeof(SnakeCaseEnum<Granularity>), typeof(SnakeCaseEnum<NormalizationMode>),
         typeof(SnakeCaseEnum<Activation>), typeof(SnakeCaseEnum<NonFinitePolicy>), typeof(SnakeCaseEnum<Precision>),
         typeof(SnakeCaseEnum<BackwardMode>),
-        typeof(SnakeCaseEnum<Framework>), typeof(SnakeCaseEnum<FoldableLayer>), typeof(SnakeCaseEnum<FoldPosition>), typeof(SnakeCaseEnum<FoldLayout>),
+        typeof(SnakeCaseEnum<Framework>), typeof(SnakeCaseEnum<FoldableLayer>), typeof(SnakeCaseEnum<FoldPosition>),
+            typeof(SnakeCaseEnum<FoldLayout>),
         typeof(SnakeCaseEnum<Role>), typeof(SnakeCaseEnum<Health>), typeof(OptimizerName), typeof(MaskConverter)])]
 [JsonSerializable(typeof(CreateSessionRequest))]
 [JsonSerializable(typeof(PatchSessionRequest))]
@@ -112,3 +113,57 @@ internal sealed class TensorPlaceholder : TensorPlaceholder<Tensor>;
 
 /// <summary>A tensor that may be computed while it is written, as answers have them.</summary>
 internal sealed class TensorSourcePlaceholder : TensorPlaceholder<TensorSource>;
+
+/// <summary>
+/// The name under which a field of an answer is a tensor of a safetensors file, in the widest type that its numbers need and PyTorch would
+/// write; the other name under which a field of a request is one.
+/// </summary>
+/// <param name="name">The name.</param>
+[AttributeUsage(AttributeTargets.Property)]
+internal sealed class TensorNameAttribute(string name) : Attribute
+{
+    /// <summary>The name.</summary>
+    public string Name => name;
+}
+
+/// <summary>Marks an array that has the shape of a parameter where the form of the answer has shapes.</summary>
+[AttributeUsage(AttributeTargets.Property)]
+internal sealed class ParameterShapeAttribute : Attribute;
+
+/// <summary>An answer with arrays that are parameters, or as long as they are.</summary>
+internal interface IShapesParameters
+{
+    /// <summary>Dimensions of gamma and beta where they have several; null for one, and where only their number is known.</summary>
+    IReadOnlyList<int>? ParameterShape { get; }
+}
+
+/// <summary>The header in which a field travels where the body is a single array.</summary>
+/// <param name="name">The header's name.</param>
+[AttributeUsage(AttributeTargets.Property)]
+internal sealed class HeaderFieldAttribute(string name) : Attribute
+{
+    /// <summary>The header's name.</summary>
+    public string Name => name;
+}
+
+/// <summary>An error answer (RFC 9457, application/problem+json). An answer that is not 2xx has changed nothing.</summary>
+public sealed class Problem
+{
+    /// <summary>Path of a page that says what the problem means and what to do.</summary>
+    public required string Type { get; init; }
+
+    /// <summary>The problem in a few words.</summary>
+    public required string Title { get; init; }
+
+    /// <summary>The HTTP status.</summary>
+    public required int Status { get; init; }
+
+    /// <summary>This occurrence: the field, what was sent and what is allowed.</summary>
+    public required string Detail { get; init; }
+
+    /// <summary>The problem's stable name.</summary>
+    public required string Code { get; init; }
+
+    /// <summary>Under which the service's log has the request.</summary>
+    public required string TraceId { get; init; }
+}

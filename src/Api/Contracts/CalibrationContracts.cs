@@ -80,7 +80,9 @@ public sealed class MomentsEntry
 /// <summary>What has been gathered and not committed yet.</summary>
 public sealed class PopulationResponse
 {
-    /// <summary>Number of batches. Moments sent to merge count as one batch each, another session with as many as it has gathered.</summary>
+    /// <summary>
+    /// Number of batches. Moments sent to merge count as one batch each, another session with as many as it has gathered.
+    /// </summary>
     public required long Batches { get; init; }
 
     /// <summary>Number of values per statistic.</summary>
@@ -89,25 +91,31 @@ public sealed class PopulationResponse
     /// <summary>Mean, one value per statistic; null without values.</summary>
     public required double[]? Mean { get; init; }
 
-    /// <summary>Variance as commit would take it over, one value per statistic: M2/(count-1), or M2/count where unbiased_running_var is false; null below 2 values.</summary>
+    /// <summary>
+    /// Variance as commit would take it over, one value per statistic: M2/(count-1), or M2/count where unbiased_running_var is false; \
+    /// null below 2 values.
+    /// </summary>
     public required double[]? Var { get; init; }
 
     /// <summary>Version of the state.</summary>
     public required long Version { get; init; }
 
-    /// <summary>precision-lost where float32 could not tell the values of x apart, also in the header Bn-Warnings; absent without a warning.</summary>
+    /// <summary>
+    /// precision-lost where float32 could not tell the values of x apart, also in the header Bn-Warnings; absent without a warning.
+    /// </summary>
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public IReadOnlyList<FindingReport>? Warnings { get; init; }
 }
 
-/// <summary>Statistics from outside in the core's terms.</summary>
+/// <summary>Statistics from outside as the core's.</summary>
 internal static class MomentsMapping
 {
     /// <summary>The moments of an entry, checked.</summary>
     /// <param name="entry">The entry.</param>
     /// <param name="name">Where it lies in the body, for messages.</param>
     /// <param name="features">Number of statistics that it must have.</param>
-    /// <exception cref="LayerException">A count below 1, a wrong length, or a value that is not finite or negative where it cannot be.</exception>
+    /// <exception cref="LayerException">A count below 1, a wrong length, or a value that is not finite or negative where it cannot
+    /// be.</exception>
     public static Moments ToMoments(this MomentsEntry entry, string name, int features)
     {
         if (entry.Count < 1) throw Invalid($"{name}.count must be a whole number of 1 or more, got {entry.Count}");

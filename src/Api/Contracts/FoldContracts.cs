@@ -21,7 +21,8 @@ public sealed class FoldRequest : IDisposable
     public Tensor Weight { get; set; } = null!;
 
     /// <summary>
-    /// How weight lies in memory; the answer's weight lies the same way. `oihw` (default) and for linear `oi`: as PyTorch has it. `io`: a dense
+    /// How weight lies in memory; the answer's weight lies the same way. `oihw` (default) and for linear `oi`: as PyTorch has it. `io`: a \
+    /// dense
     /// kernel of Keras or flax, [in, out]. `hwio`: a convolution's kernel of Keras, [kernel..., in/groups, out]; for conv_transpose Keras's
     /// [kernel..., out/groups, in]; a depthwise kernel [kernel..., in, multiplier] with groups = in. It is never guessed, also not from the
     /// session's convention.
@@ -38,7 +39,10 @@ public sealed class FoldRequest : IDisposable
     /// <summary>Where the normalization stands: after the layer, or before it.</summary>
     public FoldPosition Position { get; set; }
 
-    /// <summary>The convolution's padding, one number per dimension (a single number is read as well); only looked at with position before, where it must be 0.</summary>
+    /// <summary>
+    /// The convolution's padding, one number per dimension (a single number is read as well); only looked at with position before, where \
+    /// it must be 0.
+    /// </summary>
     [MaxLength(6)]
     public Padding? Padding { get; set; }
 

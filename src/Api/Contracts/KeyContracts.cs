@@ -14,11 +14,14 @@ public sealed class CreateKeyRequest
     [Required]
     public Role Role { get; set; }
 
-    /// <summary>Beginning of the names of the sessions that its holder sees, 1 to 96 characters; all where absent. Not for the role admin.</summary>
+    /// <summary>
+    /// Beginning of the names of the sessions that its holder sees, 1 to 96 characters; all where absent. Not for the role admin.
+    /// </summary>
     public string? Prefix { get; set; }
 
     /// <summary>
-    /// Must be true for the first key and says nothing for others: with the first key the service begins to ask every call for one, and whoever
+    /// Must be true for the first key and says nothing for others: with the first key the service begins to ask every call for one, and \
+    /// whoever
     /// does not keep this answer is locked out.
     /// </summary>
     public bool? IWillKeepTheKey { get; set; }
@@ -42,10 +45,14 @@ public sealed class KeyResource
     /// <summary>When it was created.</summary>
     public required DateTimeOffset CreatedAt { get; init; }
 
-    /// <summary>In a list, number of the sessions that were created with it and are still there, as of some seconds ago; else null.</summary>
+    /// <summary>
+    /// In a list, number of the sessions that were created with it and are still there, as of some seconds ago; else null.
+    /// </summary>
     public long? Sessions { get; init; }
 
-    /// <summary>In a list, bytes that are stored of them, snapshots and large remembered answers included, as of some seconds ago; else null.</summary>
+    /// <summary>
+    /// In a list, bytes that are stored of them, snapshots and large remembered answers included, as of some seconds ago; else null.
+    /// </summary>
     public long? Bytes { get; init; }
 
     /// <summary>Why nobody gets in by it; null of a key that can be used.</summary>

@@ -20,7 +20,9 @@ public sealed class RenormOptions
     [Range(0, double.MaxValue)]
     public double DMax { get; set; } = 5;
 
-    /// <summary>Steps before the limits begin to open, as in the paper's schedule, which is scaled to it; 0 for open limits from the start.</summary>
+    /// <summary>
+    /// Steps before the limits begin to open, as in the paper's schedule, which is scaled to it; 0 for open limits from the start.
+    /// </summary>
     [Range(0, long.MaxValue)]
     public long WarmupSteps { get; set; } = 5000;
 }
@@ -46,11 +48,15 @@ public class LayerOptionsRequest
     [JsonIgnore]
     public bool SendsKind { get; private set; }
 
-    /// <summary>Number of channels; needed by the kinds that have channels. layer_norm, rms_norm: with channel_axis, in place of normalized_shape.</summary>
+    /// <summary>
+    /// Number of channels; needed by the kinds that have channels. layer_norm, rms_norm: with channel_axis, in place of normalized_shape.
+    /// </summary>
     [Range(1, int.MaxValue), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public int? NumFeatures { get; set; }
 
-    /// <summary>layer_norm, rms_norm: the trailing dimensions that are normalized together; with channel_axis 1 the number of channels alone.</summary>
+    /// <summary>
+    /// layer_norm, rms_norm: the trailing dimensions that are normalized together; with channel_axis 1 the number of channels alone.
+    /// </summary>
     [MaxLength(Layout.MaxRank - 1), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public int[]? NormalizedShape { get; set; }
 
@@ -62,7 +68,10 @@ public class LayerOptionsRequest
     [Range(0, double.MaxValue), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public double? Eps { get; set; }
 
-    /// <summary>Weight of the NEW batch in the running statistics, 0 to 1 (PyTorch's convention); 0.1 where absent, null for the average over all batches.</summary>
+    /// <summary>
+    /// Weight of the NEW batch in the running statistics, 0 to 1 (PyTorch's convention); 0.1 where absent, null for the average over all \
+    /// batches.
+    /// </summary>
     [Range(0.0, 1.0), NullIsValue]
     public double? Momentum
     {
@@ -87,23 +96,30 @@ public class LayerOptionsRequest
     public bool? Bias { get; set; }
 
     /// <summary>
-    /// Whether gamma exists, true where absent; false leaves beta alone (Keras's and flax's scale=False). Not for rms_norm, whose only parameter it is.
+    /// Whether gamma exists, true where absent; false leaves beta alone (Keras's and flax's scale=False). Not for rms_norm, whose only \
+    /// parameter it is.
     /// </summary>
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public bool? Scale { get; set; }
 
     /// <summary>
-    /// What is added to gamma, 0 where absent: 1 where it is kept as its difference from 1 (Gemma's RMSNorm, NeMo's layernorm1p), so that y is
+    /// What is added to gamma, 0 where absent: 1 where it is kept as its difference from 1 (Gemma's RMSNorm, NeMo's layernorm1p), so that \
+    /// y is
     /// (gamma + 1) times the normalized x. gamma is then what is kept, in every call.
     /// </summary>
     [AllowedValues(null, 0.0, 1.0), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public double? GammaOffset { get; set; }
 
-    /// <summary>Whether running statistics are kept: true where absent, false for instance_norm. Without them inference normalizes with the batch's own.</summary>
+    /// <summary>
+    /// Whether running statistics are kept: true where absent, false for instance_norm. Without them inference normalizes with the \
+    /// batch's own.
+    /// </summary>
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public bool? TrackRunningStats { get; set; }
 
-    /// <summary>Whether the running variance takes M2/(m-1), as PyTorch and the paper do, or M2/m, as Keras does; true where absent.</summary>
+    /// <summary>
+    /// Whether the running variance takes M2/(m-1), as PyTorch and the paper do, or M2/m, as Keras does; true where absent.
+    /// </summary>
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public bool? UnbiasedRunningVar { get; set; }
 
@@ -115,13 +131,16 @@ public class LayerOptionsRequest
     public bool? ZeroDebias { get; set; }
 
     /// <summary>
-    /// Axis of the channels: 1, which it is where absent, or -1 for channels last. layer_norm, rms_norm: 1 normalizes the channels of each position of [N, C, spatial...]
+    /// Axis of the channels: 1, which it is where absent, or -1 for channels last. layer_norm, rms_norm: 1 normalizes the channels of \
+    /// each position of [N, C, spatial...]
     /// (ConvNeXt), with num_features or normalized_shape [C]; -1, or absent, the trailing dimensions.
     /// </summary>
     [AllowedValues(null, 1, -1), JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public int? ChannelAxis { get; set; }
 
-    /// <summary>batch_norm, batch_renorm: one statistic per channel, or one per position of a sample (channels × spatial), over the batch alone.</summary>
+    /// <summary>
+    /// batch_norm, batch_renorm: one statistic per channel, or one per position of a sample (channels × spatial), over the batch alone.
+    /// </summary>
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public Granularity? Granularity { get; set; }
 
@@ -134,7 +153,8 @@ public class LayerOptionsRequest
     public Activation? Activation { get; set; }
 
     /// <summary>
-    /// Initial value of gamma, 1 where absent; with gamma_offset 1 it is 0 where absent. 0 without an offset makes a residual block begin as the identity.
+    /// Initial value of gamma, 1 where absent; with gamma_offset 1 it is 0 where absent. 0 without an offset makes a residual block begin \
+    /// as the identity.
     /// </summary>
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public double? GammaInit { get; set; }
@@ -160,7 +180,8 @@ public class LayerOptionsRequest
 
     /// <summary>
     /// What batches, outputs and gradients are, and are computed in: float32, or float64 for values that lie closer together than float32
-    /// tells apart (seconds since 1970) or beyond its range. It stays as it is for the life of a session. float32 where absent: a batch that loses by it is warned of
+    /// tells apart (seconds since 1970) or beyond its range. It stays as it is for the life of a session. float32 where absent: a batch \
+    /// that loses by it is warned of
     /// (precision-lost), and a value beyond its range is refused.
     /// </summary>
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]

@@ -22,7 +22,6 @@ internal sealed class MaskConverter : JsonConverter<BatchMask>
     /// <summary>What a mask may be, for messages.</summary>
     public const string Expectation = "an array of true and false, or 1 and 0 (flat, nested, or {\"shape\":[..],\"data\":[..]})";
 
-    /// <inheritdoc/>
     public override BatchMask Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options) => reader.TokenType switch
     {
         JsonTokenType.StartArray => ReadNested(ref reader, Name, Shape.MaxRank),
@@ -30,15 +29,11 @@ internal sealed class MaskConverter : JsonConverter<BatchMask>
         _ => throw Invalid($"{Name} must be {Expectation}, got {JsonToken.Describe(ref reader)}"),
     };
 
-    /// <inheritdoc/>
     public override void Write(Utf8JsonWriter writer, BatchMask value, JsonSerializerOptions options) =>
         throw new NotSupportedException("masks are never answered");
 
     /// <summary>A mask of elements as a binary form has them.</summary>
-    /// <param name="dimensions">Its dimensions.</param>
-    /// <param name="type">Type of the elements.</param>
     /// <param name="bytes">The elements, row-major.</param>
-    /// <param name="count">How many.</param>
     /// <exception cref="ProblemException">One of them is neither 0 nor 1, or no batch has these dimensions.</exception>
     public static BatchMask Of(IReadOnlyList<long> dimensions, ElementType type, ReadOnlySpan<byte> bytes, int count)
     {
@@ -50,7 +45,8 @@ internal sealed class MaskConverter : JsonConverter<BatchMask>
             type.ToDoubles(bytes.Slice(start * type.Size(), length * type.Size()), piece[..length]);
             for (var i = 0; i < length; i++)
             {
-                if (piece[i] is not (0 or 1)) throw Invalid(string.Create(CultureInfo.InvariantCulture, $"{Name}.data[{start + i}] must be {Truth}, got {piece[i]}"));
+                if (piece[i] is not (0 or 1))
+                    throw Invalid(string.Create(CultureInfo.InvariantCulture, $"{Name}.data[{start + i}] must be {Truth}, got {piece[i]}"));
                 values[start + i] = piece[i] == 1;
             }
         }
@@ -66,7 +62,8 @@ internal sealed class MaskConverter : JsonConverter<BatchMask>
             var name = reader.GetString()!;
             reader.Read();
             if (name == "shape" && shape is null) shape = ReadShape(ref reader);
-            else if (name == "data" && data is null && reader.TokenType == JsonTokenType.StartArray) data = ReadNested(ref reader, $"{Name}.data", 1);
+            else if (name == "data" && data is null && reader.TokenType == JsonTokenType.StartArray)
+                data = ReadNested(ref reader, $"{Name}.data", 1);
             else throw Invalid($"{Name} must be {Expectation}; as an object it has shape and data, once each, got {name}");
         }
         if (shape is null || data is null) throw Invalid($"{Name}.{(shape is null ? "shape" : "data")} is missing");
@@ -82,7 +79,8 @@ internal sealed class MaskConverter : JsonConverter<BatchMask>
         if (reader.TokenType != JsonTokenType.StartArray) throw NoShape(ref reader);
         while (reader.Read() && reader.TokenType != JsonTokenType.EndArray)
         {
-            if (reader.TokenType != JsonTokenType.Number || !reader.TryGetInt32(out var dimension) || dimension < 0) throw NoShape(ref reader);
+            if (reader.TokenType != JsonTokenType.Number || !reader.TryGetInt32(out var dimension) || dimension < 0)
+                throw NoShape(ref reader);
             if (shape.Count == Shape.MaxRank) throw Mismatch($"{Name}.shape has at most {Shape.MaxRank} dimensions, got more");
             shape.Add(dimension);
         }

@@ -110,7 +110,9 @@ public sealed class NormalizeResponse : IDisposable, IShapesParameters
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public ConventionReport? Convention { get; init; }
 
-    /// <summary>precision-lost where float32 could not tell the values of x apart, also in the header Bn-Warnings; absent without a warning.</summary>
+    /// <summary>
+    /// precision-lost where float32 could not tell the values of x apart, also in the header Bn-Warnings; absent without a warning.
+    /// </summary>
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public IReadOnlyList<FindingReport>? Warnings { get; init; }
 

@@ -1,5 +1,7 @@
 using System.ComponentModel.DataAnnotations;
+using System.Text.Json;
 using System.Text.Json.Serialization;
+using BnService.Api.Wire;
 using BnService.Core.Layers;
 using BnService.Core.Normalizers;
 using BnService.Core.Tensors;
@@ -9,7 +11,10 @@ namespace BnService.Api.Contracts;
 /// <summary>A session to create.</summary>
 public sealed class CreateSessionRequest : LayerOptionsRequest
 {
-    /// <summary>Name of the session: 1 to 128 letters, digits, dots, underscores or hyphens, the first one a letter or digit. Without it the session is known by its id.</summary>
+    /// <summary>
+    /// Name of the session: 1 to 128 letters, digits, dots, underscores or hyphens, the first one a letter or digit. Without it the \
+    /// session is known by its id.
+    /// </summary>
     [RegularExpression("^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
     public string? Name { get; set; }
 
@@ -27,7 +32,10 @@ public sealed class CreateSessionRequest : LayerOptionsRequest
 /// <summary>Changes to a session; what is absent stays. Nothing that changes shapes can be changed.</summary>
 public sealed class PatchSessionRequest
 {
-    /// <summary>Weight of the new batch in the running statistics, 0 to 1, whatever the session's convention; null for the average over all batches.</summary>
+    /// <summary>
+    /// Weight of the new batch in the running statistics, 0 to 1, whatever the session's convention; null for the average over all \
+    /// batches.
+    /// </summary>
     [NullIsValue]
     public double? Momentum
     {
@@ -169,7 +177,10 @@ public sealed class SessionResource
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public HealthReport? Health { get; init; }
 
-    /// <summary>Divergence of the batches of the last 32 train-steps of this node, in nats and oldest first, in a list with include=drift; absent elsewhere.</summary>
+    /// <summary>
+    /// Divergence of the batches of the last 32 train-steps of this node, in nats and oldest first, in a list with include=drift; absent \
+    /// elsewhere.
+    /// </summary>
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public IReadOnlyList<double>? Drift { get; init; }
 }
@@ -184,7 +195,10 @@ public sealed class HealthReport
     public required string Reason { get; init; }
 }
 
-/// <summary>A session that is damaged in the storage: every call on it is refused (state-damaged) until it is deleted, restored from a snapshot or replaced with PUT state.</summary>
+/// <summary>
+/// A session that is damaged in the storage: every call on it is refused (state-damaged) until it is deleted, restored from a snapshot or \
+/// replaced with PUT state.
+/// </summary>
 public sealed class DamagedSession
 {
     /// <summary>Its identifier.</summary>
@@ -216,4 +230,34 @@ public sealed class SessionList
     /// <summary>Number of sessions on all pages, whatever their health, with include=total; absent elsewhere.</summary>
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public long? Total { get; init; }
+}
+
+/// <summary>
+/// The options in which two sessions differ: what they compute with, in this service's terms, whatever convention they were sent in.
+/// </summary>
+internal static class OptionDifferences
+{
+    private static readonly string[] Options =
+    [
+        .. ContractField.Of(ContractJson.Context.CreateSessionRequest).Where(field => field.Property.Set is not null)
+            .Select(field => field.Name)
+            .Except(["name", "labels", "convention"]),
+    ];
+
+    /// <summary>A sentence about each of them; null where there is none.</summary>
+    /// <param name="there">The session that is there.</param>
+    /// <param name="sent">The one that was asked for.</param>
+    public static string? Between(SessionResource there, SessionResource sent)
+    {
+        var (stored, asked) = (Fields(there), Fields(sent));
+        var differing = Options.Where(option => Text(stored, option) != Text(asked, option)).ToList();
+        return differing.Count == 0 ? null
+            : string.Join("; ", differing.Select(option => $"{option} is {Text(stored, option)}, sent was {Text(asked, option)}"));
+    }
+
+    private static JsonElement Fields(SessionResource session) =>
+        JsonSerializer.SerializeToElement(session, ContractJson.Context.SessionResource);
+
+    private static string Text(JsonElement fields, string option) => fields.TryGetProperty(option, out var value) ? value.GetRawText()
+        : "absent";
 }

@@ -45,7 +45,7 @@ public sealed class SnapshotList
     public IReadOnlyList<long>? Damaged { get; init; }
 }
 
-/// <summary>Snapshots in the contract's terms.</summary>
+/// <summary>Snapshots as the contract has them.</summary>
 internal static class SnapshotMapping
 {
     /// <summary>A snapshot without its state.</summary>
@@ -61,7 +61,8 @@ internal static class SnapshotMapping
     public static SnapshotList ToResource(this IReadOnlyList<SnapshotSummary> snapshots) => new()
     {
         Snapshots = [.. snapshots.Where(snapshot => !snapshot.IsDamaged).Select(ToResource)],
-        Damaged = snapshots.Any(snapshot => snapshot.IsDamaged) ? [.. snapshots.Where(snapshot => snapshot.IsDamaged).Select(snapshot => snapshot.Version)] : null,
+        Damaged = snapshots.Any(snapshot => snapshot.IsDamaged)
+            ? [.. snapshots.Where(snapshot => snapshot.IsDamaged).Select(snapshot => snapshot.Version)] : null,
     };
 
     /// <summary>A snapshot with its state.</summary>

@@ -43,7 +43,10 @@ public sealed class StateResponse : IShapesParameters
     /// <summary>The last batch that moved the session; null before the first.</summary>
     public required LastBatchState? LastBatch { get; init; }
 
-    /// <summary>Whether the running statistics were set as a whole and stand for themselves, whatever num_batches_tracked says; null where none are tracked.</summary>
+    /// <summary>
+    /// Whether the running statistics were set as a whole and stand for themselves, whatever num_batches_tracked says; null where none \
+    /// are tracked.
+    /// </summary>
     public required bool? StatisticsAreGiven { get; init; }
 
     /// <summary>
@@ -72,7 +75,8 @@ public sealed class StateResponse : IShapesParameters
 
 /// <summary>
 /// A state to put: what GET state answers, or the arrays of another framework under its own names. Parameters are gamma and beta,
-/// or weight and bias (PyTorch), scale and bias (flax), scale and B (ONNX), scale_blobs (Caffe); statistics are running_mean and running_var, or
+/// or weight and bias (PyTorch), scale and bias (flax), scale and B (ONNX), scale_blobs (Caffe); statistics are running_mean and \
+/// running_var, or
 /// moving_mean and moving_variance (Keras), moving_mean and moving_var (MXNet), mean and var (flax), input_mean and input_var (ONNX), blobs
 /// (Caffe). Names may have a prefix that all share (`module.`, `bn.`, `bn0_`), flax's collections (`params`, `batch_stats`, as objects or
 /// prefixes) and MXNet's `arg:` and `aux:`; of a whole model's names the query's `from` says which layer's they are.
@@ -80,12 +84,16 @@ public sealed class StateResponse : IShapesParameters
 public sealed class PutStateRequest
 {
     /// <summary>
-    /// Options of the layer. For a new session they are as in the create call, with num_features from the length of the arrays where it is absent.
+    /// Options of the layer. For a new session they are as in the create call, with num_features from the length of the arrays where it \
+    /// is absent.
     /// For an existing one what is absent stays, and what decides the shape must be what the session has.
     /// </summary>
     public LayerOptionsRequest? Options { get; set; }
 
-    /// <summary>Whose convention the options and the running variance are meant in, as in the create call; an existing session takes from it the meaning of momentum and the kind of the running variance.</summary>
+    /// <summary>
+    /// Whose convention the options and the running variance are meant in, as in the create call; an existing session takes from it the \
+    /// meaning of momentum and the kind of the running variance.
+    /// </summary>
     public Framework? Convention { get; set; }
 
     /// <summary>gamma, one finite value per statistic.</summary>
@@ -134,7 +142,9 @@ public sealed class PutStateRequest
     /// <summary>Running variance by ONNX's name.</summary>
     public double[]? InputVar { get; set; }
 
-    /// <summary>The blobs of Caffe's BatchNorm layer: mean, variance and the factor that both are divided by, 0 for no statistics yet.</summary>
+    /// <summary>
+    /// The blobs of Caffe's BatchNorm layer: mean, variance and the factor that both are divided by, 0 for no statistics yet.
+    /// </summary>
     public double[][]? Blobs { get; set; }
 
     /// <summary>The blobs of Caffe's Scale layer: gamma, and beta where it has a bias_term.</summary>
@@ -146,11 +156,15 @@ public sealed class PutStateRequest
     /// <summary>true says that the statistics are the initial 0 and 1, which require_statistics does not accept.</summary>
     public bool? StatisticsAreInitial { get; set; }
 
-    /// <summary>Whether the statistics stand for themselves, whatever num_batches_tracked says; where absent, if both come without num_batches_tracked.</summary>
+    /// <summary>
+    /// Whether the statistics stand for themselves, whatever num_batches_tracked says; where absent, if both come without \
+    /// num_batches_tracked.
+    /// </summary>
     public bool? StatisticsAreGiven { get; set; }
 
     /// <summary>
-    /// zero_debias: the weight of the batches in the moving average, 0 or more. Where absent it is Caffe's factor times the momentum, or what
+    /// zero_debias: the weight of the batches in the moving average, 0 or more. Where absent it is Caffe's factor times the momentum, or \
+    /// what
     /// num_batches_tracked makes of it, 1-(1-momentum)^num_batches_tracked, or 1.
     /// </summary>
     public double? StatisticsWeight { get; set; }
@@ -164,7 +178,9 @@ public sealed class PutStateRequest
     /// <summary>false leaves to the first batch how many positions a sample has (granularity per_activation).</summary>
     public bool? FeaturesAreFixed { get; set; }
 
-    /// <summary>What the optimizer remembers; null for nothing. Where absent it is dropped with the parameters that it belonged to.</summary>
+    /// <summary>
+    /// What the optimizer remembers; null for nothing. Where absent it is dropped with the parameters that it belonged to.
+    /// </summary>
     [NullIsValue]
     public OptimizerState? Optimizer
     {
@@ -180,7 +196,9 @@ public sealed class PutStateRequest
     [JsonIgnore]
     public bool SendsOptimizer { get; private set; }
 
-    /// <summary>The last batch that moved the layer; null for none. Where absent it is dropped with the statistics that it belonged to.</summary>
+    /// <summary>
+    /// The last batch that moved the layer; null for none. Where absent it is dropped with the statistics that it belonged to.
+    /// </summary>
     [NullIsValue]
     public LastBatchState? LastBatch
     {
@@ -196,7 +214,9 @@ public sealed class PutStateRequest
     [JsonIgnore]
     public bool SendsLastBatch { get; private set; }
 
-    /// <summary>Not looked at, so that the answer of GET can be sent as it is: a session counts its own versions. If-Match asks for one.</summary>
+    /// <summary>
+    /// Not looked at, so that the answer of GET can be sent as it is: a session counts its own versions. If-Match asks for one.
+    /// </summary>
     public long? Version { get; set; }
 
     /// <summary>Not looked at, so that the answer of PUT can be sent as it is.</summary>
@@ -237,7 +257,9 @@ public sealed class OptimizerBufferState
     [Required]
     public double[] Second { get; set; } = null!;
 
-    /// <summary>Number of updates of this parameter, where some of the optimizer's have left it frozen; absent where it is the optimizer's.</summary>
+    /// <summary>
+    /// Number of updates of this parameter, where some of the optimizer's have left it frozen; absent where it is the optimizer's.
+    /// </summary>
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public long? Step { get; set; }
 }
@@ -264,20 +286,4 @@ public sealed class UnionState
     /// <summary>Sum of squared deviations from the mean.</summary>
     [Required]
     public double[] M2 { get; set; } = null!;
-}
-
-/// <summary>The statistics of the last batch.</summary>
-public sealed class LastBatchState
-{
-    /// <summary>Mean, one value per statistic.</summary>
-    [Required]
-    public double[] Mean { get; set; } = null!;
-
-    /// <summary>Biased variance, one value per statistic.</summary>
-    [Required]
-    public double[] Var { get; set; } = null!;
-
-    /// <summary>Number of values per statistic.</summary>
-    [Required]
-    public long Count { get; set; }
 }

@@ -1,4 +1,5 @@
 using BnService.Core;
+using BnService.Api.Wire;
 using BnService.Core.Layers;
 using BnService.Core.Normalizers;
 using BnService.Core.Statistics;
@@ -6,11 +7,20 @@ using BnService.Core.Tensors;
 
 namespace BnService.Api.Contracts;
 
-/// <summary>States in the core's terms and back.</summary>
+/// <summary>States of the contract as the core's, and back.</summary>
 internal static class StateMapping
 {
+    // What decides the shape of a state, and what it is computed in.
+    private static readonly (string Name, Func<NormalizerOptions, object?> Of)[] ShapeOptions =
+    [
+        ("num_features", options => options.NumFeatures), ("normalized_shape", options => Text(options.NormalizedShape)),
+        ("num_groups", options => options.NumGroups), ("channel_axis", options => options.AxisOf()),
+        ("granularity", options => options.Granularity), ("affine", options => options.Affine), ("bias", options => options.Bias),
+        ("scale", options => !options.OmitsGamma), ("gamma_offset", options => options.GammaOffset),
+        ("track_running_stats", options => options.TrackRunningStats), ("precision", options => options.Precision),
+    ];
+
     /// <summary>The whole state of a layer.</summary>
-    /// <param name="layer">The layer.</param>
     /// <param name="ignored">The names of a request that are not the layer's, or null.</param>
     public static StateResponse ToState(this LayerState layer, string[]? ignored = null) => new()
     {
@@ -41,12 +51,16 @@ internal static class StateMapping
     {
         (string Name, double[]? Values)[] arrays =
         [
-            ("gamma", request.Gamma), ("weight", request.Weight), ("scale", request.Scale), ("beta", request.Beta), ("bias", request.Bias), ("B", request.OnnxBias),
-            ("running_mean", request.RunningMean), ("moving_mean", request.MovingMean), ("mean", request.Mean), ("input_mean", request.InputMean),
-            ("running_var", request.RunningVar), ("moving_variance", request.MovingVariance), ("var", request.Var), ("moving_var", request.MovingVar),
+            ("gamma", request.Gamma), ("weight", request.Weight), ("scale", request.Scale), ("beta", request.Beta), ("bias", request.Bias),
+                ("B", request.OnnxBias),
+            ("running_mean", request.RunningMean), ("moving_mean", request.MovingMean), ("mean", request.Mean),
+                ("input_mean", request.InputMean),
+            ("running_var", request.RunningVar), ("moving_variance", request.MovingVariance), ("var", request.Var),
+                ("moving_var", request.MovingVar),
             ("input_var", request.InputVar),
         ];
-        var import = StateNames.Import(arrays.Where(array => array.Values is not null).ToDictionary(array => array.Name, array => array.Values!),
+        var import = StateNames.Import(
+            arrays.Where(array => array.Values is not null).ToDictionary(array => array.Name, array => array.Values!),
             request.Blobs, request.ScaleBlobs);
         return import with
         {
@@ -70,11 +84,14 @@ internal static class StateMapping
 
     /// <summary>Whether a request says anything.</summary>
     public static bool IsEmpty(this PutStateRequest request, LayerImport import) =>
-        import is { Length: null, BatchesTracked: null, SetsOptimizer: false, SetsLastBatch: false, StatisticsAreInitial: false, FeaturesAreFixed: true }
+        import is { Length: null, BatchesTracked: null, SetsOptimizer: false, SetsLastBatch: false }
         && import is { Seen: null, Population: null, StatisticsAreGiven: null, Weight: null }
+        && import is { StatisticsAreInitial: false, FeaturesAreFixed: true }
         && request is { Options: null, Convention: null };
 
-    /// <summary>The options of a new session and the convention they were sent in; what decides the size may come from the arrays.</summary>
+    /// <summary>
+    /// The options of a new session and the convention they were sent in; what decides the size may come from the arrays.
+    /// </summary>
     /// <exception cref="LayerException">An option is missing, outside its range or not of this kind.</exception>
     public static (NormalizerOptions Options, AppliedConvention? Convention) NewOptions(this PutStateRequest request, LayerImport import)
     {
@@ -85,18 +102,19 @@ internal static class StateMapping
         if (options.Kind.IsOverRows) options.NormalizedShape ??= RowOf(request, import, options);
         else if (options.Granularity != Granularity.PerActivation) options.NumFeatures ??= import.Length;
         var convention = options.MeantIn(request.Convention);
-        if (import.Length is not null && options.Affine is null) convention = TakeParameters(options, import, convention, isFile: request.Shapes.Count > 0);
+        if (import.Length is not null && options.Affine is null)
+            convention = TakeParameters(options, import, convention, isFile: request.Shapes.Count > 0);
         var made = options.ToOptions(convention);
         RequireShapes(request, made);
         return (made, convention);
     }
 
     /// <summary>Refuses a query that says another kind than the body.</summary>
-    /// <exception cref="LayerException">It does.</exception>
     public static void RequireSameKind(NormalizerKind inQuery, NormalizerKind inBody)
     {
         if (inQuery == inBody) return;
-        throw new LayerException(LayerError.InvalidOption, $"kind must be the same in the query and in the body, got {inQuery.WireName} and {inBody.WireName}");
+        throw new LayerException(LayerError.InvalidOption,
+            $"kind must be the same in the query and in the body, got {inQuery.WireName} and {inBody.WireName}");
     }
 
     // gamma and beta are every kind's; a mean belongs to a variance.
@@ -105,13 +123,15 @@ internal static class StateMapping
         if (!options.SendsKind && import is { Mean: null, Variance: null } && (import.Gamma ?? import.Beta) is { } parameter)
         {
             throw new LayerException(LayerError.InvalidOption,
-                $"kind is missing: {parameter.Name} without running statistics may belong to a layer of any kind; say it in the query (?kind=layer_norm), " +
+                $"kind is missing: {parameter.Name} without running statistics may belong to a layer of any kind; say it in the query " +
+                    $"(?kind=layer_norm), " +
                 "in options.kind, or as kind in the metadata of a safetensors file: one of " +
                 $"{string.Join(", ", StateNames.Kinds)} (group_norm with num_groups)");
         }
         if (import.Mean is null == import.Variance is null) return;
         var (missing, sent) = import.Mean is null ? ("running_mean", import.Variance!.Name) : ("running_var", import.Mean.Name);
-        throw new LayerException(LayerError.InvalidOption, $"{missing} is missing: a new session takes both running statistics or none, got {sent} alone");
+        throw new LayerException(LayerError.InvalidOption,
+            $"{missing} is missing: a new session takes both running statistics or none, got {sent} alone");
     }
 
     // The shape of the parameters, where they came with one.
@@ -130,16 +150,24 @@ internal static class StateMapping
         foreach (var (name, dimensions) in request.Shapes)
         {
             long[] sent = [.. dimensions.Where(dimension => dimension != 1)];
-            if (dimensions.Count <= 1 || !StateNames.IsArray(name) || sent.SequenceEqual(expected.Where(dimension => dimension != 1).Select(dimension => (long)dimension))) continue;
-            if (options.Granularity == Granularity.PerActivation && dimensions[options.ChannelAxis == 1 ? 0 : ^1] == options.NumFeatures) continue;
+            if (dimensions.Count <= 1 || !StateNames.IsArray(name)
+                || sent.SequenceEqual(expected.Where(dimension => dimension != 1).Select(dimension => (long)dimension)))
+            {
+                continue;
+            }
+            if (options.Granularity == Granularity.PerActivation && dimensions[options.ChannelAxis == 1 ? 0 : ^1] == options.NumFeatures)
+                continue;
             throw new LayerException(LayerError.ShapeMismatch,
-                $"{name} must have the shape {Text(expected)} of the layer's parameters, or be flat, got [{string.Join(", ", dimensions)}]");
+                $"{name} must have the shape {Text(expected)} of the layer's parameters, or be flat, got " +
+                    $"[{string.Join(", ", dimensions)}]");
         }
     }
 
-    // What the arrays do not have the layer does not have either, unless its options say so: a gamma of 1 that nobody has sent would be moved
+    // What the arrays do not have the layer does not have either, unless its options say so: a gamma of 1 that nobody has sent would be
+    // moved
     // by the first update. Of a file, and of what comes in a framework's convention, that holds for beta, and for both, as well.
-    private static AppliedConvention? TakeParameters(LayerOptionsRequest options, LayerImport import, AppliedConvention? convention, bool isFile)
+    private static AppliedConvention? TakeParameters(
+        LayerOptionsRequest options, LayerImport import, AppliedConvention? convention, bool isFile)
     {
         var (hasGamma, hasBeta) = (import.Gamma is not null, import.Beta is not null);
         if (options.Kind != NormalizerKind.RmsNorm && hasBeta && !hasGamma) options.Scale ??= false;
@@ -150,9 +178,6 @@ internal static class StateMapping
     }
 
     /// <summary>The options of an existing session after a state has been put, and the convention they were sent in.</summary>
-    /// <param name="request">The request.</param>
-    /// <param name="import">What it sets.</param>
-    /// <param name="current">The session's options.</param>
     /// <exception cref="LayerException">An option is outside its range, not of this kind, or would change the shape.</exception>
     public static (NormalizerOptions Options, AppliedConvention? Convention) OptionsOver(
         this PutStateRequest request, LayerImport import, NormalizerOptions current)
@@ -164,19 +189,10 @@ internal static class StateMapping
         var options = sent.Over(current).ToOptions(convention);
         var bringsStatistics = import is { Mean: not null, Variance: not null };
         // What kind of an average they are is a fact about them.
-        if (bringsStatistics && sent.ZeroDebias is null && request.Convention == Framework.Caffe) options = options with { ZeroDebias = true };
+        if (bringsStatistics && sent.ZeroDebias is null && request.Convention == Framework.Caffe)
+            options = options with { ZeroDebias = true };
         if (!bringsStatistics) RequireSame("zero_debias", options.ZeroDebias, current.ZeroDebias);
-        RequireSame("num_features", options.NumFeatures, current.NumFeatures);
-        RequireSame("normalized_shape", Text(options.NormalizedShape), Text(current.NormalizedShape));
-        RequireSame("num_groups", options.NumGroups, current.NumGroups);
-        RequireSame("channel_axis", options.AxisOf(), current.AxisOf());
-        RequireSame("granularity", options.Granularity, current.Granularity);
-        RequireSame("affine", options.Affine, current.Affine);
-        RequireSame("bias", options.Bias, current.Bias);
-        RequireSame("scale", !options.OmitsGamma, !current.OmitsGamma);
-        RequireSame("gamma_offset", options.GammaOffset, current.GammaOffset);
-        RequireSame("track_running_stats", options.TrackRunningStats, current.TrackRunningStats);
-        RequireSame("precision", options.Precision, current.Precision);
+        foreach (var (name, option) in ShapeOptions) RequireSame(name, option(options), option(current));
         RequireShapes(request, options);
         return (options, convention);
     }
@@ -215,32 +231,15 @@ internal static class StateMapping
         return request;
     }
 
-    // What was sent, and where nothing was, what the session has.
+    // What was sent, and what the session has where nothing was. A momentum of null is sent, too.
     private static LayerOptionsRequest Over(this LayerOptionsRequest sent, NormalizerOptions current)
     {
         var over = current.ToRequest();
-        over.NumFeatures = sent.NumFeatures ?? over.NumFeatures;
-        over.NormalizedShape = sent.NormalizedShape ?? over.NormalizedShape;
-        over.NumGroups = sent.NumGroups ?? over.NumGroups;
-        over.Eps = sent.Eps ?? over.Eps;
-        over.Affine = sent.Affine ?? over.Affine;
-        over.Bias = sent.Bias ?? over.Bias;
-        over.Scale = sent.Scale ?? over.Scale;
-        over.GammaOffset = sent.GammaOffset ?? over.GammaOffset;
-        over.TrackRunningStats = sent.TrackRunningStats ?? over.TrackRunningStats;
-        over.UnbiasedRunningVar = sent.UnbiasedRunningVar ?? over.UnbiasedRunningVar;
-        over.ZeroDebias = sent.ZeroDebias ?? over.ZeroDebias;
-        over.ChannelAxis = sent.ChannelAxis ?? over.ChannelAxis;
-        over.Granularity = sent.Granularity ?? over.Granularity;
-        over.Mode = sent.Mode ?? over.Mode;
-        over.Activation = sent.Activation ?? over.Activation;
-        over.GammaInit = sent.GammaInit ?? over.GammaInit;
-        over.BetaInit = sent.BetaInit ?? over.BetaInit;
-        over.GhostBatchSize = sent.GhostBatchSize ?? over.GhostBatchSize;
-        over.Renorm = sent.Renorm ?? over.Renorm;
-        over.NonFinite = sent.NonFinite ?? over.NonFinite;
-        over.Precision = sent.Precision ?? over.Precision;
-        over.RequireStatistics = sent.RequireStatistics ?? over.RequireStatistics;
+        foreach (var field in ContractField.Of(ContractJson.Context.LayerOptionsRequest))
+        {
+            if (field.Property is not { Get: { } get, Set: { } set } || get(sent) is not { } value) continue;
+            set(over, value);
+        }
         if (sent.SendsMomentum) over.Momentum = sent.Momentum;
         return over;
     }
@@ -268,7 +267,8 @@ internal static class StateMapping
     private static OptimizerBufferState? Buffers(OptimizerMoments? moments) =>
         moments is null ? null : new() { First = moments.First, Second = moments.Second, Step = moments.Step };
 
-    private static OptimizerMoments? Restored(OptimizerBufferState? buffers) => buffers is null ? null : new(buffers.First, buffers.Second) { Step = buffers.Step };
+    private static OptimizerMoments? Restored(OptimizerBufferState? buffers) => buffers is null ? null
+        : new(buffers.First, buffers.Second) { Step = buffers.Step };
 
     private static string Text(IReadOnlyList<int>? dimensions) => $"[{string.Join(", ", dimensions ?? [])}]";
 
@@ -276,7 +276,8 @@ internal static class StateMapping
     {
         if (EqualityComparer<T>.Default.Equals(sent, current)) return;
         throw new LayerException(option is "num_features" or "normalized_shape" ? LayerError.ShapeMismatch : LayerError.InvalidOption,
-            $"options.{option} must be {Wire(current)}, as in the session, got {Wire(sent)}: a state cannot change {(option == "precision" ? "what a session computes in" : "a session's shape")}");
+            $"options.{option} must be {Wire(current)}, as in the session, got {Wire(sent)}: a state cannot change " +
+            (option == "precision" ? "what a session computes in" : "a session's shape"));
     }
 
     private static string Wire<T>(T value) => value switch

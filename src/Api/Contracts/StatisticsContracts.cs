@@ -1,3 +1,4 @@
+using System.ComponentModel.DataAnnotations;
 using System.Text.Json.Serialization;
 
 namespace BnService.Api.Contracts;
@@ -40,7 +41,9 @@ public sealed class StatsResponse : IPartialAnswer
     /// <summary>Version of the state.</summary>
     public required long Version { get; init; }
 
-    /// <summary>Whether the running statistics have settled, and how far the last batch lies from them; null where none are tracked.</summary>
+    /// <summary>
+    /// Whether the running statistics have settled, and how far the last batch lies from them; null where none are tracked.
+    /// </summary>
     public Diagnostics? Diagnostics { get; init; }
 }
 
@@ -61,7 +64,8 @@ public sealed class BatchStatistics
 public sealed class Diagnostics
 {
     /// <summary>
-    /// What is left of the initial values in the moving average: (1-momentum)^num_batches_tracked; with zero_debias 1 before the first batch
+    /// What is left of the initial values in the moving average: (1-momentum)^num_batches_tracked; with zero_debias 1 before the first \
+    /// batch
     /// and then 0.
     /// </summary>
     public required double InitialWeight { get; init; }
@@ -100,7 +104,9 @@ public sealed class DriftReport
     /// </summary>
     public required bool Drifting { get; init; }
 
-    /// <summary>About the probability of so much divergence in any of C channels of m values if nothing had changed: C·exp(−m·kl_divergence).</summary>
+    /// <summary>
+    /// About the probability of so much divergence in any of C channels of m values if nothing had changed: C·exp(−m·kl_divergence).
+    /// </summary>
     public required double PValue { get; init; }
 }
 
@@ -161,4 +167,20 @@ public sealed class HealthResponse
 {
     /// <summary>healthy or unhealthy.</summary>
     public required string Status { get; init; }
+}
+
+/// <summary>The statistics of the last batch.</summary>
+public sealed class LastBatchState
+{
+    /// <summary>Mean, one value per statistic.</summary>
+    [Required]
+    public double[] Mean { get; set; } = null!;
+
+    /// <summary>Biased variance, one value per statistic.</summary>
+    [Required]
+    public double[] Var { get; set; } = null!;
+
+    /// <summary>Number of values per statistic.</summary>
+    [Required]
+    public long Count { get; set; }
 }

@@ -1,7 +1,7 @@
 using BnService.Api.Contracts;
-using BnService.Api.Errors;
 using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.OpenApi;
+using BnService.Api.Errors;
 using BnService.Api.Sessions;
 using BnService.Core.Layers;
 using BnService.Core.Statistics;

@@ -1,7 +1,7 @@
 using BnService.Api.Contracts;
-using BnService.Api.Errors;
 using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.OpenApi;
+using BnService.Api.Errors;
 using BnService.Api.Hosting.Telemetry;
 using BnService.Api.Sessions;
 using BnService.Api.Wire;
@@ -40,9 +40,9 @@ internal static class LayerEndpoints
         string session, Body<UpdateParametersRequest> body, ChangeHeaders headers, SessionScope scope, SessionCatalog catalog, BackwardPass backward,
         CancellationToken cancellationToken)
     {
-        var request = body.Value;
-        var update = request.Update.ToUpdate();
         var found = await catalog.GetAsync(scope, session, cancellationToken);
+        var request = await body.ReadAsync();
+        var update = request.Update.ToUpdate();
         var (answer, isReplayed) = await backward.UpdateAsync(found, request.Dgamma, request.Dbeta, update, headers.Terms, cancellationToken);
         var parameters = new ParametersResponse
         {
@@ -54,10 +54,11 @@ internal static class LayerEndpoints
     }
 
     private static async Task<IResult> TrainStep(
-        string session, Incoming<TrainStepRequest> body, ChangeHeaders headers, SessionScope scope, SessionCatalog catalog, TrainStep training,
+        string session, Body<TrainStepRequest> body, ChangeHeaders headers, SessionScope scope, SessionCatalog catalog, TrainStep training,
         PassMeter passes, ComputeSettings compute, CancellationToken cancellationToken)
     {
         var found = await catalog.GetAsync(scope, session, cancellationToken);
+        await body.OpenAsync();
         var layer = found.Current.Layer;
         var digits = body.Digits(layer.Options, layer.NormalizesWithBatch, request => request.X);
         using var gathered = new ArrivingBatch(catalog, found, digits, passes, compute);
@@ -73,13 +74,14 @@ internal static class LayerEndpoints
         options.IsOverChannels ? 2 : isWhole || options.Precision == Precision.Float64 ? 1 : 0;
 
     private static async Task<IResult> Infer(
-        string session, string? version, Incoming<InferenceRequest> body, MinVersion least, HttpContext context, SessionScope scope, SessionCatalog catalog, Snapshots snapshots,
+        string session, string? version, Body<InferenceRequest> body, MinVersion least, HttpContext context, SessionScope scope, SessionCatalog catalog, Snapshots snapshots,
         Inference inference, TrafficObserver observer, CancellationToken cancellationToken)
     {
         var found = await catalog.GetRecentAsync(scope, session, least.Value, cancellationToken);
         var layer = await snapshots.LayerAsync(found, QueryNumber.Version(version), cancellationToken);
-        if (StreamedInference.InputOf(body.Message, Negotiation.Of(context).Answer) is { } x && inference.RunArriving(layer, x.Shape, OwnParameters.Of(body.Message!.Begun!.Gamma, body.Message.Begun.Beta)) is { } arriving)
-            return new StreamedInference(new(body.Message.Bytes, x, arriving, observer.SampleArriving(found, x.Shape)), x.Shape, layer.Version);
+        await body.OpenAsync();
+        if (StreamedOutput.InputOf(body.Message, Negotiation.Of(context).Answer) is { } x && inference.RunArriving(layer, x.Shape, OwnParameters.Of(body.Message!.Begun!.Gamma, body.Message.Begun.Beta)) is { } arriving)
+            return new StreamedOutput(body.Message.Bytes, x, arriving, observer.SampleArriving(found, x.Shape)).ToAnswer(layer.Version);
         var options = layer.Options;
         var digits = body.Digits(options, layer.Running is null, request => request.X);
         var request = await body.ReadAsync(digits, options.Precision, WholeOutputs(options, layer.Running is null), digits is not null);
@@ -92,10 +94,11 @@ internal static class LayerEndpoints
     }
 
     private static async Task<IResult> Backward(
-        string session, Incoming<BackwardRequest> body, ChangeHeaders headers, SessionScope scope, SessionCatalog catalog, BackwardPass backward,
+        string session, Body<BackwardRequest> body, ChangeHeaders headers, SessionScope scope, SessionCatalog catalog, BackwardPass backward,
         CancellationToken cancellationToken)
     {
         var found = await catalog.GetAsync(scope, session, cancellationToken);
+        await body.OpenAsync();
         var digits = DigitsOf(body, found.Current.Layer);
         var request = await body.ReadAsync(digits, found.Current.Layer.Options.Precision, keepsText: digits is not null);
         RequireStepOrInput(request);
@@ -107,7 +110,7 @@ internal static class LayerEndpoints
     }
 
     /// <summary>Watches the digits of what a gradient goes through; null where float32 has all of them.</summary>
-    internal static SentDigits? DigitsOf(Incoming<BackwardRequest> body, LayerState layer) =>
+    internal static SentDigits? DigitsOf(Body<BackwardRequest> body, LayerState layer) =>
         body.Digits(layer.Options, layer.Running is null || (layer.NormalizesWithBatch && !body.Says("mode", "inference"u8)), request => request.X);
 
     /// <summary>Refuses a gradient of which it is not clear what it goes through.</summary>

@@ -14,12 +14,11 @@ internal sealed record WritableForms(IReadOnlyList<string> MediaTypes);
 /// <param name="Answer">Form of the answer.</param>
 internal sealed record Negotiation(string Request, string Answer)
 {
-    /// <summary>The forms of a request.</summary>
     public static Negotiation Of(HttpContext context) => context.Features.Get<Negotiation>() ?? Plain;
 
     private static Negotiation Plain { get; } = new(MediaTypes.Json, MediaTypes.Json);
 
-    /// <summary>Refuses forms that the call does not read or write; belongs behind routing.</summary>
+    /// <summary>Refuses forms that the call does not read or write; belongs after routing.</summary>
     public static Task DecideAsync(HttpContext context, RequestDelegate next)
     {
         if (context.GetEndpoint() is { } endpoint)
@@ -33,7 +32,6 @@ internal sealed record Negotiation(string Request, string Answer)
     }
 
     /// <summary>Refuses a body that is no JSON and does not say what it is.</summary>
-    /// <param name="context">The request.</param>
     /// <param name="body">The body, UTF-8 if it is JSON; an empty one is as good as none.</param>
     /// <exception cref="ProblemException">It begins as no JSON object or array does.</exception>
     public static void RequireJson(HttpContext context, ReadOnlySpan<byte> body)
@@ -42,12 +40,13 @@ internal sealed record Negotiation(string Request, string Answer)
         var text = (body.StartsWith("\uFEFF"u8) ? body[3..] : body).TrimStart(" \t\r\n"u8);
         if (text.Length == 0 || text[0] is (byte)'{' or (byte)'[') return;
         throw new ProblemException(ProblemCode.UnsupportedMediaType,
-            $"Content-Type is missing and the body is not JSON; it must be one of {string.Join(", ", context.GetEndpoint()!.Metadata.GetMetadata<ReadableForms>()!.MediaTypes)}");
+            $"Content-Type is missing and the body is not JSON; it must be one of " +
+                $"{string.Join(", ", context.GetEndpoint()!.Metadata.GetMetadata<ReadableForms>()!.MediaTypes)}");
     }
 
     private static string FormOfBody(HttpRequest request, IReadOnlyList<string> forms)
     {
-        // Without a type the body is JSON, if there is one: whoever reads it finds out.
+        // Without a type the body is JSON, if there is one: its reader finds out.
         if (string.IsNullOrWhiteSpace(request.ContentType)) return MediaTypes.Json;
         return MediaTypes.FormOf(request.ContentType, forms) ?? throw new ProblemException(ProblemCode.UnsupportedMediaType,
             $"Content-Type must be one of {string.Join(", ", forms)}, got '{request.ContentType}'");

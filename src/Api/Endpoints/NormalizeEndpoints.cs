@@ -1,7 +1,7 @@
 using BnService.Api.Contracts;
-using BnService.Api.Errors;
 using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.OpenApi;
+using BnService.Api.Errors;
 using BnService.Api.Sessions;
 using BnService.Api.Wire;
 using BnService.Core.Layers;
@@ -14,11 +14,11 @@ namespace BnService.Api.Endpoints;
 /// <summary>Normalization without a session.</summary>
 internal static class NormalizeEndpoints
 {
-    /// <summary>Maps the call.</summary>
     public static void MapNormalize(this IEndpointRouteBuilder routes) =>
-        routes.MapPost("/normalize", Normalize).Needs(Role.Reader).WithTags("Layer").Reads<NormalizeRequest>(MediaTypes.Tensors).Answers<NormalizeResponse>(forms: MediaTypes.Tensors)
-            .Fails(ProblemCode.ShapeMismatch, ProblemCode.BatchTooSmall, ProblemCode.NonFiniteInput, ProblemCode.InvalidOption, ProblemCode.LimitReached)
-            .Describe("Normalize", "Normalize once", "Any kind of layer, one shot, no session: y with the tensor's own statistics, and with `backward` the gradients as well.");
+        routes.MapPost("/normalize", Normalize).WithName("Normalize").WithTags("Layer").Needs(Role.Reader)
+            .Reads<NormalizeRequest>(MediaTypes.Tensors).Answers<NormalizeResponse>(forms: MediaTypes.Tensors)
+            .Fails(ProblemCode.ShapeMismatch, ProblemCode.BatchTooSmall, ProblemCode.NonFiniteInput, ProblemCode.InvalidOption)
+            .Fails(ProblemCode.LimitReached);
 
     private static NormalizeResponse Response(OneShotResult result, LayerState layer, AppliedConvention? convention, Finding? rounding)
     {
@@ -41,10 +41,16 @@ internal static class NormalizeEndpoints
         };
     }
 
-    private static async Task<IResult> Normalize(Incoming<NormalizeRequest> body, OneShot oneShot, CancellationToken cancellationToken)
+    /// <summary>Normalize once</summary>
+    /// <remarks>
+    /// Any kind of layer, one shot, no session: y with the tensor's own statistics, and with `backward` the gradients as well.
+    /// </remarks>
+    internal static async Task<IResult> Normalize(Body<NormalizeRequest> body, OneShot oneShot, CancellationToken cancellationToken)
     {
-        var digits = body.MayBeRounded && !body.AsksForFloat64 ? DigitsOf(body) : null;
-        var request = await body.ReadAsync(digits, body.AsksForFloat64 ? Precision.Float64 : Precision.Float32, keepsText: digits is not null);
+        await body.OpenAsync();
+        var precision = body.AsksForFloat64 ? Precision.Float64 : Precision.Float32;
+        var digits = body.MayBeRounded && precision == Precision.Float32 ? DigitsOf(body) : null;
+        var request = await body.ReadAsync(digits, precision, keepsText: digits is not null);
         var (options, convention) = Options(request, request.X.Shape);
         if (request.X.Precision != options.Precision)
         {
@@ -59,7 +65,7 @@ internal static class NormalizeEndpoints
     }
 
     // How the tensor lies is said by the body itself: by what is there of it before its tensors, or by its text.
-    private static SentDigits DigitsOf(Incoming<NormalizeRequest> body)
+    private static SentDigits DigitsOf(Body<NormalizeRequest> body)
     {
         NormalizerOptions? options = null;
         return body.Digits(shape => SentDigits.LayoutOf(options ?? Announced(shape), usesBatch: true)(shape), request =>
@@ -111,7 +117,8 @@ internal static class NormalizeEndpoints
     private static LayerState WithParameters(NormalizeRequest request, LayerState layer)
     {
         var state = layer.WithParameters(request.Gamma, request.Beta);
-        return layer.Running is null ? state : state.WithRunningStatistics(request.RunningMean, request.RunningVar, request.NumBatchesTracked);
+        return layer.Running is null ? state
+            : state.WithRunningStatistics(request.RunningMean, request.RunningVar, request.NumBatchesTracked);
     }
 
     private static ProblemException Invalid(string detail) => new(ProblemCode.InvalidOption, detail);

@@ -1,15 +1,14 @@
-using System.Globalization;
 using System.Reflection;
 using BnService.Api.Contracts;
-using BnService.Api.Errors;
 using BnService.Api.Hosting;
 using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.Memory;
+using BnService.Api.Errors;
 using BnService.Api.Hosting.Telemetry;
 using BnService.Api.Sessions;
 using BnService.Api.Wire;
 using BnService.Api.Wire.OpenInference;
-using BnService.Core.Layers;
+using Microsoft.AspNetCore.Mvc;
 using Microsoft.Extensions.Options;
 
 namespace BnService.Api.Endpoints;
@@ -23,14 +22,11 @@ internal static class OpenInferenceEndpoints
     // It says whether models are to be ready, and nothing else.
     private const int MostIndexBytes = 64 << 10;
 
-    private static readonly ServerMetadata Server = new()
-    {
-        Name = Model.Platform,
-        Version = typeof(OpenInferenceEndpoints).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion.Split('+')[0],
-        Extensions = ["binary_tensor_data", "statistics", "model_repository", "model_configuration"],
-    };
+    private static readonly ServerMetadata Server = new(
+        Model.Platform,
+        typeof(Model).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion.Split('+')[0],
+        ["binary_tensor_data", "statistics", "model_repository", "model_configuration"]);
 
-    /// <summary>Maps the calls.</summary>
     public static void MapOpenInference(this IEndpointRouteBuilder routes)
     {
         // The protocol has a description of its own; the service's document is about its own calls.
@@ -44,7 +40,7 @@ internal static class OpenInferenceEndpoints
         {
             var model = group.MapGroup(path);
             model.MapGet("", Metadata).Needs(Role.Reader);
-            model.MapGet("/ready", (Model found) => new Answer<ModelReady>(new ModelReady { Name = found.Name })).Needs(Role.Reader);
+            model.MapGet("/ready", (Model found) => new Answer<ModelReady>(new ModelReady(found.Name))).Needs(Role.Reader);
             model.MapGet("/config", Configuration).Needs(Role.Reader);
             model.MapGet("/stats", Statistics).Needs(Role.Reader);
             model.MapPost("/infer", Infer).Needs(Role.Reader).WithMetadata(new CompressedAnswerAttribute());
@@ -57,133 +53,140 @@ internal static class OpenInferenceEndpoints
 
     private static async Task<Answer<ModelMetadata>> Metadata(Model model, Snapshots snapshots, CancellationToken cancellationToken)
     {
-        ModelTensor Tensor(string name) => new() { Name = name, Datatype = Datatypes.Described(model.Precision), Shape = [-1, .. model.Row] };
-        return new(new ModelMetadata
-        {
-            Name = model.Name,
-            Versions = [.. (await snapshots.ListAsync(model.Session, cancellationToken)).Select(snapshot => Text(snapshot.Version)).Reverse()],
-            Platform = Model.Platform,
-            Inputs = [Tensor(InferText.Input)],
-            Outputs = [Tensor(InferText.Output)],
-        });
+        ModelTensor Tensor(string name) => new(name, Datatypes.Described(model.Precision), [-1, .. model.Row]);
+        var versions = (await snapshots.ListAsync(model.Session, cancellationToken))
+            .Select(snapshot => Model.VersionText(snapshot.Version));
+        return new(new ModelMetadata(
+            model.Name, [.. versions.Reverse()], Model.Platform, [Tensor(InferText.Input)], [Tensor(InferText.Output)]));
     }
 
     private static Answer<ModelConfig> Configuration(Model model)
     {
-        ModelConfigTensor Tensor(string name) => new() { Name = name, DataType = Datatypes.Configured(model.Precision), Dims = [-1, .. model.Row] };
-        return new(new ModelConfig
-        {
-            Name = model.Name,
-            Platform = Model.Platform,
-            Input = [Tensor(InferText.Input)],
-            Output = [Tensor(InferText.Output)],
-        });
+        ModelConfigTensor Tensor(string name) => new(name, Datatypes.Configured(model.Precision), [-1, .. model.Row]);
+        return new(new ModelConfig(model.Name, Model.Platform, 0, [Tensor(InferText.Input)], [Tensor(InferText.Output)]));
     }
 
-    private static async Task Infer(
-        Model model, HttpContext context, Inference inference, TrafficObserver observer, IOptions<LimitOptions> limits, TimeProvider time)
+    private static async Task Infer([AsParameters] InferCall call)
     {
-        using var timing = new InferenceTiming(model.Session.Traffic.InferencesOf(model.Version), time);
-        var bytes = new RequestBytes(context.Request, limits.Value.MaxBodyBytes);
-        var (memory, header) = (RequestMemory.Of(context), context.Request.Headers[InferText.LengthHeader]);
-        if (memory is not null && header.Count == 0 && bytes.Length is { } length) await memory.ReserveAsync(MemoryNeed.OfText<InferenceRequest>(length, model.Precision));
+        var (model, context, limits) = (call.Model, call.Context, call.Limits.Value);
+        using var timing = new InferenceTiming(model.Session.Traffic.InferencesOf(model.Version), call.Time);
+        var bytes = new RequestBytes(context.Request, limits.MaxBodyBytes);
+        var header = context.Request.Headers[InferText.LengthHeader];
+        if (header.Count == 0 && bytes.Length is { } length)
+            await call.ReserveAsync(MemoryNeed.OfText<InferenceRequest>(length, model.Precision));
         using var reading = Spans.Of(Spans.Read);
         using var request = await InferRequest.OpenAsync(bytes, header, model.Row, model.Precision);
-        TensorLimits.Require(limits.Value, InferText.Input, request.Header.Shape);
-        var (answer, shape) = (new InferAnswer(model.Name, model.Version, request.Header), request.Header.Shape);
-        // Of a body that says how long it is nothing but the input is left.
-        if (bytes.Length is not null && request is { Header.IsOutputBinary: true, Incoming: { Bytes: >= StreamedOutput.FewestBytes } x }
-            && !StreamedInference.MayBeBeyond(x) && inference.RunArriving(model.Layer, shape) is { } arriving)
-        {
-            // Arriving, computing and sending are one: what they take together is counted as computing.
-            timing.Arrived();
-            timing.Read();
-            var output = new StreamedOutput(bytes, x, arriving, observer.SampleArriving(model.Session, shape));
-            await output.SendAsync(context, answer.Begin(context.Response), request.Header.OutputDatatype, () => timing.Answered(shape[0]));
-            return;
-        }
-        if (memory is not null && request.Incoming is { } incoming) await memory.ReserveAsync(MemoryNeed.OfParts<InferenceRequest>([incoming], null, model.Precision));
-        var digits = request.MayBeRounded ? DigitsOf(request, model.Layer) : null;
-        var input = await request.ReadAsync(digits);
-        timing.Arrived();
-        var sample = observer.Sample(model.Session, input);
-        timing.Read();
-        reading.Dispose();
-        var (y, rounding) = await inference.RunAsync(model.Layer, new BatchInput(input, null, null), digits, context.RequestAborted);
-        using var owned = y;
-        observer.Inferred(model.Session, sample);
-        if (rounding is not null)
-        {
-            answer = new InferAnswer(model.Name, model.Version, request.Header) { Warning = rounding };
-            context.Response.Headers[DiagnosticsEndpoints.WarningsHeader] = rounding.Code;
-        }
-        using var writing = Spans.Of(Spans.Write);
-        await answer.WriteAsync(context.Response, y, () => timing.Answered(shape[0]));
+        MessageLimits.RequireTensor(limits, InferText.Input, request.Header.Shape);
+        var answer = new InferAnswer(model.Name, model.Version, request.Header);
+        if (call.StreamOf(request, bytes) is { } stream) await call.AnswerAsync(stream, request, answer, timing);
+        else await call.AnswerAsync(request, answer, timing, reading);
     }
 
-    private static SentDigits DigitsOf(InferRequest request, LayerState layer) =>
-        new(SentDigits.LayoutOf(layer.Options, layer.Running is null)) { Again = request.ShowAgain };
+    private static IResult Statistics(Model model) => List(
+        new[] { Entry(model.Name, model.Version, model.Session.Traffic.InferencesOf(model.Version).Totals) }.ToAsyncEnumerable());
 
-    private static IResult Statistics(Model model) => TypedResults.Json(
-        new ModelStatisticsList { ModelStats = new[] { Entry(model.Name, model.Version, model.Session.Traffic.InferencesOf(model.Version).Totals) }.ToAsyncEnumerable() },
-        ContractJson.Context.ModelStatisticsList, MediaTypes.Json);
-
-    private static async Task<IResult> AllStatistics(
-        HttpContext context, SessionScope scope, SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken)
+    private static async Task<IResult> AllStatistics([AsParameters] ModelsCall call)
     {
-        await ReservePageAsync(context);
-        return TypedResults.Json(
-            new ModelStatisticsList
-            {
-                ModelStats = Versions(scope, snapshots, cancellationToken)
-                    .Select(model => Entry(model.Session.Name, model.Version, catalog.TrafficOf(model.Session)?.InferencesOf(model.Version).Totals ?? default)),
-            },
-            ContractJson.Context.ModelStatisticsList, MediaTypes.Json);
+        // One page of sessions after another is in memory, with all that is stored of them.
+        if (RequestMemory.Of(call.Context) is { } memory) await memory.ReserveAsync(SessionLists.BytesOfPage);
+        return List(call.All().Select(model =>
+            Entry(model.Session.Name, model.Version, call.Catalog.TrafficOf(model.Session)?.InferencesOf(model.Version).Totals
+                ?? default)));
     }
 
-    // A page of sessions after the other is in memory, with all that is stored of them.
-    private static ValueTask ReservePageAsync(HttpContext context) =>
-        RequestMemory.Of(context) is { } memory ? memory.ReserveAsync(SessionLists.BytesOfPage) : ValueTask.CompletedTask;
+    private static IResult List(IAsyncEnumerable<ModelStatistics> models) => TypedResults.Json(
+        new ModelStatisticsList(models), ContractJson.Context.ModelStatisticsList, MediaTypes.Json);
 
-    // The live state of each session, and behind it its snapshots.
-    private static IAsyncEnumerable<(SessionSummary Session, string Version)> Versions(
-        SessionScope scope, Snapshots snapshots, CancellationToken cancellationToken) =>
-        snapshots.AllAsync(scope, cancellationToken).SelectMany(found => found.Versions.Select(Text).Prepend(Model.Live).Select(version => (found.Session, version)));
-
-    private static string Text(long version) => version.ToString(CultureInfo.InvariantCulture);
-
-    private static ModelStatistics Entry(string name, string version, InferenceTotals totals) => new()
-    {
-        Name = name,
-        Version = version,
-        LastInference = totals.LastInference?.ToUnixTimeMilliseconds() ?? 0,
-        InferenceCount = totals.Samples,
-        ExecutionCount = totals.Infer.Count,
-        InferenceStats = new InferenceStatistics
-        {
-            Success = Duration(totals.Success),
-            Fail = Duration(totals.Fail),
-            Queue = Duration(totals.Queue),
-            ComputeInput = Duration(totals.Input),
-            ComputeInfer = Duration(totals.Infer),
-            ComputeOutput = Duration(totals.Output),
-        },
-    };
+    private static ModelStatistics Entry(string name, string version, InferenceTotals totals) => new(
+        name,
+        version,
+        totals.LastInference?.ToUnixTimeMilliseconds() ?? 0,
+        totals.Samples,
+        totals.Infer.Count,
+        new InferenceStatistics(
+            Duration(totals.Success),
+            Duration(totals.Fail),
+            Duration(totals.Queue),
+            Duration(totals.Input),
+            Duration(totals.Infer),
+            Duration(totals.Output)));
 
     private static DurationStatistic Duration(TimesTaken times) => new(times.Count, times.Nanoseconds);
 
-    private static async Task<IResult> Index(
-        HttpContext context, SessionScope scope, Snapshots snapshots, IOptions<LimitOptions> limits, CancellationToken cancellationToken)
+    private static async Task<IResult> Index([AsParameters] ModelsCall call, IOptions<LimitOptions> limits)
     {
-        using var body = await BodyBuffer.ReadAsync(context.Request, Math.Min(limits.Value.MaxBodyBytes, MostIndexBytes));
+        using var body = await BodyBuffer.ReadAsync(call.Context.Request, Math.Min(limits.Value.MaxBodyBytes, MostIndexBytes));
         var isReadyAsked = IndexRequest.AsksForReady(body.Bytes);
         return TypedResults.Json(
-            Versions(scope, snapshots, cancellationToken).Where(model => !isReadyAsked || model.Session.Damage == Damage.None).Select(Entry),
+            call.All().Where(model => !isReadyAsked || model.Session.Damage == Damage.None).Select(Entry),
             ContractJson.Context.IAsyncEnumerableRepositoryEntry, MediaTypes.Json);
     }
 
     // Every session is ready, but for those that are damaged.
     private static RepositoryEntry Entry((SessionSummary Session, string Version) model) => model.Session.Damage == Damage.None
-        ? new() { Name = model.Session.Name, Version = model.Version, State = "READY", Reason = "" }
-        : new() { Name = model.Session.Name, Version = model.Version, State = "UNAVAILABLE", Reason = "its stored state is damaged" };
+        ? new(model.Session.Name, model.Version, "READY", "")
+        : new(model.Session.Name, model.Version, "UNAVAILABLE", "its stored state is damaged");
+}
+
+/// <summary>A call about all models.</summary>
+internal readonly record struct ModelsCall(
+    HttpContext Context, SessionScope Scope, [property: FromServices] SessionCatalog Catalog, [property: FromServices] Snapshots Snapshots)
+{
+    /// <summary>The live state of each session, and after it its snapshots.</summary>
+    public IAsyncEnumerable<(SessionSummary Session, string Version)> All() => Snapshots.AllAsync(Scope, Context.RequestAborted)
+        .SelectMany(found => found.Versions.Select(Model.VersionText).Prepend(Model.Live).Select(version => (found.Session, version)));
+}
+
+/// <summary>An infer call.</summary>
+internal sealed record InferCall(
+    Model Model,
+    HttpContext Context,
+    [property: FromServices] Inference Inference,
+    [property: FromServices] TrafficObserver Observer,
+    [property: FromServices] IOptions<LimitOptions> Limits,
+    [property: FromServices] TimeProvider Time)
+{
+    /// <summary>The output where it can be sent while the input arrives; null where it cannot.</summary>
+    public StreamedOutput? StreamOf(InferRequest request, RequestBytes bytes)
+    {
+        // A body that does not say how long it is may go on after the input.
+        if (bytes.Length is null) return null;
+        if (request is not { Header.IsOutputBinary: true, Incoming: { Bytes: >= StreamedOutput.FewestBytes } x }) return null;
+        if (StreamedOutput.MayBeBeyond(x) || Inference.RunArriving(Model.Layer, x.Shape) is not { } arriving) return null;
+        return new StreamedOutput(bytes, x, arriving, Observer.SampleArriving(Model.Session, x.Shape));
+    }
+
+    /// <summary>Answers with the output while the input arrives.</summary>
+    public Task AnswerAsync(StreamedOutput stream, InferRequest request, InferAnswer answer, InferenceTiming timing)
+    {
+        // Arriving, computing and sending are one: what they take together is counted as computing.
+        timing.Arrived();
+        timing.Read();
+        var (head, samples) = (answer.Begin(Context.Response), request.Header.Shape[0]);
+        return stream.SendAsync(Context, head, request.Header.OutputDatatype, () => timing.Answered(samples));
+    }
+
+    public ValueTask ReserveAsync(long bytes) => RequestMemory.Of(Context)?.ReserveAsync(bytes) ?? ValueTask.CompletedTask;
+
+    /// <summary>Answers with the output of the whole input.</summary>
+    public async Task AnswerAsync(InferRequest request, InferAnswer answer, InferenceTiming timing, Span reading)
+    {
+        if (request.Incoming is { } incoming)
+            await ReserveAsync(MemoryNeed.OfParts<InferenceRequest>([incoming], null, Model.Precision));
+        var digits = request.MayBeRounded
+            ? new SentDigits(SentDigits.LayoutOf(Model.Layer.Options, Model.Layer.Running is null)) { Again = request.ShowAgain }
+            : null;
+        var input = await request.ReadAsync(digits);
+        timing.Arrived();
+        var sample = Observer.Sample(Model.Session, input);
+        timing.Read();
+        reading.Dispose();
+        var (y, rounding) = await Inference.RunAsync(Model.Layer, new BatchInput(input, null, null), digits, Context.RequestAborted);
+        using var owned = y;
+        Observer.Inferred(Model.Session, sample);
+        answer.Warning = rounding;
+        if (rounding is not null) Context.Response.Headers[DiagnosticsEndpoints.WarningsHeader] = rounding.Code;
+        using var writing = Spans.Of(Spans.Write);
+        await answer.WriteAsync(Context.Response, y, () => timing.Answered(input.Shape[0]));
+    }
 }

@@ -1,5 +1,6 @@
 using System.Globalization;
 using BnService.Api.Errors;
+using BnService.Api.Sessions;
 using Microsoft.Net.Http.Headers;
 
 namespace BnService.Api.Endpoints;
@@ -15,7 +16,6 @@ internal sealed class Precondition
     /// <summary>The versions that it may change; null for any.</summary>
     public IReadOnlyList<long>? Versions => _allowed is null ? null : [.. _allowed.Select(VersionOf).OfType<long>()];
 
-    /// <summary>Binds a handler's parameter.</summary>
     public static ValueTask<Precondition?> BindAsync(HttpContext context)
     {
         var header = context.Request.Headers.IfMatch;
@@ -27,19 +27,17 @@ internal sealed class Precondition
         return new(new Precondition(header.ToString(), allowed));
     }
 
-    /// <summary>The entity tag of a version.</summary>
     public static string Tag(long version) => string.Create(CultureInfo.InvariantCulture, $"\"{version}\"");
 
     /// <summary>Refuses to create what the caller expected to exist: without a session no If-Match holds, not even *.</summary>
-    /// <exception cref="ProblemException">The request has an If-Match.</exception>
     public void CheckAbsent(string session)
     {
         if (_header.Length > 0)
-            throw new ProblemException(ProblemCode.VersionConflict, $"If-Match asks for {_header}, but there is no session '{Excerpt.Of(session, 128)}'");
+            throw new ProblemException(ProblemCode.VersionConflict,
+                $"If-Match asks for {_header}, but there is no session '{Excerpt.Of(session, 128)}'");
     }
 
     /// <summary>Refuses to change a state whose version the caller did not expect.</summary>
-    /// <exception cref="ProblemException">The version is none of those in If-Match.</exception>
     public void Check(long version)
     {
         if (_allowed?.Contains(Tag(version)) == false)
@@ -48,5 +46,32 @@ internal sealed class Precondition
 
     // Null where no version has the tag.
     private static long? VersionOf(string tag) =>
-        long.TryParse(tag.Trim('"'), NumberStyles.None, CultureInfo.InvariantCulture, out var version) && Tag(version) == tag ? version : null;
+        long.TryParse(tag.Trim('"'), NumberStyles.None, CultureInfo.InvariantCulture, out var version) && Tag(version) == tag ? version
+            : null;
+}
+
+/// <summary>The headers of a call that changes state and whose answer can be remembered: If-Match and Idempotency-Key.</summary>
+/// <param name="IfMatch">Which versions it may change.</param>
+/// <param name="Key">Under which key its answer is remembered, or null.</param>
+internal sealed record ChangeHeaders(Precondition IfMatch, IdempotencyKey? Key)
+{
+    public static async ValueTask<ChangeHeaders?> BindAsync(HttpContext context) =>
+        new((await Precondition.BindAsync(context))!, context.Features.Get<IdempotencyKey>());
+
+    /// <summary>The conditions of the change, once the body has been read.</summary>
+    public ChangeTerms Terms => new(IfMatch.Check, Key?.ToAnswerKey()) { AllowedVersions = IfMatch.Versions };
+}
+
+/// <summary>The Bn-Min-Version header of a call that reads: how new the state must be (read your writes, on any node).</summary>
+/// <param name="Value">The least version that will do; 0 for any.</param>
+internal sealed record MinVersion(long Value)
+{
+    public const string Header = "Bn-Min-Version";
+
+    /// <summary>Binds a handler's parameter.</summary>
+    public static ValueTask<MinVersion?> BindAsync(HttpContext context)
+    {
+        var values = context.Request.Headers[Header];
+        return new(new MinVersion(values.Count == 0 ? 0 : QueryNumber.Parse(values.ToString(), Header, 0, long.MaxValue)!.Value));
+    }
 }

@@ -1,13 +1,12 @@
 using System.Net;
-using BnService.Api.Errors;
 using BnService.Api.Hosting.Auth;
+using BnService.Api.Errors;
 
 namespace BnService.Api.Endpoints;
 
 /// <summary>The pages that a problem's type points to: what it means and what to do.</summary>
 internal static class ProblemEndpoints
 {
-    /// <summary>Maps the pages.</summary>
     public static void MapProblems(this IEndpointRouteBuilder routes)
     {
         routes.MapGet("/problems", () => Page("Problems", Index())).NeedsNoKey().ExcludeFromDescription();
@@ -23,8 +22,10 @@ internal static class ProblemEndpoints
     private static string Index()
     {
         var rows = ProblemCode.All.Values.OrderBy(problem => problem.Status).ThenBy(problem => problem.Code, StringComparer.Ordinal)
-            .Select(problem => $"<tr><td>{problem.Status}</td><td><a href=\"/problems/{problem.Code}\">{problem.Code}</a></td><td>{Html(problem.Title)}</td></tr>");
-        return $"<p>Every error answer of this service is one of these.</p><table><tr><th>Status</th><th>Code</th><th>Title</th></tr>{string.Concat(rows)}</table>";
+            .Select(problem => $"<tr><td>{problem.Status}</td><td><a " +
+                $"href=\"/problems/{problem.Code}\">{problem.Code}</a></td><td>{Html(problem.Title)}</td></tr>");
+        return $"<p>Every error answer of this service is one of " +
+            $"these.</p><table><tr><th>Status</th><th>Code</th><th>Title</th></tr>{string.Concat(rows)}</table>";
     }
 
     private static IResult Page(string title, string content) => TypedResults.Content(

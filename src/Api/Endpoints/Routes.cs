@@ -3,7 +3,6 @@ namespace BnService.Api.Endpoints;
 /// <summary>Every route of the service.</summary>
 internal static class Routes
 {
-    /// <summary>Maps all of them.</summary>
     public static void MapService(this IEndpointRouteBuilder routes)
     {
         var api = routes.MapGroup("/v1");

@@ -1,9 +1,10 @@
 using System.Text.RegularExpressions;
 using BnService.Api.Contracts;
-using BnService.Api.Errors;
 using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.OpenApi;
+using BnService.Api.Errors;
 using BnService.Api.Sessions;
+using BnService.Core.Normalizers;
 
 namespace BnService.Api.Endpoints;
 
@@ -16,75 +17,92 @@ internal static partial class SessionEndpoints
 
     private static readonly TimeSpan WaitForOther = TimeSpan.FromMilliseconds(20);
 
-    /// <summary>Maps the calls.</summary>
     public static void MapSessions(this IEndpointRouteBuilder routes)
     {
         var group = routes.MapGroup("/sessions").WithTags("Sessions");
-        group.MapPost("", Create).Needs(Role.Trainer).Reads<CreateSessionRequest>().Answers<SessionResource>(201)
-            .Fails(ProblemCode.InvalidOption, ProblemCode.SessionExists, ProblemCode.LimitReached)
-            .Describe("CreateSession", "Create a session", "Creates a normalization layer. Only `num_features` (`normalized_shape` for layer_norm and rms_norm, and `num_groups` for group_norm) has no default; the other defaults are PyTorch's, or those of the framework that `convention` names. Options that do not belong to the kind are refused.");
+        group.MapPost("", Create).WithName("CreateSession").Needs(Role.Trainer)
+            .Reads<CreateSessionRequest>().Answers<SessionResource>(201)
+            .Fails(ProblemCode.InvalidOption, ProblemCode.SessionExists, ProblemCode.LimitReached);
         group.MapSessionList();
-        group.MapPut("/{session}", Put).Needs(Role.Trainer).Reads<CreateSessionRequest>().Answers<SessionResource>().Answers<SessionResource>(201).FindsSession().ChangesState()
-            .Fails(ProblemCode.InvalidOption, ProblemCode.SessionExists, ProblemCode.LimitReached)
-            .Describe("PutSession", "Create a session, or get the one that is there", "For workers that start together: creates the session of this name, or answers the one that is there where it has the same options (as they are in this service's terms, with all defaults; labels are not compared and stay). Other options are 409, which says each of them; nothing has changed then. `If-None-Match: *` asks for a new one.");
-        group.MapGet("/{session}", Get).Needs(Role.Reader).Answers<SessionResource>().FindsSession()
-            .Describe("GetSession", "Get a session", "The session's options, version, counters and timestamps.");
-        group.MapPatch("/{session}", Patch).Needs(Role.Trainer).Reads<PatchSessionRequest>().Answers<SessionResource>().FindsSession().ChangesState()
-            .Fails(ProblemCode.InvalidOption, ProblemCode.LimitReached)
-            .Describe("PatchSession", "Change a session's options", "Changes momentum, eps, mode, renorm limits or labels; what is absent stays. Nothing that changes shapes can be changed.");
-        group.MapDelete("/{session}", Delete).Needs(Role.Trainer).Answers(204).FindsSession().ChangesState()
-            .Describe("DeleteSession", "Delete a session", "Deletes the session, its state and the steps it retains.");
-        group.MapPost("/{session}/reset", Reset).Needs(Role.Trainer).Reads<ResetRequest>(isOptional: true).Answers<SessionResource>().FindsSession().ChangesState()
-            .Fails(ProblemCode.InvalidOption)
-            .Describe("ResetSession", "Reset running statistics", "Takes the running statistics and counters back to their start; gamma and beta stay unless `parameters` is true.");
+        group.MapPut("/{session}", Put).WithName("PutSession").Needs(Role.Trainer).FindsSession().ChangesState()
+            .Reads<CreateSessionRequest>().Answers<SessionResource>().Answers<SessionResource>(201)
+            .Fails(ProblemCode.InvalidOption, ProblemCode.SessionExists, ProblemCode.LimitReached);
+        group.MapGet("/{session}", Get).WithName("GetSession").Needs(Role.Reader).FindsSession().Answers<SessionResource>();
+        group.MapPatch("/{session}", Patch).WithName("PatchSession").Needs(Role.Trainer).FindsSession().ChangesState()
+            .Reads<PatchSessionRequest>().Answers<SessionResource>().Fails(ProblemCode.InvalidOption, ProblemCode.LimitReached);
+        group.MapDelete("/{session}", Delete).WithName("DeleteSession").Needs(Role.Trainer).FindsSession().ChangesState().Answers(204);
+        group.MapPost("/{session}/reset", Reset).WithName("ResetSession").Needs(Role.Trainer).FindsSession().ChangesState()
+            .Reads<ResetRequest>(isOptional: true).Answers<SessionResource>().Fails(ProblemCode.InvalidOption);
     }
 
-    private static async Task<IResult> Create(Body<CreateSessionRequest> body, SessionScope scope, SessionCatalog catalog, CancellationToken cancellationToken)
+    /// <summary>Create a session</summary>
+    /// <remarks>
+    /// Creates a normalization layer. Only `num_features` (`normalized_shape` for layer_norm and rms_norm, and `num_groups` for group_norm)
+    /// has no default; the other defaults are PyTorch's, or those of the framework that `convention` names. Options that do not belong to
+    /// the kind are refused.
+    /// </remarks>
+    internal static async Task<IResult> Create(
+        Body<CreateSessionRequest> body, SessionScope scope, SessionCatalog catalog, CancellationToken cancellationToken)
     {
-        var request = body.Value;
+        var request = await body.ReadAsync();
         if (request.Name is not null) RequireName(request.Name);
         var convention = request.MeantIn(request.Convention);
-        var session = await catalog.CreateAsync(
-            scope, request.Name, CheckedLabels(request.Labels) ?? [], request.ToOptions(convention), convention, null, cancellationToken);
-        return Created(session);
+        return Created(await catalog.CreateAsync(
+            scope, request.Name, CheckedLabels(request.Labels) ?? [], request.ToOptions(convention), convention, null, cancellationToken));
     }
 
-    private static async Task<IResult> Put(
-        string session, Body<CreateSessionRequest> body, Precondition ifMatch, SessionScope scope, SessionCatalog catalog, HttpContext context,
-        CancellationToken cancellationToken)
+    /// <summary>Create a session, or get the one that is there</summary>
+    /// <remarks>
+    /// For workers that start together: creates the session of this name, or answers the one that is there where it has the same options
+    /// (as they are in this service's terms, with all defaults; labels are not compared and stay). Other options are 409, which says each
+    /// of them; nothing has changed then. `If-None-Match: *` asks for a new one.
+    /// </remarks>
+    internal static async Task<IResult> Put(
+        [AsParameters] SessionCall call, Body<CreateSessionRequest> body, Precondition ifMatch, HttpRequest http)
     {
-        var request = body.Value;
+        var request = await body.ReadAsync();
         var convention = request.MeantIn(request.Convention);
         var (options, labels) = (request.ToOptions(convention), CheckedLabels(request.Labels) ?? []);
         for (var attempt = 1; ; attempt++)
         {
-            if (await catalog.FindAsync(scope, session, cancellationToken) is { Current: var there })
+            if (await call.Catalog.FindAsync(call.Scope, call.Name, call.Ended) is { Current: var there })
             {
-                RequireSameName(request.Name, session, there.Name);
+                RequireSameName(request.Name, call.Name, there.Name);
                 ifMatch.Check(there.Layer.Version);
-                if (context.Request.Headers.IfNoneMatch.ToString().Trim() == "*")
-                    throw new ProblemException(ProblemCode.VersionConflict, $"If-None-Match asks for a new session, but '{there.Name}' is there");
-                var sent = Resource(there.Summary with { Options = options });
-                return OptionDifferences.Between(Resource(there.Summary), sent) is not { } differences ? AnswerWith(there)
-                    : throw new ProblemException(ProblemCode.SessionExists, $"session '{there.Name}' is there with other options: {differences}");
+                RequireSame(there, options, http);
+                return AnswerWith(there);
             }
-            // Another's name is not there to be created.
-            if (!scope.Contains(session)) throw SessionCatalog.NotFound(session);
-            ifMatch.CheckAbsent(session);
-            RequireName(session);
-            RequireSameName(request.Name, session, session);
-            try
-            {
-                var created = await catalog.CreateAsync(scope, session, labels, options, convention, null, cancellationToken);
-                return Created(created);
-            }
-            catch (ProblemException problem)
-                when ((problem.Code == ProblemCode.SessionExists || problem.Code == ProblemCode.LimitReached) && attempt < MostAttempts)
-            {
-                // Somebody else has taken the name meanwhile, or is about to, and with it the last place.
-                if (problem.Code == ProblemCode.LimitReached) await Task.Delay(attempt * WaitForOther, cancellationToken);
-            }
+            call.RequireCreatable(ifMatch);
+            RequireSameName(request.Name, call.Name, call.Name);
+            var creating = call.Catalog.CreateAsync(call.Scope, call.Name, labels, options, convention, null, call.Ended);
+            if (await TryCreateAsync(creating, attempt, call.Ended) is { } created) return Created(created);
         }
+    }
+
+    // Null if somebody else has taken the name meanwhile, or is about to, and with it the last place.
+    private static async Task<SessionRecord?> TryCreateAsync(Task<SessionRecord> creating, int attempt, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return await creating;
+        }
+        catch (ProblemException problem) when (problem.Code == ProblemCode.SessionExists && attempt < MostAttempts)
+        {
+            return null;
+        }
+        catch (ProblemException problem) when (problem.Code == ProblemCode.LimitReached && attempt < MostAttempts)
+        {
+            await Task.Delay(attempt * WaitForOther, cancellationToken);
+            return null;
+        }
+    }
+
+    private static void RequireSame(SessionRecord there, NormalizerOptions options, HttpRequest http)
+    {
+        if (http.Headers.IfNoneMatch.ToString().Trim() == "*")
+            throw new ProblemException(ProblemCode.VersionConflict, $"If-None-Match asks for a new session, but '{there.Name}' is there");
+        if (OptionDifferences.Between(Resource(there.Summary), Resource(there.Summary with { Options = options })) is { } differences)
+            throw new ProblemException(ProblemCode.SessionExists, $"session '{there.Name}' is there with other options: {differences}");
     }
 
     private static void RequireSameName(string? sent, string path, string name)
@@ -102,48 +120,52 @@ internal static partial class SessionEndpoints
         // Names are written into files, logs and metrics: what is a secret must not become one.
         if (KeyText.Mask(name) != name) throw Invalid($"{field} must not be an API key");
         if (SessionName.IsMatch(name)) return;
-        throw Invalid($"{field} must be 1 to 128 letters, digits, '.', '_' or '-', the first a letter or digit, got '{Excerpt.Of(name, 128)}'");
+        throw Invalid($"{field} must be 1 to 128 letters, digits, '.', '_' or '-', the first a letter or digit, got " +
+            $"'{Excerpt.Of(name, 128)}'");
     }
 
-    private static async Task<IResult> Get(string session, SessionScope scope, SessionCatalog catalog, CancellationToken cancellationToken) =>
-        AnswerWith((await catalog.GetAsync(scope, session, cancellationToken)).Current);
+    /// <summary>Get a session</summary>
+    /// <remarks>The session's options, version, counters and timestamps.</remarks>
+    internal static async Task<IResult> Get([AsParameters] SessionCall call) => AnswerWith((await call.GetAsync()).Current);
 
-    private static async Task<IResult> Patch(
-        string session, Body<PatchSessionRequest> body, Precondition ifMatch, SessionScope scope, SessionCatalog catalog, CancellationToken cancellationToken)
+    /// <summary>Change a session's options</summary>
+    /// <remarks>
+    /// Changes momentum, eps, mode, renorm limits or labels; what is absent stays. Nothing that changes shapes can be changed.
+    /// </remarks>
+    internal static async Task<IResult> Patch([AsParameters] SessionCall call, Body<PatchSessionRequest> body, Precondition ifMatch)
     {
-        var labels = CheckedLabels(body.Value.Labels);
-        var found = await catalog.GetAsync(scope, session, cancellationToken);
-        return AnswerWith(await catalog.ChangeAsync(found, record =>
+        var found = await call.GetAsync();
+        var request = await body.ReadAsync();
+        var labels = CheckedLabels(request.Labels);
+        return AnswerWith(await call.ChangeAsync(found, ifMatch, record =>
         {
-            ifMatch.Check(record.Layer.Version);
-            var layer = record.Layer.WithOptions(body.Value.ApplyTo(record.Layer.Options));
-            if (labels is null || SameLabels(labels, record.Labels)) return ReferenceEquals(layer, record.Layer) ? record : record with { Layer = layer };
-            return record with { Layer = record.Layer.WithOptions(layer.Options) with { Version = record.Layer.Version + 1 }, Labels = labels };
-        }, cancellationToken));
+            var layer = record.Layer.WithOptions(request.ApplyTo(record.Layer.Options));
+            if (labels is not null && !SameLabels(labels, record.Labels))
+                return record with { Layer = layer with { Version = record.Layer.Version + 1 }, Labels = labels };
+            return ReferenceEquals(layer, record.Layer) ? record : record with { Layer = layer };
+        }));
     }
 
-    private static async Task<IResult> Delete(string session, Precondition ifMatch, SessionScope scope, SessionCatalog catalog, CancellationToken cancellationToken)
+    /// <summary>Delete a session</summary>
+    /// <remarks>Deletes the session, its state and the steps it retains.</remarks>
+    internal static async Task<IResult> Delete([AsParameters] SessionCall call, Precondition ifMatch)
     {
-        var found = await catalog.FindToReplaceAsync(scope, session, cancellationToken) ?? throw SessionCatalog.NotFound(session);
-        await catalog.DeleteAsync(found, ifMatch.Check, cancellationToken);
+        await call.Catalog.DeleteAsync(await call.GetToReplaceAsync(), ifMatch.Check, call.Ended);
         return TypedResults.NoContent();
     }
 
-    private static async Task<IResult> Reset(
-        string session, [OptionalBody] Body<ResetRequest> body, Precondition ifMatch, SessionScope scope, SessionCatalog catalog, CancellationToken cancellationToken)
+    /// <summary>Reset running statistics</summary>
+    /// <remarks>Takes the running statistics and counters back to their start; gamma and beta stay unless `parameters` is true.</remarks>
+    internal static async Task<IResult> Reset([AsParameters] SessionCall call, Body<ResetRequest> body, Precondition ifMatch)
     {
-        var found = await catalog.GetAsync(scope, session, cancellationToken);
-        return AnswerWith(await catalog.ChangeAsync(found, record =>
-        {
-            ifMatch.Check(record.Layer.Version);
-            return record with { Layer = record.Layer.Reset(body.Value.Parameters) };
-        }, cancellationToken));
+        var found = await call.GetAsync();
+        var withParameters = (await body.ReadAsync(isOptional: true)).Parameters;
+        return AnswerWith(await call.ChangeAsync(found, ifMatch, record => record with { Layer = record.Layer.Reset(withParameters) }));
     }
 
     private static Answer<SessionResource> AnswerWith(SessionRecord session) => new(Resource(session.Summary), session.Layer.Version);
 
-    /// <summary>A session in the contract's terms.</summary>
-    /// <param name="session">The session.</param>
+    /// <summary>A session as the contract has it.</summary>
     /// <param name="health">How it is, where that was asked for.</param>
     /// <param name="drift">Its last divergences, where they were asked for.</param>
     internal static SessionResource Resource(SessionSummary session, HealthReport? health = null, IReadOnlyList<double>? drift = null)
@@ -196,7 +218,8 @@ internal static partial class SessionEndpoints
         {
             if (key.Length is 0 or > MaxLabelKey) throw Invalid($"a key of labels has 1 to {MaxLabelKey} characters, got {key.Length}");
             if (value is null || value.Length > MaxLabelValue)
-                throw Invalid($"labels.{key} must be a string of at most {MaxLabelValue} characters, got {(value is null ? "null" : value.Length)}");
+                throw Invalid($"labels.{key} must be a string of at most {MaxLabelValue} characters, got " +
+                    $"{(value is null ? "null" : value.Length)}");
         }
         return labels;
     }

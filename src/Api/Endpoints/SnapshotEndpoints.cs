@@ -1,7 +1,7 @@
 using BnService.Api.Contracts;
-using BnService.Api.Errors;
 using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.OpenApi;
+using BnService.Api.Errors;
 using BnService.Api.Sessions;
 
 namespace BnService.Api.Endpoints;
@@ -11,33 +11,34 @@ internal static class SnapshotEndpoints
 {
     private const int LongestDescription = 256;
 
-    private const long BytesBeside = 200;
-
-    /// <summary>Maps the calls.</summary>
     public static void MapSnapshots(this IEndpointRouteBuilder routes)
     {
         var group = routes.MapGroup("/sessions/{session}/snapshots").WithTags("Snapshots");
-        group.MapPost("", Create).Needs(Role.Trainer).Reads<CreateSnapshotRequest>(isOptional: true).Answers<SnapshotResource>(201).Answers<SnapshotResource>().FindsSession().ChangesState()
-            .Fails(ProblemCode.InvalidOption, ProblemCode.LimitReached)
-            .Describe("CreateSnapshot", "Freeze the state", "Freezes the session's newest state under its version, which inference, fold and state can ask for from then on while training goes on, and which is a version of the model to the Open Inference Protocol. A version that is frozen already stays as it is and is answered with 200.");
-        group.MapGet("", List).Needs(Role.Reader).Answers<SnapshotList>().FindsSession()
-            .Describe("ListSnapshots", "List snapshots", "The snapshots of the session, newest first.");
-        group.MapGet("/{version}", Get).Needs(Role.Reader).Answers<SnapshotDetails>().FindsVersion()
-            .Describe("GetSnapshot", "Get a snapshot", "A snapshot with its whole state.");
-        group.MapDelete("/{version}", Delete).Needs(Role.Trainer).Answers(204).FindsVersion()
-            .Describe("DeleteSnapshot", "Delete a snapshot", "Deletes the snapshot; the session stays as it is.");
-        group.MapPost("/{version}/restore", Restore).Needs(Role.Trainer).Answers<StateResponse>().FindsVersion().ChangesState()
-            .Describe("RestoreSnapshot", "Restore a snapshot", "Makes the frozen state, its options included, the session's newest one, under a new version: nothing that came after the snapshot is in it any more, and the version goes on growing.");
+        group.MapPost("", Create).WithName("CreateSnapshot").Needs(Role.Trainer).FindsSession().ChangesState()
+            .Reads<CreateSnapshotRequest>(isOptional: true).Answers<SnapshotResource>(201).Answers<SnapshotResource>()
+            .Fails(ProblemCode.InvalidOption, ProblemCode.LimitReached);
+        group.MapGet("", List).WithName("ListSnapshots").Needs(Role.Reader).Answers<SnapshotList>().FindsSession();
+        group.MapGet("/{version}", Get).WithName("GetSnapshot").Needs(Role.Reader).Answers<SnapshotDetails>().FindsVersion();
+        group.MapDelete("/{version}", Delete).WithName("DeleteSnapshot").Needs(Role.Trainer).Answers(204).FindsVersion();
+        group.MapPost("/{version}/restore", Restore).WithName("RestoreSnapshot").Needs(Role.Trainer).Answers<StateResponse>()
+            .FindsVersion().ChangesState();
     }
 
-    private static async Task<IResult> Create(
-        string session, [OptionalBody] Body<CreateSnapshotRequest> body, Precondition ifMatch, SessionScope scope, SessionCatalog catalog, Snapshots snapshots,
-        CancellationToken cancellationToken)
+    /// <summary>Freeze the state</summary>
+    /// <remarks>
+    /// Freezes the session's newest state under its version, which inference, fold and state can ask for from then on while training goes
+    /// on, and which is a version of the model to the Open Inference Protocol. A version that is frozen already stays as it is and is
+    /// answered with 200.
+    /// </remarks>
+    internal static async Task<IResult> Create(
+        [AsParameters] SessionCall call, Body<CreateSnapshotRequest> body, Precondition ifMatch, Snapshots snapshots)
     {
-        if (body.Value.Description?.Length > LongestDescription)
-            throw new ProblemException(ProblemCode.InvalidOption, $"description has at most {LongestDescription} characters, got {body.Value.Description.Length}");
-        var found = await catalog.GetAsync(scope, session, cancellationToken);
-        var (snapshot, isNew) = await snapshots.CreateAsync(found, body.Value.Description, ifMatch.Check, cancellationToken);
+        var found = await call.GetAsync();
+        var description = (await body.ReadAsync(isOptional: true)).Description;
+        if (description?.Length > LongestDescription)
+            throw new ProblemException(ProblemCode.InvalidOption,
+                $"description has at most {LongestDescription} characters, got {description.Length}");
+        var (snapshot, isNew) = await snapshots.CreateAsync(found, description, ifMatch.Check, call.Ended);
         return new Answer<SnapshotResource>(snapshot.ToResource(), snapshot.Version)
         {
             Status = isNew ? 201 : 200,
@@ -45,36 +46,47 @@ internal static class SnapshotEndpoints
         };
     }
 
-    private static async Task<IResult> List(string session, SessionScope scope, SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken)
+    /// <summary>List snapshots</summary>
+    /// <remarks>The snapshots of the session, newest first.</remarks>
+    internal static async Task<IResult> List([AsParameters] SessionCall call, Snapshots snapshots)
     {
-        var found = await catalog.FindToReplaceAsync(scope, session, cancellationToken) ?? throw SessionCatalog.NotFound(session);
-        var list = await snapshots.ListAsync(found, cancellationToken);
+        var found = await call.GetToReplaceAsync();
+        var list = await snapshots.ListAsync(found, call.Ended);
         return new Answer<SnapshotList>(list.ToResource(), found.Current.Layer.Version)
         {
-            HeldBytes = list.Sum(snapshot => BytesBeside + ((snapshot.Description?.Length ?? 0) * sizeof(char))),
+            HeldBytes = MemoryNeed.OfSnapshots(list),
         };
     }
 
-    private static async Task<IResult> Get(
-        string session, string version, SessionScope scope, SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken)
+    /// <summary>Get a snapshot</summary>
+    /// <remarks>A snapshot with its whole state.</remarks>
+    internal static async Task<IResult> Get([AsParameters] SessionCall call, string version, Snapshots snapshots)
     {
-        var found = await catalog.FindToReplaceAsync(scope, session, cancellationToken) ?? throw SessionCatalog.NotFound(session);
-        var (snapshot, layer) = await snapshots.GetAsync(found, QueryNumber.Version(version)!.Value, cancellationToken);
+        var found = await call.GetToReplaceAsync();
+        var (snapshot, layer) = await snapshots.GetAsync(found, VersionOf(version), call.Ended);
         return new Answer<SnapshotDetails>(snapshot.ToDetails(layer), snapshot.Version) { Holds = layer };
     }
 
-    private static async Task<IResult> Delete(string session, string version, SessionScope scope, SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken)
+    /// <summary>Delete a snapshot</summary>
+    /// <remarks>Deletes the snapshot; the session stays as it is.</remarks>
+    internal static async Task<IResult> Delete([AsParameters] SessionCall call, string version, Snapshots snapshots)
     {
-        var found = await catalog.FindToReplaceAsync(scope, session, cancellationToken) ?? throw SessionCatalog.NotFound(session);
-        await snapshots.DeleteAsync(found, QueryNumber.Version(version)!.Value, cancellationToken);
+        var found = await call.GetToReplaceAsync();
+        await snapshots.DeleteAsync(found, VersionOf(version), call.Ended);
         return TypedResults.NoContent();
     }
 
-    private static async Task<IResult> Restore(
-        string session, string version, Precondition ifMatch, SessionScope scope, SessionCatalog catalog, Snapshots snapshots, CancellationToken cancellationToken)
+    /// <summary>Restore a snapshot</summary>
+    /// <remarks>
+    /// Makes the frozen state, its options included, the session's newest one, under a new version: nothing that came after the snapshot is
+    /// in it any more, and the version goes on growing.
+    /// </remarks>
+    internal static async Task<IResult> Restore([AsParameters] SessionCall call, string version, Precondition ifMatch, Snapshots snapshots)
     {
-        var found = await catalog.FindToReplaceAsync(scope, session, cancellationToken) ?? throw SessionCatalog.NotFound(session);
-        var restored = await snapshots.RestoreAsync(found, QueryNumber.Version(version)!.Value, ifMatch.Check, cancellationToken);
+        var found = await call.GetToReplaceAsync();
+        var restored = await snapshots.RestoreAsync(found, VersionOf(version), ifMatch.Check, call.Ended);
         return new Answer<StateResponse>(restored.Layer.ToState(), restored.Layer.Version);
     }
+
+    private static long VersionOf(string text) => QueryNumber.Version(text)!.Value;
 }

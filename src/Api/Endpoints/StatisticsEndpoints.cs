@@ -1,7 +1,7 @@
 using BnService.Api.Contracts;
-using BnService.Api.Errors;
 using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.OpenApi;
+using BnService.Api.Errors;
 using BnService.Api.Sessions;
 using BnService.Core.Layers;
 using BnService.Core.Statistics;
@@ -11,64 +11,65 @@ namespace BnService.Api.Endpoints;
 /// <summary>Reading a session's statistics, and setting its parameters and running statistics.</summary>
 internal static class StatisticsEndpoints
 {
-    private static readonly string[] Parts = ["num_batches_tracked", "running_mean", "running_var", "gamma", "beta", "last_batch", "version", "diagnostics"];
-
     private static readonly string[] ArrayParts = ["running_mean", "running_var", "gamma", "beta", "last_batch"];
+    private static readonly string[] Parts = ["num_batches_tracked", .. ArrayParts, "version", "diagnostics"];
 
-    /// <summary>Maps the calls.</summary>
     public static void MapStatistics(this IEndpointRouteBuilder routes)
     {
         var group = routes.MapGroup("/sessions/{session}").WithTags("Statistics");
-        group.MapGet("/stats", Stats).Needs(Role.Reader).Answers<StatsResponse>().FindsSession().Fails(ProblemCode.InvalidOption)
-            .Describe("GetStats", "Statistics of a session", "Running statistics, parameters, the last batch and diagnostics. `include` narrows the answer.");
-        group.MapPut("/parameters", PutParameters).Needs(Role.Trainer).Reads<PutParametersRequest>().Answers<ParametersResponse>().FindsSession().ChangesState()
-            .Fails(ProblemCode.ShapeMismatch, ProblemCode.InvalidOption, ProblemCode.LimitReached)
-            .Describe("PutParameters", "Set gamma and beta", "Sets gamma, beta or both; what is absent stays.");
-        group.MapPut("/running-stats", PutRunningStats).Needs(Role.Trainer).Reads<PutRunningStatsRequest>().Answers<RunningStatsResponse>().FindsSession().ChangesState()
-            .Fails(ProblemCode.ShapeMismatch, ProblemCode.InvalidOption, ProblemCode.LimitReached)
-            .Describe("PutRunningStats", "Set running statistics", "Sets running mean, running variance and the number of batches; what is absent stays.");
+        group.MapGet("/stats", Stats).WithName("GetStats").Needs(Role.Reader).FindsSession()
+            .Answers<StatsResponse>().Fails(ProblemCode.InvalidOption);
+        group.MapPut("/parameters", PutParameters).WithName("PutParameters").Sets()
+            .Reads<PutParametersRequest>().Answers<ParametersResponse>();
+        group.MapPut("/running-stats", PutRunningStats).WithName("PutRunningStats").Sets()
+            .Reads<PutRunningStatsRequest>().Answers<RunningStatsResponse>();
     }
 
-    private static async Task<IResult> Stats(string session, string? include, SessionScope scope, SessionCatalog catalog, CancellationToken cancellationToken)
+    private static RouteHandlerBuilder Sets(this RouteHandlerBuilder route) => route.Needs(Role.Trainer).FindsSession().ChangesState()
+        .Fails(ProblemCode.ShapeMismatch, ProblemCode.InvalidOption, ProblemCode.LimitReached);
+
+    /// <summary>Statistics of a session</summary>
+    /// <remarks>Running statistics, parameters, the last batch and diagnostics. `include` narrows the answer.</remarks>
+    internal static async Task<IResult> Stats([AsParameters] SessionCall call, string? include)
     {
         var parts = include?.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
         if (parts?.FirstOrDefault(part => !Parts.Contains(part)) is { } unknown)
             throw Invalid($"include must be some of {string.Join(",", Parts)}, got '{unknown}'");
-        var layer = (await catalog.GetAsync(scope, session, cancellationToken)).Current.Layer;
-        return new Answer<StatsResponse>(Response(layer, parts), layer.Version) { Holds = parts is null || parts.Any(ArrayParts.Contains) ? layer : null };
+        var layer = (await call.GetAsync()).Current.Layer;
+        var hasArrays = parts is null || parts.Any(ArrayParts.Contains);
+        return new Answer<StatsResponse>(Response(layer, parts), layer.Version) { Holds = hasArrays ? layer : null };
     }
 
-    private static async Task<IResult> PutParameters(
-        string session, Body<PutParametersRequest> body, Precondition ifMatch, SessionScope scope, SessionCatalog catalog, CancellationToken cancellationToken)
+    /// <summary>Set gamma and beta</summary>
+    /// <remarks>Sets gamma, beta or both; what is absent stays.</remarks>
+    internal static async Task<IResult> PutParameters(
+        [AsParameters] SessionCall call, Body<PutParametersRequest> body, Precondition ifMatch)
     {
-        var request = body.Value;
+        var found = await call.GetAsync();
+        var request = await body.ReadAsync();
         if (request is { Gamma: null, Beta: null }) throw Invalid("send gamma, beta or both");
-        var layer = await ChangeAsync(session, ifMatch, scope, catalog, layer => layer.WithParameters(request.Gamma, request.Beta), cancellationToken);
-        return new Answer<ParametersResponse>(new ParametersResponse { Gamma = layer.Gamma, Beta = layer.Beta, Version = layer.Version }, layer.Version);
+        var layer = await ChangeAsync(call, found, ifMatch, layer => layer.WithParameters(request.Gamma, request.Beta));
+        var answer = new ParametersResponse { Gamma = layer.Gamma, Beta = layer.Beta, Version = layer.Version };
+        return new Answer<ParametersResponse>(answer, layer.Version);
     }
 
-    private static async Task<IResult> PutRunningStats(
-        string session, Body<PutRunningStatsRequest> body, Precondition ifMatch, SessionScope scope, SessionCatalog catalog, CancellationToken cancellationToken)
+    /// <summary>Set running statistics</summary>
+    /// <remarks>Sets running mean, running variance and the number of batches; what is absent stays.</remarks>
+    internal static async Task<IResult> PutRunningStats(
+        [AsParameters] SessionCall call, Body<PutRunningStatsRequest> body, Precondition ifMatch)
     {
-        var request = body.Value;
+        var found = await call.GetAsync();
+        var request = await body.ReadAsync();
         if (request is { RunningMean: null, RunningVar: null, NumBatchesTracked: null })
             throw Invalid("send running_mean, running_var or num_batches_tracked");
-        var layer = await ChangeAsync(session, ifMatch, scope, catalog,
-            layer => layer.WithRunningStatistics(request.RunningMean, request.RunningVar, request.NumBatchesTracked), cancellationToken);
+        var layer = await ChangeAsync(call, found, ifMatch,
+            layer => layer.WithRunningStatistics(request.RunningMean, request.RunningVar, request.NumBatchesTracked));
         return new Answer<RunningStatsResponse>(Response(layer), layer.Version);
     }
 
     private static async Task<LayerState> ChangeAsync(
-        string session, Precondition ifMatch, SessionScope scope, SessionCatalog catalog, Func<LayerState, LayerState> change, CancellationToken cancellationToken)
-    {
-        var found = await catalog.GetAsync(scope, session, cancellationToken);
-        var changed = await catalog.ChangeAsync(found, record =>
-        {
-            ifMatch.Check(record.Layer.Version);
-            return record with { Layer = change(record.Layer) };
-        }, cancellationToken);
-        return changed.Layer;
-    }
+        SessionCall call, LayerSession found, Precondition ifMatch, Func<LayerState, LayerState> change) =>
+        (await call.ChangeAsync(found, ifMatch, record => record with { Layer = change(record.Layer) })).Layer;
 
     /// <summary>The running statistics of a layer that keeps them.</summary>
     internal static RunningStatsResponse Response(LayerState layer) => new()

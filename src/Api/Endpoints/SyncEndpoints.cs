@@ -1,8 +1,8 @@
 using BnService.Api.Contracts;
-using BnService.Api.Errors;
 using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.Limits;
 using BnService.Api.Hosting.OpenApi;
+using BnService.Api.Errors;
 using BnService.Api.Hosting.Telemetry;
 using BnService.Api.Sessions;
 using BnService.Api.Wire;
@@ -32,11 +32,12 @@ internal static class SyncEndpoints
     }
 
     private static async Task<IResult> TrainStep(
-        string session, string group, string? rank, [Microsoft.AspNetCore.Mvc.FromQuery(Name = WorldSize)] string? worldSize, Incoming<TrainStepRequest> body,
+        string session, string group, string? rank, [Microsoft.AspNetCore.Mvc.FromQuery(Name = WorldSize)] string? worldSize, Body<TrainStepRequest> body,
         ChangeHeaders headers, SessionScope scope, SessionCatalog catalog, SyncTrainStep training, PassMeter passes, ComputeSettings compute, CancellationToken cancellationToken)
     {
         var joined = RankOf(group, rank, worldSize);
         var found = await catalog.GetAsync(scope, session, cancellationToken);
+        await body.OpenAsync();
         var layer = found.Current.Layer;
         var digits = body.Digits(layer.Options, layer.NormalizesWithBatch, request => request.X);
         using var gathered = new ArrivingBatch(catalog, found, digits, passes, compute);
@@ -48,11 +49,12 @@ internal static class SyncEndpoints
     }
 
     private static async Task<IResult> Backward(
-        string session, string group, string? rank, [Microsoft.AspNetCore.Mvc.FromQuery(Name = WorldSize)] string? worldSize, Incoming<BackwardRequest> body,
+        string session, string group, string? rank, [Microsoft.AspNetCore.Mvc.FromQuery(Name = WorldSize)] string? worldSize, Body<BackwardRequest> body,
         ChangeHeaders headers, SessionScope scope, SessionCatalog catalog, SyncBackward backward, CancellationToken cancellationToken)
     {
         var joined = RankOf(group, rank, worldSize);
         var found = await catalog.GetAsync(scope, session, cancellationToken);
+        await body.OpenAsync();
         var digits = LayerEndpoints.DigitsOf(body, found.Current.Layer);
         var request = await body.ReadAsync(digits, found.Current.Layer.Options.Precision, keepsText: digits is not null);
         LayerEndpoints.RequireStepOrInput(request);

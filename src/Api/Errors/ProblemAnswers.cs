@@ -44,7 +44,7 @@ internal sealed partial class ProblemAnswers(CallMeter calls, ILogger<ProblemAns
             LogDamaged(logger, Excerpt.Printable(detail));
         }
         if (code == ProblemCode.InternalError) LogUnexpected(logger, exception);
-        await WriteAsync(context, code, detail);
+        await WriteAsync(context, code, detail, exception.GetType().Name);
         await UnreadBody.SkipAsync(context, code);
         return true;
     }
@@ -70,13 +70,13 @@ internal sealed partial class ProblemAnswers(CallMeter calls, ILogger<ProblemAns
         return WriteAsync(status.HttpContext, code, detail);
     }
 
-    private static async Task WriteAsync(HttpContext context, ProblemCode code, string text)
+    private static async Task WriteAsync(HttpContext context, ProblemCode code, string text, string? cause = null)
     {
         // Details quote what was sent, and it may be a key in the wrong place.
         var detail = Excerpt.Printable(KeyText.Mask(text));
         var isOpenInference = context.Request.Path.StartsWithSegments("/v2");
         context.Response.StatusCode = isOpenInference ? OpenInferenceStatus(code.Status) : code.Status;
-        if (code.Status == StatusCodes.Status503ServiceUnavailable) context.Response.Headers.RetryAfter = "1";
+        if (code.Status == StatusCodes.Status503ServiceUnavailable) RetryAfter.Tell(context, cause ?? code.Code);
         if (code == ProblemCode.Unauthorized) context.Response.Headers.WWWAuthenticate = "Bearer";
         // Kestrel ends the connection, whose unread body is too large to be skipped: a client must not send its next request on it.
         if (code == ProblemCode.PayloadTooLarge && !HttpProtocol.IsHttp2(context.Request.Protocol)) context.Response.Headers.Connection = "close";
@@ -84,7 +84,7 @@ internal sealed partial class ProblemAnswers(CallMeter calls, ILogger<ProblemAns
         if (isOpenInference)
         {
             // It has one text, so that the trace_id that an internal error's detail points to is put behind it.
-            var error = new OpenInferenceError { Error = code == ProblemCode.InternalError ? $"{detail} {traceId}" : detail };
+            var error = new OpenInferenceError(code == ProblemCode.InternalError ? $"{detail} {traceId}" : detail);
             await WriteAsync(context, error, ContractJson.Context.OpenInferenceError, MediaTypes.Json);
             return;
         }

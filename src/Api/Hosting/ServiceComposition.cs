@@ -87,6 +87,7 @@ internal static partial class ServiceComposition
         services.AddSingleton<Readiness>();
         services.AddSingleton<DashboardFiles>();
         services.AddTelemetry();
+        services.AddSingleton<RetryAfter>();
         services.AddExceptionHandler<ProblemAnswers>();
         services.ConfigureHttpJsonOptions(json => Adopt(ContractJson.Context.Options, json.SerializerOptions));
         services.AddRequestDecoding();

@@ -1,15 +1,58 @@
 using System.IO.Pipelines;
+using BnService.Core.Tensors;
 
 namespace BnService.Api.Wire;
 
 /// <summary>
-/// A body whose reads can be given up. The server takes a read that a token has ended for one that goes on: it could not skip the rest of the
+/// A part of a request's body in one piece of pooled memory. It grows with what has really arrived, never with what was announced.
+/// </summary>
+/// <param name="expected">How many bytes are to come, where it is known; it grows no further than to them, so that little lies
+/// idle.</param>
+internal sealed class BodyBuffer(long? expected = null) : IByteConsumer, IDisposable
+{
+    private const int FirstLength = 16 << 10;
+    private NativeBuffer _memory = NativeBuffer.Rent(FirstLength);
+
+    public int Length { get; private set; }
+
+    public ReadOnlySpan<byte> Bytes => _memory.Span<byte>(Length);
+
+    /// <summary>Reads a request's body to its end.</summary>
+    /// <exception cref="Errors.ProblemException">The body is over the limit; if Content-Length says so, before a byte is
+    /// read.</exception>
+    public static ValueTask<BodyBuffer> ReadAsync(HttpRequest request, long limit)
+    {
+        var bytes = new RequestBytes(request, limit);
+        bytes.RequireAllowedLength();
+        return bytes.ReadBufferAsync(null, "it");
+    }
+
+    public void Dispose() => _memory.Dispose();
+
+    public ValueTask TakenAsync(CancellationToken cancellationToken) => ValueTask.CompletedTask;
+
+    public void Take(ReadOnlySpan<byte> bytes)
+    {
+        var length = Length + bytes.Length;
+        if (length > _memory.Length)
+        {
+            var larger = NativeBuffer.Rent(Math.Max(length, Math.Min(2 * _memory.Length, expected ?? int.MaxValue)));
+            Bytes.CopyTo(larger.Span<byte>(Length));
+            _memory.Dispose();
+            _memory = larger;
+        }
+        bytes.CopyTo(_memory.Span<byte>(length)[Length..]);
+        Length = length;
+    }
+}
+
+/// <summary>
+/// A body whose reads can be given up. The server takes a read that a token has ended for one that goes on: it could not skip the rest of
+/// the
 /// body then, and would log that. So its reader is told itself, and what it has is given back.
 /// </summary>
-/// <param name="inner">The body.</param>
 internal sealed class BodyReader(PipeReader inner) : PipeReader
 {
-    /// <inheritdoc/>
     public override async ValueTask<ReadResult> ReadAsync(CancellationToken cancellationToken = default)
     {
         cancellationToken.ThrowIfCancellationRequested();
@@ -29,19 +72,14 @@ internal sealed class BodyReader(PipeReader inner) : PipeReader
         throw new OperationCanceledException(cancellationToken);
     }
 
-    /// <inheritdoc/>
     public override bool TryRead(out ReadResult result) => inner.TryRead(out result);
 
-    /// <inheritdoc/>
     public override void AdvanceTo(SequencePosition consumed) => inner.AdvanceTo(consumed);
 
-    /// <inheritdoc/>
     public override void AdvanceTo(SequencePosition consumed, SequencePosition examined) => inner.AdvanceTo(consumed, examined);
 
-    /// <inheritdoc/>
     public override void CancelPendingRead() => inner.CancelPendingRead();
 
-    /// <inheritdoc/>
     public override void Complete(Exception? exception = null) => inner.Complete(exception);
 
     private static void Cancel(PipeReader body)

@@ -1,9 +1,11 @@
 using System.Collections.Concurrent;
 using System.ComponentModel.DataAnnotations;
+using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using System.Text.Json.Serialization.Metadata;
 using BnService.Api.Contracts;
+using BnService.Api.Wire.Json;
 using BnService.Core.Tensors;
 
 namespace BnService.Api.Wire;
@@ -29,52 +31,46 @@ internal sealed class ContractField
         HeaderName = Attribute<HeaderFieldAttribute>(property)?.Name;
     }
 
-    /// <summary>The serializer's view of it.</summary>
     public JsonPropertyInfo Property { get; }
 
-    /// <summary>Its name.</summary>
     public string Name => Property.Name;
 
     /// <summary>Whether a request cannot do without it.</summary>
     public bool IsRequired { get; }
 
-    /// <summary>See <see cref="NullIsValueAttribute"/>.</summary>
     public bool NullIsValue { get; }
 
     /// <summary>Whether an answer has it only where it is not null.</summary>
     public bool IsLeftOutWhenNull { get; }
 
-    /// <summary>Whether it is a tensor.</summary>
     public bool IsTensor { get; }
 
-    /// <summary>The serializer's view of its type.</summary>
     public JsonTypeInfo Type { get; }
 
-    /// <summary>Whether it is an object with arrays of numbers, or a list of objects: such a value may be long, and is written piece by piece.</summary>
+    /// <summary>
+    /// Whether it is an object with arrays of numbers, or a list of objects: such a value may be long, and is written piece by piece.
+    /// </summary>
     public bool IsLong { get; }
 
     /// <summary>The most entries, or of a text characters; null where that is not said.</summary>
     public int? MostItems { get; }
 
-    /// <summary>The words that it can be, in any case, and their values; null where it is no enumeration.</summary>
     public IReadOnlyDictionary<string, object>? Words { get; }
 
-    /// <summary>See <see cref="TensorNameAttribute"/>; null for none.</summary>
     public string? TensorName { get; }
 
-    /// <summary>See <see cref="ParameterShapeAttribute"/>.</summary>
     public bool HasParameterShape { get; }
 
-    /// <summary>See <see cref="HeaderFieldAttribute"/>; null for none.</summary>
     public string? HeaderName { get; }
 
-    /// <summary>The fields of a type.</summary>
     public static ContractField[] Of(JsonTypeInfo contract) =>
         Known.GetOrAdd(contract, type => [.. type.Properties.Select(property => new ContractField(property))]);
 
     private static bool IsLongType(JsonTypeInfo type) => type.Kind switch
     {
-        JsonTypeInfoKind.Object => type.Properties.Any(inner => inner.PropertyType == typeof(double[]) || IsLongType(inner.Options.GetTypeInfo(inner.PropertyType))),
+        JsonTypeInfoKind.Object =>
+            type.Properties.Any(inner => inner.PropertyType == typeof(double[])
+            || IsLongType(inner.Options.GetTypeInfo(inner.PropertyType))),
         JsonTypeInfoKind.Enumerable => type.Options.GetTypeInfo(type.ElementType!).Kind == JsonTypeInfoKind.Object,
         _ => false,
     };
@@ -86,5 +82,25 @@ internal sealed class ContractField
         : null;
 
     private static T? Attribute<T>(JsonPropertyInfo property)
-        where T : Attribute => property.AttributeProvider?.GetCustomAttributes(typeof(T), inherit: true) is [T attribute, ..] ? attribute : null;
+        where T : Attribute => property.AttributeProvider?.GetCustomAttributes(typeof(T), inherit: true) is [T attribute, ..] ? attribute
+            : null;
+}
+
+/// <summary>Fields of a message by their paths, as binary forms name them: <c>gamma</c>, <c>seen.mean</c>, <c>moments.0.m2</c>.</summary>
+internal static class ContractPath
+{
+    /// <summary>Sets a field whose place is there: everything on the way to it is.</summary>
+    public static void Set(object message, JsonTypeInfo contract, string path, object value)
+    {
+        var names = path.Split('.');
+        var at = message;
+        foreach (var name in names[..^1])
+        {
+            at = at is Array entries
+                ? entries.GetValue(int.Parse(name, CultureInfo.InvariantCulture))!
+                : JsonMessageReader.Find(contract.Options.GetTypeInfo(at.GetType()), name, "").Property.Get!(at)!;
+        }
+        if (at is Array array) array.SetValue(value, int.Parse(names[^1], CultureInfo.InvariantCulture));
+        else JsonMessageReader.Find(contract.Options.GetTypeInfo(at.GetType()), names[^1], "").Property.Set!(at, value);
+    }
 }

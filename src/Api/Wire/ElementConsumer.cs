@@ -5,7 +5,6 @@ using BnService.Core.Tensors;
 namespace BnService.Api.Wire;
 
 /// <summary>Takes the elements of a tensor as they arrive; one that was cut in two on the road is put together again.</summary>
-/// <param name="type">Their type.</param>
 /// <param name="isBigEndian">Whether their first byte is the most significant one.</param>
 internal abstract class ElementConsumer(ElementType type, bool isBigEndian) : IByteConsumer
 {
@@ -15,10 +14,8 @@ internal abstract class ElementConsumer(ElementType type, bool isBigEndian) : IB
     private readonly byte[] _cut = new byte[sizeof(double)];
     private int _cutLength;
 
-    /// <summary>The elements' type.</summary>
     protected ElementType Type => type;
 
-    /// <inheritdoc/>
     public void Take(ReadOnlySpan<byte> bytes)
     {
         if (_cutLength > 0)
@@ -37,10 +34,8 @@ internal abstract class ElementConsumer(ElementType type, bool isBigEndian) : IB
         _cutLength = bytes.Length - whole;
     }
 
-    /// <inheritdoc/>
     public virtual ValueTask TakenAsync(CancellationToken cancellationToken) => ValueTask.CompletedTask;
 
-    /// <inheritdoc/>
     public virtual ValueTask WaitingAsync(Task arrival, CancellationToken cancellationToken) => ValueTask.CompletedTask;
 
     /// <summary>Takes whole elements, little-endian, which lie at any address.</summary>
@@ -81,9 +76,7 @@ internal abstract class ElementConsumer(ElementType type, bool isBigEndian) : IB
 }
 
 /// <summary>Puts elements into a tensor, in its precision.</summary>
-/// <param name="type">Their type.</param>
 /// <param name="tensor">The tensor, which stays the caller's.</param>
-/// <param name="field">Its name in the message.</param>
 /// <param name="arrivals">Told what has arrived, or null.</param>
 /// <param name="isBigEndian">Whether the first byte of an element is the most significant one.</param>
 internal sealed class TensorFill(ElementType type, Tensor tensor, string field, IArrivals? arrivals, bool isBigEndian = false)
@@ -93,14 +86,12 @@ internal sealed class TensorFill(ElementType type, Tensor tensor, string field, 
 
     private int _count;
 
-    /// <inheritdoc/>
     public override ValueTask TakenAsync(CancellationToken cancellationToken)
     {
         arrivals?.Arrived(field, _count);
         return ValueTask.CompletedTask;
     }
 
-    /// <inheritdoc/>
     protected override void TakeWhole(ReadOnlySpan<byte> elements)
     {
         var count = elements.Length / Type.Size();
@@ -132,7 +123,8 @@ internal sealed class TensorFill(ElementType type, Tensor tensor, string field, 
             count = Math.Min(WatchedElements, values.Length - done);
             Type.ToDoubles(elements.Slice(done * Type.Size(), count * Type.Size()), sent[..count]);
             if (Type == ElementType.F64) Float32Range.Require(field, _count + done, sent[..count], values.Slice(done, count));
-            else if (Type is ElementType.I64 or ElementType.U64) KeepApart(elements.Slice(done * sizeof(ulong), count * sizeof(ulong)), sent);
+            else if (Type is ElementType.I64 or ElementType.U64)
+                KeepApart(elements.Slice(done * sizeof(ulong), count * sizeof(ulong)), sent);
             arrivals?.Rounded(field, sent[..count]);
         }
     }
@@ -142,18 +134,70 @@ internal sealed class TensorFill(ElementType type, Tensor tensor, string field, 
 internal interface IArrivals
 {
     /// <summary>A tensor is about to arrive, in this memory.</summary>
-    /// <param name="field">Its name in the message.</param>
     /// <param name="tensor">Its memory, which is whole when the message is.</param>
     /// <exception cref="Core.LayerException">It does not fit; the message is refused.</exception>
     void Begin(string field, Tensor tensor);
 
     /// <summary>Elements have arrived.</summary>
-    /// <param name="field">The tensor's name in the message.</param>
-    /// <param name="count">Number of its elements that are there.</param>
     void Arrived(string field, int count);
 
     /// <summary>Elements that may have more digits than float32 holds have been rounded to it.</summary>
-    /// <param name="field">The tensor's name in the message.</param>
-    /// <param name="sent">The next elements of it as they were sent.</param>
     void Rounded(string field, ReadOnlySpan<double> sent);
+}
+
+/// <summary>Tensors whose first dimension is the innermost one, as Fortran keeps them.</summary>
+internal static class ColumnMajor
+{
+    private const int Tile = 32;
+
+    public static void ToRowMajor<T>(Shape shape, ReadOnlySpan<T> source, Span<T> target)
+    {
+        if (shape.Rank < 2 || shape.Count == 0)
+        {
+            source.CopyTo(target);
+            return;
+        }
+        // For each place in the dimensions between them the first and the last one are transposed, in tiles that the caches hold.
+        var (rows, columns) = (shape[0], shape[-1]);
+        var (sourceColumn, targetRow) = (shape.Count / columns, shape.Count / rows);
+        var place = new int[shape.Rank];
+        do
+        {
+            var (from, to) = (0, 0);
+            var stride = rows;
+            for (var axis = 1; axis < shape.Rank - 1; axis++)
+            {
+                from += place[axis] * stride;
+                stride *= shape[axis];
+            }
+            stride = columns;
+            for (var axis = shape.Rank - 2; axis > 0; axis--)
+            {
+                to += place[axis] * stride;
+                stride *= shape[axis];
+            }
+            for (var row = 0; row < rows; row += Tile)
+            {
+                for (var column = 0; column < columns; column += Tile)
+                {
+                    var (lastRow, lastColumn) = (Math.Min(rows, row + Tile), Math.Min(columns, column + Tile));
+                    for (var r = row; r < lastRow; r++)
+                    {
+                        for (var c = column; c < lastColumn; c++) target[to + (r * targetRow) + c] = source[from + (c * sourceColumn) + r];
+                    }
+                }
+            }
+        }
+        while (Next(place, shape));
+    }
+
+    private static bool Next(int[] place, Shape shape)
+    {
+        for (var axis = shape.Rank - 2; axis > 0; axis--)
+        {
+            if (++place[axis] < shape[axis]) return true;
+            place[axis] = 0;
+        }
+        return false;
+    }
 }

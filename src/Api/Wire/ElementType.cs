@@ -1,6 +1,7 @@
 using System.Numerics;
 using System.Numerics.Tensors;
 using System.Runtime.InteropServices;
+using BnService.Core.Tensors;
 
 namespace BnService.Api.Wire;
 
@@ -64,13 +65,12 @@ internal static class ElementTypes
         _ => sizeof(byte),
     };
 
+    /// <summary>The type of the elements of tensors in memory.</summary>
+    public static ElementType Of(Precision precision) => precision == Precision.Float64 ? ElementType.F64 : ElementType.F32;
+
     /// <summary>Whether elements are floating-point numbers, in which answers can be written as well.</summary>
     public static bool IsFloat(this ElementType type) => type <= ElementType.BF16;
 
-    /// <summary>Elements as float32.</summary>
-    /// <param name="type">The type of the elements.</param>
-    /// <param name="bytes">Whole elements, at any address.</param>
-    /// <param name="values">Receives as many values.</param>
     public static void ToSingles(this ElementType type, ReadOnlySpan<byte> bytes, Span<float> values)
     {
         switch (type)
@@ -102,10 +102,6 @@ internal static class ElementTypes
         }
     }
 
-    /// <summary>Elements as float64.</summary>
-    /// <param name="type">The type of the elements.</param>
-    /// <param name="bytes">Whole elements, at any address.</param>
-    /// <param name="values">Receives as many values.</param>
     public static void ToDoubles(this ElementType type, ReadOnlySpan<byte> bytes, Span<double> values)
     {
         switch (type)
@@ -136,9 +132,6 @@ internal static class ElementTypes
         type is ElementType.F64 or ElementType.I64 or ElementType.U64 or ElementType.I32 or ElementType.U32;
 
     /// <summary>float64 values as elements; through float32 where the type is no wider.</summary>
-    /// <param name="type">The type of the elements, a floating-point one.</param>
-    /// <param name="values">The values.</param>
-    /// <param name="bytes">Receives as many elements.</param>
     public static void FromDoubles(this ElementType type, ReadOnlySpan<double> values, Span<byte> bytes)
     {
         if (type == ElementType.F64)
@@ -155,10 +148,6 @@ internal static class ElementTypes
         }
     }
 
-    /// <summary>float32 values as elements.</summary>
-    /// <param name="type">The type of the elements, a floating-point one.</param>
-    /// <param name="values">The values.</param>
-    /// <param name="bytes">Receives as many elements.</param>
     public static void FromSingles(this ElementType type, ReadOnlySpan<float> values, Span<byte> bytes)
     {
         switch (type)

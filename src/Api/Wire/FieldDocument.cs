@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
+using BnService.Api.Contracts;
 using BnService.Api.Errors;
 using BnService.Api.Wire.Json;
 using BnService.Core.Layers;
@@ -10,11 +11,10 @@ using BnService.Core.Layers;
 namespace BnService.Api.Wire;
 
 /// <summary>
-/// What a binary form brings beside its tensors, as the JSON object that it stands for: options by name, and values that are not tensors
+/// What a binary form brings besides its tensors, as the JSON object that it stands for: options by name, and values that are not tensors
 /// in the contract (gamma, running_mean, mask, ...). A name with dots lies deeper: <c>seen.mean</c>, <c>moments.0.mean</c>. So there is
 /// one place that knows what a field may be, whatever form it came in.
 /// </summary>
-/// <param name="contract">Metadata of the message's type.</param>
 internal sealed class FieldDocument(JsonTypeInfo contract)
 {
     private static readonly byte[] Nothing = "{}"u8.ToArray();
@@ -27,22 +27,15 @@ internal sealed class FieldDocument(JsonTypeInfo contract)
     public bool IsEmpty => _root.Children.Count == 0;
 
     /// <summary>Adds an option as text: a string or a name as it is, everything else as JSON.</summary>
-    /// <param name="path">Its name.</param>
-    /// <param name="text">Its value.</param>
-    /// <exception cref="ProblemException">There is no such field, it was there already, or its value cannot be read.</exception>
     public void Add(string path, string text)
     {
         var type = Nullable.GetUnderlyingType(TypeOf(path)) ?? TypeOf(path);
-        if (type == typeof(string) || type.IsEnum) Put(path, JsonSerializer.SerializeToUtf8Bytes(text, TextJson.Default.String));
+        if (type == typeof(string) || type.IsEnum) Put(path, JsonSerializer.SerializeToUtf8Bytes(text, ContractJson.Context.String));
         // Python writes True and False.
         else if (type == typeof(bool) && bool.TryParse(text, out var truth)) Put(path, truth ? "true"u8.ToArray() : "false"u8.ToArray());
         else Put(path, Checked(path, type == typeof(BatchMask) ? InJson(text) : text));
     }
 
-    /// <summary>Adds numbers.</summary>
-    /// <param name="values">What they are.</param>
-    /// <param name="bytes">Their bytes.</param>
-    /// <exception cref="ProblemException">There is no such field, or it was there already.</exception>
     public void Add(IncomingValues values, ReadOnlySpan<byte> bytes)
     {
         var isArray = TypeOf(values.Path).IsArray;
@@ -58,15 +51,12 @@ internal sealed class FieldDocument(JsonTypeInfo contract)
     }
 
     /// <summary>Adds the place of an array, which is put there when the document has been read: it never becomes text.</summary>
-    /// <param name="path">Its name.</param>
-    /// <exception cref="ProblemException">There is no such field, or it was there already.</exception>
     public void AddPlace(string path)
     {
         _ = TypeOf(path);
         Put(path, EmptyArray);
     }
 
-    /// <summary>The document.</summary>
     public byte[] ToJson()
     {
         if (IsEmpty) return Nothing;
@@ -75,8 +65,6 @@ internal sealed class FieldDocument(JsonTypeInfo contract)
         return json.WrittenSpan.ToArray();
     }
 
-    /// <summary>The type of a field.</summary>
-    /// <exception cref="ProblemException">There is none of that name.</exception>
     public Type TypeOf(string path) => Find(path).Type;
 
     /// <summary>The JSON of a field at the top; empty where there is none.</summary>
@@ -91,7 +79,8 @@ internal sealed class FieldDocument(JsonTypeInfo contract)
         var (type, field, at) = (contract.Type, (ContractField?)null, "");
         foreach (var name in path.Split('.'))
         {
-            if (type.IsArray && int.TryParse(name, NumberStyles.None, CultureInfo.InvariantCulture, out _)) (type, field) = (type.GetElementType()!, null);
+            if (type.IsArray && int.TryParse(name, NumberStyles.None, CultureInfo.InvariantCulture, out _))
+                (type, field) = (type.GetElementType()!, null);
             else if (contract.Options.TryGetTypeInfo(type, out var inner) && inner.Kind == JsonTypeInfoKind.Object)
             {
                 field = JsonMessageReader.Find(inner, name, at);
@@ -164,7 +153,3 @@ internal sealed class FieldDocument(JsonTypeInfo contract)
         public byte[]? Json { get; set; }
     }
 }
-
-/// <summary>How a string is written.</summary>
-[System.Text.Json.Serialization.JsonSerializable(typeof(string))]
-internal sealed partial class TextJson : System.Text.Json.Serialization.JsonSerializerContext;

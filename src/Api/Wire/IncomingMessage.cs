@@ -11,14 +11,9 @@ using BnService.Core.Tensors;
 namespace BnService.Api.Wire;
 
 /// <summary>Something of a binary message whose bytes are still to come.</summary>
-/// <param name="Path">The field that it is.</param>
-/// <param name="Bytes">Number of its bytes.</param>
 internal abstract record IncomingPart(string Path, long Bytes);
 
 /// <summary>A tensor that is still to come.</summary>
-/// <param name="Path">The field that it is.</param>
-/// <param name="Shape">Its shape.</param>
-/// <param name="Type">Type of its elements.</param>
 /// <param name="IsColumnMajor">Whether its first dimension is the innermost one on the wire.</param>
 /// <param name="IsBigEndian">Whether the first byte of an element is the most significant one on the wire.</param>
 internal sealed record IncomingTensor(string Path, Shape Shape, ElementType Type, bool IsColumnMajor = false, bool IsBigEndian = false)
@@ -35,7 +30,8 @@ internal sealed record IncomingTensor(string Path, Shape Shape, ElementType Type
         }
         catch (OverflowException)
         {
-            throw new ProblemException(ProblemCode.ShapeMismatch, $"{path}: a dimension is at most {int.MaxValue}, got [{string.Join(", ", dimensions)}]");
+            throw new ProblemException(ProblemCode.ShapeMismatch,
+                $"{path}: a dimension is at most {int.MaxValue}, got [{string.Join(", ", dimensions)}]");
         }
         catch (LayerException exception)
         {
@@ -45,13 +41,11 @@ internal sealed record IncomingTensor(string Path, Shape Shape, ElementType Type
 }
 
 /// <summary>Values that are no tensor in the contract.</summary>
-/// <param name="Path">The field that they are.</param>
-/// <param name="Count">How many.</param>
 /// <param name="Type">Type of their elements.</param>
 /// <param name="Write">Writes them as JSON numbers.</param>
-internal sealed record IncomingValues(string Path, int Count, ElementType Type, IncomingValues.NumberWriter Write) : IncomingPart(Path, (long)Count * Type.Size())
+internal sealed record IncomingValues(
+    string Path, int Count, ElementType Type, IncomingValues.NumberWriter Write) : IncomingPart(Path, (long)Count * Type.Size())
 {
-    /// <summary>Their dimensions.</summary>
     public IReadOnlyList<long> Dimensions { get; init; } = [];
 
     /// <summary>What the field is in the contract.</summary>
@@ -60,16 +54,15 @@ internal sealed record IncomingValues(string Path, int Count, ElementType Type, 
     /// <summary>The most values of one field: more than any layer has statistics.</summary>
     public const int MostCount = 1 << 26;
 
-    /// <summary>Writes bytes as JSON numbers, one behind the other.</summary>
+    /// <summary>Writes bytes as JSON numbers, one after another.</summary>
     public delegate void NumberWriter(ReadOnlySpan<byte> bytes, Utf8JsonWriter json);
 
     /// <summary>Refuses more of them than the field may have.</summary>
-    /// <param name="terms">What is allowed.</param>
-    /// <exception cref="ProblemException">There are.</exception>
-    public void Require(JsonTerms terms)
+    public void Require(MessageLimits limits)
     {
-        if (Field == typeof(double[]) && Count > terms.MostNumbers) throw terms.TooManyNumbers(Path);
-        if (Field != typeof(double[]) && Field != typeof(BatchMask) && Count > JsonTerms.MostItems) throw JsonTerms.TooMany(Path, JsonTerms.MostItems);
+        if (Field == typeof(double[]) && Count > limits.MostNumbers) throw limits.TooManyNumbers(Path);
+        if (Field != typeof(double[]) && Field != typeof(BatchMask) && Count > MessageLimits.MostItems)
+            throw MessageLimits.TooMany(Path, MessageLimits.MostItems);
     }
 
     /// <summary>What the field will be, where that is an array of numbers or a mask; null where it is read from JSON.</summary>
@@ -89,16 +82,12 @@ internal sealed record IncomingValues(string Path, int Count, ElementType Type, 
 }
 
 /// <summary>Bytes that are passed over.</summary>
-/// <param name="Path">What they are called.</param>
-/// <param name="Bytes">How many.</param>
 internal sealed record IncomingRest(string Path, long Bytes) : IncomingPart(Path, Bytes), IByteConsumer
 {
-    /// <inheritdoc/>
     public void Take(ReadOnlySpan<byte> bytes)
     {
     }
 
-    /// <inheritdoc/>
     public ValueTask TakenAsync(CancellationToken cancellationToken) => ValueTask.CompletedTask;
 }
 
@@ -112,10 +101,6 @@ internal sealed class IncomingMessage<T>
     private readonly List<(string Path, object Values)> _values = [];
 
     /// <summary>A message of which some parts are still to come.</summary>
-    /// <param name="contract">Metadata of its type.</param>
-    /// <param name="bytes">Where they come from.</param>
-    /// <param name="fields">What is there.</param>
-    /// <param name="parts">What is to come, in its order.</param>
     /// <exception cref="ProblemException">A field that is there is none of the message's, or its value cannot be read.</exception>
     public IncomingMessage(JsonTypeInfo<T> contract, RequestBytes bytes, FieldDocument fields, IReadOnlyList<IncomingPart> parts)
     {
@@ -127,7 +112,6 @@ internal sealed class IncomingMessage<T>
     /// <summary>What is to come, in its order.</summary>
     public IReadOnlyList<IncomingPart> Parts { get; }
 
-    /// <summary>Where it comes from.</summary>
     public RequestBytes Bytes { get; }
 
     /// <summary>
@@ -136,15 +120,15 @@ internal sealed class IncomingMessage<T>
     /// </summary>
     public T? Begun { get; }
 
-    /// <summary>What is there of the message: <see cref="Begun"/>, or one to look at that is the caller's to dispose, where it is disposable.</summary>
+    /// <summary>
+    /// What is there of the message: <see cref="Begun"/>, or one to look at that is the caller's to dispose, where it is disposable.
+    /// </summary>
     public T Announced() => Begun ?? ReadFields().Message;
 
     /// <summary>The JSON of a field that is there; null for none.</summary>
     public ReadOnlySpan<byte> Find(string field) => _fields.JsonOf(field);
 
     /// <summary>The message, once all of it is there.</summary>
-    /// <param name="arrivals">Told of its tensors as they arrive, or null.</param>
-    /// <param name="precision">Type of the tensors' elements.</param>
     /// <returns>What has begun, completed; or else a message that is the caller's to dispose, where it is disposable.</returns>
     /// <exception cref="ProblemException">Something of it is missing, malformed or too much.</exception>
     public async ValueTask<T> ReadAsync(IArrivals? arrivals = null, Precision precision = Precision.Float32)
@@ -212,7 +196,8 @@ internal sealed class IncomingMessage<T>
         }
     }
 
-    private async ValueTask ReadAsync(IncomingTensor part, List<(string Path, Tensor Tensor)> tensors, IArrivals? arrivals, Precision precision)
+    private async ValueTask ReadAsync(
+        IncomingTensor part, List<(string Path, Tensor Tensor)> tensors, IArrivals? arrivals, Precision precision)
     {
         // What arrives in another order is rounded once it is in ours, and until then kept as the bytes that it is.
         var isRoundedLater = part.IsColumnMajor && precision == Precision.Float32 && part.Type.IsWiderThanSingle();

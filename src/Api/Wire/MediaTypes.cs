@@ -65,7 +65,8 @@ public static class MediaTypes
     {
         var mediaType = new MediaTypeHeaderValue(form);
         return accepted
-            .Where(range => mediaType.IsSubsetOf(range) || (range.Parameters.Count > 0 && range.MediaType.Equals(form, StringComparison.OrdinalIgnoreCase)))
+            .Where(range => mediaType.IsSubsetOf(range)
+                || (range.Parameters.Count > 0 && range.MediaType.Equals(form, StringComparison.OrdinalIgnoreCase)))
             .OrderBy(range => (range.MatchesAllTypes ? 2 : 0) + (range.MatchesAllSubTypes ? 1 : 0))
             .Select(range => range.Quality ?? 1)
             .FirstOrDefault();

@@ -1,7 +1,7 @@
 using System.IO.Pipelines;
-using BnService.Api.Errors;
 using BnService.Api.Hosting;
 using BnService.Api.Hosting.Memory;
+using BnService.Api.Errors;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.Extensions.Options;
 
@@ -16,18 +16,18 @@ internal interface IByteConsumer
     /// <summary>Called when what had arrived has been taken.</summary>
     ValueTask TakenAsync(CancellationToken cancellationToken);
 
-    /// <summary>Called where nothing more has arrived yet; returns when something has, or when there is nothing to be done meanwhile.</summary>
-    /// <param name="arrival">Ends when something has arrived.</param>
-    /// <param name="cancellationToken">Ends what is done meanwhile.</param>
+    /// <summary>
+    /// Called where nothing more has arrived yet; returns when something has, or when there is nothing to be done meanwhile.
+    /// </summary>
     ValueTask WaitingAsync(Task arrival, CancellationToken cancellationToken) => ValueTask.CompletedTask;
 }
 
 /// <summary>Sees bytes as they are read.</summary>
 internal delegate void ByteWatch(ReadOnlySpan<byte> bytes);
 
-/// <summary>The bytes of a request's body as they arrive, decoded, counted and held to a limit. Whatever is wrong with them is a problem.</summary>
-/// <param name="request">The request.</param>
-/// <param name="limit">The most bytes of a body.</param>
+/// <summary>
+/// The bytes of a request's body as they arrive, decoded, counted and held to a limit. Whatever is wrong with them is a problem.
+/// </summary>
 internal sealed class RequestBytes(HttpRequest request, long limit)
 {
     private readonly BodyReader _reader = new(request.BodyReader);
@@ -35,13 +35,11 @@ internal sealed class RequestBytes(HttpRequest request, long limit)
     private readonly RequestMetering _metering = RequestMetering.Of(request.HttpContext);
     private readonly RequestMemory? _memory = RequestMemory.Of(request.HttpContext);
 
-    /// <summary>The most bytes of a body.</summary>
     public long Limit => limit;
 
     /// <summary>Number of bytes in the body, where the request says it.</summary>
     public long? Length { get; } = request.ContentLength;
 
-    /// <summary>Number of bytes that have been taken.</summary>
     public long Position { get; private set; }
 
     /// <summary>The bytes that are left, where the request says it; else the most that the limit leaves.</summary>
@@ -49,28 +47,22 @@ internal sealed class RequestBytes(HttpRequest request, long limit)
 
     /// <summary>Lets somebody see the decoded bytes of a request's body as they are read.</summary>
     /// <param name="context">The request, of which nothing has been read yet.</param>
-    /// <param name="watch">Called with the bytes in their order.</param>
     public static void Watch(HttpContext context, ByteWatch watch) => context.Features.Set(watch);
 
     /// <summary>Refuses a body whose length is over the limit before a byte of it is read.</summary>
-    /// <exception cref="ProblemException">It is.</exception>
     public void RequireAllowedLength()
     {
         if (Length > limit) throw TooLarge($"{Length}");
     }
 
     /// <summary>Refuses a body that announces more than the limit allows.</summary>
-    /// <param name="length">The bytes that are to come behind what has been taken.</param>
-    /// <exception cref="ProblemException">It does.</exception>
+    /// <param name="length">The bytes that are to come after what has been taken.</param>
     public void RequireAllowedBehind(long length)
     {
         if (length > limit - Position) throw TooLarge($"one that announces {(ulong)length + (ulong)Position}");
     }
 
     /// <summary>Hands bytes on as they arrive.</summary>
-    /// <param name="count">How many; null for all to the end.</param>
-    /// <param name="consumer">What takes them.</param>
-    /// <param name="what">What they are, for messages.</param>
     /// <exception cref="ProblemException">The body ends before, passes the limit, or cannot be read.</exception>
     public async ValueTask ReadAsync<TConsumer>(long? count, TConsumer consumer, string what)
         where TConsumer : IByteConsumer
@@ -103,7 +95,8 @@ internal sealed class RequestBytes(HttpRequest request, long limit)
             await consumer.TakenAsync(cancellationToken);
             if (!read.IsCompleted || left == 0 || buffer.Length < read.Buffer.Length) continue;
             if (count is null) return;
-            throw new ProblemException(ProblemCode.MalformedBody, $"the body ends after {Position} bytes, {left} bytes before the end of {what}");
+            throw new ProblemException(ProblemCode.MalformedBody,
+                $"the body ends after {Position} bytes, {left} bytes before the end of {what}");
         }
     }
 
@@ -118,7 +111,11 @@ internal sealed class RequestBytes(HttpRequest request, long limit)
             var read = await _reader.ReadAtLeastAsync(count, request.HttpContext.RequestAborted);
             var arrived = read.Buffer.Length;
             Advance(read.Buffer.Start);
-            if (arrived < count) throw new ProblemException(ProblemCode.MalformedBody, $"the body ends after {Position + arrived} bytes, {MostLeft - arrived} bytes before its end");
+            if (arrived < count)
+            {
+                throw new ProblemException(ProblemCode.MalformedBody,
+                    $"the body ends after {Position + arrived} bytes, {MostLeft - arrived} bytes before its end");
+            }
         }
         catch (Exception exception) when (Refusal(exception) is { } refusal)
         {
@@ -131,8 +128,6 @@ internal sealed class RequestBytes(HttpRequest request, long limit)
     }
 
     /// <summary>Reads so many bytes into memory that grows with what has arrived.</summary>
-    /// <param name="count">How many; null for all to the end.</param>
-    /// <param name="what">What they are, for messages.</param>
     /// <returns>The bytes; the caller's to dispose.</returns>
     public async ValueTask<BodyBuffer> ReadBufferAsync(long? count, string what)
     {
@@ -149,8 +144,6 @@ internal sealed class RequestBytes(HttpRequest request, long limit)
         }
     }
 
-    /// <summary>Requires that the body ends here.</summary>
-    /// <exception cref="ProblemException">It goes on.</exception>
     public async ValueTask RequireEndAsync()
     {
         while (true)
@@ -200,7 +193,8 @@ internal sealed class RequestBytes(HttpRequest request, long limit)
         BadHttpRequestException or ConnectionResetException => null,
         // What gzip, deflate and br say of bytes that are none of theirs.
         InvalidDataException or InvalidOperationException { Source: "System.IO.Compression.Brotli" } =>
-            new ProblemException(ProblemCode.MalformedBody, "the body is not what Content-Encoding says: it cannot be decompressed, or ends too early"),
+            new ProblemException(ProblemCode.MalformedBody,
+                "the body is not what Content-Encoding says: it cannot be decompressed, or ends too early"),
         // Kestrel's word for some chunks that are none.
         IOException => new ProblemException(ProblemCode.BadRequest, "the body cannot be read: its chunks are not what HTTP allows"),
         _ => null,

@@ -7,7 +7,7 @@ using BnService.Core.Tensors;
 
 namespace BnService.Api.Wire;
 
-/// <summary>A state as other libraries keep it, whole models included, in the contract's terms.</summary>
+/// <summary>A state as other libraries keep it, whole models included, in the contract's limits.</summary>
 /// <param name="From">Prefix of the layer that is taken; null for the only one.</param>
 internal sealed record StateSource(string? From)
 {
@@ -24,16 +24,18 @@ internal sealed record StateSource(string? From)
 
     private const string KindName = "kind", OptionsName = "options", IgnoredName = "ignored", VersionName = "version";
 
-    private static readonly JsonTypeInfo<PutStateRequest> Contract = (JsonTypeInfo<PutStateRequest>)ContractJson.Context.GetTypeInfo(typeof(PutStateRequest))!;
+    private static readonly JsonTypeInfo<PutStateRequest> Contract = (
+        JsonTypeInfo<PutStateRequest>)ContractJson.Context.GetTypeInfo(typeof(PutStateRequest))!;
     private static readonly JsonTypeInfo<LayerOptionsRequest> OptionsContract =
         (JsonTypeInfo<LayerOptionsRequest>)ContractJson.Context.GetTypeInfo(typeof(LayerOptionsRequest))!;
 
     private static readonly HashSet<string> Fields = NamesOf(Contract), OptionNames = NamesOf(OptionsContract);
 
-    /// <summary>The query parameters of the call, in every form of body: a layer's options by their names, the convention and the prefix.</summary>
+    /// <summary>
+    /// The query parameters of the call, in every form of body: a layer's options by their names, the convention and the prefix.
+    /// </summary>
     public static string[] QueryNames { get; } = [FromName, ConventionName, .. OptionNames];
 
-    /// <summary>The source of a request.</summary>
     public static StateSource Of(HttpRequest request) => new(request.Query[FromName].ToString() is { Length: > 0 } from ? from : null);
 
     /// <summary>Adds the options of a query to a state.</summary>
@@ -55,16 +57,15 @@ internal sealed record StateSource(string? From)
     }
 
     /// <summary>The fields that a file's arrays are; those without one are passed over, and named in the answer.</summary>
-    /// <param name="names">The names of the arrays.</param>
-    /// <param name="texts">The names of the file's texts.</param>
-    /// <param name="fields">Receives the names that are passed over.</param>
     public IReadOnlyDictionary<string, string> Select(IReadOnlyCollection<string> names, IEnumerable<string> texts, FieldDocument fields)
     {
         // seen.mean, optimizer.gamma.first and the like are the contract's own; in a whole model's file each is its layer's.
         var own = From is not null ? [] : names.Where(name => IsOwn(name.Split('.')[0])).ToList();
         var selection = StateSelection.Of(names.Except(own), From, texts);
-        if (selection.Ignored.Count > 0) fields.Add(IgnoredName, JsonSerializer.Serialize(selection.Ignored, NamesJson.Default.IReadOnlyListString));
-        return own.Count == 0 ? selection.Fields : selection.Fields.Concat(own.Select(name => KeyValuePair.Create(name, name))).ToDictionary();
+        if (selection.Ignored.Count > 0)
+            fields.Add(IgnoredName, JsonSerializer.Serialize(selection.Ignored, ContractJson.Context.IReadOnlyListString));
+        return own.Count == 0 ? selection.Fields
+            : selection.Fields.Concat(own.Select(name => KeyValuePair.Create(name, name))).ToDictionary();
     }
 
     /// <summary>
@@ -74,7 +75,8 @@ internal sealed record StateSource(string? From)
     public static void AddTexts(IReadOnlyDictionary<string, string> texts, FieldDocument fields)
     {
         var hasOptions = texts.TryGetValue(OptionsName, out var options) && options.StartsWith('{');
-        var isOurs = hasOptions || texts.ContainsKey(ConventionName) || texts.Keys.Any(name => name.StartsWith("options.", StringComparison.Ordinal))
+        var isOurs = hasOptions || texts.ContainsKey(ConventionName)
+            || texts.Keys.Any(name => name.StartsWith("options.", StringComparison.Ordinal))
             || texts.Any(text => StateNames.IsKnown(text.Key) && text.Value.StartsWith('['))
             || (texts.TryGetValue(KindName, out var kind) && StateNames.Kinds.Contains(kind, StringComparer.OrdinalIgnoreCase));
         if (!isOurs) return;
@@ -83,7 +85,8 @@ internal sealed record StateSource(string? From)
             // bias and scale are options, and arrays.
             var isArray = StateNames.IsKnown(name) && text.StartsWith('[');
             if (OptionNames.Contains(name) && !isArray) fields.Add($"{OptionsName}.{name}", text);
-            else if (name.Split('.')[0] is var first && first is not (VersionName or IgnoredName) && Fields.Contains(first)) fields.Add(name, text);
+            else if (name.Split('.')[0] is var first && first is not (VersionName or IgnoredName) && Fields.Contains(first))
+                fields.Add(name, text);
         }
     }
 
@@ -109,7 +112,9 @@ internal sealed record StateSource(string? From)
         // Names are looked at in several ways.
         MemoryAccount.Hold(arrays.Sum(array => (long)array.Name.Length) * LooksAtNames * sizeof(char));
         var selection = StateSelection.Of(arrays.ConvertAll(array => array.Name), From);
-        var fields = kept.Concat(arrays.Where(array => selection.Fields.ContainsKey(array.Name)).Select(array => array with { Name = selection.Fields[array.Name] })).ToList();
+        var fields = kept.Concat(
+            arrays.Where(array => selection.Fields.ContainsKey(array.Name))
+            .Select(array => array with { Name = selection.Fields[array.Name] })).ToList();
         var json = new BodyBuffer(fields.Sum(field => (long)field.Length + field.Name.Length + BytesBesideName));
         try
         {
@@ -122,7 +127,7 @@ internal sealed record StateSource(string? From)
             if (selection.Ignored.Count > 0)
             {
                 Begin(json, IgnoredName);
-                json.Take(JsonSerializer.SerializeToUtf8Bytes(selection.Ignored, NamesJson.Default.IReadOnlyListString));
+                json.Take(JsonSerializer.SerializeToUtf8Bytes(selection.Ignored, ContractJson.Context.IReadOnlyListString));
             }
             json.Take("}"u8);
             return json;
@@ -139,8 +144,9 @@ internal sealed record StateSource(string? From)
     {
         while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
         {
-            if (reader.ValueSpan.Length > JsonTerms.LongestName)
-                throw new ProblemException(ProblemCode.InvalidOption, $"a field's name has at most {JsonTerms.LongestName} bytes, got '{JsonToken.Cut(reader.ValueSpan)}'");
+            if (reader.ValueSpan.Length > MessageLimits.LongestName)
+                throw new ProblemException(ProblemCode.InvalidOption,
+                    $"a field's name has at most {MessageLimits.LongestName} bytes, got '{JsonToken.Cut(reader.ValueSpan)}'");
             var name = path + reader.GetString();
             reader.Read();
             var isOwn = path.Length == 0 && IsOwn(name);
@@ -171,7 +177,3 @@ internal sealed record StateSource(string? From)
 
     private readonly record struct Slice(string Name, int Start, int Length);
 }
-
-/// <summary>How names are written.</summary>
-[System.Text.Json.Serialization.JsonSerializable(typeof(IReadOnlyList<string>))]
-internal sealed partial class NamesJson : System.Text.Json.Serialization.JsonSerializerContext;

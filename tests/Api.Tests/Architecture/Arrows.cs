@@ -70,7 +70,6 @@ internal static class Arrows
         "Api.Wire -> Api.Wire.Json",
         "Api.Wire -> Api.Hosting.Memory",
         "Api.Wire -> Api.Hosting",
-        "Api.Wire.Json -> Api.Wire.OpenInference",
         "Api.Wire.Json -> Api.Hosting.Limits",
         "Api.Wire.Json -> Api.Hosting",
         "Api.Storage.Postgres -> Api.Hosting",

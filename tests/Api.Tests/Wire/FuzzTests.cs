@@ -123,7 +123,7 @@ public sealed class FuzzTests
     }
 
     private static async Task ReadAsync<T>(HttpContext context)
-        where T : class => await (await Incoming<T>.OpenAsync(context, false)).ReadAsync(null, BnService.Core.Tensors.Precision.Float32);
+        where T : class => await new Body<T>(context).ReadAsync();
 
     // Changes bytes, numbers and pieces of valid bodies, and makes some up.
     private sealed class Mutation(Random random, List<byte[]> corpus)

@@ -90,7 +90,7 @@ internal sealed class Places
         }
         // Not counted any more: a refused client may take long to come to its answer.
         var code = shortage.IsOwn ? ProblemCode.TooManyRequests : ProblemCode.Overloaded;
-        context.Response.Headers.RetryAfter = "1";
+        if (shortage.IsOwn) context.Response.Headers.RetryAfter = "1";
         await ProblemAnswers.RefuseAsync(context, code, shortage.Detail);
     }
 

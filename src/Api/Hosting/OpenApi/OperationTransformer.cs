@@ -16,6 +16,8 @@ internal sealed class OperationTransformer : IOpenApiOperationTransformer
     /// <inheritdoc/>
     public async Task TransformAsync(OpenApiOperation operation, OpenApiOperationTransformerContext context, CancellationToken cancellationToken)
     {
+        // The description is the handler's comment, in which a line break is a space.
+        operation.Description = operation.Description?.ReplaceLineEndings(" ");
         var metadata = context.Description.ActionDescriptor.EndpointMetadata;
         var problem = await ProblemSchemaAsync(context, cancellationToken);
         var codes = metadata.OfType<ProblemMetadata>().SelectMany(item => item.Codes).Append(ProblemCode.BadRequest).Append(ProblemCode.InternalError);

@@ -37,8 +37,12 @@ internal static class PlainSchemas
         (schema.Type, schema.Properties, schema.Required) = (null, null, null);
     }
 
+    // A line of a comment that ends in a backslash goes on in the next one: line breaks of the others are part of the document.
+    private static string? Joined(string? description) => description?.Replace(" \\\n", " ", StringComparison.Ordinal);
+
     private static void Simplify(OpenApiSchema schema)
     {
+        schema.Description = Joined(schema.Description);
         if (schema.Enum?.Count > 0)
         {
             // A type of which one property may be null would have null among its words.
@@ -47,6 +51,8 @@ internal static class PlainSchemas
         }
         foreach (var (name, property) in schema.Properties?.ToList() ?? [])
         {
+            if (property is OpenApiSchemaReference named) named.Reference.Description = Joined(named.Reference.Description);
+            else property.Description = Joined(property.Description);
             var isRequired = schema.Required?.Contains(name) == true;
             schema.Properties![name] = property switch
             {
@@ -66,7 +72,7 @@ internal static class PlainSchemas
     // The description is the property's: generators do not look for it in an alternative.
     private static OpenApiSchema NullOr(OpenApiSchemaReference reference)
     {
-        var description = reference.Description;
+        var description = Joined(reference.Description);
         reference.Reference.Description = null;
         return new OpenApiSchema { Description = description, OneOf = [new OpenApiSchema { Type = JsonSchemaType.Null }, reference] };
     }

@@ -1,5 +1,8 @@
+using System.Buffers;
 using System.Globalization;
+using System.Text;
 using System.Text.Json;
+using System.Text.Unicode;
 
 namespace BnService.Api.Wire.Json;
 
@@ -7,20 +10,17 @@ namespace BnService.Api.Wire.Json;
 /// A position in a JSON text (RFC 8259). It walks objects and arrays itself, so that their numbers can be read in place, and lends a
 /// reader of the serializer for everything else, which that reader cannot do: it starts at a text's beginning only.
 /// </summary>
-/// <param name="json">The whole text, UTF-8.</param>
 /// <remarks>
 /// What is not JSON is a <see cref="JsonException"/> without a message: who catches it has the text and can have it explained.
 /// </remarks>
 internal ref struct JsonCursor(ReadOnlySpan<byte> json)
 {
-    /// <summary>How deep a text may be nested.</summary>
     public const int MaxDepth = 64;
 
     private readonly ReadOnlySpan<byte> _json = json;
     private int _position;
     private int _depth;
 
-    /// <summary>Bytes of the whole text.</summary>
     public readonly int Length => _json.Length;
 
     /// <summary>The next byte that is not white space, which is skipped; 0 at the end, and no JSON has that byte outside.</summary>
@@ -36,7 +36,7 @@ internal ref struct JsonCursor(ReadOnlySpan<byte> json)
     /// <summary>Whether nothing but white space comes.</summary>
     public bool IsAtEnd() => Peek() == 0 && _position == _json.Length;
 
-    /// <summary>Goes behind <paramref name="expected"/>, if that comes.</summary>
+    /// <summary>Goes past <paramref name="expected"/>, if that comes.</summary>
     public bool TryTake(char expected)
     {
         if (Peek() != expected) return false;
@@ -44,27 +44,21 @@ internal ref struct JsonCursor(ReadOnlySpan<byte> json)
         return true;
     }
 
-    /// <summary>Goes behind <paramref name="expected"/>.</summary>
-    /// <exception cref="JsonException">Something else comes.</exception>
+    /// <summary>Goes past <paramref name="expected"/>.</summary>
     public void Take(char expected)
     {
         if (!TryTake(expected)) throw new JsonException();
     }
 
-    /// <summary>Goes behind the bracket with which an object or array begins.</summary>
-    /// <exception cref="JsonException">Something else comes.</exception>
+    /// <summary>Goes past the bracket with which an object or array begins.</summary>
     public void Open(char bracket)
     {
         Take(bracket);
         _depth++;
     }
 
-    /// <summary>
-    /// Goes to the next item of an object or array, over its comma; or, where there is none, behind the bracket that ends it.
-    /// </summary>
-    /// <param name="bracket">The closing bracket.</param>
+    /// <summary>Goes to the next item of an object or array, over its comma; or, if there is none, past the bracket that ends it.</summary>
     /// <param name="isFirst">Whether no item was read yet; false from then on.</param>
-    /// <exception cref="JsonException">Neither comma nor bracket comes.</exception>
     public bool Next(char bracket, ref bool isFirst)
     {
         if (TryTake(bracket))
@@ -77,9 +71,8 @@ internal ref struct JsonCursor(ReadOnlySpan<byte> json)
         return true;
     }
 
-    /// <summary>Goes behind a field's name and its colon.</summary>
+    /// <summary>Goes past a field's name and its colon.</summary>
     /// <returns>A reader that stands on the name.</returns>
-    /// <exception cref="JsonException">No name comes, or no colon behind it.</exception>
     public Utf8JsonReader TakeName()
     {
         var reader = Value();
@@ -90,7 +83,6 @@ internal ref struct JsonCursor(ReadOnlySpan<byte> json)
     }
 
     /// <summary>A reader that stands on the first token of the value that comes; the cursor stays before it.</summary>
-    /// <exception cref="JsonException">No value comes.</exception>
     public Utf8JsonReader Value()
     {
         Peek();
@@ -99,7 +91,7 @@ internal ref struct JsonCursor(ReadOnlySpan<byte> json)
         return reader.Read() ? reader : throw new JsonException();
     }
 
-    /// <summary>Goes behind NaN, Infinity or -Infinity without quotes, as Python's json writes them, if that comes.</summary>
+    /// <summary>Goes past NaN, Infinity or -Infinity without quotes, as Python's json writes them, if that comes.</summary>
     public bool TryTakeNonFinite(out double value)
     {
         value = 0;
@@ -116,7 +108,6 @@ internal ref struct JsonCursor(ReadOnlySpan<byte> json)
     }
 
     /// <summary>What comes, cut short, for messages.</summary>
-    /// <exception cref="JsonException">No value comes.</exception>
     public string Describe()
     {
         var probe = this;
@@ -128,8 +119,91 @@ internal ref struct JsonCursor(ReadOnlySpan<byte> json)
     /// <summary>Goes over what a reader of <see cref="Value"/> has consumed.</summary>
     public void Advance(long bytes) => _position += (int)bytes;
 
-    /// <summary>Reads numbers as long as they are plain ones, and goes behind the last.</summary>
+    /// <summary>Reads numbers as long as they are plain ones, and goes past the last.</summary>
     /// <inheritdoc cref="JsonNumbers.Read{T}"/>
     public int ReadNumbers<T>(scoped Span<T> destination)
         where T : unmanaged, System.Numerics.IBinaryFloatingPointIeee754<T> => JsonNumbers.Read(_json, ref _position, destination);
+}
+
+/// <summary>A token as it was sent, cut short: what came is part of every message.</summary>
+internal static class JsonToken
+{
+    /// <summary>What <see cref="At"/> says of bytes that are no text.</summary>
+    public const string Binary = "bytes that are no text";
+
+    private const int Longest = 40;
+
+    private static ReadOnlySpan<byte> Mark => [0xEF, 0xBB, 0xBF];
+
+    private static readonly SearchValues<byte> Delimiters = SearchValues.Create(" \t\r\n,:[]{}\""u8);
+
+    public static string Describe(ref Utf8JsonReader reader) => reader.TokenType switch
+    {
+        JsonTokenType.StartObject or JsonTokenType.EndObject => "an object",
+        JsonTokenType.StartArray or JsonTokenType.EndArray => "an array",
+        JsonTokenType.String => $"\"{Cut(reader.ValueSpan)}\"",
+        _ => Cut(reader.ValueSpan),
+    };
+
+    /// <summary>What a text begins with, up to its end and no further: a value, or what stands in its place.</summary>
+    public static string At(ReadOnlySpan<byte> text)
+    {
+        if (text.IsEmpty) return "the end";
+        if (text[0] is (byte)'{' or (byte)'[') return text[0] == '{' ? "an object" : "an array";
+        if (text[0] == '"')
+        {
+            var end = 1;
+            while (end < text.Length && text[end] != '"' && text[end] >= ' ') end += text[end] == '\\' && end + 1 < text.Length ? 2 : 1;
+            return end < text.Length && text[end] == '"' ? $"\"{Cut(text[1..end])}\"" : $"\"{Cut(text[1..end])}";
+        }
+        var length = WordLength(text);
+        if (length == 0) return $"'{(char)text[0]}'";
+        var word = text[..length];
+        return word.IndexOfAnyInRange((byte)0, (byte)31) < 0 && Utf8.IsValid(word) ? Cut(word) : Binary;
+    }
+
+    /// <summary>Number of bytes up to the next space, bracket, quote or separator.</summary>
+    public static int WordLength(ReadOnlySpan<byte> text)
+    {
+        var length = text.IndexOfAny(Delimiters);
+        return length < 0 ? text.Length : length;
+    }
+
+    public static string Cut(ReadOnlySpan<byte> text)
+    {
+        if (text.Length <= Longest) return Encoding.UTF8.GetString(text);
+        var length = Longest;
+        while (length > Longest - 4 && (text[length] & 0xC0) == 0x80) length--; // no character is cut in two
+        return Encoding.UTF8.GetString(text[..length]) + "…";
+    }
+
+    /// <summary>The text without the byte order mark that some editors and libraries put in front of UTF-8.</summary>
+    public static ReadOnlySpan<byte> WithoutMark(ReadOnlySpan<byte> text) => text.StartsWith(Mark) ? text[Mark.Length..] : text;
+
+    /// <summary>Bytes of the number (RFC 8259, 6) that a text begins with; 0 if it begins with none.</summary>
+    public static int NumberLength(ReadOnlySpan<byte> text)
+    {
+        var length = text is [(byte)'-', ..] ? 1 : 0;
+        var digits = Digits(text[length..]);
+        // No zero leads another digit.
+        if (digits == 0 || (digits > 1 && text[length] == '0')) return 0;
+        length += digits;
+        if (length < text.Length && text[length] == '.')
+        {
+            digits = Digits(text[(length + 1)..]);
+            if (digits == 0) return 0;
+            length += 1 + digits;
+        }
+        if (length == text.Length || text[length] is not ((byte)'e' or (byte)'E')) return length;
+        length++;
+        if (length < text.Length && text[length] is (byte)'+' or (byte)'-') length++;
+        digits = Digits(text[length..]);
+        return digits == 0 ? 0 : length + digits;
+    }
+
+    private static int Digits(ReadOnlySpan<byte> text)
+    {
+        var count = text.IndexOfAnyExceptInRange((byte)'0', (byte)'9');
+        return count < 0 ? text.Length : count;
+    }
 }

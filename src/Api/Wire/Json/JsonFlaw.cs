@@ -6,7 +6,7 @@ using System.Text.Unicode;
 namespace BnService.Api.Wire.Json;
 
 /// <summary>
-/// What keeps a text from being JSON (RFC 8259), in words for whoever wrote it, and where. It walks the whole text once more, so it is
+/// What keeps a text from being JSON (RFC 8259), in words for its author, and where. It walks the whole text once more, so it is
 /// only for texts that a reader has refused. NaN and infinities are passed over: they are read where numbers of tensors stand.
 /// </summary>
 internal ref struct JsonFlaw
@@ -46,11 +46,9 @@ internal ref struct JsonFlaw
         return flaw;
     }
 
-    /// <summary>Whether there is one.</summary>
     public readonly bool IsFound => _words is not null;
 
     /// <summary>The flaw as the sentence of a message.</summary>
-    /// <param name="what">What the text is: the body, or a part of it.</param>
     public readonly string Explain(string what)
     {
         if (_json.IndexOfAnyExcept(Space) < 0) return $"{what} is empty; it must be a JSON object";
@@ -145,7 +143,7 @@ internal ref struct JsonFlaw
         var rest = _json[_at..];
         var length = JsonToken.WordLength(rest);
         var word = rest[..length];
-        if (next is (byte)'-' or (>= (byte)'0' and <= (byte)'9') && OpenInference.JsonNumber.LengthOf(word) == length) return Skip(length);
+        if (next is (byte)'-' or (>= (byte)'0' and <= (byte)'9') && JsonToken.NumberLength(word) == length) return Skip(length);
         if (word.SequenceEqual("true"u8) || word.SequenceEqual("false"u8) || word.SequenceEqual("null"u8)) return Skip(length);
         if (word.SequenceEqual("NaN"u8) || word.SequenceEqual("Infinity"u8) || word.SequenceEqual("-Infinity"u8))
         {

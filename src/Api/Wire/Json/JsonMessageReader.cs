@@ -2,8 +2,8 @@ using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 using BnService.Api.Contracts;
-using BnService.Api.Errors;
 using BnService.Api.Hosting;
+using BnService.Api.Errors;
 using BnService.Core.Layers;
 using BnService.Core.Tensors;
 
@@ -16,18 +16,17 @@ namespace BnService.Api.Wire.Json;
 internal static class JsonMessageReader
 {
     /// <summary>Reads one object.</summary>
-    /// <param name="body">The whole body, UTF-8.</param>
-    /// <param name="contract">Metadata of the type to read.</param>
-    /// <param name="precision">Type of the tensors' elements.</param>
-    /// <param name="limits">How long its arrays may be; null for any length.</param>
-    /// <exception cref="ProblemException">Not JSON, an unknown or missing or repeated field, or a value of the wrong type or too long.</exception>
-    public static T Read<T>(ReadOnlySpan<byte> body, JsonTypeInfo<T> contract, Precision precision = Precision.Float32, LimitOptions? limits = null)
+    /// <param name="options">How long its arrays may be; null for any length.</param>
+    /// <exception cref="ProblemException">Not JSON, an unknown or missing or repeated field, or a value of the wrong type or too
+    /// long.</exception>
+    public static T Read<T>(
+        ReadOnlySpan<byte> body, JsonTypeInfo<T> contract, Precision precision = Precision.Float32, LimitOptions? options = null)
         where T : class
     {
         var message = contract.CreateObject!();
         try
         {
-            RequireAll(contract, ReadInto(message, body, contract, precision, limits), "");
+            RequireAll(contract, ReadInto(message, body, contract, precision, options), "");
             return message;
         }
         catch
@@ -38,28 +37,26 @@ internal static class JsonMessageReader
     }
 
     /// <summary>Reads some of a message's fields; others may come from elsewhere.</summary>
-    /// <param name="message">Receives them.</param>
-    /// <param name="body">A JSON object, UTF-8.</param>
-    /// <param name="contract">Metadata of the message's type.</param>
-    /// <param name="precision">Type of the tensors' elements.</param>
-    /// <param name="limits">How long its arrays may be; null for any length.</param>
+    /// <param name="options">How long its arrays may be; null for any length.</param>
     /// <returns>The names of the fields that were there.</returns>
     /// <exception cref="ProblemException">Not JSON, an unknown or repeated field, or a value of the wrong type.</exception>
     public static HashSet<string> ReadInto<T>(
-        T message, ReadOnlySpan<byte> body, JsonTypeInfo<T> contract, Precision precision = Precision.Float32, LimitOptions? limits = null)
+        T message, ReadOnlySpan<byte> body, JsonTypeInfo<T> contract, Precision precision = Precision.Float32, LimitOptions? options = null)
         where T : class
     {
-        body = JsonText.WithoutMark(body);
+        body = JsonToken.WithoutMark(body);
         try
         {
             var cursor = new JsonCursor(body);
             var value = cursor.Value();
             if (value.TokenType != JsonTokenType.StartObject)
-                throw new ProblemException(ProblemCode.MalformedBody, $"the body must be a JSON object, got {JsonToken.Describe(ref value)}");
-            var seen = Fill(ref cursor, message, contract, "", JsonTerms.Of(contract, precision, limits));
+                throw new ProblemException(ProblemCode.MalformedBody,
+                    $"the body must be a JSON object, got {JsonToken.Describe(ref value)}");
+            var seen = Fill(ref cursor, message, contract, "", MessageLimits.Of(contract, precision, options));
             return cursor.IsAtEnd() ? seen : throw new JsonException();
         }
-        catch (Exception exception) when (exception is JsonException or InvalidOperationException { Source: "System.Text.Json.Rethrowable" })
+        catch (Exception exception) when (
+            exception is JsonException or InvalidOperationException { Source: "System.Text.Json.Rethrowable" })
         {
             // The reader finds an escape of an unpaired surrogate only when the text is compared with another.
             throw new ProblemException(ProblemCode.MalformedBody, JsonFlaw.Of(body, JsonCursor.MaxDepth).Explain("the body"));
@@ -67,10 +64,6 @@ internal static class JsonMessageReader
     }
 
     /// <summary>Requires the fields that a message cannot do without.</summary>
-    /// <param name="contract">Metadata of the message's type.</param>
-    /// <param name="seen">The names of the fields that were there.</param>
-    /// <param name="path">Where the object lies, with a dot behind.</param>
-    /// <exception cref="ProblemException">One is missing.</exception>
     public static void RequireAll(JsonTypeInfo contract, HashSet<string> seen, string path)
     {
         foreach (var field in ContractField.Of(contract))
@@ -82,10 +75,6 @@ internal static class JsonMessageReader
     }
 
     /// <summary>A field of a message.</summary>
-    /// <param name="contract">Metadata of the message's type.</param>
-    /// <param name="name">The field's name.</param>
-    /// <param name="path">Where the object lies, with a dot behind.</param>
-    /// <exception cref="ProblemException">There is none of that name; the message lists all.</exception>
     public static ContractField Find(JsonTypeInfo contract, string name, string path)
     {
         var fields = ContractField.Of(contract);
@@ -120,8 +109,8 @@ internal static class JsonMessageReader
             : "an object") + orNull;
     }
 
-    // Fills an object of the contract from the JSON object that comes; path is where it lies, with a dot behind.
-    private static HashSet<string> Fill(ref JsonCursor cursor, object message, JsonTypeInfo contract, string path, JsonTerms terms)
+    // Fills an object of the contract from the JSON object that comes; path is where it lies, with a dot at its end.
+    private static HashSet<string> Fill(ref JsonCursor cursor, object message, JsonTypeInfo contract, string path, MessageLimits limits)
     {
         var seen = new HashSet<string>();
         var isFirst = true;
@@ -131,13 +120,13 @@ internal static class JsonMessageReader
             var name = TakeName(ref cursor);
             if (!seen.Add(name)) throw new ProblemException(ProblemCode.MalformedBody, $"the body names '{path}{name}' twice");
             var field = Find(contract, name, path);
-            var value = ReadValue(ref cursor, field, path + name, terms);
+            var value = ReadValue(ref cursor, field, path + name, limits);
             if (value is not null || field.NullIsValue) field.Property.Set!(message, value);
         }
         return seen;
     }
 
-    private static object? ReadValue(ref JsonCursor cursor, ContractField field, string path, JsonTerms terms)
+    private static object? ReadValue(ref JsonCursor cursor, ContractField field, string path, MessageLimits limits)
     {
         var property = field.Property;
         if (cursor.TryTakeNonFinite(out var nonFinite)) return NonFinite(nonFinite, field, path);
@@ -150,27 +139,30 @@ internal static class JsonMessageReader
         // Whatever the field's type is: the serializer makes null of it for every class.
         if (reader.TokenType == JsonTokenType.Null && property.PropertyType != typeof(Tensor))
             throw new ProblemException(ProblemCode.InvalidOption, $"{path} must be {Expectation(field)}, got null");
-        if (property.PropertyType == typeof(Tensor)) return new JsonTensorReader(path, terms).Read(ref cursor);
+        if (property.PropertyType == typeof(Tensor)) return new JsonTensorReader(path, limits).Read(ref cursor);
         if (reader.TokenType == JsonTokenType.StartArray)
         {
-            if (property.PropertyType == typeof(double[])) return JsonNumberArrays.Read(ref cursor, path, terms);
-            if (property.PropertyType == typeof(double[][])) return JsonNumberArrays.ReadMany(ref cursor, path, terms, field.MostItems ?? JsonTerms.MostItems);
+            if (property.PropertyType == typeof(double[])) return JsonNumberArrays.Read(ref cursor, path, limits);
+            if (property.PropertyType == typeof(double[][]))
+                return JsonNumberArrays.ReadMany(ref cursor, path, limits, field.MostItems ?? MessageLimits.MostItems);
         }
         var type = property.Options.GetTypeInfo(property.PropertyType);
-        if (type.Kind == JsonTypeInfoKind.Object && reader.TokenType == JsonTokenType.StartObject) return ReadObject(ref cursor, type, $"{path}.", terms);
+        if (type.Kind == JsonTypeInfoKind.Object && reader.TokenType == JsonTokenType.StartObject)
+            return ReadObject(ref cursor, type, $"{path}.", limits);
         if (type.ElementType is { } element && property.Options.GetTypeInfo(element) is { Kind: JsonTypeInfoKind.Object } item
             && reader.TokenType == JsonTokenType.StartArray)
         {
-            return ReadObjects(ref cursor, item, path, terms, field.MostItems ?? JsonTerms.MostItems);
+            return ReadObjects(ref cursor, item, path, limits, field.MostItems ?? MessageLimits.MostItems);
         }
         var sent = JsonToken.Describe(ref reader);
-        // A first pass over the value finds what is not JSON; what then fails is JSON of the wrong type or range.
+        // A first look over the value finds what is not JSON; what then fails is JSON of the wrong type or range.
         var inner = reader;
-        cursor.Advance(JsonTerms.LengthOf(reader, field, path));
+        cursor.Advance(MessageLimits.LengthOf(reader, field, path));
         try
         {
             if (field.Words is not { } words) return JsonSerializer.Deserialize(ref reader, type);
-            return reader.TokenType == JsonTokenType.String && words.TryGetValue(reader.GetString()!, out var value) ? value : throw new JsonException();
+            return reader.TokenType == JsonTokenType.String && words.TryGetValue(reader.GetString()!, out var value) ? value
+                : throw new JsonException();
         }
         catch (JsonException exception) when (exception.Message.StartsWith("Duplicate", StringComparison.Ordinal))
         {
@@ -181,7 +173,8 @@ internal static class JsonMessageReader
             // The serializer's path starts with $ and, inside arrays and dictionaries, says where.
             var inside = exception.Path is { Length: > 1 } where ? where[1..] : "";
             throw new ProblemException(ProblemCode.InvalidOption,
-                $"{path} must be {Expectation(field)}, got {(inside.Length == 0 ? sent : $"{DescribeItem(ref inner, inside)} at {path}{inside}")}");
+                $"{path} must be {Expectation(field)}, got " +
+                    $"{(inside.Length == 0 ? sent : $"{DescribeItem(ref inner, inside)} at {path}{inside}")}");
         }
     }
 
@@ -211,12 +204,12 @@ internal static class JsonMessageReader
             string.Create(CultureInfo.InvariantCulture, $"{path} must be {Expectation(field)}, got {value}"));
     }
 
-    private static object ReadObject(ref JsonCursor cursor, JsonTypeInfo type, string path, JsonTerms terms)
+    private static object ReadObject(ref JsonCursor cursor, JsonTypeInfo type, string path, MessageLimits limits)
     {
         var read = type.CreateObject!();
         try
         {
-            RequireAll(type, Fill(ref cursor, read, type, path, terms), path);
+            RequireAll(type, Fill(ref cursor, read, type, path, limits), path);
             return read;
         }
         catch
@@ -227,18 +220,19 @@ internal static class JsonMessageReader
     }
 
     // Objects of an array one by one, so that each message says which entry, and of it which field, was meant.
-    private static Array ReadObjects(ref JsonCursor cursor, JsonTypeInfo item, string path, JsonTerms terms, int most)
+    private static Array ReadObjects(ref JsonCursor cursor, JsonTypeInfo item, string path, MessageLimits limits, int most)
     {
         var items = new List<object>();
         var isFirst = true;
         cursor.Open('[');
         while (cursor.Next(']', ref isFirst))
         {
-            if (items.Count == most) throw JsonTerms.TooMany(path, most);
+            if (items.Count == most) throw MessageLimits.TooMany(path, most);
             var value = cursor.Value();
             if (value.TokenType != JsonTokenType.StartObject)
-                throw new ProblemException(ProblemCode.InvalidOption, $"{path}[{items.Count}] must be an object, got {JsonToken.Describe(ref value)}");
-            items.Add(ReadObject(ref cursor, item, $"{path}[{items.Count}].", terms));
+                throw new ProblemException(ProblemCode.InvalidOption,
+                    $"{path}[{items.Count}] must be an object, got {JsonToken.Describe(ref value)}");
+            items.Add(ReadObject(ref cursor, item, $"{path}[{items.Count}].", limits));
         }
         var array = Array.CreateInstance(item.Type, items.Count);
         ((System.Collections.ICollection)items).CopyTo(array, 0);
@@ -249,8 +243,9 @@ internal static class JsonMessageReader
     private static string TakeName(ref JsonCursor cursor)
     {
         var name = cursor.TakeName();
-        if (name.ValueSpan.Length > JsonTerms.LongestName)
-            throw new ProblemException(ProblemCode.InvalidOption, $"a field's name has at most {JsonTerms.LongestName} bytes, got '{JsonToken.Cut(name.ValueSpan)}'");
+        if (name.ValueSpan.Length > MessageLimits.LongestName)
+            throw new ProblemException(ProblemCode.InvalidOption,
+                $"a field's name has at most {MessageLimits.LongestName} bytes, got '{JsonToken.Cut(name.ValueSpan)}'");
         try
         {
             return name.GetString()!;

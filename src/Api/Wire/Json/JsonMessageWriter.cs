@@ -1,3 +1,4 @@
+using System.Numerics.Tensors;
 using System.IO.Pipelines;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
@@ -17,15 +18,12 @@ internal static class JsonMessageWriter
     private const int ChunkElements = 4096;
     private const int ChunkBytes = 64 << 10;
 
-    /// <summary>Writes one object.</summary>
-    /// <param name="response">Where to.</param>
-    /// <param name="message">What to write.</param>
-    /// <param name="contract">Metadata of its type.</param>
     public static async Task WriteAsync<T>(HttpResponse response, T message, JsonTypeInfo<T> contract)
         where T : class
     {
         var output = response.BodyWriter;
-        await using var json = new Utf8JsonWriter(output, new JsonWriterOptions { SkipValidation = true, Encoder = contract.Options.Encoder });
+        await using var json = new Utf8JsonWriter(output,
+            new JsonWriterOptions { SkipValidation = true, Encoder = contract.Options.Encoder });
         await WriteObjectAsync(json, response, message, contract);
         json.Flush();
         await output.FlushAsync(response.HttpContext.RequestAborted);
@@ -78,7 +76,8 @@ internal static class JsonMessageWriter
         for (var written = 0; written < numbers.Length; written += ChunkElements)
         {
             using (await LongTexts.EnterAsync(response.HttpContext, numbers.Length))
-                JsonElements.Write<double>(response.BodyWriter, numbers.AsSpan(written, Math.Min(ChunkElements, numbers.Length - written)), isFirst: written == 0);
+                JsonElements.Write<double>(response.BodyWriter, numbers.AsSpan(written, Math.Min(ChunkElements, numbers.Length - written)),
+                    isFirst: written == 0);
             await FlushAsync(response);
         }
         json.WriteEndArray();
@@ -86,38 +85,55 @@ internal static class JsonMessageWriter
 
     private static async ValueTask WriteTensorAsync(Utf8JsonWriter json, HttpResponse response, TensorSource tensor)
     {
-        using var chunk = NativeBuffer.Rent(ChunkElements * tensor.Precision.Size());
         json.WriteStartObject();
         json.WriteStartArray("shape"u8);
         foreach (var dimension in tensor.Shape.Dimensions) json.WriteNumberValue(dimension);
         json.WriteEndArray();
         json.WriteStartArray("data"u8);
+        await WriteElementsAsync(json, response, tensor, ElementTypes.Of(tensor.Precision));
+        json.WriteEndArray();
+        json.WriteEndObject();
+    }
+
+    /// <summary>
+    /// Writes elements into an array that has begun: as float64 they have all digits of it, which are read as the same float32.
+    /// </summary>
+    public static async ValueTask WriteElementsAsync(Utf8JsonWriter json, HttpResponse response, TensorSource tensor, ElementType type)
+    {
+        using var chunk = NativeBuffer.Rent(ChunkElements * type.Size());
         // Elements go past the writer, whose own bytes must be out before.
         json.Flush();
         for (var written = 0; written < tensor.Shape.Count;)
         {
             var count = Math.Min(ChunkElements, tensor.Shape.Count - written);
-            using (await LongTexts.EnterAsync(response.HttpContext, tensor.Shape.Count)) WriteChunk(response.BodyWriter, tensor, written, count, chunk);
+            using (await LongTexts.EnterAsync(response.HttpContext, tensor.Shape.Count))
+            {
+                if (type == ElementType.F64) Write(response.BodyWriter, tensor, written, chunk.Span<double>(count));
+                else Write(response.BodyWriter, tensor, written, chunk.Span<float>(count));
+            }
             written += count;
             await FlushAsync(response);
         }
-        json.WriteEndArray();
-        json.WriteEndObject();
     }
 
-    private static void WriteChunk(PipeWriter output, TensorSource tensor, int start, int count, NativeBuffer chunk)
+    private static void Write(PipeWriter output, TensorSource tensor, int start, Span<float> chunk)
     {
-        if (tensor.Precision == Precision.Float64)
-        {
-            tensor.CopyTo(start, chunk.Span<double>(count));
-            JsonElements.Write<double>(output, chunk.Span<double>(count), isFirst: start == 0);
-        }
+        tensor.CopyTo(start, chunk);
+        JsonElements.Write<float>(output, chunk, isFirst: start == 0);
+    }
+
+    private static void Write(PipeWriter output, TensorSource tensor, int start, Span<double> chunk)
+    {
+        if (tensor.Precision == Precision.Float64) tensor.CopyTo(start, chunk);
         else
         {
-            tensor.CopyTo(start, chunk.Span<float>(count));
-            JsonElements.Write<float>(output, chunk.Span<float>(count), isFirst: start == 0);
+            using var singles = NativeBuffer.Rent(chunk.Length * sizeof(float));
+            tensor.CopyTo(start, singles.Span<float>(chunk.Length));
+            TensorPrimitives.ConvertTruncating<float, double>(singles.Span<float>(chunk.Length), chunk);
         }
+        JsonElements.Write<double>(output, chunk, isFirst: start == 0);
     }
 
-    private static ValueTask FlushAsync(HttpResponse response) => TensorWriter.FlushAsync(response.BodyWriter, response.HttpContext.RequestAborted);
+    private static ValueTask FlushAsync(HttpResponse response) =>
+        TensorWriter.FlushAsync(response.BodyWriter, response.HttpContext.RequestAborted);
 }

@@ -10,12 +10,8 @@ internal static class JsonNumberArrays
     private const int FirstCapacity = 64;
 
     /// <summary>Reads the array that comes.</summary>
-    /// <param name="cursor">Where it comes.</param>
-    /// <param name="field">Name of the field, for messages.</param>
-    /// <param name="terms">How long it may be.</param>
     /// <exception cref="ProblemException">An element is no number, or there are too many.</exception>
-    /// <exception cref="JsonException">It is not JSON.</exception>
-    public static double[] Read(ref JsonCursor cursor, string field, JsonTerms terms)
+    public static double[] Read(ref JsonCursor cursor, string field, MessageLimits limits)
     {
         // It grows in pooled memory, and is an array when its length is known.
         Span<double> numbers = stackalloc double[FirstCapacity];
@@ -26,10 +22,10 @@ internal static class JsonNumberArrays
             cursor.Open('[');
             while (cursor.Next(']', ref isFirst))
             {
-                if (count >= terms.MostNumbers) throw terms.TooManyNumbers(field);
+                if (count >= limits.MostNumbers) throw limits.TooManyNumbers(field);
                 if (count == numbers.Length)
                 {
-                    var capacity = (int)Math.Min(2L * count, terms.MostNumbers);
+                    var capacity = (int)Math.Min(2L * count, limits.MostNumbers);
                     var larger = NativeBuffer.Rent((long)capacity * sizeof(double));
                     numbers.CopyTo(larger.Span<double>(capacity));
                     grown?.Dispose();
@@ -53,22 +49,17 @@ internal static class JsonNumberArrays
         }
     }
 
-    /// <summary>Reads the array of arrays that comes.</summary>
-    /// <param name="cursor">Where it comes.</param>
-    /// <param name="field">Name of the field, for messages.</param>
-    /// <param name="terms">How long each may be.</param>
-    /// <param name="most">The most arrays.</param>
-    public static double[][] ReadMany(ref JsonCursor cursor, string field, JsonTerms terms, int most)
+    public static double[][] ReadMany(ref JsonCursor cursor, string field, MessageLimits limits, int most)
     {
         var arrays = new List<double[]>();
         var isFirst = true;
         cursor.Open('[');
         while (cursor.Next(']', ref isFirst))
         {
-            if (arrays.Count == most) throw JsonTerms.TooMany(field, most);
+            if (arrays.Count == most) throw MessageLimits.TooMany(field, most);
             var name = $"{field}[{arrays.Count}]";
             if (cursor.Peek() != '[') throw Invalid($"{name} must be an array of numbers, got {cursor.Describe()}");
-            arrays.Add(Read(ref cursor, name, terms));
+            arrays.Add(Read(ref cursor, name, limits));
         }
         return [.. arrays];
     }

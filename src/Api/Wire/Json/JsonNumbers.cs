@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Buffers.Text;
+using System.Globalization;
 using System.Numerics;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
@@ -13,7 +14,8 @@ namespace BnService.Api.Wire.Json;
 /// </summary>
 internal static class JsonNumbers
 {
-    // No load reaches further behind a number's beginning: a sign, 19 digits, a point, 24 digits, e, a sign, 4 digits and what follows.
+    // No load reaches further than this from a number's beginning: a sign, 19 digits, a point, 24 digits, e, a sign, 4 digits and what
+    // follows.
     private const int Reach = 64;
     private const int MostDigits = 19; // of which a ulong holds any
     private const int MostExponentDigits = 4;
@@ -22,9 +24,7 @@ internal static class JsonNumbers
 
     /// <summary>Reads numbers that are separated by commas.</summary>
     /// <typeparam name="T">float or double, to which each is rounded correctly.</typeparam>
-    /// <param name="json">The text.</param>
-    /// <param name="position">Where an item of an array comes; afterwards behind the last one that was read.</param>
-    /// <param name="destination">Where to.</param>
+    /// <param name="position">Where an item of an array comes; afterwards after the last one that was read.</param>
     /// <returns>How many were read: 0 says nothing but that the first is not plain.</returns>
     public static int Read<T>(ReadOnlySpan<byte> json, ref int position, Span<T> destination)
         where T : unmanaged, IBinaryFloatingPointIeee754<T>
@@ -121,7 +121,7 @@ internal static class JsonNumbers
         var word = Unsafe.ReadUnaligned<ulong>(ref from);
         if (!BitConverter.IsLittleEndian) word = BinaryPrimitives.ReverseEndianness(word);
         word ^= 0x3030_3030_3030_3030;
-        // 0 to 9 set no bit 7 when 0x76 is added. A carry comes only out of a byte that was no digit, behind which nothing counts.
+        // 0 to 9 set no bit 7 when 0x76 is added. A carry comes only out of a byte that was no digit, after which nothing counts.
         digits = BitOperations.TrailingZeroCount(((word + 0x7676_7676_7676_7676) | word) & 0x8080_8080_8080_8080) >> 3;
         return word;
     }
@@ -134,7 +134,8 @@ internal static class JsonNumbers
         var halfShift = 32 - (4 * digits); // a whole one, by 64 where there is no digit, would be none
         word = word << halfShift << halfShift;
         word = (word * 10) + (word >> 8);
-        return (uint)((((word & everyFourth) * (100 + (1_000_000ul << 32))) + (((word >> 16) & everyFourth) * (1 + (10_000ul << 32)))) >> 32);
+        var (odd, even) = (word & everyFourth, (word >> 16) & everyFourth);
+        return (uint)(((odd * (100 + (1_000_000ul << 32))) + (even * (1 + (10_000ul << 32)))) >> 32);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -166,5 +167,74 @@ internal static class JsonNumbers
     {
         if (typeof(T) == typeof(float)) return Utf8Parser.TryParse(number, out float single, out _) ? T.CreateTruncating(single) : T.NaN;
         return Utf8Parser.TryParse(number, out double value, out _) ? T.CreateTruncating(value) : T.NaN;
+    }
+}
+
+/// <summary>
+/// Rounds decimals to binary with one multiplication, where that is certain to give the nearest value. For a double it is where both
+/// operands are exact (W. D. Clinger, "How to Read Floating Point Numbers Accurately", PLDI 1990); for a float nearly everywhere, as a
+/// double's error is far smaller than what a float cuts off.
+/// </summary>
+internal static class DecimalRounding
+{
+    private const int SmallestPower = -64; // 19 digits · 10^-64 is far below the smallest normal float
+    private const int LargestPower = 38;
+    private const int LargestExactPower = 22; // 5^22 < 2^53
+    private const int BitsBehindFloat = 52 - 23;
+
+    // In units of a double's last place. The significand, its power and their product are each rounded, by at most 2^-53 of themselves:
+    // together the product is off by 3 units at most.
+    private const ulong Tolerance = 8;
+
+    private static readonly double[] Powers = [.. Enumerable.Range(SmallestPower, LargestPower - SmallestPower + 1)
+        .Select(power => double.Parse($"1e{power}", CultureInfo.InvariantCulture))];
+
+    private static readonly ulong SmallestNormal = BitConverter.DoubleToUInt64Bits(Math.ScaleB(1, -126));
+    private static readonly ulong LargestNormal = BitConverter.DoubleToUInt64Bits(float.MaxValue);
+
+    /// <summary>Rounds ±<paramref name="significand"/> · 10^<paramref name="exponent"/> to the nearest value, ties to even.</summary>
+    /// <typeparam name="T">float or double.</typeparam>
+    /// <returns>false where it is not certain what the nearest is.</returns>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static bool TryRound<T>(int isNegative, ulong significand, int exponent, out T value)
+        where T : unmanaged, IBinaryFloatingPointIeee754<T>
+    {
+        bool isCertain;
+        if (typeof(T) == typeof(float))
+        {
+            isCertain = TryRound(significand, exponent, out float single);
+            value = T.CreateTruncating(BitConverter.UInt32BitsToSingle(BitConverter.SingleToUInt32Bits(single) | ((uint)isNegative << 31)));
+        }
+        else
+        {
+            isCertain = TryRound(significand, exponent, out double rounded);
+            value = T.CreateTruncating(isNegative == 0 ? rounded : -rounded);
+        }
+        return isCertain;
+    }
+
+    // A double has 29 bits more than a float: rounding it again is right unless they are so near to one half that the error decides.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static bool TryRound(ulong significand, int exponent, out float value)
+    {
+        const ulong half = 1ul << (BitsBehindFloat - 1), all = (1ul << BitsBehindFloat) - 1;
+        value = 0;
+        var power = (uint)(exponent - SmallestPower);
+        if (power >= (uint)Powers.Length) return false;
+        var product = significand * Powers[power];
+        var bits = BitConverter.DoubleToUInt64Bits(product);
+        value = (float)product;
+        // Zeros come as good as at random where an activation made them: no branch for them.
+        return ((bits - half + Tolerance) & all) > 2 * Tolerance & (bits == 0 | bits - SmallestNormal <= LargestNormal - SmallestNormal);
+    }
+
+    // Both operands are exact, so that the only rounding is that of the result.
+    private static bool TryRound(ulong significand, int exponent, out double value)
+    {
+        value = 0;
+        if (significand > 1ul << 53 || Math.Abs(exponent) > LargestExactPower) return false;
+        var power = Powers[Math.Abs(exponent) - SmallestPower];
+        value = exponent < 0 ? significand / power : significand * power;
+        return true;
     }
 }

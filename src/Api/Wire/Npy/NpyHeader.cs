@@ -9,7 +9,6 @@ namespace BnService.Api.Wire.Npy;
 // \x93NUMPY | major | minor | length of the text (u16 for 1.0, u32 for 2.0 and 3.0, little-endian) | text: a Python dictionary | elements
 
 /// <summary>The header of an array as numpy.save writes it (NEP 1; numpy.lib.format, versions 1.0 to 3.0).</summary>
-/// <param name="Type">Type of its elements.</param>
 /// <param name="IsColumnMajor">Whether the first dimension is the innermost one (fortran_order).</param>
 /// <param name="IsBigEndian">Whether the first byte of an element is the most significant one.</param>
 /// <param name="Dimensions">Its dimensions, outermost first.</param>
@@ -18,7 +17,6 @@ internal sealed record NpyHeader(ElementType Type, bool IsColumnMajor, bool IsBi
     /// <summary>Bytes before the length of the text.</summary>
     public const int PrefixLength = 8;
 
-    /// <summary>The longest text.</summary>
     public const int MaxTextLength = 64 << 10;
 
     private const int Alignment = 64;
@@ -34,8 +32,6 @@ internal sealed record NpyHeader(ElementType Type, bool IsColumnMajor, bool IsBi
     ];
 
     /// <summary>Bytes of the length that follows the prefix.</summary>
-    /// <param name="prefix">The first <see cref="PrefixLength"/> bytes.</param>
-    /// <exception cref="ProblemException">Not an array, or of another version.</exception>
     public static int LengthSize(ReadOnlySpan<byte> prefix)
     {
         if (prefix[0] != 0x93 || !prefix[1..6].SequenceEqual("NUMPY"u8)) throw Malformed("the body must begin with \\x93NUMPY");
@@ -48,11 +44,10 @@ internal sealed record NpyHeader(ElementType Type, bool IsColumnMajor, bool IsBi
     }
 
     /// <summary>Number of bytes of the text.</summary>
-    /// <param name="length">The bytes that say it.</param>
-    /// <exception cref="ProblemException">Too many.</exception>
     public static int TextLength(ReadOnlySpan<byte> length)
     {
-        var announced = length.Length == sizeof(ushort) ? BinaryPrimitives.ReadUInt16LittleEndian(length) : BinaryPrimitives.ReadUInt32LittleEndian(length);
+        var announced = length.Length == sizeof(ushort) ? BinaryPrimitives.ReadUInt16LittleEndian(length)
+            : BinaryPrimitives.ReadUInt32LittleEndian(length);
         if (announced > MaxTextLength) throw Malformed($"the header must be at most {MaxTextLength} bytes long, got {announced}");
         return (int)announced;
     }
@@ -191,7 +186,7 @@ internal sealed record NpyHeader(ElementType Type, bool IsColumnMajor, bool IsBi
                 // Python 2 writes 2L for 2, where 2 is a long.
                 _at = end < text.Length && text[end] == 'L' ? end + 1 : end;
                 if (Takes(',')) continue;
-                // A tuple of one number has a comma behind it: in parentheses alone it is just a number.
+                // A tuple of one number has a comma after it: in parentheses alone it is just a number.
                 if (numbers.Count == 1) throw Malformed($"shape must be a tuple, got ({numbers[0]})");
                 Expect(')');
                 break;

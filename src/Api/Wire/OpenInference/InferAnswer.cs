@@ -13,22 +13,16 @@ using Tensor = BnService.Core.Tensors.Tensor;
 namespace BnService.Api.Wire.OpenInference;
 
 /// <summary>Writes an infer answer (inference_rest.md, <c>$inference_response</c>; Triton's extension_binary_data.md).</summary>
-/// <param name="model">Name of the model.</param>
 /// <param name="version">Its version; empty for none.</param>
-/// <param name="header">What the request has said.</param>
 internal sealed class InferAnswer(string model, string version, InferHeader header)
 {
-    // What is written before the client is given the chance to take it: bounds the memory of an answer of any size.
-    private const int ChunkElements = 4096;
-
-    private static readonly JsonWriterOptions JsonOptions = new() { SkipValidation = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+    private static readonly JsonWriterOptions JsonOptions =
+        new() { SkipValidation = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     /// <summary>What the client should know of its input; null for nothing.</summary>
-    public Finding? Warning { get; init; }
+    public Finding? Warning { get; set; }
 
     /// <summary>Writes it in the form that the request asks for.</summary>
-    /// <param name="response">Where to.</param>
-    /// <param name="y">The output.</param>
     /// <param name="written">Called when all but the last bytes may have left.</param>
     /// <exception cref="ProblemException">JSON has no word for an element; nothing is written.</exception>
     public async Task WriteAsync(HttpResponse response, TensorSource y, Action written)
@@ -37,9 +31,9 @@ internal sealed class InferAnswer(string model, string version, InferHeader head
         if (header.IsOutputBinary)
         {
             response.BodyWriter.Write(Begin(response));
-            await WriteElementsAsync(response, y, cancellation);
+            await TensorWriter.WriteAsync(response.BodyWriter, y, header.OutputDatatype, cancellation);
         }
-        else await WriteJsonAsync(response, y, cancellation);
+        else await WriteJsonAsync(response, y);
         written();
         await response.BodyWriter.FlushAsync(cancellation);
     }
@@ -65,26 +59,7 @@ internal sealed class InferAnswer(string model, string version, InferHeader head
 
     private long OutputBytes => (long)header.Shape.Count * header.OutputDatatype.Size();
 
-    private async ValueTask WriteElementsAsync(HttpResponse response, TensorSource y, CancellationToken cancellationToken)
-    {
-        if (y.Precision == Precision.Float64 || header.OutputDatatype == ElementType.F32)
-        {
-            await TensorWriter.WriteAsync(response.BodyWriter, y, cancellationToken);
-            return;
-        }
-        using var chunk = NativeBuffer.Rent(ChunkElements * sizeof(float));
-        for (var done = 0; done < y.Shape.Count; done += ChunkElements)
-        {
-            var count = Math.Min(ChunkElements, y.Shape.Count - done);
-            y.CopyTo(done, chunk.Span<float>(count));
-            var bytes = count * header.OutputDatatype.Size();
-            header.OutputDatatype.FromSingles(chunk.Span<float>(count), response.BodyWriter.GetSpan(bytes)[..bytes]);
-            response.BodyWriter.Advance(bytes);
-            await TensorWriter.FlushAsync(response.BodyWriter, cancellationToken);
-        }
-    }
-
-    private async ValueTask WriteJsonAsync(HttpResponse response, TensorSource source, CancellationToken cancellationToken)
+    private async ValueTask WriteJsonAsync(HttpResponse response, TensorSource source)
     {
         // An element that JSON cannot say must be known before the first one is sent.
         using var y = Tensor.Rent(source.Shape, source.Precision);
@@ -99,33 +74,12 @@ internal sealed class InferAnswer(string model, string version, InferHeader head
             RequireFinite<float>(y.Data);
         }
         response.ContentType = MediaTypes.Json;
-        using var wide = NativeBuffer.Rent(header.OutputDatatype == ElementType.F64 ? ChunkElements * sizeof(double) : 0);
         await using var json = new Utf8JsonWriter(response.BodyWriter, JsonOptions);
         WriteStart(json);
         json.WriteStartArray("data"u8);
-        json.Flush();
-        for (var done = 0; done < y.Shape.Count; done += ChunkElements)
-        {
-            if (done > 0) await TensorWriter.FlushAsync(response.BodyWriter, cancellationToken);
-            var count = Math.Min(ChunkElements, y.Shape.Count - done);
-            if (y.Precision == Precision.Float64) JsonElements.Write<double>(response.BodyWriter, y.Doubles.Slice(done, count), done == 0);
-            else WriteChunk(response, y.Data.Slice(done, count), wide, done == 0);
-        }
+        await JsonMessageWriter.WriteElementsAsync(json, response, y, header.OutputDatatype);
         json.WriteEndArray();
         WriteEnd(json);
-    }
-
-    // A float64 has the digits that it needs to be the float32 again bit by bit, and more.
-    private void WriteChunk(HttpResponse response, ReadOnlySpan<float> elements, NativeBuffer wide, bool isFirst)
-    {
-        if (header.OutputDatatype != ElementType.F64)
-        {
-            JsonElements.Write(response.BodyWriter, elements, isFirst);
-            return;
-        }
-        var doubles = wide.Span<double>(elements.Length);
-        TensorPrimitives.ConvertTruncating(elements, doubles);
-        JsonElements.Write<double>(response.BodyWriter, doubles, isFirst);
     }
 
     // Everything in front of the output's data, or of what stands for them.
@@ -138,7 +92,8 @@ internal sealed class InferAnswer(string model, string version, InferHeader head
         if (Warning is not null)
         {
             json.WriteStartObject("parameters"u8);
-            json.WriteString("warnings"u8, $"{Warning.Code}: {Warning.Detail} (statistics {string.Join(", ", Warning.Channels ?? [])}); {Warning.Remedy}");
+            json.WriteString("warnings"u8,
+                $"{Warning.Code}: {Warning.Detail} (statistics {string.Join(", ", Warning.Channels ?? [])}); {Warning.Remedy}");
             json.WriteEndObject();
         }
         json.WriteStartArray("outputs"u8);
@@ -166,7 +121,8 @@ internal sealed class InferAnswer(string model, string version, InferHeader head
         var index = 0;
         while (T.IsFinite(y[index])) index++;
         throw new ProblemException(ProblemCode.NonFiniteInput,
-            $"element {index} of output '{InferText.Output}' is {y[index].ToString(null, CultureInfo.InvariantCulture)}, for which JSON has no word: " +
+            $"element {index} of output '{InferText.Output}' is {y[index].ToString(null, CultureInfo.InvariantCulture)}, for which JSON " +
+                $"has no word: " +
             "ask for binary output (binary_data_output of the request, or binary_data of the output)");
     }
 }

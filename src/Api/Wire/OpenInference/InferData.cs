@@ -8,7 +8,7 @@ using BnService.Core.Tensors;
 namespace BnService.Api.Wire.OpenInference;
 
 /// <summary>
-/// The elements of a JSON array, flat or nested, in pooled memory. Beside JSON's numbers it takes <c>NaN</c>, <c>Infinity</c> and
+/// The elements of a JSON array, flat or nested, in pooled memory. Besides JSON's numbers it takes <c>NaN</c>, <c>Infinity</c> and
 /// <c>-Infinity</c>, bare as Python's json writes them, or as strings; and true and false, which are 1 and 0, for BOOL.
 /// </summary>
 internal sealed class InferData : IDisposable
@@ -22,11 +22,6 @@ internal sealed class InferData : IDisposable
 
     private InferData(Precision precision) => _precision = precision;
 
-    /// <summary>Reads the array that begins at a position, which moves behind it.</summary>
-    /// <param name="json">The text that holds it.</param>
-    /// <param name="position">Where its bracket stands.</param>
-    /// <param name="precision">Type of the elements.</param>
-    /// <exception cref="Errors.ProblemException">It is not well-formed, or ragged.</exception>
     public static InferData Read(ReadOnlySpan<byte> json, ref int position, Precision precision)
     {
         var elements = new InferData(precision);
@@ -43,14 +38,11 @@ internal sealed class InferData : IDisposable
         }
     }
 
-    /// <summary>Hands the elements over as a tensor.</summary>
-    /// <param name="input">Name of the tensor, for messages.</param>
-    /// <param name="shape">Its shape, of which nested arrays must be.</param>
-    /// <param name="datatype">What its elements must be.</param>
     public Tensor ToTensor(string input, Shape shape, ElementType datatype)
     {
         Require(datatype, input);
-        var isFit = _count == shape.Count && (_dimensions.Length == 1 || shape.Count == 0 || _dimensions.AsSpan().SequenceEqual(shape.Dimensions.AsSpan()));
+        var isFit = _count == shape.Count
+            && (_dimensions.Length == 1 || shape.Count == 0 || _dimensions.AsSpan().SequenceEqual(shape.Dimensions.AsSpan()));
         if (!isFit)
         {
             throw InferText.Refused(_dimensions.Length > 1
@@ -62,7 +54,6 @@ internal sealed class InferData : IDisposable
         return tensor;
     }
 
-    /// <inheritdoc/>
     public void Dispose() => _elements?.Dispose();
 
     private void Require(ElementType datatype, string input)
@@ -77,7 +68,8 @@ internal sealed class InferData : IDisposable
         if (_firstTruth >= 0 && datatype != ElementType.BOOL)
         {
             var truth = T.IsZero(_elements!.Span<T>(_count)[_firstTruth]) ? "false" : "true";
-            throw InferText.Refused($"element {_firstTruth} of data must be a number, NaN, Infinity or -Infinity, got {truth}, which only BOOL has");
+            throw InferText.Refused(
+                $"element {_firstTruth} of data must be a number, NaN, Infinity or -Infinity, got {truth}, which only BOOL has");
         }
         if (Datatypes.RangeOf(datatype) is not var (least, most) || _count == 0) return;
         foreach (ref readonly var element in _elements!.Span<T>(_count))
@@ -122,7 +114,8 @@ internal sealed class InferData : IDisposable
             {
                 if (Next() == '[')
                 {
-                    if (depth + 1 == Shape.MaxRank) throw InferText.Refused($"data is nested deeper than {Shape.MaxRank}, the most dimensions of a tensor");
+                    if (depth + 1 == Shape.MaxRank)
+                        throw InferText.Refused($"data is nested deeper than {Shape.MaxRank}, the most dimensions of a tensor");
                     if (depth + 1 == _rank && elements._count > 0) throw Ragged();
                     _rank = Math.Max(_rank, ++depth + 1);
                     counts[depth] = 0;
@@ -156,7 +149,7 @@ internal sealed class InferData : IDisposable
             return _position < _json.Length ? _json[_position] : throw InferText.Refused("the JSON ends within data");
         }
 
-        // As many plain numbers as come one behind the other, or one element that is none.
+        // As many plain numbers as follow each other, or one element that is none.
         private int Elements()
         {
             var free = elements.Free<T>();
@@ -175,8 +168,9 @@ internal sealed class InferData : IDisposable
             var text = _json[_position..];
             if (text.StartsWith("true"u8) || text.StartsWith("false"u8)) return Truth(text[0] == 't');
             if (text[0] is (byte)'N' or (byte)'I' or (byte)'"' || text is [(byte)'-', (byte)'I', ..]) return NonFinite(text);
-            var length = JsonNumber.LengthOf(text);
-            if (length == 0 || !Utf8Parser.TryParse(text[..length], out double element, out _)) throw Unexpected("a number, NaN, Infinity or -Infinity");
+            var length = JsonToken.NumberLength(text);
+            if (length == 0 || !Utf8Parser.TryParse(text[..length], out double element, out _))
+                throw Unexpected("a number, NaN, Infinity or -Infinity");
             if (!double.IsFinite(element))
             {
                 throw new ProblemException(ProblemCode.NonFiniteInput,

@@ -11,7 +11,6 @@ namespace BnService.Api.Wire.OpenInference;
 /// </summary>
 internal ref struct InferHeaderReader
 {
-    /// <summary>How deep JSON may be nested.</summary>
     public const int MaxDepth = 100;
 
     private const int LongestId = 4096;
@@ -33,15 +32,13 @@ internal ref struct InferHeaderReader
     private InferHeaderReader(ReadOnlySpan<byte> json, int? length, Precision precision)
     {
         _precision = precision;
-        _json = JsonText.WithoutMark(json);
+        _json = JsonToken.WithoutMark(json);
         _length = length;
         _reader = new Utf8JsonReader(_json, new JsonReaderOptions { MaxDepth = MaxDepth });
     }
 
     /// <summary>Reads the whole text.</summary>
-    /// <param name="json">The text.</param>
     /// <param name="hasLength">Whether a header says how long it is; else it is the whole body.</param>
-    /// <param name="precision">What the model computes in.</param>
     public static InferHeader Read(ReadOnlySpan<byte> json, bool hasLength, Precision precision)
     {
         var reader = new InferHeaderReader(json, hasLength ? json.Length : null, precision);
@@ -134,16 +131,19 @@ internal ref struct InferHeaderReader
         Require(JsonTokenType.StartObject, $"parameters of {owner} must be an object");
         while (NextMember())
         {
-            if (owner == "the request" && Take("binary_data_output"u8)) SetOnce(ref _binaryOutputs, Flag("binary_data_output"), "binary_data_output");
+            if (owner == "the request" && Take("binary_data_output"u8))
+                SetOnce(ref _binaryOutputs, Flag("binary_data_output"), "binary_data_output");
             else if (owner == "an output" && Take("binary_data"u8)) SetOnce(ref _binaryOutput, Flag("binary_data"), "binary_data");
             else if (owner == "an input" && Take("binary_data_size"u8)) SetOnce(ref _binarySize, Size(), "binary_data_size");
-            else if (Take("shared_memory_region"u8)) throw InferText.Refused("shared_memory_region: the service shares no memory with its clients; send the tensor's bytes");
-            else if (Take("classification"u8)) throw InferText.Refused("classification: the output of a normalization is no set of classes");
+            else if (Take("shared_memory_region"u8))
+                throw InferText.Refused("shared_memory_region: the service shares no memory with its clients; send the tensor's bytes");
+            else if (Take("classification"u8))
+                throw InferText.Refused("classification: the output of a normalization is no set of classes");
             else Pass();
         }
     }
 
-    // JSON's own reader ends at a bare NaN. The elements are read beside it, and it goes on behind them as if null had stood there.
+    // JSON's own reader ends at a bare NaN. So the elements are read here, and the reader goes on after them as if null had stood there.
     private void ReadData()
     {
         var position = _start + (int)_reader.BytesConsumed;
@@ -172,7 +172,8 @@ internal ref struct InferHeaderReader
         {
             if (rank == Shape.MaxRank) throw InferText.Refused($"shape has at most {Shape.MaxRank} dimensions, got more");
             if (_reader.TokenType != JsonTokenType.Number || !_reader.TryGetInt32(out dimensions[rank]) || dimensions[rank] < 0)
-                throw InferText.Refused($"a dimension of shape must be a whole number from 0 to {int.MaxValue}, got {JsonToken.Describe(ref _reader)}");
+                throw InferText.Refused(
+                    $"a dimension of shape must be a whole number from 0 to {int.MaxValue}, got {JsonToken.Describe(ref _reader)}");
             rank++;
         }
         return new Shape(dimensions[..rank]);
@@ -192,7 +193,8 @@ internal ref struct InferHeaderReader
         if (_data is not null && !datatype.HasJson())
             throw BinaryOnly($"input '{InferText.Input}'", datatype, "send its bytes after the JSON, with the parameter binary_data_size");
         var isOutputBinary = _binaryOutput ?? _binaryOutputs ?? false;
-        if (!isOutputBinary && !datatype.HasJson()) throw BinaryOnly($"output '{InferText.Output}'", datatype, "ask for it with the parameter binary_data");
+        if (!isOutputBinary && !datatype.HasJson())
+            throw BinaryOnly($"output '{InferText.Output}'", datatype, "ask for it with the parameter binary_data");
         if (_binarySize > 0 && _length is null)
         {
             throw InferText.Refused($"input '{InferText.Input}' has binary_data_size {_binarySize}, but the request has no header " +
@@ -203,7 +205,15 @@ internal ref struct InferHeaderReader
             throw InferText.Refused($"binary_data_size of input '{InferText.Input}' must be {(long)shape.Count * datatype.Size()} " +
                 $"({datatype.Name()} of shape {shape}), got {size}");
         }
-        return new InferHeader { Id = _id, Shape = shape, Datatype = datatype, Data = _data, IsOutputBinary = isOutputBinary, Precision = _precision };
+        return new InferHeader
+        {
+            Id = _id,
+            Shape = shape,
+            Datatype = datatype,
+            Data = _data,
+            IsOutputBinary = isOutputBinary,
+            Precision = _precision,
+        };
     }
 
     private bool NextMember() => _reader.Read() && _reader.TokenType == JsonTokenType.PropertyName;
@@ -223,7 +233,8 @@ internal ref struct InferHeaderReader
     private string? Text(string what)
     {
         if (_reader.TokenType != JsonTokenType.Null) Require(JsonTokenType.String, $"{what} must be a string");
-        if (_reader.ValueSpan.Length > LongestText) throw InferText.Refused($"{what} has at most {LongestText} bytes, got {_reader.ValueSpan.Length}");
+        if (_reader.ValueSpan.Length > LongestText)
+            throw InferText.Refused($"{what} has at most {LongestText} bytes, got {_reader.ValueSpan.Length}");
         return _reader.GetString();
     }
 

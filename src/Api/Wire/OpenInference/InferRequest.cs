@@ -5,7 +5,7 @@ using Microsoft.Extensions.Primitives;
 
 namespace BnService.Api.Wire.OpenInference;
 
-/// <summary>An infer request whose input may still be on its way behind the JSON.</summary>
+/// <summary>An infer request whose input may still follow the JSON.</summary>
 internal sealed class InferRequest : IDisposable
 {
     private readonly RequestBytes _bytes;
@@ -15,7 +15,6 @@ internal sealed class InferRequest : IDisposable
 
     private InferRequest(InferHeader header, RequestBytes bytes) => (Header, _bytes) = (header, bytes);
 
-    /// <summary>What it says of itself and of its answer.</summary>
     public InferHeader Header { get; }
 
     /// <summary>The input, where its bytes are still to come; null otherwise.</summary>
@@ -23,12 +22,11 @@ internal sealed class InferRequest : IDisposable
         ? new IncomingTensor(InferText.Input, Header.Shape, Header.Datatype) : null;
 
     /// <summary>Reads as much of a request as says what its input is.</summary>
-    /// <param name="bytes">Its body, decoded.</param>
-    /// <param name="lengthHeader">Its header <see cref="InferText.LengthHeader"/>: the bytes of the JSON. Where there is none the whole body is JSON, at 0 the single input's bytes.</param>
-    /// <param name="row">Dimensions of a row, for a body that does not say.</param>
-    /// <param name="precision">What the model computes in.</param>
+    /// <param name="lengthHeader">Its header <see cref="InferText.LengthHeader"/>: the bytes of the JSON. Where there is none the whole
+    /// body is JSON, at 0 the single input's bytes.</param>
     /// <exception cref="Errors.ProblemException">It is not what the protocol asks for.</exception>
-    public static async ValueTask<InferRequest> OpenAsync(RequestBytes bytes, StringValues lengthHeader, IReadOnlyList<int> row, Precision precision)
+    public static async ValueTask<InferRequest> OpenAsync(
+        RequestBytes bytes, StringValues lengthHeader, IReadOnlyList<int> row, Precision precision)
     {
         bytes.RequireAllowedLength();
         if (lengthHeader.Count == 0)
@@ -37,7 +35,8 @@ internal sealed class InferRequest : IDisposable
         }
         var length = JsonLength(lengthHeader, bytes.MostLeft);
         if (length == 0) return await OpenRawAsync(bytes, row, precision);
-        return Kept(await bytes.ReadBufferAsync(length, $"the JSON ({InferText.LengthHeader})"), true, bytes.Length - length, bytes, precision);
+        return Kept(await bytes.ReadBufferAsync(length, $"the JSON ({InferText.LengthHeader})"), true, bytes.Length - length, bytes,
+            precision);
     }
 
     // Text is kept where it may have to be read again.
@@ -83,12 +82,12 @@ internal sealed class InferRequest : IDisposable
         }
         _x = Tensor.Rent(Header.Shape, Header.Precision);
         arrivals?.Begin(InferText.Input, _x);
-        await _bytes.ReadAsync(Header.TensorBytes, new TensorFill(Header.Datatype, _x, InferText.Input, arrivals), $"input '{InferText.Input}'");
+        await _bytes.ReadAsync(Header.TensorBytes, new TensorFill(Header.Datatype, _x, InferText.Input, arrivals),
+            $"input '{InferText.Input}'");
         await _bytes.RequireEndAsync();
         return _x;
     }
 
-    /// <inheritdoc/>
     public void Dispose()
     {
         Header.Dispose();
@@ -111,8 +110,74 @@ internal sealed class InferRequest : IDisposable
 
     private static int JsonLength(StringValues header, long bodyBytes)
     {
-        if (int.TryParse(header.ToString(), NumberStyles.None, CultureInfo.InvariantCulture, out var length) && length <= bodyBytes) return length;
+        if (int.TryParse(header.ToString(), NumberStyles.None, CultureInfo.InvariantCulture, out var length) && length <= bodyBytes)
+            return length;
         throw InferText.Refused(
-            $"{InferText.LengthHeader} must be the JSON's bytes, a whole number from 0 to the body's {bodyBytes}, got '{Excerpt.Of(header.ToString(), 40)}'");
+            $"{InferText.LengthHeader} must be the JSON's bytes, a whole number from 0 to the body's {bodyBytes}, got " +
+                $"'{Excerpt.Of(header.ToString(), 40)}'");
     }
+}
+
+/// <summary>
+/// What the JSON of an infer request says: which tensor it holds or which follows it, and how the answer is to be. The bytes of a
+/// tensor that follows are not its business.
+/// </summary>
+internal sealed class InferHeader : IDisposable
+{
+    /// <summary>Identifier of the request, which the answer repeats; null for none.</summary>
+    public string? Id { get; init; }
+
+    public required Shape Shape { get; init; }
+
+    public required ElementType Datatype { get; init; }
+
+    public required Precision Precision { get; init; }
+
+    /// <summary>
+    /// Type of the output's elements: FP64 of a model in that; else the input's, or FP32 where those are whole numbers or truth values.
+    /// </summary>
+    public ElementType OutputDatatype => Precision == Precision.Float64 ? ElementType.F64 : Datatype.IsFloat() ? Datatype : ElementType.F32;
+
+    /// <summary>The input's elements where the JSON holds them; null where they follow it.</summary>
+    public InferData? Data { get; init; }
+
+    /// <summary>Whether the output is to follow the answer's JSON.</summary>
+    public required bool IsOutputBinary { get; init; }
+
+    /// <summary>Bytes of the tensor that follows the JSON.</summary>
+    public long TensorBytes => Data is null ? (long)Shape.Count * Datatype.Size() : 0;
+
+    /// <summary>Reads a request's JSON.</summary>
+    /// <param name="hasLength">Whether a header says how long it is, because tensors may follow it; else it is the whole body.</param>
+    /// <param name="tensorBytes">Number of bytes after it; null if the request does not say.</param>
+    /// <exception cref="Errors.ProblemException">It is not what the protocol asks for, or the bytes are not what it
+    /// announces.</exception>
+    public static InferHeader Read(ReadOnlySpan<byte> json, bool hasLength, long? tensorBytes, Precision precision)
+    {
+        var header = InferHeaderReader.Read(json, hasLength, precision);
+        if (tensorBytes is null || header.TensorBytes == tensorBytes) return header;
+        header.Dispose();
+        throw InferText.Refused(
+            $"{tensorBytes} bytes follow the JSON ({InferText.LengthHeader}), its inputs announce {header.TensorBytes}");
+    }
+
+    /// <summary>The header that a request without JSON stands for: rows of what the model computes in, and a binary answer.</summary>
+    public static InferHeader OfRaw(IReadOnlyList<int> row, long tensorBytes, Precision precision)
+    {
+        var rowBytes = row.Aggregate((long)precision.Size(), (product, dimension) => product * dimension);
+        if (tensorBytes % rowBytes != 0)
+        {
+            throw InferText.Refused($"a body without JSON ({InferText.LengthHeader}: 0) is {Datatypes.Described(precision)} of shape " +
+                $"[-1, {string.Join(", ", row)}], {rowBytes} bytes a row; {tensorBytes} bytes are no whole number of rows");
+        }
+        return new InferHeader
+        {
+            Shape = new Shape([(int)(tensorBytes / rowBytes), .. row]),
+            Datatype = precision == Precision.Float64 ? ElementType.F64 : ElementType.F32,
+            Precision = precision,
+            IsOutputBinary = true,
+        };
+    }
+
+    public void Dispose() => Data?.Dispose();
 }

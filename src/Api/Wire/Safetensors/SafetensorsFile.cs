@@ -8,21 +8,15 @@ using BnService.Core.Tensors;
 namespace BnService.Api.Wire.Safetensors;
 
 /// <summary>A tensor of a file. Its elements stay where they are until they are written.</summary>
-/// <param name="Name">Its name.</param>
-/// <param name="Type">Type of its elements.</param>
-/// <param name="Dimensions">Its dimensions.</param>
 /// <param name="Values">Its elements, or a whole number; null where they come from <paramref name="Source"/>.</param>
 /// <param name="Source">Where elements come from; null where they are values.</param>
 internal sealed record SafetensorsTensor(string Name, ElementType Type, int[] Dimensions, Array? Values, TensorSource? Source)
 {
-    /// <summary>Number of elements.</summary>
     public int Count => Values?.Length ?? Source!.Shape.Count;
 
-    /// <summary>Number of bytes of the elements.</summary>
     public long Length => (long)Count * Type.Size();
 
     /// <summary>Writes some of the elements.</summary>
-    /// <param name="start">The first of them.</param>
     /// <param name="bytes">Where to; a whole number of elements.</param>
     public void CopyTo(int start, Span<byte> bytes)
     {
@@ -49,33 +43,30 @@ internal sealed class SafetensorsFile
     private readonly List<SafetensorsTensor> _tensors = [];
     private readonly Dictionary<string, string> _texts = [];
 
-    /// <summary>The tensors in the order of their elements: wide types first, so that each begins at a multiple of its size; then by name.</summary>
+    /// <summary>
+    /// The tensors in the order of their elements: wide types first, so that each begins at a multiple of its size; then by name.
+    /// </summary>
     public IEnumerable<SafetensorsTensor> Tensors =>
         _tensors.OrderByDescending(tensor => tensor.Type.Size()).ThenBy(tensor => tensor.Name, StringComparer.Ordinal);
 
-    /// <summary>Bytes of all elements.</summary>
     public long DataLength => _tensors.Sum(tensor => tensor.Length);
 
-    /// <summary>Adds a tensor.</summary>
     public void Add(string name, TensorSource source) => _tensors.Add(
         new(name, source.Precision == Precision.Float64 ? ElementType.F64 : ElementType.F32, [.. source.Shape.Dimensions], null, source));
 
-    /// <summary>Adds an array of float32.</summary>
     public void Add(string name, float[] values, IReadOnlyList<int>? shape = null) =>
         _tensors.Add(new(name, ElementType.F32, Dimensions(values.Length, shape), values, null));
 
     /// <summary>Adds an array of float64.</summary>
-    /// <param name="name">Its name.</param>
-    /// <param name="values">Its elements.</param>
     /// <param name="shape">Its dimensions; null for one.</param>
     /// <param name="isSingle">Whether it is written as float32.</param>
     public void Add(string name, double[] values, IReadOnlyList<int>? shape = null, bool isSingle = false) =>
         _tensors.Add(new(name, isSingle ? ElementType.F32 : ElementType.F64, Dimensions(values.Length, shape), values, null));
 
     /// <summary>
-    /// Adds an array of float64 for <see cref="SafetensorsArrays"/> alone: a long one that holds one value throughout is that value and its
-    /// length. Any other reader refuses such a file, for its elements are fewer bytes than its shape takes; so do nodes of before, which go
-    /// on beside newer ones while those take over, and so it is not done where little is saved.
+    /// Adds an array of float64 for <see cref="SafetensorsArrays"/> alone: of a long array that holds one value throughout only that value
+    /// and the length are written. Any other reader refuses such a file, whose elements are fewer bytes than its shape takes; so do nodes
+    /// of an earlier version during a rolling update, which is why short arrays are written as they are.
     /// </summary>
     public void AddShort(string name, double[] values)
     {
@@ -86,7 +77,6 @@ internal sealed class SafetensorsFile
     /// <summary>Adds a whole number, as a tensor without dimensions.</summary>
     public void Add(string name, long value) => _tensors.Add(new(name, ElementType.I64, [], new[] { value }, null));
 
-    /// <summary>Adds a text.</summary>
     public void AddText(string name, string text) => _texts.Add(name, text);
 
     /// <summary>The header with its length before it.</summary>
@@ -95,7 +85,8 @@ internal sealed class SafetensorsFile
         var json = new ArrayBufferWriter<byte>();
         json.GetSpan(sizeof(ulong))[..sizeof(ulong)].Clear();
         json.Advance(sizeof(ulong));
-        using (var writer = new Utf8JsonWriter(json, new JsonWriterOptions { SkipValidation = true, Encoder = ContractJson.Context.Options.Encoder }))
+        using (var writer = new Utf8JsonWriter(json,
+            new JsonWriterOptions { SkipValidation = true, Encoder = ContractJson.Context.Options.Encoder }))
         {
             writer.WriteStartObject();
             if (_texts.Count > 0)
@@ -129,7 +120,7 @@ internal sealed class SafetensorsFile
     }
 
     /// <summary>The whole file, of tensors that are in memory.</summary>
-    /// <param name="spare">How many bytes to leave behind it.</param>
+    /// <param name="spare">How many bytes to leave free after it.</param>
     public byte[] ToArray(int spare = 0)
     {
         var header = Header();
@@ -146,4 +137,33 @@ internal sealed class SafetensorsFile
 
     private static int[] Dimensions(int length, IReadOnlyList<int>? shape) =>
         shape is not null && shape.Aggregate(1L, (product, dimension) => product * dimension) == length ? [.. shape] : [length];
+}
+
+/// <summary>The float64 arrays of a safetensors file that <see cref="SafetensorsFile"/> has made.</summary>
+internal sealed class SafetensorsArrays
+{
+    private readonly Dictionary<string, SafetensorsEntry> _byName;
+    private readonly ReadOnlyMemory<byte> _elements;
+
+    public SafetensorsArrays(ReadOnlyMemory<byte> file)
+    {
+        var length = (int)BinaryPrimitives.ReadUInt64LittleEndian(file.Span);
+        var header = SafetensorsHeader.Parse(file.Span.Slice(sizeof(ulong), length), mayRepeat: true);
+        (_byName, Texts) = (header.Entries.ToDictionary(entry => entry.Name), header.Metadata);
+        _elements = file[(sizeof(ulong) + length)..];
+    }
+
+    public IReadOnlyDictionary<string, string> Texts { get; }
+
+    public IEnumerable<string> Names => _byName.Keys;
+
+    public double[] this[string name] => Find(name) ?? throw new InvalidDataException($"there is no array '{name}'");
+
+    /// <summary>An array, or null where there is none of the name.</summary>
+    public double[]? Find(string name)
+    {
+        if (!_byName.TryGetValue(name, out var entry)) return null;
+        var values = MemoryMarshal.Cast<byte, double>(_elements.Span[(int)entry.Begin..(int)entry.End]);
+        return values.Length == 1 ? ConstantArrays.Of((int)entry.Dimensions[0], values[0]) : values.ToArray();
+    }
 }

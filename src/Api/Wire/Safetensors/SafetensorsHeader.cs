@@ -5,21 +5,19 @@ using BnService.Api.Wire.Json;
 namespace BnService.Api.Wire.Safetensors;
 
 /// <summary>A tensor of a safetensors file, as its header describes it.</summary>
-/// <param name="Name">Its name.</param>
 /// <param name="Type">Type of its elements; null for one that is not read.</param>
-/// <param name="Dtype">The name of that type.</param>
 /// <param name="Dimensions">Its dimensions, outermost first.</param>
 /// <param name="Begin">First byte of its elements, counted from the end of the header.</param>
-/// <param name="End">The byte behind the last one.</param>
+/// <param name="End">The byte after the last one.</param>
 internal sealed record SafetensorsEntry(string Name, ElementType? Type, string Dtype, IReadOnlyList<long> Dimensions, long Begin, long End)
 {
     /// <summary>The type, which must be one that is read.</summary>
-    /// <exception cref="ProblemException">It is none of them.</exception>
     public ElementType KnownType => Type ?? throw new ProblemException(ProblemCode.MalformedBody,
-        $"safetensors: '{Excerpt.Of(Name)}'.dtype must be one of {string.Join(", ", Enum.GetNames<ElementType>())}, got \"{Excerpt.Of(Dtype)}\"");
+        $"safetensors: '{Excerpt.Of(Name)}'.dtype must be one of {string.Join(", ", Enum.GetNames<ElementType>())}, got " +
+            $"\"{Excerpt.Of(Dtype)}\"");
 }
 
-// u64 N, little-endian | N bytes of JSON | the tensors' elements, little-endian, row-major, one behind the other
+// u64 N, little-endian | N bytes of JSON | the tensors' elements, little-endian, row-major, one after another
 
 /// <summary>
 /// The header of a safetensors file (huggingface/safetensors, "Format"): names, types, shapes and places of the tensors, and texts.
@@ -37,17 +35,13 @@ internal sealed record SafetensorsHeader(IReadOnlyList<SafetensorsEntry> Entries
     // As many dimensions as any library has; a list of millions would take many times the memory of its text.
     private const int MostNumbers = 64;
 
-    /// <summary>Name of the texts among the tensors.</summary>
     public const string MetadataName = "__metadata__";
 
-    /// <summary>Bytes of all elements.</summary>
     public long DataLength => Entries.Count == 0 ? 0 : Entries[^1].End;
 
     /// <summary>Reads a header.</summary>
-    /// <param name="json">The header's JSON; blanks behind it are padding.</param>
+    /// <param name="json">The header's JSON; blanks after it are padding.</param>
     /// <param name="mayRepeat">Whether a tensor's bytes may be those of one element, which it holds throughout.</param>
-    /// <param name="most">The most tensors, and the most texts.</param>
-    /// <exception cref="ProblemException">It is not one.</exception>
     public static SafetensorsHeader Parse(ReadOnlySpan<byte> json, bool mayRepeat = false, int most = int.MaxValue)
     {
         if (json.IsEmpty || json[0] != '{') throw Malformed("the header must be a JSON object that begins at its first byte");
@@ -79,7 +73,8 @@ internal sealed record SafetensorsHeader(IReadOnlyList<SafetensorsEntry> Entries
         foreach (var entry in entries)
         {
             if (entry.Begin != end)
-                throw Malformed($"the elements of '{Excerpt.Of(entry.Name)}' must begin at byte {end}, after those of the tensor before, got {entry.Begin}");
+                throw Malformed($"the elements of '{Excerpt.Of(entry.Name)}' must begin at byte {end}, after those of the tensor before, " +
+                    $"got {entry.Begin}");
             end = entry.End;
         }
         return new(entries, metadata ?? []);
@@ -87,13 +82,15 @@ internal sealed record SafetensorsHeader(IReadOnlyList<SafetensorsEntry> Entries
 
     private static Dictionary<string, string> ReadMetadata(ref Utf8JsonReader reader, int most)
     {
-        if (reader.TokenType != JsonTokenType.StartObject) throw Malformed($"{MetadataName} must be an object of texts, got {JsonToken.Describe(ref reader)}");
+        if (reader.TokenType != JsonTokenType.StartObject)
+            throw Malformed($"{MetadataName} must be an object of texts, got {JsonToken.Describe(ref reader)}");
         var metadata = new Dictionary<string, string>();
         while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
         {
             var name = reader.GetString()!;
             reader.Read();
-            if (reader.TokenType != JsonTokenType.String) throw Malformed($"{MetadataName}.{Excerpt.Of(name)} must be a text, got {JsonToken.Describe(ref reader)}");
+            if (reader.TokenType != JsonTokenType.String)
+                throw Malformed($"{MetadataName}.{Excerpt.Of(name)} must be a text, got {JsonToken.Describe(ref reader)}");
             if (metadata.Count == most) throw Malformed($"{MetadataName} has at most {most} texts, got more");
             if (!metadata.TryAdd(name, reader.GetString()!)) throw Malformed($"{MetadataName} names '{Excerpt.Of(name)}' twice");
         }
@@ -102,7 +99,8 @@ internal sealed record SafetensorsHeader(IReadOnlyList<SafetensorsEntry> Entries
 
     private static SafetensorsEntry ReadEntry(ref Utf8JsonReader reader, string name, bool mayRepeat)
     {
-        if (reader.TokenType != JsonTokenType.StartObject) throw Malformed($"'{Excerpt.Of(name)}' must be an object, got {JsonToken.Describe(ref reader)}");
+        if (reader.TokenType != JsonTokenType.StartObject)
+            throw Malformed($"'{Excerpt.Of(name)}' must be an object, got {JsonToken.Describe(ref reader)}");
         string? type = null;
         List<long>? shape = null, offsets = null;
         while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
@@ -123,11 +121,13 @@ internal sealed record SafetensorsHeader(IReadOnlyList<SafetensorsEntry> Entries
         }
         if (type is null || shape is null || offsets is null)
             throw Malformed($"'{Excerpt.Of(name)}' lacks '{(type is null ? "dtype" : shape is null ? "shape" : "data_offsets")}'");
-        if (offsets is not [var begin, var end] || end < begin) throw Malformed($"'{Excerpt.Of(name)}'.data_offsets must be two numbers, the second not below the first");
+        if (offsets is not [var begin, var end] || end < begin)
+            throw Malformed($"'{Excerpt.Of(name)}'.data_offsets must be two numbers, the second not below the first");
         ElementType? known = Enum.TryParse<ElementType>(type, out var parsed) && parsed.ToString() == type ? parsed : null;
         if (known is { } elements && Bytes(shape, elements.Size()) != end - begin && !(mayRepeat && end - begin == elements.Size()))
         {
-            throw Malformed($"'{Excerpt.Of(name)}' has {end - begin} bytes by its data_offsets, but {type} of shape [{string.Join(", ", shape.Take(9))}] " +
+            throw Malformed($"'{Excerpt.Of(name)}' has {end - begin} bytes by its data_offsets, but {type} of shape " +
+                $"[{string.Join(", ", shape.Take(9))}] " +
                 "takes another number");
         }
         return new(name, known, type, shape, begin, end);
@@ -135,12 +135,14 @@ internal sealed record SafetensorsHeader(IReadOnlyList<SafetensorsEntry> Entries
 
     private static string ReadType(ref Utf8JsonReader reader, string name) => reader.TokenType == JsonTokenType.String
         ? reader.GetString()!
-        : throw Malformed($"'{Excerpt.Of(name)}'.dtype must be one of {string.Join(", ", Enum.GetNames<ElementType>())}, got {JsonToken.Describe(ref reader)}");
+        : throw Malformed($"'{Excerpt.Of(name)}'.dtype must be one of {string.Join(", ", Enum.GetNames<ElementType>())}, got " +
+            $"{JsonToken.Describe(ref reader)}");
 
     private static List<long> ReadNumbers(ref Utf8JsonReader reader, string what)
     {
         var numbers = new List<long>();
-        if (reader.TokenType != JsonTokenType.StartArray) throw Malformed($"{what} must be an array of whole numbers, got {JsonToken.Describe(ref reader)}");
+        if (reader.TokenType != JsonTokenType.StartArray)
+            throw Malformed($"{what} must be an array of whole numbers, got {JsonToken.Describe(ref reader)}");
         while (reader.Read() && reader.TokenType != JsonTokenType.EndArray)
         {
             if (reader.TokenType != JsonTokenType.Number || !reader.TryGetInt64(out var number) || number < 0)
