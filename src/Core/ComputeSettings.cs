@@ -8,7 +8,9 @@ namespace BnService.Core;
 /// <param name="Threads">The largest number of threads that work on one tensor, 1 or more.</param>
 public sealed record ComputeSettings(VectorWidth Width, int Threads)
 {
-    /// <summary>Ends the computation early, with an <see cref="OperationCanceledException"/>; what it has written by then is undefined.</summary>
+    /// <summary>
+    /// Ends the computation early, with an <see cref="OperationCanceledException"/>; what it has written by then is undefined.
+    /// </summary>
     public CancellationToken Cancellation { get; init; }
 
     // From this many bytes of a tensor on it is taken to live out of the caches: measured, streaming loses in cache and wins out of it.

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using BnService.Core.Simd;
 using BnService.Core.Tensors;
 
@@ -16,21 +17,22 @@ internal sealed unsafe class ChannelConstants : IDisposable
     // Vectors of constants are loaded whole, also for the last channels and wherever a stretch begins.
     private const int Padding = 16;
 
-    private readonly NativeBuffer _memory;
+    private readonly NativeBuffer? _memory;
+    private readonly byte[]? _pinned;
     private readonly int _kinds;
     private readonly int _row;
     private readonly double* _doubles;
     private readonly float* _floats;
     private readonly bool* _needsDouble;
 
-    /// <param name="channels">Number of channels.</param>
-    /// <param name="kinds">Number of constants of each channel.</param>
-    public ChannelConstants(int channels, int kinds)
+    public ChannelConstants(int channels, int kinds, bool areShared = false)
     {
         (Channels, _kinds, _row) = (channels, kinds, (channels + Padding - 1) / Padding * Padding);
         var count = (long)_row * kinds;
-        _memory = NativeBuffer.Rent((count * (sizeof(double) + sizeof(float))) + Math.Max(channels, Padding * sizeof(float)));
-        _doubles = (double*)_memory.Pointer;
+        var bytes = (count * (sizeof(double) + sizeof(float))) + Math.Max(channels, Padding * sizeof(float));
+        if (areShared) _pinned = GC.AllocateUninitializedArray<byte>(checked((int)bytes), pinned: true);
+        else _memory = NativeBuffer.Rent(bytes);
+        _doubles = (double*)(_memory is null ? Unsafe.AsPointer(ref MemoryMarshal.GetArrayDataReference(_pinned!)) : _memory.Pointer);
         _floats = (float*)(_doubles + count);
         _needsDouble = (bool*)(_floats + count);
         new Span<bool>(_needsDouble, channels).Clear();
@@ -84,8 +86,14 @@ internal sealed unsafe class ChannelConstants : IDisposable
         return typeof(T) == typeof(float) ? (T*)(_floats + offset) : (T*)(_doubles + offset);
     }
 
+    /// <summary>
+    /// The constants as a view needs them: where its few channels are repeated side by side, repeated, and the caller's to dispose.
+    /// </summary>
+    public ChannelConstants For(ChannelView view) =>
+        view.IsColumns && new ColumnBlocks(view).Repeats is > 1 and var repeats ? Repeated(repeats) : this;
+
     /// <summary>The same constants, the channels standing side by side <paramref name="repeats"/> times.</summary>
-    public ChannelConstants Repeated(int repeats)
+    private ChannelConstants Repeated(int repeats)
     {
         var repeated = new ChannelConstants(Channels * repeats, _kinds) { AnyNeedsDouble = AnyNeedsDouble };
         for (var kind = 0; kind < _kinds; kind++)
@@ -102,7 +110,7 @@ internal sealed unsafe class ChannelConstants : IDisposable
     public void Dispose()
     {
         Channels = 0;
-        _memory.Dispose();
+        _memory?.Dispose();
     }
 
     private void RequireDoubleWhereSet<TVector>(int channel, TVector mask)

@@ -7,10 +7,6 @@ namespace BnService.Core.Kernels;
 internal static class ChannelSums
 {
     /// <summary>Sums until every channel is finished: a second time where a shift was too far off.</summary>
-    /// <param name="terms">What is summed.</param>
-    /// <param name="finish">What surrounds the sums of a channel.</param>
-    /// <param name="view">Layout of the tensors.</param>
-    /// <param name="compute">With what to compute.</param>
     public static void Run<TTerms, TFinish>(TTerms terms, TFinish finish, ChannelView view, ComputeSettings compute)
         where TTerms : struct, IPairTerms
         where TFinish : struct, IChannelFinish
@@ -41,9 +37,6 @@ internal sealed unsafe class ChannelSums<TTerms, TFinish> : IDisposable
     private readonly PairSum* _partials;
     private readonly int _padded;
 
-    /// <param name="terms">What is summed.</param>
-    /// <param name="finish">What surrounds the sums of a channel.</param>
-    /// <param name="view">Layout of the tensors, which have elements.</param>
     public ChannelSums(TTerms terms, TFinish finish, ChannelView view)
     {
         (_terms, _finish, _view) = (terms, finish, view);
@@ -57,7 +50,8 @@ internal sealed unsafe class ChannelSums<TTerms, TFinish> : IDisposable
         {
             _segments = new RowSegments(view);
             _padded = PairSums.Padded(view.Channels);
-            _memory = NativeBuffer.Rent(PairSums.Bytes(view.Channels) + (_padded * sizeof(double)) + ((long)_segments.Items * sizeof(PairSum)));
+            _memory = NativeBuffer.Rent(
+                PairSums.Bytes(view.Channels) + (_padded * sizeof(double)) + ((long)_segments.Items * sizeof(PairSum)));
         }
         _shifts = (double*)_memory.Pointer;
         _sums = new PairSums(_shifts + _padded, _padded);
@@ -86,12 +80,14 @@ internal sealed unsafe class ChannelSums<TTerms, TFinish> : IDisposable
     public void Sum(int part, ComputeSettings compute)
     {
         if (_view.IsColumns) VectorWidths.Run(compute.Width, new ColumnSums<TTerms, InCache>(_terms, _blocks, _shifts, _sums), part);
-        else VectorWidths.Run(compute.Width, new RowSums<TTerms, InCache>(_terms, _segments, _shifts, _partials), _segments.InOrderOfMemory(part));
+        else
+        {
+            VectorWidths.Run(compute.Width, new RowSums<TTerms, InCache>(_terms, _segments, _shifts, _partials),
+                _segments.InOrderOfMemory(part));
+        }
     }
 
     /// <summary>Sums what is left, and finishes.</summary>
-    /// <param name="summed">Number of parts that have been summed.</param>
-    /// <param name="compute">With what to compute.</param>
     public void Finish(int summed, ComputeSettings compute)
     {
         var isOutOfCache = compute.IsOutOfCache(_view);
@@ -113,9 +109,11 @@ internal sealed unsafe class ChannelSums<TTerms, TFinish> : IDisposable
     {
         var left = _view.Count / Math.Max(Parts, 1) * (Parts - part);
         if (_view.IsColumns)
-            Partition.Run(new Later<ColumnSums<TTerms, TResidence>>(new(_terms, _blocks, _shifts, _sums), part, default), Parts - part, left, compute);
+            Partition.Run(new Later<ColumnSums<TTerms, TResidence>>(new(_terms, _blocks, _shifts, _sums), part, default), Parts - part,
+                left, compute);
         else
-            Partition.Run(new Later<RowSums<TTerms, TResidence>>(new(_terms, _segments, _shifts, _partials), part, _segments), Parts - part, left, compute);
+            Partition.Run(new Later<RowSums<TTerms, TResidence>>(new(_terms, _segments, _shifts, _partials), part, _segments),
+                Parts - part, left, compute);
     }
 
     private SumParts Merged()

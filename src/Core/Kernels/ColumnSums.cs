@@ -16,7 +16,8 @@ namespace BnService.Core.Kernels;
 // into the block's exact sums (two-sum), which keeps the relative error of a sum of squares below about Depth · 2⁻⁵³ ≈ 2.8e-14.
 
 /// <summary>Sums down columns; one work item is one block of rows.</summary>
-internal readonly unsafe struct ColumnSums<TTerms, TResidence>(TTerms terms, ColumnBlocks blocks, double* shifts, PairSums partials) : IKernel
+internal readonly unsafe struct ColumnSums<TTerms, TResidence>(TTerms terms, ColumnBlocks blocks, double* shifts, PairSums partials)
+    : IKernel
     where TTerms : struct, IPairTerms
     where TResidence : struct, IResidence
 {

@@ -37,7 +37,9 @@ internal unsafe interface IElementwiseOperator
 // A channel that asks for double gets it. With adjacent channels the whole tensor does, since a vector spans many of them: this is
 // for inputs near float's range, where being right matters and being fast does not.
 
-/// <summary>The driver of all elementwise kernels; one work item is a stretch of memory, of whole rows where channels are adjacent.</summary>
+/// <summary>
+/// The driver of all elementwise kernels; one work item is a stretch of memory, of whole rows where channels are adjacent.
+/// </summary>
 internal readonly struct Elementwise<TOperator, TResidence>(TOperator op, ChannelView view, ChannelConstants constants) : IKernel
     where TOperator : struct, IElementwiseOperator
     where TResidence : struct, IResidence
@@ -75,14 +77,16 @@ internal readonly struct Elementwise<TOperator, TResidence>(TOperator op, Channe
         for (var column = (int)(start % columns); start < end; column = 0)
         {
             var width = (int)Math.Min(columns - column, end - start);
-            ElementwiseSweep<TOperator, TResidence>.Run<TVector, T, ColumnConstants<TOperator, TVector, T>>(inputs, start, width, new(constants, column));
+            ElementwiseSweep<TOperator, TResidence>.Run<TVector, T, ColumnConstants<TOperator, TVector, T>>(
+                inputs, start, width, new(constants, column));
             start += width;
         }
     }
 }
 
 /// <summary>One stretch of a tensor as a kernel of its own.</summary>
-internal readonly struct ElementwiseStretch<TOperator>(TOperator op, ChannelView view, ChannelConstants constants, nint start, nint end) : IKernel
+internal readonly struct ElementwiseStretch<TOperator>(TOperator op, ChannelView view, ChannelConstants constants, nint start, nint end)
+    : IKernel
     where TOperator : struct, IElementwiseOperator
 {
     private readonly Elementwise<TOperator, InCache> _whole = new(op, view, constants);
@@ -90,4 +94,26 @@ internal readonly struct ElementwiseStretch<TOperator>(TOperator op, ChannelView
     public void Run<TSingle, TDouble>(int item)
         where TSingle : struct, IVector<TSingle, float>
         where TDouble : struct, IVector<TDouble, double> => _whole.Stretch<TSingle, TDouble>(start, end);
+}
+
+/// <summary>Runs an operator over a whole tensor.</summary>
+internal static class ElementwisePass
+{
+    public static void Run<TOperator>(TOperator op, ChannelView view, ChannelConstants constants, ComputeSettings compute)
+        where TOperator : struct, IElementwiseOperator
+    {
+        if (view.Count == 0) return;
+        var fitting = constants.For(view);
+        using var repeated = ReferenceEquals(fitting, constants) ? null : fitting;
+        if (compute.IsOutOfCache(view)) Run<TOperator, OutOfCache>(op, view, fitting, compute);
+        else Run<TOperator, InCache>(op, view, fitting, compute);
+    }
+
+    private static void Run<TOperator, TResidence>(TOperator op, ChannelView view, ChannelConstants constants, ComputeSettings compute)
+        where TOperator : struct, IElementwiseOperator
+        where TResidence : struct, IResidence
+    {
+        var kernel = new Elementwise<TOperator, TResidence>(op, view, constants);
+        Partition.Run(kernel, kernel.Items, view.Count, compute, isBackwards: true);
+    }
 }

@@ -90,7 +90,8 @@ internal static unsafe class FusedPass
         where TOperator : struct, IElementwiseOperator
     {
         if (view.Count == 0) return;
-        var fits = view.CountPerChannel * finish.Multiple * inputs * sizeof(float) <= ChannelBytes && view.Channels / finish.Multiple >= LeastChannels;
+        var fits = view.CountPerChannel * finish.Multiple * inputs * sizeof(float) <= ChannelBytes
+            && view.Channels / finish.Multiple >= LeastChannels;
         if (view.IsColumns || !fits)
         {
             ChannelSums.Run(terms, finish, view, compute);

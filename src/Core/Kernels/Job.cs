@@ -12,10 +12,6 @@ internal interface IWork
 /// The items of one call. Each thread has a range of them and works through it in order, then takes what others have not begun: from call
 /// to call and from pass to pass a thread so finds in its caches what it put there.
 /// </summary>
-/// <param name="items">Number of items.</param>
-/// <param name="mostHelpers">The most threads beside the caller.</param>
-/// <param name="isBackwards">Whether a thread begins with the last item of its range.</param>
-/// <param name="cancellation">Ends the job between two items.</param>
 internal abstract class Job(int items, int mostHelpers, bool isBackwards, CancellationToken cancellation)
 {
     // Two cache lines for each counter, so that threads do not wait for each other's.

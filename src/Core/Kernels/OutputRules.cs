@@ -4,8 +4,6 @@ using BnService.Core.Simd;
 namespace BnService.Core.Kernels;
 
 /// <summary>Tensors that an output rule may read beside the normalized value; null where it reads none.</summary>
-/// <param name="Residual">Added to y before the activation.</param>
-/// <param name="Gradient">The gradient behind the activation.</param>
 internal readonly unsafe record struct OutputInputs(nint Residual, nint Gradient)
 {
     public OutputInputs(float* residual, float* gradient)
@@ -70,4 +68,35 @@ internal readonly unsafe struct WithResidual<TRule> : IOutputRule
         where T : unmanaged
         where TAccess : struct, IAccess =>
         TRule.Finish<TVector, T, TAccess>(y + access.Load<TVector, T>((float*)others.Residual + element), access, others, element);
+}
+
+/// <summary>Work that is compiled once per output rule.</summary>
+internal interface IRuleWork
+{
+    void Run<TRule>()
+        where TRule : struct, IOutputRule;
+}
+
+/// <summary>The one place that chooses a rule.</summary>
+internal static class OutputRules
+{
+    /// <param name="others">Tells by what is there whether a residual is added, and whether a gradient goes back through relu.</param>
+    /// <param name="isRectified">Whether relu follows.</param>
+    /// <param name="work">What is done with the rule.</param>
+    public static void Run<TWork>(OutputInputs others, bool isRectified, TWork work)
+        where TWork : struct, IRuleWork
+    {
+        var hasResidual = others.Residual != 0;
+        if (others.Gradient != 0) Run<TWork, GatedGradient>(hasResidual, work);
+        else if (isRectified) Run<TWork, RectifiedOutput>(hasResidual, work);
+        else Run<TWork, PlainOutput>(hasResidual, work);
+    }
+
+    private static void Run<TWork, TRule>(bool hasResidual, TWork work)
+        where TWork : struct, IRuleWork
+        where TRule : struct, IOutputRule
+    {
+        if (hasResidual) work.Run<WithResidual<TRule>>();
+        else work.Run<TRule>();
+    }
 }

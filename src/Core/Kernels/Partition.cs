@@ -105,7 +105,8 @@ internal readonly struct ColumnBlocks
 
     public ColumnBlocks(ChannelView view, bool mayRepeat = true)
     {
-        Repeats = !mayRepeat || view.Channels >= MinColumns ? 1 : Math.Max(1, (MinColumns + view.Channels - 1) / Math.Max(view.Channels, 1));
+        Repeats = !mayRepeat || view.Channels >= MinColumns ? 1
+            : Math.Max(1, (MinColumns + view.Channels - 1) / Math.Max(view.Channels, 1));
         Columns = view.Channels * Repeats;
         Elements = view.Count;
         var rows = (Elements + Columns - 1) / Math.Max(Columns, 1);

@@ -25,7 +25,8 @@ internal static class RunsSweep<TOperator, TResidence>
     /// <param name="constants">The constants of each channel.</param>
     /// <param name="ahead">How many elements further on to ask for ahead of time; 0 for none.</param>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Stretch<TSingle, TDouble>(TOperator op, ChannelView view, nint element, nint end, ChannelConstants constants, nint ahead)
+    public static void Stretch<TSingle, TDouble>(
+        TOperator op, ChannelView view, nint element, nint end, ChannelConstants constants, nint ahead)
         where TSingle : struct, IVector<TSingle, float>
         where TDouble : struct, IVector<TDouble, double>
     {
@@ -107,7 +108,8 @@ internal static class RunsSweep<TOperator, TResidence>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Part<TVector>(TOperator op, nint element, int count, BroadcastConstants<TOperator, TVector, float> same)
         where TVector : struct, IVector<TVector, float> =>
-        ElementwiseSweep<TOperator, TResidence>.Part<TVector, float, BroadcastConstants<TOperator, TVector, float>>(op, element, 0, count, same);
+        ElementwiseSweep<TOperator, TResidence>.Part<TVector, float, BroadcastConstants<TOperator, TVector, float>>(
+            op, element, 0, count, same);
 
     // Elements up to an aligned address.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -1,6 +1,8 @@
 namespace BnService.Core.Kernels;
 
-/// <summary>Matrices that lie one after the other, (rows, columns) each, made (columns, rows): 32 × 32 elements at a time, which the caches hold.</summary>
+/// <summary>
+/// Matrices that lie one after the other, (rows, columns) each, made (columns, rows): 32 × 32 elements at a time, which the caches hold.
+/// </summary>
 internal static unsafe class Transposition
 {
     private const int Tile = 32;

@@ -20,13 +20,11 @@ internal static class Workers
     private static int s_awake;
     private static int s_sleeping;
 
-    /// <summary>Runs items 0 … <paramref name="items"/> − 1 on the calling thread and up to <paramref name="threads"/> − 1 helpers.</summary>
-    /// <param name="work">What an item does.</param>
-    /// <param name="items">Number of items.</param>
-    /// <param name="threads">The most threads, the caller's included.</param>
-    /// <param name="cancellation">Ends the job between two items.</param>
-    /// <param name="isBackwards">Whether each thread begins with the last of its items.</param>
-    /// <exception cref="Exception">The first one that an item threw, or the cancellation; items that had not begun by then do not run.</exception>
+    /// <summary>
+    /// Runs items 0 … <paramref name="items"/> − 1 on the calling thread and up to <paramref name="threads"/> − 1 helpers.
+    /// </summary>
+    /// <exception cref="Exception">The first one that an item threw, or the cancellation; items that had not begun by then do not
+    /// run.</exception>
     public static void Run<TWork>(TWork work, int items, int threads, CancellationToken cancellation, bool isBackwards = false)
         where TWork : struct, IWork
     {

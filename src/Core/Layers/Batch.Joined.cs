@@ -1,5 +1,8 @@
+using BnService.Core.Kernels;
 using BnService.Core.Normalizers;
+using BnService.Core.Simd;
 using BnService.Core.Statistics;
+using BnService.Core.Tensors;
 
 namespace BnService.Core.Layers;
 
@@ -8,7 +11,7 @@ namespace BnService.Core.Layers;
 //
 //   forward    OwnMoments → Moments.Merge over the ranks → Join → Write or Output; one LayerState.Advance for all
 //   backward   SumGradients → GradientSums.Plus over the ranks → JoinedGradients
-public sealed partial class Batch
+public sealed unsafe partial class Batch
 {
     /// <summary>The moments of this rank's part: what is merged into those of the whole batch. For kinds over the batch.</summary>
     /// <remarks>
@@ -21,8 +24,7 @@ public sealed partial class Batch
     /// <exception cref="LayerException">
     /// <see cref="LayerError.InvalidOption"/> where the statistics are not those of one batch, or a mask that does not fit.
     /// </exception>
-    public Moments OwnMoments<T>(ReadOnlySpan<T> x, BatchMask? mask, Moments? gathered = null)
-        where T : unmanaged
+    public Moments OwnMoments(Elements x, BatchMask? mask, Moments? gathered = null)
     {
         RequireOneBatch();
         if (gathered is null) return MomentsOf(x, mask);
@@ -30,42 +32,34 @@ public sealed partial class Batch
         return gathered;
     }
 
-    /// <summary>The moments of all that counts in a batch, however few values that are. For kinds over the batch.</summary>
-    /// <param name="x">The batch.</param>
-    /// <param name="mask">What of it counts; null for all.</param>
-    /// <exception cref="LayerException">A mask that does not fit.</exception>
-    public Moments MomentsOf<T>(ReadOnlySpan<T> x, BatchMask? mask)
-        where T : unmanaged
-    {
-        var plan = Layout;
-        return Positions(plan, mask) is { } positions ? MaskedMoments(plan, x, positions) : Forward.BatchMoments(plan, x, _compute);
-    }
-
-    /// <summary>The statistics of this rank's part: the moments of all parts together. The layer advances by them once for all ranks.</summary>
+    /// <summary>
+    /// The statistics of this rank's part: the moments of all parts together. The layer advances by them once for all ranks.
+    /// </summary>
     /// <param name="joint">The moments of all ranks' parts, merged in their order.</param>
     /// <param name="mask">What of this part counts; null for all.</param>
     /// <exception cref="LayerException">
-    /// <see cref="LayerError.BatchTooSmall"/> where all parts together have too few values; <see cref="LayerError.ShapeMismatch"/> where they
+    /// <see cref="LayerError.BatchTooSmall"/> where all parts together have too few values; <see cref="LayerError.ShapeMismatch"/> where
+    /// they
     /// have another number of statistics than this one; otherwise as <see cref="OwnMoments"/>.
     /// </exception>
     public StepStatistics Join(Moments joint, BatchMask? mask)
     {
         ArgumentNullException.ThrowIfNull(joint);
         RequireOneBatch();
-        var plan = Layout;
-        var positions = Positions(plan, mask);
-        if (joint.Channels != plan.Statistics)
+        var positions = Positions(mask);
+        if (joint.Channels != Layout.Statistics)
         {
             throw new LayerException(LayerError.ShapeMismatch,
-                $"the parts of a batch must have the same number of statistics, got {joint.Channels} and {plan.Statistics} for a part of shape {_shape}");
+                $"the parts of a batch must have the same number of statistics, got {joint.Channels} and {Layout.Statistics} for a part " +
+                    $"of shape {_shape}");
         }
-        if (joint.Count < 2 && (positions is not null || (joint.Count == 0 && plan.Elements > 0)))
+        if (joint.Count < 2 && (positions is not null || (joint.Count == 0 && Layout.Elements > 0)))
         {
             throw new LayerException(LayerError.BatchTooSmall,
                 $"mask leaves {joint.Count} of the values per channel in the parts of all ranks together: a variance needs 2 or more");
         }
-        plan.RequireVariance(_shape, _options.Kind, joint.Count);
-        return new([new(plan, 0, 0, _shape[0], joint, positions is not null, Correction(joint))], positions) { AreJoint = true };
+        Layout.RequireVariance(_shape, _options.Kind, joint.Count);
+        return new([new(Layout, 0, 0, _shape[0], joint, positions is not null, Correction(joint))], positions) { AreJoint = true };
     }
 
     /// <summary>
@@ -81,14 +75,24 @@ public sealed partial class Batch
     /// dy, and perhaps its memory, which saves a copy.
     /// </param>
     /// <exception cref="ArgumentException">Statistics that are not joint, or a length that does not fit.</exception>
-    public GradientSums SumGradients<T>(
-        ReadOnlySpan<T> x, ReadOnlySpan<T> dy, StepStatistics statistics, ReadOnlySpan<T> residual, Span<T> gradient)
-        where T : unmanaged
+    public GradientSums SumGradients(Elements x, Elements dy, StepStatistics statistics, Elements residual, Elements gradient)
     {
         var part = JointPart(statistics);
-        if (_options.Activation == Activation.Relu) Gate(x, dy, statistics, residual, gradient);
-        else if (dy != gradient) dy.CopyTo(gradient);
-        return Backward.Sums(part.Plan, x, gradient, part.Moments, _compute);
+        if (IsRectified) Gate(x, dy, statistics, residual, gradient);
+        else if (!dy.AreSame(gradient)) dy.CopyTo(gradient);
+        return As(part).SumGradients(part.Moments, x, gradient);
+    }
+
+    /// <summary>What a part of a batch contributes to the gradient by x: Σg and Σg·(x − μ). For layouts over channels.</summary>
+    internal GradientSums SumGradients(Moments joint, Elements x, Elements dy)
+    {
+        RequireJoint(joint.Channels, x, dy, dy);
+        var own = GradientSums.Empty(Layout.Statistics);
+        if (Layout.Elements == 0) return own;
+        if (x.AreDouble) return Float64Backward.Sums(Layout, x.Doubles, dy.Doubles, joint, _compute);
+        fixed (float* source = x.Singles, gradient = dy.Singles)
+            ChannelSums.Run(new GradientTerms(source, gradient), new ByVectors<GradientSumsFinish>(new(joint, own)), Layout.View, _compute);
+        return own;
     }
 
     /// <summary>
@@ -101,17 +105,39 @@ public sealed partial class Batch
     /// <param name="own">What the first half returned.</param>
     /// <param name="total">The sums of all ranks, added in their order.</param>
     /// <param name="dx">Receives the gradient by x; without a mask perhaps the memory of the gradient.</param>
-    /// <exception cref="ArgumentException">Statistics that are not joint, a length that does not fit, or dx in the gradient's memory with a mask.</exception>
-    public ParameterGradients JoinedGradients<T>(
-        ReadOnlySpan<T> x, ReadOnlySpan<T> gradient, StepStatistics statistics, GradientSums own, GradientSums total, Span<T> dx)
-        where T : unmanaged
+    /// <exception cref="ArgumentException">Statistics that are not joint, a length that does not fit, or dx in the gradient's memory with a
+    /// mask.</exception>
+    public ParameterGradients JoinedGradients(
+        Elements x, Elements gradient, StepStatistics statistics, GradientSums own, GradientSums total, Elements dx)
     {
         var part = JointPart(statistics);
-        if (part.IsMasked && dx.Overlaps(gradient))
+        if (part.IsMasked && dx.Overlap(gradient))
             throw new ArgumentException("masked samples need their gradient after dx has been written", nameof(dx));
-        Backward.Joint(part.Plan, x, gradient, part.Moments, total, Parameters(part).Gamma, _options.Eps, dx, _compute);
-        DifferentiateMasked(part, statistics.Mask, gradient, dx);
+        As(part).WriteJoinedGradient(part.Moments, total, x, gradient, dx);
+        WriteMaskedGradient(part, statistics.Mask, gradient, dx);
         return ParametersOf(statistics, own);
+    }
+
+    /// <summary>dx of a part: γ·s·[g − Σg/m − x̂·Σg·x̂/m], the sums and m those of all parts together. For layouts over channels.</summary>
+    /// <remarks>It is computed in double: how far g cancels in one part, the sums of all parts do not tell.</remarks>
+    internal void WriteJoinedGradient(Moments joint, GradientSums total, Elements x, Elements dy, Elements dx)
+    {
+        ArgumentNullException.ThrowIfNull(total);
+        RequireJoint(joint.Channels, x, dy, dx);
+        Layout.RequireStatistics(total.Statistics, nameof(total));
+        if (Layout.Elements == 0) return;
+        if (x.AreDouble)
+        {
+            Float64Backward.Joint(Layout, x.Doubles, dy.Doubles, joint, total, Float64, dx.Doubles, _compute);
+            return;
+        }
+        using var constants = new ChannelConstants(Layout.Statistics, TrainingInputGradient.Constants);
+        constants.RequireDouble();
+        var finish = new ByVectors<JointGradientFinish>(new(joint, total, GradientTarget(constants)));
+        Finishing<ByVectors<JointGradientFinish>>.Run(
+            finish, Layout.Statistics, new(default, Blocks: 1, Repeats: 1, ArePlain: false), shifts: null, isLast: true, _compute);
+        fixed (float* source = x.Singles, gradient = dy.Singles, destination = dx.Singles)
+            ElementwisePass.Run(new TrainingInputGradient(source, gradient, destination), Layout.View, constants, _compute);
     }
 
     /// <summary>The gradients by gamma and beta that belong to gradient sums: of a part, or of all parts together.</summary>
@@ -121,8 +147,25 @@ public sealed partial class Batch
     public ParameterGradients ParametersOf(StepStatistics statistics, GradientSums sums)
     {
         var part = JointPart(statistics);
-        var parameters = Backward.Parameters(sums, part.Moments, _options.Eps);
+        var parameters = ParametersOf(sums, part.Moments, _options.Eps);
         return part.Correction?.Gradients(parameters) ?? parameters;
+    }
+
+    /// <summary>The gradients by gamma and beta of a part: dγ = s·Σg·(x − μ) = Σg·x̂, dβ = Σg.</summary>
+    internal static ParameterGradients ParametersOf(GradientSums own, Moments joint, double eps)
+    {
+        ArgumentNullException.ThrowIfNull(own);
+        if (own.Statistics != joint.Channels)
+            throw new ArgumentException($"expected sums of {joint.Channels} statistics, got {own.Statistics}", nameof(own));
+        var variance = joint.Variance(unbiased: false);
+        return new([.. own.SumDyXmu.Select((sum, c) => MapTarget.InverseDeviation<Lanes1<double>>(new(variance[c]), eps).Sum() * sum)],
+            own.SumDy);
+    }
+
+    private void RequireJoint(int statistics, Elements x, Elements dy, Elements dx)
+    {
+        RequireGradients(statistics, "joint", x, dy, dx);
+        if (Layout.Reduction != Reduction.Channels) throw new InvalidOperationException("expected a layout over channels");
     }
 
     private static BatchPart JointPart(StepStatistics statistics)
@@ -136,12 +179,14 @@ public sealed partial class Batch
         if (!_options.Kind.IsOverBatch)
         {
             throw new LayerException(LayerError.InvalidOption,
-                $"synchronized statistics belong to batch_norm and batch_renorm; {_options.Kind.WireName} normalizes each sample by itself");
+                $"synchronized statistics belong to batch_norm and batch_renorm; {_options.Kind.WireName} normalizes each sample by " +
+                    "itself");
         }
         if (_options.GhostBatchSize is { } size)
         {
             throw new LayerException(LayerError.InvalidOption,
-                $"ghost batches and synchronized statistics exclude each other: the one cuts a batch, the other joins its parts; got ghost_batch_size {size}");
+                "ghost batches and synchronized statistics exclude each other: the one cuts a batch, the other joins its parts; got " +
+                    $"ghost_batch_size {size}");
         }
     }
 }

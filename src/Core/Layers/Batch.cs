@@ -1,4 +1,4 @@
-using System.Runtime.CompilerServices;
+using BnService.Core.Kernels;
 using BnService.Core.Normalizers;
 using BnService.Core.Statistics;
 using BnService.Core.Tensors;
@@ -15,7 +15,7 @@ public sealed partial class Batch
     private readonly ComputeSettings _compute;
     private readonly NormalizerOptions _options;
 
-    private Batch(LayerState layer, Shape shape, Layout layout, ComputeSettings compute)
+    internal Batch(LayerState layer, Shape shape, Layout layout, ComputeSettings compute)
     {
         (Layer, _shape, Layout, _compute, _options) = (layer, shape, layout, compute, layer.Options);
     }
@@ -50,12 +50,15 @@ public sealed partial class Batch
         return new(other.SizedFor(Layout), _shape, Layout, _compute);
     }
 
-    /// <summary>Sums the batch while it arrives in x; null if its moments cannot be taken that way, or are not what normalizes it.</summary>
+    /// <summary>
+    /// Sums the batch while it arrives in x; null if its moments cannot be taken that way, or are not what normalizes it.
+    /// </summary>
     /// <param name="x">The memory that the batch arrives in, which stays the caller's and must outlive the result.</param>
     public ArrivingMoments? Arriving(Tensor x)
     {
         ArgumentNullException.ThrowIfNull(x);
-        return x.Precision == Precision.Float32 && Layer.NormalizesWithBatch && ArrivingMoments.Fits(Layout) && GathersWhole ? new(Layout, x, _compute) : null;
+        return x.Precision == Precision.Float32 && Layer.NormalizesWithBatch && ArrivingMoments.Fits(Layout) && GathersWhole
+            ? new(Layout, x, _compute) : null;
     }
 
     /// <summary>The statistics of a batch.</summary>
@@ -64,32 +67,56 @@ public sealed partial class Batch
     /// <param name="gathered">The moments of the whole batch where they are known already; see <see cref="GathersWhole"/>.</param>
     /// <param name="isTraining">Whether one value per statistic is refused for kinds that normalize each sample by itself, too.</param>
     /// <exception cref="LayerException"><see cref="LayerError.BatchTooSmall"/>, or a mask that does not fit.</exception>
-    public StepStatistics Measure<T>(ReadOnlySpan<T> x, BatchMask? mask, Moments? gathered = null, bool isTraining = true)
-        where T : unmanaged
+    public StepStatistics Measure(Elements x, BatchMask? mask, Moments? gathered = null, bool isTraining = true)
     {
-        var plan = Layout;
         if (gathered is not null)
         {
-            plan.RequireVariance(_shape, _options.Kind);
-            return new([new(plan, 0, 0, _shape[0], gathered, false, Correction(gathered))], null);
+            Layout.RequireVariance(_shape, _options.Kind);
+            return AsOnePart(gathered);
         }
+        var positions = Positions(mask);
         if (!_options.Kind.IsOverBatch)
         {
-            RequireMask(mask);
-            if (_options.IsOverChannels) return StatisticsOfRows(x);
-            if (isTraining) plan.RequireVariance(_shape, _options.Kind);
-            return AsOnePart(plan, Forward.BatchMoments(plan, x, _compute));
+            if (_options.IsOverChannels)
+            {
+                using var rows = Rows.Gathered(x);
+                return OverRows.Measure(rows, null);
+            }
+            if (isTraining) Layout.RequireVariance(_shape, _options.Kind);
+            return AsOnePart(Sum(x));
         }
         var parts = new List<BatchPart>();
-        var positions = Positions(plan, mask);
-        foreach (var (first, samples) in GhostBatches()) parts.Add(Part(plan, x, first, samples, positions));
+        foreach (var (first, samples) in GhostBatches()) parts.Add(Part(x, first, samples, positions));
         return new(parts, positions);
     }
 
-    /// <summary>Whether one set of moments over the whole batch, without a mask, is all that its statistics are.</summary>
-    public bool GathersWhole => _options.Kind.IsOverBatch && (_options.GhostBatchSize is not { } _ || GhostBatches().First().Samples == _shape[0]);
+    /// <summary>The moments of all that counts in a batch, however few values that are. For kinds over the batch.</summary>
+    /// <param name="x">The batch.</param>
+    /// <param name="mask">What of it counts; null for all.</param>
+    /// <exception cref="LayerException">A mask that does not fit.</exception>
+    public Moments MomentsOf(Elements x, BatchMask? mask) =>
+        Positions(mask) is { } positions ? MaskedMoments(Layout, x, positions) : Sum(x);
 
-    /// <summary>Whether statistics are over the batch, and its output can be computed a stretch at a time.</summary>
+    /// <summary>The moments of a batch that running statistics would take or be compared with, whatever the kind.</summary>
+    public Moments RunningMoments(Elements x) => As(RunningLayout).Sum(x);
+
+    /// <summary>Count, mean and M2 of every statistic, in double: relative error ≤ 1e-12 at any size and layout.</summary>
+    /// <returns>Moments that are finite if and only if x is. For RMS the mean is 0 and M2 is Σx².</returns>
+    internal unsafe Moments Sum(Elements x)
+    {
+        Layout.RequireLength(x.Length, nameof(x));
+        if (Layout.Elements == 0) return Moments.Empty(Layout.Statistics);
+        if (x.AreDouble) return Float64Forward.BatchMoments(Layout, x.Doubles, _compute);
+        var moments = Moments.Unset(Layout.Count, Layout.Statistics);
+        fixed (float* source = x.Singles) Slices.Run(Layout, new MomentsOfSlice(Layout, source, moments), _compute);
+        return moments;
+    }
+
+    /// <summary>Whether one set of moments over the whole batch, without a mask, is all that its statistics are.</summary>
+    public bool GathersWhole =>
+        _options.Kind.IsOverBatch && (_options.GhostBatchSize is not { } _ || GhostBatches().First().Samples == _shape[0]);
+
+    /// <summary>Whether statistics are over the batch, and its output can be computed a part at a time.</summary>
     public bool IsOverBatch => _options.Kind.IsOverBatch;
 
     /// <summary>The statistics of a batch, corrected towards this layer's running statistics where the kind is batch_renorm.</summary>
@@ -102,123 +129,65 @@ public sealed partial class Batch
             : statistics with { Parts = [.. statistics.Parts.Select(part => part with { Correction = Correction(part.Moments) })] };
     }
 
-    /// <summary>
-    /// y of a batch a part at a time, with its own statistics, with the running ones, or where there are none of either with those of each
-    /// sample or row, whole ones at a time.
-    /// </summary>
-    /// <param name="statistics">The batch's statistics; null for the running ones, or those of each sample.</param>
-    public LayerOutput Output(StepStatistics? statistics)
+    private StepStatistics AsOnePart(Moments moments) =>
+        new([new BatchPart(Layout, 0, 0, _shape[0], moments, false, Correction(moments))], null);
+
+    // The same layer on another layout, of some of the batch.
+    private Batch As(Layout layout) => new(Layer, _shape, layout, _compute);
+
+    // A part with the gamma and beta that it is normalized with.
+    private Batch As(BatchPart part)
     {
-        if (statistics is null && Layer.Running is null)
+        if (part.Correction is not { } correction) return As(part.Layout);
+        var gamma = Layer.EffectiveGamma;
+        return new(Layer with
         {
-            return new SampleOutput(
-                Layer, _options is { NormalizedShape: { } row, IsOverChannels: false } ? [.. row] : [.. _shape.Dimensions.Skip(1)], _compute);
-        }
-        var plan = RunningLayout;
-        if (statistics is null) return new KnownOutput([(0, new(plan, RunningMap(), _options.Activation, _compute))]);
-        return new KnownOutput([.. statistics.Parts.Select(part =>
-        {
-            var (gamma, beta, eps, activation) = Parameters(part);
-            return (part.Start, new ForwardStretches(part.Plan, AffineMap.Of(part.Moments, gamma, beta, eps), activation, _compute));
-        })]);
+            Options = _options with { GammaOffset = 0 },
+            Gamma = correction.Gamma(gamma),
+            Beta = correction.Beta(gamma, Layer.Beta),
+        }, _shape, part.Layout, _compute);
     }
 
-    /// <summary>y of a batch, with its own statistics or with the running ones.</summary>
-    /// <param name="x">The batch.</param>
-    /// <param name="statistics">Its statistics; null for the running ones.</param>
-    /// <param name="residual">Added before the activation; empty for nothing.</param>
-    /// <param name="y">Receives the output.</param>
-    public void Write<T>(ReadOnlySpan<T> x, StepStatistics? statistics, ReadOnlySpan<T> residual, Span<T> y)
-        where T : unmanaged
+    // Kinds over rows with channel_axis 1 (as in ConvNeXt): the channels of each position of [N, C, spatial…] are gathered into a row, the
+    // rows are normalized as ever, and what comes of them goes back.
+    private PositionRows Rows => new(_shape, _compute);
+
+    private Batch OverRows => Of(Layer with { Options = _options with { IsOverChannels = false } }, Rows.Shape, _compute);
+
+    private BatchPart Part(Elements x, int first, int samples, bool[]? mask)
     {
-        if (statistics is null)
-        {
-            NormalizeByRunning(x, residual, y);
-            return;
-        }
-        if (_options.IsOverChannels)
-        {
-            NormalizeRows(x, statistics, residual, y);
-            return;
-        }
-        foreach (var part in statistics.Parts)
-        {
-            var length = part.Plan.Elements;
-            Forward.Apply(part.Plan, x.Slice(part.Start, length), part.Moments, Parameters(part), y.Slice(part.Start, length), _compute,
-                residual.IsEmpty ? [] : residual.Slice(part.Start, length));
-        }
-    }
-
-    /// <summary>
-    /// The statistics of a batch and y in one pass where that is possible. For kinds whose statistics move nothing.
-    /// </summary>
-    /// <remarks>
-    /// Inference of one value per statistic is x̂ = 0 and y = β where each sample is normalized by itself, as in PyTorch's GroupNorm and in
-    /// ONNX. Statistics over a batch of one value are refused in inference too, as PyTorch does where it tracks none.
-    /// </remarks>
-    /// <param name="x">The batch.</param>
-    /// <param name="residual">Added before the activation; empty for nothing.</param>
-    /// <param name="y">Receives the output.</param>
-    /// <param name="isTraining">Whether one value per statistic is refused for kinds that normalize each sample by itself, too.</param>
-    public StepStatistics MeasureAndWrite<T>(ReadOnlySpan<T> x, ReadOnlySpan<T> residual, Span<T> y, bool isTraining = true)
-        where T : unmanaged
-    {
-        if (_options.IsOverChannels) return NormalizeRowsAtOnce(x, residual, y);
-        if (_options.Kind.IsOverBatch)
-        {
-            var statistics = Measure(x, null);
-            Write(x, statistics, residual, y);
-            return statistics;
-        }
-        var plan = Layout;
-        if (isTraining) plan.RequireVariance(_shape, _options.Kind);
-        var moments = Forward.Train(plan, x, new(Layer.EffectiveGamma, Layer.Beta, _options.Eps, _options.Activation), y, _compute, residual);
-        return AsOnePart(plan, moments);
-    }
-
-    private StepStatistics AsOnePart(Layout plan, Moments moments) => new([new BatchPart(plan, 0, 0, _shape[0], moments, false, null)], null);
-
-    private AffineMap RunningMap() => AffineMap.Of(Layer.Running!, Layer.EffectiveGamma, Layer.Beta, _options.Eps);
-
-    private LayerParameters Parameters() => new(Layer.EffectiveGamma, Layer.Beta, _options.Eps, _options.Activation);
-
-    private LayerParameters Parameters(BatchPart part) => part.Correction is { } correction
-        ? new(correction.Gamma(Layer.EffectiveGamma), correction.Beta(Layer.EffectiveGamma, Layer.Beta), _options.Eps, _options.Activation)
-        : Parameters();
-
-    private BatchPart Part<T>(Layout whole, ReadOnlySpan<T> x, int first, int samples, bool[]? mask)
-        where T : unmanaged
-    {
-        var plan = samples == _shape[0] ? whole : whole.ForSamples(_shape[0], samples);
-        var sample = plan.Elements / Math.Max(samples, 1);
-        var part = x.Slice(first * sample, plan.Elements);
+        var layout = samples == _shape[0] ? Layout : Layout.ForSamples(_shape[0], samples);
+        var sample = layout.Elements / Math.Max(samples, 1);
+        var part = x.Slice(first * sample, layout.Elements);
         var positions = Of(mask, first, samples);
         var isMasked = positions.Contains(false);
-        if (isMasked) RequireVariance(positions.Count(true), positions.Length, samples == _shape[0] ? "" : $" in the ghost batch of samples {first} to {first + samples - 1}");
-        else plan.RequireVariance(_shape, _options.Kind);
-        var moments = isMasked ? MaskedMoments(plan, part, positions) : Forward.BatchMoments(plan, part, _compute);
-        return new(plan, first * sample, first, samples, moments, isMasked, Correction(moments));
+        if (!isMasked) layout.RequireVariance(_shape, _options.Kind);
+        else
+        {
+            RequireVariance(positions.Count(true), positions.Length,
+                samples == _shape[0] ? "" : $" in the ghost batch of samples {first} to {first + samples - 1}");
+        }
+        var moments = isMasked ? MaskedMoments(layout, part, positions) : As(layout).Sum(part);
+        return new(layout, first * sample, first, samples, moments, isMasked, Correction(moments));
     }
 
     private Renormalization? Correction(Moments moments) =>
         _options.Kind == NormalizerKind.BatchRenorm ? Renormalization.Of(moments, Layer.Running!, _options) : null;
 
     // What counts, side by side: its statistics are those of a smaller batch.
-    private Moments MaskedMoments<T>(Layout plan, ReadOnlySpan<T> x, ReadOnlySpan<bool> positions)
-        where T : unmanaged
+    private Moments MaskedMoments(Layout layout, Elements x, ReadOnlySpan<bool> positions)
     {
-        var valid = plan.ForPositions(positions.Count(true));
-        using var memory = NativeBuffer.Rent((long)valid.Elements * Unsafe.SizeOf<T>());
-        var values = memory.Span<T>(valid.Elements);
-        new MaskedRuns(plan.View, positions, kept: true).Gather(x, values);
-        return Forward.BatchMoments<T>(valid, values, _compute);
+        var valid = layout.ForPositions(positions.Count(true));
+        using var values = Tensor.Rent(new Shape(valid.Elements), x.Precision);
+        new MaskedRuns(layout.View, positions, kept: true).Gather(x, values);
+        return As(valid).Sum(values);
     }
 
     // A value for each value of a statistic; null where all of them count.
-    private bool[]? Positions(Layout plan, BatchMask? mask)
+    private bool[]? Positions(BatchMask? mask)
     {
         RequireMask(mask);
-        var positions = mask?.Expanded((int)plan.View.CountPerChannel);
+        var positions = mask?.Expanded((int)Layout.View.CountPerChannel);
         return positions.AsSpan().Contains(false) ? positions : null;
     }
 
@@ -252,4 +221,19 @@ public sealed partial class Batch
     /// <param name="mask">What of it counts; null for all.</param>
     /// <exception cref="LayerException">It does not fit.</exception>
     public void RequireMask(BatchMask? mask) => mask?.RequireFit(_shape, _options);
+
+    private readonly unsafe struct MomentsOfSlice(Layout layout, float* x, Moments moments) : ISliceWork
+    {
+        public void Run(int start, ChannelView view, int statistic, ComputeSettings compute)
+        {
+            var (terms, firstValues) = (new MomentTerms(x + start), new FirstValues(x + start, view));
+            var noMap = new MapTarget(null, null, null, 0, int.MaxValue);
+            if (layout.ChannelsPerStatistic == 1)
+                ChannelSums.Run(terms, new ByVectors<MomentsFinish>(new(firstValues, moments, statistic, layout.HasMean, noMap)), view,
+                    compute);
+            else
+                ChannelSums.Run(terms, new GroupMomentsFinish(firstValues, moments, statistic, layout.ChannelsPerStatistic, noMap), view,
+                    compute);
+        }
+    }
 }

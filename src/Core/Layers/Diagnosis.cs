@@ -14,7 +14,9 @@ public sealed record Diagnosis
     /// <summary>Whether the running statistics have forgotten where they started; null where none are tracked.</summary>
     public Convergence? Convergence { get; init; }
 
-    /// <summary>Noise of the running mean, σ·√(α/(2 − α))/√m with the last batch's m, where it is largest; null before the first batch.</summary>
+    /// <summary>
+    /// Noise of the running mean, σ·√(α/(2 − α))/√m with the last batch's m, where it is largest; null before the first batch.
+    /// </summary>
     public Largest? MeanNoise { get; init; }
 
     /// <summary>How far the running statistics lie from the exact union of all batches; null before the first.</summary>
@@ -32,7 +34,9 @@ public sealed record Diagnosis
     /// <summary>Standard deviation of the last batch's mean, σ/√m, where it is largest; null before the first batch.</summary>
     public Largest? BatchMeanNoise { get; init; }
 
-    /// <summary>What is known of a layer whose statistics no batch can be compared with yet; null once there is one, and where none are tracked.</summary>
+    /// <summary>
+    /// What is known of a layer whose statistics no batch can be compared with yet; null once there is one, and where none are tracked.
+    /// </summary>
     public string? Unseen { get; init; }
 
     /// <summary>What is allowed but seldom meant.</summary>
@@ -67,7 +71,8 @@ public sealed record Diagnosis
             : [];
         Finding?[] ofState =
         [
-            LayerFindings.NotSettled(convergence, layer.Options.Momentum, running, last is null), LayerFindings.NonFiniteStatistics(running),
+            LayerFindings.NotSettled(convergence, layer.Options.Momentum, running, last is null),
+            LayerFindings.NonFiniteStatistics(running),
             LayerFindings.OldWeight(layer.Options.Momentum), LayerFindings.ZeroVariance(running),
             layer.EffectiveGamma is { } gamma ? LayerFindings.DeadChannels(gamma) : null,
         ];
@@ -96,7 +101,8 @@ public sealed record Diagnosis
         if (batch is null or { Count: 0 }) return [];
         if (!usedBatch)
         {
-            return layer.Running is { } frozen && Fitting(batch, frozen) is { } sample && LayerFindings.FrozenMismatch(sample, frozen) is { } mismatch
+            return layer.Running is { } frozen && Fitting(batch, frozen) is { } sample
+                && LayerFindings.FrozenMismatch(sample, frozen) is { } mismatch
                 ? [mismatch]
                 : [];
         }
@@ -123,10 +129,12 @@ public sealed record Diagnosis
     /// <param name="batch">The batch, or null.</param>
     /// <param name="running">The running statistics.</param>
     public static Drift? DriftOf(LastBatch? batch, RunningStatistics running) =>
-        Fitting(batch, running) is null or { Count: 0 } ? null : Drift.Of(batch!.Count, batch.Mean, batch.Variance, running, batch.Independent);
+        Fitting(batch, running) is null or { Count: 0 } ? null
+            : Drift.Of(batch!.Count, batch.Mean, batch.Variance, running, batch.Independent);
 
     // With a statistic per position, a batch may have passed before one of another size has fixed how many there are.
-    private static LastBatch? Fitting(LastBatch? batch, RunningStatistics running) => batch?.Mean.Length == running.Mean.Length ? batch : null;
+    private static LastBatch? Fitting(LastBatch? batch, RunningStatistics running) =>
+        batch?.Mean.Length == running.Mean.Length ? batch : null;
 
     // Where statistics come from outside they are given, with a number of batches or none; a calibration counts its batches.
     private static string UnseenOf(RunningStatistics running) =>
@@ -142,13 +150,73 @@ public sealed record Diagnosis
             last is null ? null : LayerFindings.ConstantChannels(last.Variance),
             layer.EffectiveGamma is { } gamma ? LayerFindings.DeadChannels(gamma) : null,
         ];
-        return new Diagnosis { BatchMeanNoise = last is null ? null : NoiseOf(last.Variance, last.Count), Findings = [.. findings.OfType<Finding>()] };
+        return new Diagnosis
+        {
+            BatchMeanNoise = last is null ? null : NoiseOf(last.Variance, last.Count),
+            Findings = [.. findings.OfType<Finding>()],
+        };
     }
 
-    private static Largest? NoiseOf(double[] variance, long count) => Largest.Of(variance.Length, c => BatchNoise.OfMean(variance[c], count));
+    private static Largest? NoiseOf(double[] variance, long count) =>
+        Largest.Of(variance.Length, c => BatchNoise.OfMean(variance[c], count));
 
-    private static TrainServeSkew SkewOf(LastBatch train, Drift trainDrift, LastBatch inference, Drift inferenceDrift, RunningStatistics running) => new(
+    private static TrainServeSkew SkewOf(
+        LastBatch train, Drift trainDrift, LastBatch inference, Drift inferenceDrift, RunningStatistics running) => new(
         inferenceDrift.Divergence - trainDrift.Divergence,
         Largest.Of(running.Mean.Length, c =>
-            Drift.DivergenceOf(inference.Mean[c], inference.Variance[c], running, c) - Drift.DivergenceOf(train.Mean[c], train.Variance[c], running, c)));
+            Drift.DivergenceOf(inference.Mean[c], inference.Variance[c], running, c) - Drift.DivergenceOf(train.Mean[c], train.Variance[c],
+                running, c)));
+}
+
+/// <summary>How a layer is, in one word.</summary>
+public enum Health
+{
+    /// <summary>Nothing speaks against serving from it.</summary>
+    Healthy,
+
+    /// <summary>Its running statistics still hold something of where they started, or are not yet what all batches together say.</summary>
+    Settling,
+
+    /// <summary>Its batches are so small that their statistics, or the average of them, scatter.</summary>
+    SmallBatches,
+
+    /// <summary>What passes through it is not what its running statistics say.</summary>
+    Drifting,
+
+    /// <summary>Some of its channels pass on nothing of their input, or nothing that is a number.</summary>
+    DeadChannels,
+}
+
+/// <summary>How a layer is, and why.</summary>
+/// <param name="Mark">The word.</param>
+/// <param name="Reason">What was seen.</param>
+public sealed record LayerHealth(Health Mark, string Reason)
+{
+    // Worst first: what is wrong with a session is said by the first that it has.
+    private static readonly (Health Mark, string[] Codes)[] BySeverity =
+    [
+        (Health.DeadChannels, ["non-finite-statistics", "dead-channels", "zero-running-variance", "constant-channels"]),
+        (Health.Drifting, ["train-serve-skew", "inference-drift", "drift", "frozen-mean-mismatch"]),
+        (Health.SmallBatches, ["small-batch", "noisy-running-mean"]),
+        (Health.Settling, ["not-settled", "estimate-gap"]),
+    ];
+
+    /// <summary>The health of a layer by what was diagnosed.</summary>
+    public static LayerHealth Of(Diagnosis diagnosis)
+    {
+        ArgumentNullException.ThrowIfNull(diagnosis);
+        foreach (var (mark, codes) in BySeverity)
+        {
+            foreach (var code in codes)
+            {
+                foreach (var finding in diagnosis.Findings)
+                {
+                    if (finding.Code == code) return new LayerHealth(mark, finding.Detail);
+                }
+            }
+        }
+        return new LayerHealth(Health.Healthy, diagnosis.Unseen ?? (diagnosis.Convergence is null
+            ? "normalizes by each batch alone: it keeps no running statistics that could drift"
+            : "the running statistics have settled, and the last batch fits them"));
+    }
 }

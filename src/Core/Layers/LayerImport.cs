@@ -1,4 +1,3 @@
-using System.Globalization;
 using BnService.Core.Normalizers;
 using BnService.Core.Statistics;
 
@@ -93,13 +92,15 @@ public sealed record LayerImport
         else if (HasStatistics && state.Running is { } running)
         {
             // A mean alone leaves the initial variance, and the other way round.
-            var areGiven = StatisticsAreGiven ?? (BatchesTracked is null && (layer.Running!.AreGiven || (Mean is not null && Variance is not null)));
+            var areGiven = StatisticsAreGiven ?? (BatchesTracked is null
+                && (layer.Running!.AreGiven || (Mean is not null && Variance is not null)));
             state = state with
             {
                 Running = new RunningStatistics(running.Mean, running.Variance, running.BatchesTracked, isInitial: false)
                 {
                     AreGiven = areGiven,
-                    Weight = !options.ZeroDebias ? null : Weight ?? WeightOfFactor(options.Momentum) ?? (areGiven ? 1 : running.Weight ?? 1),
+                    Weight = !options.ZeroDebias ? null
+                        : Weight ?? WeightOfFactor(options.Momentum) ?? (areGiven ? 1 : running.Weight ?? 1),
                 },
             };
         }
@@ -120,7 +121,8 @@ public sealed record LayerImport
         RequireOptimizer(state);
         RequireLastBatch(state);
         if (!FeaturesAreFixed && (options.Granularity != Granularity.PerActivation || state.Features != options.NumFeatures))
-            throw Invalid("features_are_fixed must be true, unless granularity is per_activation and there are as many statistics as num_features");
+            throw Invalid("features_are_fixed must be true, unless granularity is per_activation and there are as many statistics as " +
+                "num_features");
         return state with
         {
             Version = layer.Version + 1,
@@ -143,14 +145,17 @@ public sealed record LayerImport
     private static LayerState WithInitialStatistics(LayerState state)
     {
         if (state.Running is not { } running) throw Invalid("statistics_are_initial needs a session with track_running_stats true");
-        if (running.BatchesTracked != 0 || Array.Exists(running.Mean, mean => mean != 0) || Array.Exists(running.Variance, variance => variance != 1))
-            throw Invalid("statistics_are_initial must be false where running_mean is not 0, running_var not 1 or num_batches_tracked not 0");
+        if (running.BatchesTracked != 0 || Array.Exists(running.Mean, mean => mean != 0)
+            || Array.Exists(running.Variance, variance => variance != 1))
+            throw Invalid("statistics_are_initial must be false where running_mean is not 0, running_var not 1 or num_batches_tracked " +
+                "not 0");
         return state with { Running = RunningStatistics.Initial(state.Features, state.Options.ZeroDebias) };
     }
 
     private void RequireStatistics(LayerState layer)
     {
-        if (StatisticsAreGiven == true && !HasStatistics) throw Invalid("statistics_are_given goes with running_mean and running_var; send them too");
+        if (StatisticsAreGiven == true && !HasStatistics)
+            throw Invalid("statistics_are_given goes with running_mean and running_var; send them too");
         if (layer.Running is null && (HasStatistics || BatchesTracked is not null))
         {
             throw Invalid($"{(Mean ?? Variance)?.Name ?? "num_batches_tracked"} was sent, but the session keeps no running statistics: " +
@@ -181,26 +186,31 @@ public sealed record LayerImport
     }
 
     // Caffe adds batches of weight 1 to what it keeps a part of; here they have weight α.
-    private double? WeightOfFactor(double? momentum) => Factor is not { } factor ? null : momentum is { } alpha and > 0 ? factor * alpha : 1;
+    private double? WeightOfFactor(double? momentum) =>
+        Factor is not { } factor ? null : momentum is { } alpha and > 0 ? factor * alpha : 1;
 
     private void RequireWeight(NormalizerOptions options)
     {
         if (Weight is not { } weight) return;
-        if (!options.ZeroDebias) throw Invalid("statistics_weight goes with zero_debias true, got it for a session whose zero_debias is false");
+        if (!options.ZeroDebias)
+            throw Invalid("statistics_weight goes with zero_debias true, got it for a session whose zero_debias is false");
         if (!double.IsFinite(weight) || weight < 0)
-            throw Invalid(string.Create(CultureInfo.InvariantCulture, $"statistics_weight must be a finite number of 0 or more, got {weight:R}"));
+            throw Invalid($"statistics_weight must be a finite number of 0 or more, got {weight:R}");
     }
 
     private void RequireOptimizer(LayerState state)
     {
         if (!SetsOptimizer || Optimizer is not { } optimizer) return;
         if (state.Gamma is null && state.Beta is null)
-            throw Invalid($"optimizer was sent, but the session has no parameters ({LayerState.WhyNone(state.Options, state.Options.HasGamma)})");
+            throw Invalid("optimizer was sent, but the session has no parameters " +
+                $"({LayerState.WhyNone(state.Options, state.Options.HasGamma)})");
         if (optimizer.Step < 1) throw Invalid($"optimizer.step must be 1 or more, got {optimizer.Step}");
         if (optimizer.Gamma is null != state.Gamma is null)
-            throw Invalid($"optimizer.gamma must be {(state.Gamma is null ? "null: the session has no gamma" : "an object: the session has a gamma")}");
+            throw Invalid("optimizer.gamma must be " +
+                $"{(state.Gamma is null ? "null: the session has no gamma" : "an object: the session has a gamma")}");
         if (optimizer.Beta is null != state.Beta is null)
-            throw Invalid($"optimizer.beta must be {(state.Beta is null ? "null: the session has no beta" : "an object: the session has a beta")}");
+            throw Invalid("optimizer.beta must be " +
+                $"{(state.Beta is null ? "null: the session has no beta" : "an object: the session has a beta")}");
         if (optimizer.Gamma is not null) RequireBuffers(optimizer.Gamma, "optimizer.gamma", optimizer.Optimizer, state.Features);
         if (optimizer.Beta is not null) RequireBuffers(optimizer.Beta, "optimizer.beta", optimizer.Optimizer, state.Features);
     }
@@ -232,7 +242,8 @@ public sealed record LayerImport
     {
         if (union is null) return;
         if (state.Running is null || !state.Options.Kind.IsOverBatch)
-            throw Invalid($"{name} was sent, but the session gathers no statistics of a population: it needs batch_norm or batch_renorm with running statistics");
+            throw Invalid($"{name} was sent, but the session gathers no statistics of a population: it needs batch_norm or batch_renorm " +
+                "with running statistics");
         var moments = union.Moments;
         if (moments.Count is < 1 or > MostCounted) throw Invalid($"{name}.count must be from 1 to {MostCounted}, got {moments.Count}");
         if (union.Batches is < 1 or > MostCounted) throw Invalid($"{name}.batches must be from 1 to {MostCounted}, got {union.Batches}");

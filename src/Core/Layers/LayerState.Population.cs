@@ -27,17 +27,21 @@ public sealed partial record LayerState
                 + (LastBatch is null ? 0 : 2 * LastBatch.Mean.Length);
             foreach (var moments in (ReadOnlySpan<OptimizerMoments?>)[Optimizer?.Gamma, Optimizer?.Beta])
                 values += moments is null ? 0 : moments.First.Length + moments.Second.Length;
-            foreach (var moments in (ReadOnlySpan<Moments?>)[Seen, Population?.Moments]) values += moments is null ? 0 : 3 * moments.Mean.Length;
+            foreach (var moments in (ReadOnlySpan<Moments?>)[Seen, Population?.Moments])
+                values += moments is null ? 0 : 3 * moments.Mean.Length;
             return values * sizeof(double);
         }
     }
 
-    /// <summary>Statistics that another layer can take over: the population estimate if there is one, else all that was seen; null without either.</summary>
+    /// <summary>
+    /// Statistics that another layer can take over: the population estimate if there is one, else all that was seen; null without either.
+    /// </summary>
     public PopulationEstimate? Gathered => Population ?? (Seen is null ? null : new PopulationEstimate(Seen, SeenBatches));
 
     /// <summary>The layer with more statistics in its population estimate; the running statistics stay.</summary>
     /// <param name="gathered">Finite moments of the layer's statistics.</param>
-    /// <exception cref="LayerException">A layer without running statistics, another number of statistics, or a union beyond double.</exception>
+    /// <exception cref="LayerException">A layer without running statistics, another number of statistics, or a union beyond
+    /// double.</exception>
     public LayerState Accumulate(PopulationEstimate gathered)
     {
         ArgumentNullException.ThrowIfNull(gathered);
@@ -51,7 +55,8 @@ public sealed partial record LayerState
     /// <summary>
     /// The variance of the population estimate, of the kind that the layer's running variance is: M2/(n − 1), or M2/n; null below 2 values.
     /// </summary>
-    public double[]? PopulationVariance => Population is { Moments: { Count: > 1 } moments } ? moments.Variance(Options.UnbiasedRunningVar) : null;
+    public double[]? PopulationVariance =>
+        Population is { Moments: { Count: > 1 } moments } ? moments.Variance(Options.UnbiasedRunningVar) : null;
 
     /// <summary>The layer with the population estimate as its running statistics: the mean and <see cref="PopulationVariance"/>.</summary>
     /// <exception cref="LayerException">Nothing was gathered, or a single value, whose variance is undefined.</exception>
@@ -59,11 +64,13 @@ public sealed partial record LayerState
     {
         RequirePopulation();
         if (Population is not { } population)
-            throw new LayerException(LayerError.NoRunningStatistics, "nothing has been gathered: send calibration batches, or merge statistics, before commit");
+            throw new LayerException(LayerError.NoRunningStatistics,
+                "nothing has been gathered: send calibration batches, or merge statistics, before commit");
         if (PopulationVariance is not { } variance)
         {
             throw new LayerException(LayerError.BatchTooSmall,
-                $"the variance of {population.Moments.Count} value per channel is undefined: commit needs 2 or more, send more calibration batches");
+                $"the variance of {population.Moments.Count} value per channel is undefined: commit needs 2 or more, send more " +
+                    "calibration batches");
         }
         return Next() with
         {
@@ -86,12 +93,14 @@ public sealed partial record LayerState
         if (!Options.Kind.IsOverBatch)
         {
             throw new LayerException(LayerError.InvalidOption,
-                $"calibration and merge belong to batch_norm and batch_renorm, whose statistics are those of a population; the session is {Options.Kind.WireName}");
+                "calibration and merge belong to batch_norm and batch_renorm, whose statistics are those of a population; the session " +
+                    $"is {Options.Kind.WireName}");
         }
         if (Running is null)
         {
             throw new LayerException(LayerError.InvalidOption,
-                "calibration and merge need running statistics, which they replace; this session keeps none (track_running_stats is false)");
+                "calibration and merge need running statistics, which they replace; this session keeps none (track_running_stats is " +
+                    "false)");
         }
     }
 

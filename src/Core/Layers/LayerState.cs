@@ -54,8 +54,13 @@ public sealed partial record LayerState
     /// <summary>The last batch that moved the layer, or null before the first.</summary>
     public LastBatch? LastBatch { get; init; }
 
-    /// <summary>γ as it multiplies: the stored one and its offset; null where the layer has none. One array for all looks at a version.</summary>
+    /// <summary>
+    /// γ as it multiplies: the stored one and its offset; null where the layer has none. One array for all looks at a version.
+    /// </summary>
     public double[]? EffectiveGamma => Gamma is null || Options.GammaOffset == 0 ? Gamma : OffsetGamma.Of(Gamma, Options.GammaOffset);
+
+    /// <summary>The affine map of the running statistics: made once for a version, and for all of its requests.</summary>
+    internal AffineMap InferenceMap => AffineMap.Shared(Running!, EffectiveGamma, Beta, Options.Eps);
 
     /// <summary>Whether a train-step normalizes with the batch's own statistics.</summary>
     public bool NormalizesWithBatch => Options.Mode == NormalizationMode.Train;
@@ -164,7 +169,8 @@ public sealed partial record LayerState
     /// <param name="update">The rule.</param>
     /// <param name="dgamma">The gradient by γ, or null.</param>
     /// <param name="dbeta">The gradient by β, or null.</param>
-    /// <exception cref="LayerException">As above, neither of them, or one of a wrong length, not finite, or of a parameter that the layer does not have.</exception>
+    /// <exception cref="LayerException">As above, neither of them, or one of a wrong length, not finite, or of a parameter that the layer
+    /// does not have.</exception>
     public LayerState Update(ParameterUpdate update, double[]? dgamma, double[]? dbeta)
     {
         ArgumentNullException.ThrowIfNull(update);
@@ -180,7 +186,8 @@ public sealed partial record LayerState
     /// <summary>The layer with other parameters; null leaves one as it is.</summary>
     /// <param name="gamma">New γ, finite.</param>
     /// <param name="beta">New β, finite.</param>
-    /// <exception cref="LayerException">A wrong length, a value that is not finite, or a parameter that the layer does not have.</exception>
+    /// <exception cref="LayerException">A wrong length, a value that is not finite, or a parameter that the layer does not
+    /// have.</exception>
     public LayerState WithParameters(double[]? gamma, double[]? beta)
     {
         if (TakesSizeFrom(gamma ?? beta)) return Sized((gamma ?? beta)!.Length).WithParameters(gamma, beta);
@@ -263,7 +270,8 @@ public sealed partial record LayerState
     private void RequireParameter(double[]? values, double[]? current, string name)
     {
         if (values is not null && current is null)
-            throw new LayerException(LayerError.InvalidOption, $"{name} was sent, but the session has none ({WhyNone(Options, name is "gamma" or "dgamma")})");
+            throw new LayerException(LayerError.InvalidOption,
+                $"{name} was sent, but the session has none ({WhyNone(Options, name is "gamma" or "dgamma")})");
         RequireFinite(values, name);
     }
 

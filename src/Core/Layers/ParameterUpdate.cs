@@ -1,13 +1,15 @@
-using System.Globalization;
 using BnService.Core.Normalizers;
 using BnService.Core.Tensors;
 
 namespace BnService.Core.Layers;
 
-/// <summary>What is another matter for one of gamma and beta (a parameter group of <c>torch.optim</c>); what is null is as for both.</summary>
+/// <summary>
+/// What is another matter for one of gamma and beta (a parameter group of <c>torch.optim</c>); what is null is as for both.
+/// </summary>
 /// <param name="LearningRate">Its step size, ≥ 0.</param>
 /// <param name="WeightDecay">Its decay, ≥ 0.</param>
-/// <param name="IsFrozen">Whether it, and what the optimizer remembers of it, stays as it is; its gradient is no part of a clipped norm.</param>
+/// <param name="IsFrozen">Whether it, and what the optimizer remembers of it, stays as it is; its gradient is no part of a clipped
+/// norm.</param>
 public sealed record ParameterRule(double? LearningRate, double? WeightDecay, bool IsFrozen);
 
 /// <summary>How a gradient changes gamma and beta; the rules and defaults are those of <c>torch.optim</c>.</summary>
@@ -77,12 +79,14 @@ public sealed record ParameterUpdate
     {
         ArgumentNullException.ThrowIfNull(gradients);
         if (ClipNorm is not { } most) return gradients;
-        var all = (!hasGamma || Gamma?.IsFrozen == true ? [] : gradients.DGamma).Concat(!hasBeta || Beta?.IsFrozen == true ? [] : gradients.DBeta).ToArray();
+        var all = (!hasGamma || Gamma?.IsFrozen == true ? [] : gradients.DGamma).Concat(!hasBeta || Beta?.IsFrozen == true ? []
+            : gradients.DBeta).ToArray();
         // Relative to the largest, whose square may be beyond double.
         var largest = all.Length == 0 ? 0 : all.Max(Math.Abs);
         var norm = largest == 0 ? 0 : largest * Math.Sqrt(all.Sum(value => value / largest * (value / largest)));
         var factor = Math.Min(1, most / (norm + NormEps));
-        return factor == 1 ? gradients : new([.. gradients.DGamma.Select(value => factor * value)], [.. gradients.DBeta.Select(value => factor * value)]);
+        return factor == 1 ? gradients
+            : new([.. gradients.DGamma.Select(value => factor * value)], [.. gradients.DBeta.Select(value => factor * value)]);
     }
 
     /// <summary>One step for gamma or beta, by its own rule.</summary>
@@ -102,7 +106,8 @@ public sealed record ParameterUpdate
             var none = Optimizer == Optimizer.Sgd ? [] : ConstantArrays.Of(parameter.Length, 0);
             return (parameter, (moments ?? new OptimizerMoments(none, none)) with { Step = taken });
         }
-        var own = rule is null ? this : this with { LearningRate = rule.LearningRate ?? LearningRate, WeightDecay = rule.WeightDecay ?? WeightDecay };
+        var own = rule is null ? this
+            : this with { LearningRate = rule.LearningRate ?? LearningRate, WeightDecay = rule.WeightDecay ?? WeightDecay };
         var (values, next) = own.Apply(parameter, gradient, moments, taken + 1);
         return (values, taken + 1 == step ? next : next with { Step = taken + 1 });
     }
@@ -171,6 +176,36 @@ public sealed record ParameterUpdate
     private static void Require(bool holds, string name, object? value, string allowed)
     {
         if (!holds)
-            throw new LayerException(LayerError.InvalidOption, string.Create(CultureInfo.InvariantCulture, $"update.{name} must be {allowed}, got {value}"));
+            throw new LayerException(LayerError.InvalidOption, $"update.{name} must be {allowed}, got {value}");
     }
+}
+
+/// <summary>Which optimizer applies a gradient; the names and rules are those of <c>torch.optim</c>.</summary>
+public enum Optimizer
+{
+    /// <summary>Stochastic gradient descent, with momentum and Nesterov momentum.</summary>
+    Sgd,
+
+    /// <summary>Adam (Kingma &amp; Ba 2015); weight decay is added to the gradient.</summary>
+    Adam,
+
+    /// <summary>AdamW (Loshchilov &amp; Hutter 2019); weight decay shrinks the parameter itself.</summary>
+    AdamW,
+}
+
+/// <summary>What an optimizer remembers between steps. Immutable; belongs to the layer's state.</summary>
+/// <param name="Optimizer">Whose buffers these are. Another optimizer starts with new ones.</param>
+/// <param name="Step">Number of updates so far.</param>
+/// <param name="Gamma">First and second moment of gamma's gradient; for SGD the momentum buffer and nothing; null where the layer has
+/// none.</param>
+/// <param name="Beta">The same of beta; null where the layer has none.</param>
+public sealed record OptimizerBuffers(Optimizer Optimizer, long Step, OptimizerMoments? Gamma, OptimizerMoments? Beta);
+
+/// <summary>The buffers of one parameter, one value per element.</summary>
+/// <param name="First">SGD's momentum buffer, or Adam's average of the gradient.</param>
+/// <param name="Second">Adam's average of the squared gradient; empty for SGD.</param>
+public sealed record OptimizerMoments(double[] First, double[] Second)
+{
+    /// <summary>Number of updates of this parameter, where it is another than the optimizer's: some have left it as it was.</summary>
+    public long? Step { get; init; }
 }

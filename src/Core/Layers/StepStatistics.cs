@@ -1,10 +1,11 @@
 using BnService.Core.Normalizers;
 using BnService.Core.Statistics;
+using BnService.Core.Tensors;
 
 namespace BnService.Core.Layers;
 
 /// <summary>A part of a batch that is normalized with statistics of its own: a ghost batch, or the whole batch.</summary>
-/// <param name="Plan">How it is laid out.</param>
+/// <param name="Layout">How it is laid out.</param>
 /// <param name="Start">Its first element in the batch.</param>
 /// <param name="FirstSample">Its first sample in the batch.</param>
 /// <param name="Samples">Number of its samples.</param>
@@ -12,7 +13,7 @@ namespace BnService.Core.Layers;
 /// <param name="IsMasked">Whether the mask leaves some of it out.</param>
 /// <param name="Correction">r and d of batch renormalization; null for other kinds.</param>
 public sealed record BatchPart(
-    Layout Plan, int Start, int FirstSample, int Samples, Moments Moments, bool IsMasked, Renormalization? Correction);
+    Layout Layout, int Start, int FirstSample, int Samples, Moments Moments, bool IsMasked, Renormalization? Correction);
 
 /// <summary>The statistics of one batch, of its own values: what a train-step normalizes with and what its backward needs.</summary>
 /// <param name="Parts">The parts, one behind the other; they are the whole batch.</param>
@@ -35,7 +36,7 @@ public sealed record StepStatistics(IReadOnlyList<BatchPart> Parts, bool[]? Mask
     /// <remarks>Statistics per sample and channel are averaged over the samples, as PyTorch's instance normalization does.</remarks>
     /// <param name="features">Number of statistics of the layer.</param>
     public IEnumerable<Moments> Steps(int features) =>
-        Parts.Select(part => part.Plan.Reduction == Reduction.Channels ? part.Moments : AverageOverSamples(part.Moments, features));
+        Parts.Select(part => part.Layout.Reduction == Reduction.Channels ? part.Moments : AverageOverSamples(part.Moments, features));
 
     /// <summary>Whether every mean and variance is a finite number, which holds if and only if every value was.</summary>
     public bool IsFinite => Parts.All(part => part.Moments.IsFinite);
@@ -50,5 +51,62 @@ public sealed record StepStatistics(IReadOnlyList<BatchPart> Parts, bool[]? Mask
             m2[i % features] += moments.M2[i] / samples;
         }
         return new Moments(moments.Channels == 0 ? 0 : moments.Count, mean, new double[features], m2);
+    }
+}
+
+/// <summary>
+/// Which values of a batch count in its statistics: those of whole samples, or of positions in them, with all their channels.
+/// </summary>
+/// <param name="Shape">[N], or the shape of the batch without its channel axis.</param>
+/// <param name="Values">True for what counts, row-major.</param>
+public sealed record BatchMask(Shape Shape, bool[] Values)
+{
+    /// <summary>A mask with a value per sample.</summary>
+    public static BatchMask OfSamples(params bool[] values)
+    {
+        ArgumentNullException.ThrowIfNull(values);
+        return new(new Shape([values.Length]), values);
+    }
+
+    /// <summary>Refuses a mask that does not fit a batch.</summary>
+    /// <param name="batch">The batch's shape.</param>
+    /// <param name="options">The layer's options.</param>
+    /// <exception cref="LayerException">It does not fit, or belongs to another kind.</exception>
+    public void RequireFit(Shape batch, NormalizerOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(batch);
+        ArgumentNullException.ThrowIfNull(options);
+        if (!options.Kind.IsOverBatch)
+        {
+            throw new LayerException(LayerError.InvalidOption,
+                $"mask belongs to batch_norm and batch_renorm; {options.Kind.WireName} normalizes each sample by itself");
+        }
+        if (Shape.Rank == 1 && Shape[0] == batch[0]) return;
+        var positions = Positions(batch, options.ChannelAxis);
+        if (options.Granularity == Granularity.PerActivation)
+        {
+            throw new LayerException(LayerError.ShapeMismatch,
+                $"mask must have the shape [{batch[0]}], one value per sample, got {Shape}: with granularity per_activation " +
+                "all statistics have the same number of values");
+        }
+        if (positions.Equals(Shape)) return;
+        var orPositions = positions.Rank == 1 ? "" : $", or {positions}, the shape of x without its channel axis";
+        throw new LayerException(LayerError.ShapeMismatch,
+            $"mask must have the shape [{batch[0]}], one value per sample{orPositions}; got {Shape}");
+    }
+
+    /// <summary>The mask with a value for each value of a statistic, in their order: a sample's is that of all its positions.</summary>
+    internal bool[] Expanded(int count)
+    {
+        if (Values.Length == 0 || Values.Length == count) return Values;
+        var (each, expanded) = (count / Values.Length, new bool[count]);
+        for (var i = 0; i < Values.Length; i++) expanded.AsSpan(i * each, each).Fill(Values[i]);
+        return expanded;
+    }
+
+    private static Shape Positions(Shape batch, int channelAxis)
+    {
+        var axis = channelAxis < 0 ? batch.Rank + channelAxis : channelAxis;
+        return new([.. batch.Dimensions.RemoveAt(axis)]);
     }
 }

@@ -6,7 +6,7 @@ namespace BnService.Core.Normalizers;
 
 /// <summary>
 /// The moments of a batch whose elements are still arriving: what is there is summed while the rest is on its way. The bits are those of
-/// <see cref="Forward.BatchMoments"/> on the whole. For plans over channels. Not thread-safe.
+/// a batch that is there as a whole. For plans over channels. Not thread-safe.
 /// </summary>
 public sealed unsafe class ArrivingMoments : IDisposable
 {
@@ -25,7 +25,7 @@ public sealed unsafe class ArrivingMoments : IDisposable
     {
         ArgumentNullException.ThrowIfNull(x);
         if (!Fits(plan)) throw new ArgumentException("expected a plan over channels with elements", nameof(plan));
-        Forward.RequireLength(plan, x.Shape.Count, nameof(x));
+        plan.RequireLength(x.Shape.Count, nameof(x));
         _compute = compute;
         _moments = Moments.Unset(plan.Count, plan.Statistics);
         var firstValues = new FirstValues(x.Pointer, plan.View);

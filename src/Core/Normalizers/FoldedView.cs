@@ -1,3 +1,5 @@
+using System.Globalization;
+using BnService.Core.Statistics;
 using BnService.Core.Tensors;
 
 namespace BnService.Core.Normalizers;
@@ -25,8 +27,6 @@ internal readonly record struct FoldedView(
     private int Groups => RowsPerGroup == 0 ? 0 : Rows / RowsPerGroup;
 
     /// <summary>The view of a layer's weight.</summary>
-    /// <param name="layer">The layer.</param>
-    /// <param name="channels">Number of normalized channels.</param>
     /// <exception cref="LayerException">The weight does not fit them, or the layout.</exception>
     public static FoldedView Of(LayerToFold layer, int channels)
     {
@@ -76,7 +76,8 @@ internal readonly record struct FoldedView(
         var inGroups = alongRows || layer.Kind == FoldableLayer.Linear ? "" : layer.Layout == FoldLayout.Oihw
             ? $" with groups {layer.Groups}, whose second dimension is the {side} channels of one group"
             : $" with groups {layer.Groups}, whose second dimension from the end is the {side} channels of one group";
-        return new(LayerError.ShapeMismatch, $"expected weight with {channels} {side} channels (num_features), got shape {shape}{inGroups}; " +
+        return new(LayerError.ShapeMismatch,
+            $"expected weight with {channels} {side} channels (num_features), got shape {shape}{inGroups}; " +
             $"layout is {name}, {Dimensions(layer)}: say so if the weight lies otherwise");
     }
 
@@ -107,4 +108,51 @@ internal readonly record struct FoldedView(
         (_, FoldLayout.Hwio) => "[kernel..., out_channels/groups, in_channels]",
         _ => "[in_channels, out_channels/groups, kernel...]",
     };
+}
+
+/// <summary>
+/// Normalization by running statistics as a map of each channel, y = (x − mean)·scale + beta with scale = γ/√(r_var + ε).
+/// </summary>
+public sealed class FoldedChannels
+{
+    /// <summary>The map of running statistics.</summary>
+    /// <param name="running">The running statistics, one per channel.</param>
+    /// <param name="gamma">γ of each channel; null for 1.</param>
+    /// <param name="beta">β of each channel; null for 0.</param>
+    /// <param name="eps">ε.</param>
+    /// <exception cref="LayerException">A channel's map is not finite.</exception>
+    public FoldedChannels(RunningStatistics running, double[]? gamma, double[]? beta, double eps)
+    {
+        ArgumentNullException.ThrowIfNull(running);
+        Mean = running.Mean;
+        Deviation = Array.ConvertAll(running.Variance, Math.Sqrt);
+        Beta = beta ?? new double[Mean.Length];
+        Scale = new double[Mean.Length];
+        for (var c = 0; c < Scale.Length; c++)
+        {
+            // As in inference: where both are 0 the channel is constant and comes out as beta.
+            var sum = running.Variance[c] + eps;
+            Scale[c] = sum == 0 ? 0 : (gamma?[c] ?? 1) / Math.Sqrt(sum);
+            if (double.IsFinite(Scale[c]) && double.IsFinite(Mean[c]) && double.IsFinite(Beta[c]) && double.IsFinite(Deviation[c]))
+                continue;
+            throw new LayerException(LayerError.InvalidOption, string.Create(CultureInfo.InvariantCulture,
+                $"channel {c} cannot be folded: its running_mean {Mean[c]:R}, running_var {running.Variance[c]:R}, gamma " +
+                    $"{gamma?[c] ?? 1:R} and beta {Beta[c]:R} must be finite, and so must gamma/sqrt(running_var + eps)"));
+        }
+    }
+
+    /// <summary>Number of channels.</summary>
+    public int Count => Mean.Length;
+
+    /// <summary>Running mean.</summary>
+    public double[] Mean { get; }
+
+    /// <summary>σ, the root of the running variance.</summary>
+    public double[] Deviation { get; }
+
+    /// <summary>a = γ/√(r_var + ε).</summary>
+    public double[] Scale { get; }
+
+    /// <summary>β.</summary>
+    public double[] Beta { get; }
 }

@@ -1,4 +1,3 @@
-using System.Globalization;
 using BnService.Core.Tensors;
 
 namespace BnService.Core.Normalizers;
@@ -26,7 +25,9 @@ public enum FoldPosition
     Before,
 }
 
-/// <summary>How a weight lies in memory. A layout is what was said, never what a shape suggests: a square weight fits all of them.</summary>
+/// <summary>
+/// How a weight lies in memory. A layout is what was said, never what a shape suggests: a square weight fits all of them.
+/// </summary>
 public enum FoldLayout
 {
     /// <summary>PyTorch's weight of each layer, as <see cref="FoldableLayer"/> has it.</summary>
@@ -54,12 +55,14 @@ public enum FoldLayout
 /// <param name="Padding">Its padding; null for none. It matters only where the normalization stands before it.</param>
 /// <param name="Layout">How its weight lies in memory; the folded one lies the same way.</param>
 public sealed record LayerToFold(
-    FoldableLayer Kind, Tensor Weight, double[]? Bias, int Groups, FoldPosition Position, int[]? Padding, FoldLayout Layout = FoldLayout.Oihw);
+    FoldableLayer Kind, Tensor Weight, double[]? Bias, int Groups, FoldPosition Position, int[]? Padding,
+        FoldLayout Layout = FoldLayout.Oihw);
 
 /// <summary>The layer that does the work of both.</summary>
 /// <param name="Weight">Its weight, in the shape of the layer's; the caller's to dispose.</param>
 /// <param name="Bias">Its bias.</param>
-/// <param name="MaxRelativeDifference">The largest relative difference of its output from that of the two, on <see cref="FoldingProbe"/>.</param>
+/// <param name="MaxRelativeDifference">The largest relative difference of its output from that of the two, on <see
+/// cref="FoldingProbe"/>.</param>
 public sealed record FoldedLayer(Tensor Weight, double[] Bias, double MaxRelativeDifference);
 
 // With a = γ·s and s = 1/√(r_var + ε), in double; the weight is rounded to its own precision once, at the end.
@@ -82,11 +85,11 @@ public static class Folding
         RequireFoldable(layer);
         var view = FoldedView.Of(layer, channels.Count);
         var bias = BiasOf(layer, view);
-        RequireFinite(new(layer.Weight));
+        RequireFinite(layer.Weight);
         var weight = Tensor.Rent(layer.Weight.Shape, layer.Weight.Precision);
         try
         {
-            var folded = Scale(new(layer.Weight), new(weight), bias, view, channels, weight.Precision);
+            var folded = Scale(layer.Weight, weight, bias, view, channels, weight.Precision);
             var probe = new FoldingProbe(view, channels, layer.Weight, bias, weight, folded);
             return new FoldedLayer(weight, folded, probe.MaxRelativeDifference());
         }
@@ -98,7 +101,7 @@ public static class Folding
     }
 
     private static double[] Scale(
-        TensorElements weight, TensorElements scaled, double[] bias, FoldedView view, FoldedChannels channels, Precision precision)
+        Elements weight, Elements scaled, double[] bias, FoldedView view, FoldedChannels channels, Precision precision)
     {
         var folded = view.IsAfter
             ? [.. bias.Select((b, o) => ((b - channels.Mean[o]) * channels.Scale[o]) + channels.Beta[o])]
@@ -111,7 +114,8 @@ public static class Folding
                 for (var (k, left) = (from, view.Kernel); left > 0; k += view.KernelStride, left--)
                 {
                     scaled[k] = weight[k] * channels.Scale[channel];
-                    if (!double.IsFinite(scaled[k])) throw TooLarge($"weight element {k}", weight[k] * channels.Scale[channel], channel, channels, precision);
+                    if (!double.IsFinite(scaled[k]))
+                        throw TooLarge($"weight element {k}", weight[k] * channels.Scale[channel], channel, channels, precision);
                     sum += weight[k];
                 }
                 if (!view.IsAfter) folded[row] += sum * (channels.Beta[channel] - (channels.Mean[channel] * channels.Scale[channel]));
@@ -128,47 +132,51 @@ public static class Folding
         if (bias.Length != view.Outputs)
             throw Mismatch($"bias must have {view.Outputs} values, one per output channel, got {bias.Length}");
         if (Array.FindIndex(bias, b => !double.IsFinite(b)) is var index and >= 0)
-            throw new LayerException(LayerError.NonFiniteInput, string.Create(CultureInfo.InvariantCulture, $"bias must be finite: element {index} is {bias[index]}"));
+            throw new LayerException(LayerError.NonFiniteInput, $"bias must be finite: element {index} is {bias[index]}");
         return bias;
     }
 
     private static void RequireFoldable(LayerToFold layer)
     {
         if (layer.Groups < 1) throw Invalid($"groups must be a whole number of 1 or more, got {layer.Groups}");
-        if (layer.Kind == FoldableLayer.Linear && layer.Groups != 1) throw Invalid($"groups must be 1 for a linear layer, got {layer.Groups}");
+        if (layer.Kind == FoldableLayer.Linear && layer.Groups != 1)
+            throw Invalid($"groups must be 1 for a linear layer, got {layer.Groups}");
         if (layer.Position == FoldPosition.After) return;
         if (layer.Kind == FoldableLayer.ConvTranspose)
         {
-            throw Invalid("position must be after for conv_transpose: at its borders and between its strides fewer inputs meet than inside, " +
+            throw Invalid(
+                "position must be after for conv_transpose: at its borders and between its strides fewer inputs meet than inside, " +
                 "so that what normalization adds to them is no constant and fits into no bias");
         }
         if (layer.Padding is not { } padding) return;
         var dimensions = Math.Max(layer.Weight.Shape.Rank - 2, 0);
         if (padding.Length != 1 && padding.Length != dimensions && padding.Length != 2 * dimensions)
-            throw Invalid($"padding must be one number, or one or two for each of the {dimensions} dimensions of the kernel, got {padding.Length}");
+            throw Invalid($"padding must be one number, or one or two for each of the {dimensions} dimensions of the kernel, got " +
+                $"{padding.Length}");
         if (Array.Find(padding, p => p < 0) is var negative and < 0) throw Invalid($"padding must be 0 or more, got {negative}");
         if (Array.Find(padding, p => p > 0) is var padded and > 0)
         {
-            throw Invalid($"padding must be 0 with position before, got {padded}: the layer pads with zeros that have not been normalized, " +
-                "while folding would treat them as if they had, so that the border would be wrong; pad with running_mean - beta/a before the normalization instead");
+            throw Invalid($"padding must be 0 with position before, got {padded}: the layer pads with zeros that have " +
+                "not been normalized, while folding would treat them as if they had, so that the border would be wrong; " +
+                "pad with running_mean - beta/a before the normalization instead");
         }
     }
 
-    private static void RequireFinite(TensorElements weight)
+    private static void RequireFinite(Elements weight)
     {
         for (var i = 0; i < weight.Length; i++)
         {
             if (double.IsFinite(weight[i])) continue;
-            throw new LayerException(LayerError.NonFiniteInput, string.Create(CultureInfo.InvariantCulture, $"weight must be finite: element {i} is {weight[i]}"));
+            throw new LayerException(LayerError.NonFiniteInput, $"weight must be finite: element {i} is {weight[i]}");
         }
     }
 
     private static LayerException TooLarge(string element, double value, int? channel, FoldedChannels channels, Precision precision)
     {
         var cause = channel is { } c
-            ? string.Create(CultureInfo.InvariantCulture, $": channel {c} is multiplied by gamma/sqrt(running_var + eps) = {channels.Scale[c]:R}")
+            ? $": channel {c} is multiplied by gamma/sqrt(running_var + eps) = {channels.Scale[c]:R}"
             : "";
-        return Invalid(string.Create(CultureInfo.InvariantCulture, $"folded, {element} would be {value:R}, beyond {(precision == Precision.Float64 ? "float64" : "float32")}{cause}"));
+        return Invalid($"folded, {element} would be {value:R}, beyond {(precision == Precision.Float64 ? "float64" : "float32")}{cause}");
     }
 
     private static LayerException Invalid(string message) => new(LayerError.InvalidOption, message);

@@ -9,17 +9,13 @@ namespace BnService.Core.Normalizers;
 /// <remarks>
 /// Each output is evaluated at inputs of its own, x = center + spread·u, with u = 0 and with three fixed pseudo-random u of mean 0 and
 /// variance 1, so that every channel that is normalized has its running mean and its running variance.
-/// After a layer: center = w·(r_mean − b)/|w|², spread = σ/|w| with w the weights of that output: what the layer puts out then lies at r_mean ± σ.
+/// After a layer: center = w·(r_mean − b)/|w|², spread = σ/|w| with w the weights of that output: what the layer puts out then lies at
+/// r_mean ± σ.
 /// Before a layer: center = r_mean, spread = σ of each input channel.
-/// The difference is divided by max(|y|, the deviation of y over such inputs). Where σ is less than half a unit of that precision in what is
+/// The difference is divided by max(|y|, the deviation of y over such inputs). Where σ is less than half a unit of that precision in what
+/// is
 /// normalized, that half unit stands for σ: nothing smaller gets there, and a difference of 1 then says that nothing but rounding is left.
 /// </remarks>
-/// <param name="view">What belongs to what in the weights.</param>
-/// <param name="channels">The normalization.</param>
-/// <param name="weight">The layer's weight.</param>
-/// <param name="bias">The layer's bias.</param>
-/// <param name="foldedWeight">The folded weight.</param>
-/// <param name="foldedBias">The folded bias.</param>
 internal sealed class FoldingProbe(
     FoldedView view, FoldedChannels channels, Tensor weight, double[] bias, Tensor foldedWeight, double[] foldedBias)
 {
@@ -51,7 +47,7 @@ internal sealed class FoldingProbe(
     private (double[] Center, double[] Spread, double[] Deviation) AtOutputs()
     {
         var squares = new double[view.Outputs];
-        var data = new TensorElements(weight);
+        Elements data = weight;
         for (var row = 0; row < view.Rows; row++)
         {
             for (var column = 0; column < view.Columns; column++)
@@ -66,7 +62,8 @@ internal sealed class FoldingProbe(
         {
             center[o] = squares[o] == 0 ? 0 : (channels.Mean[o] - bias[o]) / squares[o];
             spread[o] = squares[o] == 0 ? 0 : channels.Deviation[o] / Math.Sqrt(squares[o]);
-            deviation[o] = Math.Abs(channels.Scale[o]) * Smallest(channels.Deviation[o], Math.Max(Math.Abs(channels.Mean[o]), Math.Abs(bias[o])));
+            deviation[o] = Math.Abs(channels.Scale[o]) * Smallest(channels.Deviation[o],
+                Math.Max(Math.Abs(channels.Mean[o]), Math.Abs(bias[o])));
         }
         return (center, spread, deviation);
     }
@@ -75,14 +72,15 @@ internal sealed class FoldingProbe(
     private (double[] Center, double[] Spread, double[] Deviation) AtInputs()
     {
         var squares = new double[view.Outputs];
-        var data = new TensorElements(weight);
+        Elements data = weight;
         for (var row = 0; row < view.Rows; row++)
         {
             for (var column = 0; column < view.Columns; column++)
             {
                 var (from, c) = (view.Offset(row, column), view.Channel(row, column));
                 var scale = channels.Scale[c] * Smallest(channels.Deviation[c], Math.Abs(channels.Mean[c]));
-                for (var (k, left) = (from, view.Kernel); left > 0; k += view.KernelStride, left--) squares[row] += data[k] * scale * (data[k] * scale);
+                for (var (k, left) = (from, view.Kernel); left > 0; k += view.KernelStride, left--)
+                    squares[row] += data[k] * scale * (data[k] * scale);
             }
         }
         return (channels.Mean, channels.Deviation, Array.ConvertAll(squares, Math.Sqrt));
@@ -92,7 +90,7 @@ internal sealed class FoldingProbe(
     private (double[] Unfolded, double[] Folded) Evaluate(double[] center, double[] spread, int direction)
     {
         var (unfolded, folded) = (new double[view.Outputs], new double[view.Outputs]);
-        TensorElements plain = new(weight), scaled = new(foldedWeight);
+        Elements plain = weight, scaled = foldedWeight;
         for (var row = 0; row < view.Rows; row++)
         {
             for (var column = 0; column < view.Columns; column++)

@@ -42,3 +42,19 @@ public sealed class GradientSums
         return new([.. SumDy.Zip(other.SumDy, (a, b) => a + b)], [.. SumDyXmu.Zip(other.SumDyXmu, (a, b) => a + b)]);
     }
 }
+
+/// <summary>The gradients of gamma and beta, one value per parameter.</summary>
+/// <param name="DGamma">dγ = Σg·x̂.</param>
+/// <param name="DBeta">dβ = Σg.</param>
+public sealed record ParameterGradients(double[] DGamma, double[] DBeta)
+{
+    internal static ParameterGradients OfLength(int length) => new(new double[length], new double[length]);
+
+    /// <summary>The sum of two sets of gradients, of parts of a batch.</summary>
+    /// <param name="other">Gradients of the same parameters.</param>
+    public ParameterGradients Plus(ParameterGradients other)
+    {
+        ArgumentNullException.ThrowIfNull(other);
+        return new([.. DGamma.Zip(other.DGamma, (a, b) => a + b)], [.. DBeta.Zip(other.DBeta, (a, b) => a + b)]);
+    }
+}

@@ -58,7 +58,8 @@ public sealed record Layout
 
     /// <summary>The plan of a layer for one batch.</summary>
     /// <param name="shape">The batch's shape: [N, C, spatial…] or [N, spatial…, C], or for kinds over rows […, normalized_shape].</param>
-    /// <param name="options">The layer's options; where they are over the channels of positions the plan is that of <see cref="PositionRows"/>.</param>
+    /// <param name="options">The layer's options; where they are over the channels of positions the plan is that of <see
+    /// cref="PositionRows"/>.</param>
     /// <exception cref="LayerException"><see cref="LayerError.ShapeMismatch"/> where the batch does not fit the layer.</exception>
     public static Layout Of(Shape shape, NormalizerOptions options)
     {
@@ -69,7 +70,8 @@ public sealed record Layout
         RequireChannels(shape, options);
         return options.Kind switch
         {
-            NormalizerKind.GroupNorm => ForGroups(shape, options.ChannelAxis, options.NumFeatures, options.NumFeatures / options.NumGroups!.Value),
+            NormalizerKind.GroupNorm =>
+                ForGroups(shape, options.ChannelAxis, options.NumFeatures, options.NumFeatures / options.NumGroups!.Value),
             NormalizerKind.InstanceNorm => ForGroups(shape, options.ChannelAxis, options.NumFeatures, 1),
             _ => ForChannels(options.Granularity == Granularity.PerActivation
                 ? ChannelView.PerActivation(shape)
@@ -77,7 +79,9 @@ public sealed record Layout
         };
     }
 
-    /// <summary>The plan of a layer by which statistics belong to elements in the order in which a batch lies, also where that is not normalized.</summary>
+    /// <summary>
+    /// The plan of a layer by which statistics belong to elements in the order in which a batch lies, also where that is not normalized.
+    /// </summary>
     /// <inheritdoc cref="Of"/>
     public static Layout ForElements(Shape shape, NormalizerOptions options)
     {
@@ -118,7 +122,9 @@ public sealed record Layout
         return ForChannels(view);
     }
 
-    /// <summary>The plan of some of the positions, side by side, for plans over channels: all values of a channel, then those of the next.</summary>
+    /// <summary>
+    /// The plan of some of the positions, side by side, for plans over channels: all values of a channel, then those of the next.
+    /// </summary>
     /// <param name="count">Number of values per channel.</param>
     public Layout ForPositions(int count) => ForChannels(View.IsColumns ? View with { Outer = count } : new(1, View.Channels, count));
 
@@ -164,6 +170,24 @@ public sealed record Layout
         throw new LayerException(LayerError.BatchTooSmall, $"x: expected more than 1 value per {each}, got input size {shape}");
     }
 
+    internal void RequireParameters(int? length, string name)
+    {
+        // Without elements nothing per channel is read.
+        if (Elements > 0 && length is { } given && given != Parameters)
+            throw new ArgumentException($"expected {Parameters} values, got {given}", name);
+    }
+
+    internal void RequireStatistics(int statistics, string name)
+    {
+        if (Elements > 0 && statistics != Statistics)
+            throw new ArgumentException($"expected values of {Statistics} statistics, got {statistics}", name);
+    }
+
+    internal void RequireLength(int length, string name)
+    {
+        if (length != Elements) throw new ArgumentException($"expected {Elements} elements, got {length}", name);
+    }
+
     private static Layout ForChannels(ChannelView view) => new(view)
     {
         Elements = (int)view.Count,
@@ -194,8 +218,10 @@ public sealed record Layout
     }
 
     // The plan of the rows: the tensor itself has to be transposed.
-    private static Shape RowsOf(Shape shape, NormalizerOptions options) => shape[1] == options.NumFeatures ? PositionRows.Of(shape) : throw Mismatch(
-        $"expected {options.NumFeatures} channels (normalized_shape) along axis 1 (channel_axis), got {shape[1]} in input of shape {shape}");
+    private static Shape RowsOf(Shape shape, NormalizerOptions options) =>
+        shape[1] == options.NumFeatures ? PositionRows.Of(shape) : throw Mismatch(
+        $"expected {options.NumFeatures} channels (normalized_shape) along axis 1 (channel_axis), got {shape[1]} in input of shape " +
+            $"{shape}");
 
     private static Layout ForRows(Shape shape, NormalizerOptions options)
     {

@@ -57,7 +57,8 @@ public sealed class LostPrecision(Layout plan)
     /// <param name="mean">Mean of the rounded values.</param>
     /// <param name="variance">Their variance.</param>
     public bool IsLost(int statistic, double mean, double variance) =>
-        MayBeLost(mean, variance) && _states[statistic].HasFlag(State.IsRounded) && (variance > 0 || _states[statistic].HasFlag(State.Varies));
+        MayBeLost(mean, variance) && _states[statistic].HasFlag(State.IsRounded)
+            && (variance > 0 || _states[statistic].HasFlag(State.Varies));
 
     /// <summary>Whether values with this mean and variance, had they been rounded to float32, would have lost too much.</summary>
     /// <param name="mean">Mean of the rounded values.</param>

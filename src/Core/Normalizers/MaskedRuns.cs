@@ -6,9 +6,6 @@ namespace BnService.Core.Normalizers;
 /// The positions of a batch that a mask keeps, or those that it leaves out, as runs of adjacent elements: channel after channel, or where
 /// channels are adjacent row after row. Side by side they are a smaller batch; see <see cref="Layout.ForPositions"/>.
 /// </summary>
-/// <param name="view">The batch's layout.</param>
-/// <param name="mask">A value for each value of a channel.</param>
-/// <param name="kept">Which of them are meant.</param>
 internal ref struct MaskedRuns(ChannelView view, ReadOnlySpan<bool> mask, bool kept)
 {
     // Of adjacent channels whole rows are taken.
@@ -50,25 +47,27 @@ internal ref struct MaskedRuns(ChannelView view, ReadOnlySpan<bool> mask, bool k
         return false;
     }
 
-    /// <summary>Copies the elements of all runs, one behind the other.</summary>
-    public readonly void Gather<T>(ReadOnlySpan<T> batch, Span<T> gathered)
+    /// <summary>Copies the elements of all runs, one after the other.</summary>
+    public readonly void Gather(Elements batch, Elements gathered)
     {
+        var taken = 0;
         foreach (var run in this)
         {
-            var part = batch[run];
-            part.CopyTo(gathered);
-            gathered = gathered[part.Length..];
+            var (start, length) = run.GetOffsetAndLength(batch.Length);
+            batch.Slice(start, length).CopyTo(gathered.Slice(taken, length));
+            taken += length;
         }
     }
 
-    /// <summary>Copies elements that lie one behind the other to where the runs are.</summary>
-    public readonly void Scatter<T>(ReadOnlySpan<T> gathered, Span<T> batch)
+    /// <summary>Copies elements that lie one after the other to where the runs are.</summary>
+    public readonly void Scatter(Elements gathered, Elements batch)
     {
+        var taken = 0;
         foreach (var run in this)
         {
-            var part = batch[run];
-            gathered[..part.Length].CopyTo(part);
-            gathered = gathered[part.Length..];
+            var (start, length) = run.GetOffsetAndLength(batch.Length);
+            gathered.Slice(taken, length).CopyTo(batch.Slice(start, length));
+            taken += length;
         }
     }
 }

@@ -70,7 +70,9 @@ public sealed record NormalizerOptions
     /// <summary>Whether beta exists, where gamma does.</summary>
     public bool Bias { get; init; } = true;
 
-    /// <summary>Whether beta is alone, where parameters exist. Said this way round, since stored options that do not say it have a gamma.</summary>
+    /// <summary>
+    /// Whether beta is alone, where parameters exist. Said this way round, since stored options that do not say it have a gamma.
+    /// </summary>
     public bool OmitsGamma { get; init; }
 
     /// <summary>What is added to the stored gamma: 1 where the layer keeps the difference from 1, otherwise 0.</summary>
@@ -92,7 +94,8 @@ public sealed record NormalizerOptions
     public int ChannelAxis { get; init; } = 1;
 
     /// <summary>
-    /// For kinds over rows: whether a row is the channels of one position of [N, C, spatial…], along axis 1, and not the trailing dimensions.
+    /// For kinds over rows: whether a row is the channels of one position of [N, C, spatial…], along axis 1, and not the trailing
+    /// dimensions.
     /// </summary>
     public bool IsOverChannels { get; init; }
 
@@ -133,7 +136,8 @@ public sealed record NormalizerOptions
     internal bool HasBeta => Affine && Bias;
 
     /// <summary>Checks every option against its range and the kind.</summary>
-    /// <exception cref="LayerException"><see cref="LayerError.InvalidOption"/>, naming the option, its value and what is allowed.</exception>
+    /// <exception cref="LayerException"><see cref="LayerError.InvalidOption"/>, naming the option, its value and what is
+    /// allowed.</exception>
     public NormalizerOptions Validated()
     {
         ValidateShape();
@@ -142,11 +146,13 @@ public sealed record NormalizerOptions
             "a number from 0 to 1 (the weight of the new batch), or null for the average over all batches");
         Require(ChannelAxis is 1 or -1, "channel_axis", ChannelAxis, "1, or -1 for channels last");
         Require(!TrackRunningStats || Kind.CanTrack, "track_running_stats", "true", $"false for {Kind.WireName}");
-        Require(TrackRunningStats || Kind != NormalizerKind.BatchRenorm, "track_running_stats", "false", "true for batch_renorm, which corrects towards them");
+        Require(TrackRunningStats || Kind != NormalizerKind.BatchRenorm, "track_running_stats", "false",
+            "true for batch_renorm, which corrects towards them");
         Require(Mode == NormalizationMode.Train || TrackRunningStats, "mode", "frozen", "train where track_running_stats is false");
         Require(GhostBatchSize is not < 2, "ghost_batch_size", GhostBatchSize, "a whole number of 2 or more, or null for the whole batch");
         Require(GammaOffset is 0 or 1, "gamma_offset", GammaOffset, "0, or 1 where gamma is stored as its difference from 1");
-        Require(GammaOffset == 0 || HasGamma, "gamma_offset", GammaOffset, $"0 where there is no gamma ({(Affine ? "scale" : "affine")} is false)");
+        Require(GammaOffset == 0 || HasGamma, "gamma_offset", GammaOffset,
+            $"0 where there is no gamma ({(Affine ? "scale" : "affine")} is false)");
         Require(double.IsFinite(GammaInit), "gamma_init", GammaInit, "a finite number");
         Require(double.IsFinite(BetaInit), "beta_init", BetaInit, "a finite number");
         if (Renorm is { } limits)
@@ -167,14 +173,16 @@ public sealed record NormalizerOptions
                 $"{dimensions.Count} dimensions", $"1 to {Layout.MaxRank - 1} dimensions");
             Require(!IsOverChannels || dimensions.Count == 1, "normalized_shape", $"[{string.Join(", ", dimensions)}]",
                 "one dimension, the number of channels, with channel_axis 1");
-            Require(dimensions.All(dimension => dimension >= 1), "normalized_shape", $"[{string.Join(", ", dimensions)}]", "dimensions of 1 or more");
+            Require(dimensions.All(dimension => dimension >= 1), "normalized_shape", $"[{string.Join(", ", dimensions)}]",
+                "dimensions of 1 or more");
             Require(dimensions.Aggregate(1.0, (product, dimension) => product * dimension) <= int.MaxValue, "normalized_shape",
                 $"[{string.Join(", ", dimensions)}]", $"at most {int.MaxValue} elements");
             return;
         }
         Require(NumFeatures >= 1, "num_features", NumFeatures, "a whole number of 1 or more");
         if (Kind != NormalizerKind.GroupNorm) return;
-        Require(NumGroups is >= 1, "num_groups", NumGroups?.ToString(CultureInfo.InvariantCulture) ?? "nothing", "a whole number of 1 or more");
+        Require(NumGroups is >= 1, "num_groups", NumGroups?.ToString(CultureInfo.InvariantCulture) ?? "nothing",
+            "a whole number of 1 or more");
         if (NumFeatures % NumGroups != 0)
         {
             throw new LayerException(LayerError.InvalidOption,
@@ -185,6 +193,62 @@ public sealed record NormalizerOptions
     private static void Require(bool holds, string option, object? value, string allowed)
     {
         if (!holds)
-            throw new LayerException(LayerError.InvalidOption, string.Create(CultureInfo.InvariantCulture, $"{option} must be {allowed}, got {value}"));
+            throw new LayerException(LayerError.InvalidOption, $"{option} must be {allowed}, got {value}");
+    }
+}
+
+/// <summary>The normalizers of the field. They differ in which elements share a statistic and which share a gamma and beta.</summary>
+public enum NormalizerKind
+{
+    /// <summary>A statistic per channel, over the batch and all positions (Ioffe &amp; Szegedy 2015).</summary>
+    BatchNorm,
+
+    /// <summary>
+    /// Batch normalization corrected towards the running statistics, which training then shares with inference (Ioffe 2017).
+    /// </summary>
+    BatchRenorm,
+
+    /// <summary>A statistic per row of the trailing dimensions (Ba et al. 2016).</summary>
+    LayerNorm,
+
+    /// <summary>A statistic per sample and group of channels (Wu &amp; He 2018).</summary>
+    GroupNorm,
+
+    /// <summary>A statistic per sample and channel (Ulyanov et al. 2016).</summary>
+    InstanceNorm,
+
+    /// <summary>The root mean square per row of the trailing dimensions, without a mean (Zhang &amp; Sennrich 2019).</summary>
+    RmsNorm,
+}
+
+/// <summary>What follows from a kind.</summary>
+public static class NormalizerKinds
+{
+    extension(NormalizerKind kind)
+    {
+        /// <summary>
+        /// Whether the statistics of a train-step go over the batch, so that a layer without running statistics depends on it.
+        /// </summary>
+        public bool IsOverBatch => kind is NormalizerKind.BatchNorm or NormalizerKind.BatchRenorm;
+
+        /// <summary>Whether rows of the trailing dimensions are normalized (normalized_shape), so that there are no channels.</summary>
+        public bool IsOverRows => kind is NormalizerKind.LayerNorm or NormalizerKind.RmsNorm;
+
+        /// <summary>Whether running statistics can be kept.</summary>
+        public bool CanTrack => kind.IsOverBatch || kind == NormalizerKind.InstanceNorm;
+
+        /// <summary>Whether a mean is subtracted.</summary>
+        public bool HasMean => kind != NormalizerKind.RmsNorm;
+
+        /// <summary>The kind as it is called on the wire: batch_norm, layer_norm, …</summary>
+        public string WireName => kind switch
+        {
+            NormalizerKind.BatchNorm => "batch_norm",
+            NormalizerKind.BatchRenorm => "batch_renorm",
+            NormalizerKind.LayerNorm => "layer_norm",
+            NormalizerKind.GroupNorm => "group_norm",
+            NormalizerKind.InstanceNorm => "instance_norm",
+            _ => "rms_norm",
+        };
     }
 }

@@ -7,10 +7,6 @@ namespace BnService.Core.Normalizers;
 internal interface ISliceWork
 {
     /// <summary>Works on one slice.</summary>
-    /// <param name="start">Its first element.</param>
-    /// <param name="view">Its layout.</param>
-    /// <param name="statistic">The place of its first statistic among those of the tensor.</param>
-    /// <param name="compute">With what to compute.</param>
     void Run(int start, ChannelView view, int statistic, ComputeSettings compute);
 }
 
@@ -21,9 +17,11 @@ internal static class Slices
         where TWork : struct, ISliceWork
     {
         // Whether it lives in the caches is a matter of the whole tensor.
-        var each = compute with { OutOfCacheBytes = compute.IsOutOfCache(plan.View with { Outer = plan.View.Outer * plan.Slices }) ? 0 : long.MaxValue };
+        var isOutOfCache = compute.IsOutOfCache(plan.View with { Outer = plan.View.Outer * plan.Slices });
+        var each = compute with { OutOfCacheBytes = isOutOfCache ? 0 : long.MaxValue };
         var areSmall = plan.Slices > 1 && plan.View.Count < Partition.ItemElements;
-        if (areSmall) Workers.Run(new SliceItems<TWork>(plan, work, each with { Threads = 1 }), plan.Slices, compute.Threads, compute.Cancellation);
+        if (areSmall)
+            Workers.Run(new SliceItems<TWork>(plan, work, each with { Threads = 1 }), plan.Slices, compute.Threads, compute.Cancellation);
         else for (var slice = 0; slice < plan.Slices; slice++) new SliceItems<TWork>(plan, work, each).Run(slice);
     }
 

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace BnService.Core.Simd;
 
 /// <summary>
@@ -27,7 +29,10 @@ internal unsafe interface IVector<TSelf, T>
     /// <summary>Loads <see cref="Count"/> floats as lanes of <typeparamref name="T"/>.</summary>
     static abstract TSelf LoadFloats(float* source);
 
-    /// <summary>Loads the first <paramref name="count"/> floats, 0 ≤ count &lt; <see cref="Count"/>; the lanes behind are 0, and no memory behind is read.</summary>
+    /// <summary>
+    /// Loads the first <paramref name="count"/> floats, 0 ≤ count &lt; <see cref="Count"/>; the lanes behind are 0, and no memory behind is
+    /// read.
+    /// </summary>
     static abstract TSelf LoadFloats(float* source, int count);
 
     void Store(T* destination);
@@ -38,7 +43,9 @@ internal unsafe interface IVector<TSelf, T>
     /// <summary>Stores the first <paramref name="count"/> lanes as floats; no memory behind is written.</summary>
     void StoreFloats(float* destination, int count);
 
-    /// <summary>Stores the lanes as floats past the caches where they are floats; <paramref name="destination"/> is aligned to the vector.</summary>
+    /// <summary>
+    /// Stores the lanes as floats past the caches where they are floats; <paramref name="destination"/> is aligned to the vector.
+    /// </summary>
     void StreamFloats(float* destination);
 
     /// <summary>The first <paramref name="count"/> lanes, and 0 behind.</summary>
@@ -55,7 +62,9 @@ internal unsafe interface IVector<TSelf, T>
     /// <summary>left · right + addend, rounded once.</summary>
     static abstract TSelf FusedMultiplyAdd(TSelf left, TSelf right, TSelf addend);
 
-    /// <summary><paramref name="value"/> in the lanes where <paramref name="gate"/> is not ≤ 0, else 0 (so a NaN gate lets the value pass).</summary>
+    /// <summary>
+    /// <paramref name="value"/> in the lanes where <paramref name="gate"/> is not ≤ 0, else 0 (so a NaN gate lets the value pass).
+    /// </summary>
     static abstract TSelf Gate(TSelf gate, TSelf value);
 
     static abstract TSelf Sqrt(TSelf value);
@@ -65,7 +74,10 @@ internal unsafe interface IVector<TSelf, T>
     /// <summary>Each lane rounded to the nearest <see cref="float"/>.</summary>
     static abstract TSelf RoundToSingle(TSelf value);
 
-    /// <summary>A mask of the lanes where <paramref name="left"/> &lt; <paramref name="right"/>: for <see cref="Choose"/> and <see cref="Any"/> alone.</summary>
+    /// <summary>
+    /// A mask of the lanes where <paramref name="left"/> &lt; <paramref name="right"/>: for <see cref="Choose"/> and <see cref="Any"/>
+    /// alone.
+    /// </summary>
     static abstract TSelf LessThan(TSelf left, TSelf right);
 
     /// <summary><paramref name="whenSet"/> in the lanes of a mask, <paramref name="whenNot"/> in the others.</summary>
@@ -79,4 +91,39 @@ internal unsafe interface IVector<TSelf, T>
 
     /// <summary>The sum of the lanes, in a fixed order.</summary>
     T Sum();
+}
+
+/// <summary>What is put together from the operations of <see cref="IVector{TSelf, T}"/>, on double lanes.</summary>
+internal static class Lanes
+{
+    /// <summary>A mask of the lanes that are neither infinite nor NaN.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector IsFinite<TVector>(TVector value)
+        where TVector : struct, IVector<TVector, double> =>
+            TVector.LessThan(TVector.Abs(value), TVector.Broadcast(double.PositiveInfinity));
+
+    /// <summary>A mask of the lanes that are 0.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector IsZero<TVector>(TVector value)
+        where TVector : struct, IVector<TVector, double> => TVector.LessThan(TVector.Abs(value), TVector.Broadcast(double.Epsilon));
+
+    /// <summary>A mask of the lanes that are set in either.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector Either<TVector>(TVector mask, TVector other)
+        where TVector : struct, IVector<TVector, double> => TVector.Choose(mask, mask, other);
+
+    /// <summary>What a + b loses when rounded to <paramref name="sum"/> (Knuth's two-sum).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector SumResidual<TVector>(TVector a, TVector b, TVector sum)
+        where TVector : struct, IVector<TVector, double>
+    {
+        var part = sum - a;
+        return (a - (sum - part)) + (b - part);
+    }
+
+    /// <summary>The values at <paramref name="source"/>, or <paramref name="missing"/> where there are none.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static unsafe TVector LoadOr<TVector>(double* source, int index, double missing)
+        where TVector : struct, IVector<TVector, double> =>
+        source is null ? TVector.Broadcast(missing) : TVector.Load(source + index);
 }

@@ -91,7 +91,8 @@ internal readonly unsafe struct Lanes256<T>(Vector256<T> lanes) : IVector<Lanes2
     public static Lanes256<T> RoundToSingle(Lanes256<T> value) =>
         typeof(T) == typeof(float)
             ? value
-            : new(Vector256.WidenLower(Vector128.Narrow(value._lanes.AsDouble().GetLower(), value._lanes.AsDouble().GetUpper()).ToVector256Unsafe()).As<double, T>());
+            : new(Vector256.WidenLower(Vector128.Narrow(value._lanes.AsDouble().GetLower(),
+                value._lanes.AsDouble().GetUpper()).ToVector256Unsafe()).As<double, T>());
 
     [MethodImpl(Inline)]
     public static Lanes256<T> LessThan(Lanes256<T> left, Lanes256<T> right) => new(Vector256.LessThan(left._lanes, right._lanes));

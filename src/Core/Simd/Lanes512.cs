@@ -91,7 +91,8 @@ internal readonly unsafe struct Lanes512<T>(Vector512<T> lanes) : IVector<Lanes5
     public static Lanes512<T> RoundToSingle(Lanes512<T> value) =>
         typeof(T) == typeof(float)
             ? value
-            : new(Vector512.WidenLower(Vector256.Narrow(value._lanes.AsDouble().GetLower(), value._lanes.AsDouble().GetUpper()).ToVector512Unsafe()).As<double, T>());
+            : new(Vector512.WidenLower(Vector256.Narrow(value._lanes.AsDouble().GetLower(),
+                value._lanes.AsDouble().GetUpper()).ToVector512Unsafe()).As<double, T>());
 
     [MethodImpl(Inline)]
     public static Lanes512<T> LessThan(Lanes512<T> left, Lanes512<T> right) => new(Vector512.LessThan(left._lanes, right._lanes));

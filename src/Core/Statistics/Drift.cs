@@ -12,8 +12,10 @@ namespace BnService.Core.Statistics;
 public sealed record Drift(int Channel, double Divergence, double PValue)
 {
     /// <summary>
-    /// Nats that a divergence must reach to matter: those of a mean that is off by 1/√2 standard deviations, between Cohen's medium (0.5) and
-    /// large (0.8) effect, or of a standard deviation that is 1.6 or 0.55 times as large. A mean that is off by a whole one has 0.5, doubled
+    /// Nats that a divergence must reach to matter: those of a mean that is off by 1/√2 standard deviations, between Cohen's medium (0.5)
+    /// and
+    /// large (0.8) effect, or of a standard deviation that is 1.6 or 0.55 times as large. A mean that is off by a whole one has 0.5,
+    /// doubled
     /// values have 0.81 or more, and halved ones 0.32.
     /// </summary>
     public const double Relevant = 0.25;
@@ -34,7 +36,8 @@ public sealed record Drift(int Channel, double Divergence, double PValue)
     public bool IsSignificant { get; init; }
 
     /// <summary>
-    /// Whether the batch drifts: as much as matters, and not by chance. Large batches make the smallest shift unlikely, and small ones scatter
+    /// Whether the batch drifts: as much as matters, and not by chance. Large batches make the smallest shift unlikely, and small ones
+    /// scatter
     /// far, so that neither says it alone.
     /// </summary>
     public bool IsRelevant => Divergence >= Relevant && IsSignificant;
@@ -89,5 +92,78 @@ public sealed record Drift(int Channel, double Divergence, double PValue)
         var difference = mean - running.Mean[channel];
         var ratio = variance / running.Variance[channel];
         return 0.5 * (-Math.Log(ratio) + ratio + (difference * difference / running.Variance[channel]) - 1);
+    }
+}
+
+/// <summary>Where a batch lies against the running statistics, over all channels.</summary>
+/// <param name="Rms">Root mean square of the channels' shifts (μ_b − μ_r)/σ_r.</param>
+/// <param name="Largest">The largest of their absolute values, and its channel.</param>
+/// <param name="VarianceRatio">Mean of the channels' σ_b²/σ_r².</param>
+public sealed record BatchShift(double Rms, Largest Largest, double VarianceRatio)
+{
+    /// <summary>Where a batch lies; channels where that is no finite number are left out. Null where none is left.</summary>
+    /// <param name="mean">Mean of each channel of the batch.</param>
+    /// <param name="variance">Biased variance of each channel.</param>
+    /// <param name="running">What to compare with.</param>
+    public static BatchShift? Of(double[] mean, double[] variance, RunningStatistics running)
+    {
+        ArgumentNullException.ThrowIfNull(mean);
+        ArgumentNullException.ThrowIfNull(variance);
+        ArgumentNullException.ThrowIfNull(running);
+        var (squares, ratios, counted, channel, largest) = (0.0, 0.0, 0, -1, double.NegativeInfinity);
+        for (var c = 0; c < mean.Length; c++)
+        {
+            var shift = (mean[c] - running.Mean[c]) / Math.Sqrt(running.Variance[c]);
+            var ratio = variance[c] / running.Variance[c];
+            if (!double.IsFinite(shift) || !double.IsFinite(ratio)) continue;
+            squares += shift * shift;
+            ratios += ratio;
+            counted++;
+            if (Math.Abs(shift) > largest) (channel, largest) = (c, Math.Abs(shift));
+        }
+        return counted == 0 ? null : new BatchShift(Math.Sqrt(squares / counted), new Largest(channel, largest), ratios / counted);
+    }
+}
+
+/// <summary>How far the running statistics lie from the exact union of all batches that moved them, where that is most.</summary>
+/// <param name="Mean">|r_μ − μ|/σ, with μ and σ of the union; null where no channel has a finite one, as constant channels.</param>
+/// <param name="Variance">|r_σ² − σ²|/σ²; null likewise.</param>
+/// <param name="Count">Number of values per channel in the union.</param>
+public sealed record EstimateGap(Largest? Mean, Largest? Variance, long Count)
+{
+    /// <summary>The gap of running statistics to a union.</summary>
+    /// <param name="running">The running statistics.</param>
+    /// <param name="seen">The exact union.</param>
+    /// <param name="unbiased">Which variance the running statistics hold.</param>
+    public static EstimateGap Of(RunningStatistics running, Moments seen, bool unbiased)
+    {
+        ArgumentNullException.ThrowIfNull(running);
+        ArgumentNullException.ThrowIfNull(seen);
+        var variance = seen.Variance(unbiased && seen.Count > 1);
+        return new EstimateGap(
+            Largest.Of(seen.Channels, c => Math.Abs(running.Mean[c] - seen.Mean[c]) / Math.Sqrt(variance[c])),
+            Largest.Of(seen.Channels, c => Math.Abs(running.Variance[c] - variance[c]) / variance[c]),
+            seen.Count);
+    }
+}
+
+/// <summary>The largest of the channels' values, and whose it is.</summary>
+/// <param name="Channel">The channel.</param>
+/// <param name="Value">Its value, finite.</param>
+public sealed record Largest(int Channel, double Value)
+{
+    /// <summary>The largest finite value over channels; null where none is finite.</summary>
+    /// <param name="channels">Number of channels.</param>
+    /// <param name="valueOf">Value of a channel.</param>
+    public static Largest? Of(int channels, Func<int, double> valueOf)
+    {
+        ArgumentNullException.ThrowIfNull(valueOf);
+        var (channel, largest) = (-1, double.NegativeInfinity);
+        for (var c = 0; c < channels; c++)
+        {
+            var value = valueOf(c);
+            if (double.IsFinite(value) && value > largest) (channel, largest) = (c, value);
+        }
+        return channel < 0 ? null : new Largest(channel, largest);
     }
 }

@@ -17,7 +17,8 @@ public sealed class Moments
         ArgumentNullException.ThrowIfNull(mean);
         ArgumentNullException.ThrowIfNull(meanResidual);
         ArgumentNullException.ThrowIfNull(m2);
-        if (meanResidual.Length != mean.Length || m2.Length != mean.Length) throw new ArgumentException("the numbers of channels differ", nameof(m2));
+        if (meanResidual.Length != mean.Length || m2.Length != mean.Length)
+            throw new ArgumentException("the numbers of channels differ", nameof(m2));
         (Count, Mean, MeanResidual, M2) = (count, mean, meanResidual, m2);
     }
 
@@ -27,7 +28,9 @@ public sealed class Moments
     /// <summary>Mean of each channel.</summary>
     public double[] Mean { get; }
 
-    /// <summary>What rounding the mean to double left over; it matters for values that lie closer to the mean than double resolves it.</summary>
+    /// <summary>
+    /// What rounding the mean to double left over; it matters for values that lie closer to the mean than double resolves it.
+    /// </summary>
     public double[] MeanResidual { get; }
 
     /// <summary>Σ(x − mean)² of each channel.</summary>
@@ -80,7 +83,8 @@ public sealed class Moments
             // that size.
             var product = difference * ofB;
             var step = product / ofBoth;
-            var stepLeft = (Math.FusedMultiplyAdd(-step, ofBoth, product) + Math.FusedMultiplyAdd(difference, ofB, -product) + (left * ofB)) / ofBoth;
+            var stepLeft = (Math.FusedMultiplyAdd(-step, ofBoth, product) + Math.FusedMultiplyAdd(difference, ofB,
+                -product) + (left * ofB)) / ofBoth;
             var sum = a.Mean[c] + step;
             var sumLeft = SumResidual(a.Mean[c], step, sum) + (stepLeft + a.MeanResidual[c]);
             // A step that is not finite would make NaN of an infinite mean, or of two that lie further apart than double reaches.
@@ -97,4 +101,29 @@ public sealed class Moments
         var part = sum - a;
         return a - (sum - part) + (b - part);
     }
+}
+
+/// <summary>
+/// Statistics of a whole data set, gathered batch by batch (Ioffe &amp; Szegedy 2015, algorithm 2; Wu &amp; Johnson 2021): the exact
+/// union, in any order and any sizes. Immutable.
+/// </summary>
+/// <param name="Moments">The union of all batches; finite, of one value or more per channel.</param>
+/// <param name="Batches">Number of batches in it.</param>
+public sealed record PopulationEstimate(Moments Moments, long Batches)
+{
+    /// <summary>The estimate over the values of both.</summary>
+    /// <exception cref="LayerException"><see cref="LayerError.InvalidOption"/> where the union is more than the numbers can
+    /// hold.</exception>
+    public static PopulationEstimate Union(PopulationEstimate? a, PopulationEstimate b)
+    {
+        ArgumentNullException.ThrowIfNull(b);
+        if (a is null) return b;
+        if (b.Moments.Count > long.MaxValue - a.Moments.Count || b.Batches > long.MaxValue - a.Batches)
+            throw TooLarge($"would have more than {long.MaxValue} values: {a.Moments.Count} and {b.Moments.Count}");
+        var moments = Moments.Merge(a.Moments, b.Moments);
+        return moments.IsFinite ? new(moments, a.Batches + b.Batches)
+            : throw TooLarge("would have an m2 or a mean beyond double: the means lie too far apart");
+    }
+
+    private static LayerException TooLarge(string what) => new(LayerError.InvalidOption, $"the union of the population estimates {what}");
 }

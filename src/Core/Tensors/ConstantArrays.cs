@@ -21,13 +21,16 @@ public static class ConstantArrays
     {
         if (length < ShortestShared) return Filled(length, value);
         ref var place = ref Known[(uint)HashCode.Combine(length, BitConverter.DoubleToInt64Bits(value)) % (uint)Known.Length];
-        if (Volatile.Read(ref place) is { } known && known.TryGetTarget(out var shared) && shared.Length == length && IsSame(shared[0], value)) return shared;
+        if (Volatile.Read(ref place) is { } known && known.TryGetTarget(out var shared) && shared.Length == length
+            && IsSame(shared[0], value)) return shared;
         var array = Filled(length, value);
         Volatile.Write(ref place, new WeakReference<double[]>(array));
         return array;
     }
 
-    /// <summary>Whether an array holds one value throughout, bit by bit: −0 is not 0, and one NaN not another. An empty one holds none.</summary>
+    /// <summary>
+    /// Whether an array holds one value throughout, bit by bit: −0 is not 0, and one NaN not another. An empty one holds none.
+    /// </summary>
     public static bool IsConstant(ReadOnlySpan<double> array)
     {
         var bits = MemoryMarshal.Cast<double, long>(array);

@@ -79,8 +79,10 @@ public sealed unsafe partial class NativeBuffer : IDisposable
     }
 
     /// <summary>
-    /// Makes every long buffer of the process a mapping of its own, which goes back to the operating system when it is freed. Left to itself glibc
-    /// raises the length from which that is so as soon as one is freed, and takes the next ones from its heaps, of which each few threads have
+    /// Makes every long buffer of the process a mapping of its own, which goes back to the operating system when it is freed. Left to
+    /// itself glibc
+    /// raises the length from which that is so as soon as one is freed, and takes the next ones from its heaps, of which each few threads
+    /// have
     /// one and each keeps tens of megabytes that nobody uses.
     /// </summary>
     public static void MapLongBuffers()

@@ -1,3 +1,5 @@
+using System.Diagnostics.CodeAnalysis;
+
 namespace BnService.Core.Tensors;
 
 /// <summary>A tensor of float32 or float64, row-major, in pooled memory. One owner disposes it.</summary>
@@ -82,4 +84,55 @@ public sealed class Tensor : TensorSource
     {
         if (Precision != precision) throw new InvalidOperationException($"expected a tensor of {precision}, got one of {Precision}");
     }
+}
+
+/// <summary>The type of a tensor's elements, and of what is computed with them.</summary>
+[SuppressMessage("Naming", "CA1720", Justification = "these are the names of the contract, and of every framework")]
+public enum Precision
+{
+    /// <summary>IEEE 754 binary32: 24 bits, magnitudes up to 3.4028235e38. Sums and statistics are kept in double nevertheless.</summary>
+    Float32,
+
+    /// <summary>IEEE 754 binary64: 53 bits, magnitudes up to 1.8e308.</summary>
+    Float64,
+}
+
+/// <summary>What is known of a precision.</summary>
+public static class Precisions
+{
+    /// <summary>Bytes of one element.</summary>
+    public static int Size(this Precision precision) => precision == Precision.Float64 ? sizeof(double) : sizeof(float);
+}
+
+/// <summary>A tensor of float32 or float64, row-major, whose elements lie in memory or are computed when they are asked for.</summary>
+public abstract class TensorSource : IDisposable
+{
+    /// <summary>The dimensions.</summary>
+    public abstract Shape Shape { get; }
+
+    /// <summary>Type of the elements.</summary>
+    public virtual Precision Precision => Precision.Float32;
+
+    /// <summary>Writes a stretch of the elements of a float32 tensor.</summary>
+    /// <param name="start">The first one.</param>
+    /// <param name="values">Receives as many as it has room for; at any address.</param>
+    /// <exception cref="ArgumentException">The stretch does not lie in the tensor.</exception>
+    public abstract void CopyTo(int start, Span<float> values);
+
+    /// <summary>Writes a stretch of the elements of a float64 tensor.</summary>
+    /// <param name="start">The first one.</param>
+    /// <param name="values">Receives as many as it has room for; at any address.</param>
+    /// <exception cref="ArgumentException">The stretch does not lie in the tensor.</exception>
+    public virtual void CopyTo(int start, Span<double> values) => throw new InvalidOperationException("the elements are float32");
+
+    /// <summary>Gives back what the elements lie in or are computed from.</summary>
+    public void Dispose()
+    {
+        Dispose(true);
+        GC.SuppressFinalize(this);
+    }
+
+    /// <summary>Gives back what the elements lie in or are computed from.</summary>
+    /// <param name="disposing">Always true: there are no finalizers.</param>
+    protected abstract void Dispose(bool disposing);
 }

@@ -3,9 +3,11 @@ using BnService.Bench.Cases;
 using BnService.Bench.Timing;
 using BnService.Core;
 using BnService.Core.Kernels;
+using BnService.Core.Layers;
 using BnService.Core.Normalizers;
 using BnService.Core.Simd;
 using BnService.Core.Statistics;
+using BnService.Core.Tensors;
 
 namespace BnService.Bench.Contenders;
 
@@ -15,8 +17,7 @@ internal sealed unsafe class Ours : IDisposable
     private static readonly ComputeSettings TwoThreads = new(VectorWidths.Widest, 2);
 
     private readonly CaseData _data;
-    private readonly ComputeSettings _compute;
-    private readonly Core.Normalizers.Layout _plan;
+    private readonly Batch _batch;
     private readonly RunningStatistics _running;
     private readonly AffineMap _map;
     private readonly Moments[] _moments;
@@ -27,8 +28,16 @@ internal sealed unsafe class Ours : IDisposable
     public Ours(CaseData data, VectorWidth width, int threads)
     {
         _data = data;
-        _compute = new ComputeSettings(width, threads);
-        _plan = data.Case.Plan;
+        var layout = data.Case.Plan;
+        var layer = new LayerState
+        {
+            Options = new NormalizerOptions { NumFeatures = layout.Statistics, Eps = CaseData.Eps },
+            Version = 1,
+            Features = layout.Statistics,
+            Gamma = data.Gamma,
+            Beta = data.Beta,
+        };
+        _batch = new Batch(layer, new Shape(layout.Elements), layout, new ComputeSettings(width, threads));
         _running = new RunningStatistics(data.RunningMean, data.RunningVariance, 1, isInitial: false);
         _map = AffineMap.Of(_running, data.Gamma, data.Beta, CaseData.Eps);
         _moments = [.. Enumerable.Range(0, data.Case.Sets).Select(Statistics)];
@@ -46,26 +55,23 @@ internal sealed unsafe class Ours : IDisposable
     };
 
     /// <summary>Inference with a map that was prepared before.</summary>
-    public void Apply(int set) => Forward.Apply(_plan, X(set), _map, Activation.None, Result(set), _compute);
+    public void Apply(int set) => _batch.WriteMapped(_map, X(set), default, default, Result(set));
 
     /// <summary>Inference from the running statistics on.</summary>
     public void PrepareAndApply(int set)
     {
         using var map = AffineMap.Of(_running, _data.Gamma, _data.Beta, CaseData.Eps);
-        Forward.Apply(_plan, X(set), map, Activation.None, Result(set), _compute);
+        _batch.WriteMapped(map, X(set), default, default, Result(set));
     }
 
     /// <summary>The training forward pass.</summary>
-    public void Train(int set) =>
-        Forward.Train(_plan, X(set), new(_data.Gamma, _data.Beta, CaseData.Eps, Activation.None), Result(set), _compute);
+    public void Train(int set) => _batch.SumAndWrite(X(set), default, Result(set));
 
     /// <summary>The backward pass of training.</summary>
-    public void Backward(int set) =>
-        Gradients = Core.Normalizers.Backward.Training(
-            _plan, X(set), Dy(set), _moments[set], _data.Gamma, CaseData.Eps, Result(set), _compute);
+    public void Backward(int set) => Gradients = _batch.GradientsThrough(_moments[set], X(set), Dy(set), Result(set));
 
     /// <summary>The statistics of a batch alone.</summary>
-    public Moments Statistics(int set) => Forward.BatchMoments(_plan, X(set), _compute);
+    public Moments Statistics(int set) => _batch.Sum(X(set));
 
     /// <inheritdoc/>
     public void Dispose() => _map.Dispose();

@@ -48,7 +48,7 @@ public abstract partial class NormalizationContract
                 var expected = new float[batch.X.Length];
                 using (var map = AffineMap.Of(batch.Running, batch.Gamma, batch.Beta, batch.Eps))
                     Forward.Apply(batch.Plan, batch.X, map, activation, expected, Settings(), residual);
-                using var stretches = new ForwardStretches(
+                using var stretches = new MappedOutput(
                     batch.Plan, AffineMap.Of(batch.Running, batch.Gamma, batch.Beta, batch.Eps), activation, Settings());
                 var y = new float[batch.X.Length];
                 for (var start = 0; start < y.Length;)
@@ -71,7 +71,7 @@ public abstract partial class NormalizationContract
             BatchCatalog.Small.Concat(BatchCatalog.Large).First(name => name.StartsWith(shape, StringComparison.Ordinal)))))
         {
             var expected = InferenceOutput(batch);
-            using var stretches = new ForwardStretches(
+            using var stretches = new MappedOutput(
                 batch.Plan, AffineMap.Of(batch.Running, batch.Gamma, batch.Beta, batch.Eps), Activation.None, Settings());
             for (var start = 0; start < 300; start++)
             {

@@ -36,12 +36,12 @@ public sealed class ChannelRowsTests
         {
             var pass = PassOf(@case, Activation.None, width, threads: 2);
             var (y, dx) = (Unset(@case), Unset(@case));
-            var statistics = pass.MeasureAndWrite<float>(@case.X, [], y);
+            var statistics = pass.MeasureAndWrite(@case.X, default, y);
             Assert.Equal((@case.Reference.Statistics, @case.Reference.Count), (statistics.Moments.Channels, (int)statistics.Moments.Count));
             for (var s = 0; s < @case.Reference.Statistics; s++)
                 AssertWithin(1e-12 * Math.Max(@case.Moments.Variance[s], 1e-300), @case.Moments.Variance[s], statistics.Moments.Variance(false)[s], $"variance[{s}]");
             @case.Output(withResidual: false).AssertNear(y, relu: false);
-            var gradients = pass.Gradients<float>(@case.X, @case.Dy, statistics, [], dx, []);
+            var gradients = pass.Gradients(@case.X, @case.Dy, statistics, default, dx, default);
             AssertNear(@case.Gradients.Dx, BatchCase.Widened(dx), 1e-14 * Norm(BatchCase.Widened(@case.Dy)), "dx");
             AssertNear(@case.Gradients.DGamma, gradients.DGamma, 1e-14 * Norm(BatchCase.Widened(@case.Dy)), "dγ");
             AssertNear(@case.Gradients.DBeta, gradients.DBeta, 1e-14 * Norm(BatchCase.Widened(@case.Dy)), "dβ");
@@ -60,19 +60,19 @@ public sealed class ChannelRowsTests
             var last = Batch.Of(LayerOf(@case, trailing with { Activation = activation }), PositionRows.Of(new(@case.Layout.Shape)), new(VectorWidth.Bits256, 1));
             var (y, dx, dresidual) = (Unset(@case), Unset(@case), Unset(@case));
             var residual = hasResidual ? Last(@case, @case.Residual) : [];
-            var statistics = last.MeasureAndWrite<float>(Last(@case, @case.X), residual, y);
-            var gradients = last.Gradients<float>(Last(@case, @case.X), Last(@case, @case.Dy), statistics, residual, dx, hasResidual ? dresidual : []);
+            var statistics = last.MeasureAndWrite(Last(@case, @case.X), residual, y);
+            var gradients = last.Gradients(Last(@case, @case.X), Last(@case, @case.Dy), statistics, residual, dx, hasResidual ? dresidual : []);
             foreach (var threads in (int[])[1, 3])
             {
                 var pass = PassOf(@case, activation, VectorWidth.Bits256, threads);
                 var (own, added) = (Unset(@case), hasResidual ? @case.Residual : []);
-                Assert.Equal(statistics.Moments.Mean, pass.MeasureAndWrite<float>(@case.X, added, own).Moments.Mean);
+                Assert.Equal(statistics.Moments.Mean, pass.MeasureAndWrite(@case.X, added, own).Moments.Mean);
                 Assert.Equal(y, Last(@case, own));
                 Array.Fill(own, float.NaN);
-                pass.Write<float>(@case.X, pass.Measure<float>(@case.X, null), added, own);
+                pass.Write(@case.X, pass.Measure(@case.X, null), added, own);
                 Assert.Equal(y, Last(@case, own));
                 var (ownDx, ownDresidual) = (Unset(@case), Unset(@case));
-                var ownGradients = pass.Gradients<float>(@case.X, @case.Dy, statistics, added, ownDx, hasResidual ? ownDresidual : []);
+                var ownGradients = pass.Gradients(@case.X, @case.Dy, statistics, added, ownDx, hasResidual ? ownDresidual : []);
                 Assert.Equal(dx, Last(@case, ownDx));
                 if (hasResidual) Assert.Equal(dresidual, Last(@case, ownDresidual));
                 Assert.Equal((gradients.DGamma, gradients.DBeta), (ownGradients.DGamma, ownGradients.DBeta), BitsOfBoth);
@@ -93,7 +93,7 @@ public sealed class ChannelRowsTests
         var (x, dy) = (BatchCase.Widened(@case.X), BatchCase.Widened(@case.Dy));
         var pass = PassOf(@case, Activation.None, VectorWidth.Bits256, threads: 2);
         var (y, dx) = (new double[x.Length], new double[x.Length]);
-        var gradients = pass.Gradients<double>(x, dy, pass.MeasureAndWrite<double>(x, [], y), [], dx, []);
+        var gradients = pass.Gradients(x, dy, pass.MeasureAndWrite(x, default, y), default, dx, default);
         Near(@case.Reference.Output(x, @case.Gamma, @case.Beta, @case.Eps), y);
         Near(@case.Gradients.Dx, dx);
         Near(@case.Gradients.DGamma, gradients.DGamma);
@@ -106,7 +106,7 @@ public sealed class ChannelRowsTests
     {
         var options = new KindLayout(NormalizerKind.LayerNorm, shape, OverChannels: true).Options.Validated();
         var pass = Batch.Of(LayerState.Create(options), new Shape(shape), new(VectorWidth.Bits256, 1));
-        Assert.Equal(0, pass.MeasureAndWrite<float>([], [], []).Moments.Channels);
+        Assert.Equal(0, pass.MeasureAndWrite(default, default, default).Moments.Channels);
     }
 
     [Fact]

@@ -161,19 +161,19 @@ public sealed class Float64Tests
         var dy = Values(16, _ => random.NextGaussian());
         var layer = LayerState.Create(options);
         var (whole, part) = (Batch.Of(layer, new Shape(8, 2), Compute), Batch.Of(layer, new Shape(4, 2), Compute));
-        var statistics = whole.Measure<double>(x, null);
+        var statistics = whole.Measure(x, null);
         var (y, dx) = (new double[16], new double[16]);
-        whole.Write<double>(x, statistics, [], y);
-        var gradients = whole.Gradients<double>(x, dy, statistics, [], dx, []);
+        whole.Write(x, statistics, default, y);
+        var gradients = whole.Gradients(x, dy, statistics, default, dx, default);
         double[][] parts = [x[..8], x[8..]], dys = [dy[..8], dy[8..]];
-        var joint = part.Join(Moments.Merge(part.OwnMoments<double>(parts[0], null), part.OwnMoments<double>(parts[1], null)), null);
-        var sums = parts.Select((values, rank) => part.SumGradients<double>(values, dys[rank], joint, [], new double[8])).ToArray();
+        var joint = part.Join(Moments.Merge(part.OwnMoments(parts[0], null), part.OwnMoments(parts[1], null)), null);
+        var sums = parts.Select((values, rank) => part.SumGradients(values, dys[rank], joint, default, new double[8])).ToArray();
         var total = sums[0].Plus(sums[1]);
         for (var rank = 0; rank < 2; rank++)
         {
             var (ofPart, dxOfPart) = (new double[8], new double[8]);
-            part.Write<double>(parts[rank], joint, [], ofPart);
-            part.JoinedGradients<double>(parts[rank], dys[rank], joint, sums[rank], total, dxOfPart);
+            part.Write(parts[rank], joint, default, ofPart);
+            part.JoinedGradients(parts[rank], dys[rank], joint, sums[rank], total, dxOfPart);
             AssertNear(y[(8 * rank)..(8 * (rank + 1))], ofPart, 1e-12);
             AssertNear(dx[(8 * rank)..(8 * (rank + 1))], dxOfPart, 1e-9);
         }
@@ -184,7 +184,7 @@ public sealed class Float64Tests
     public void Seconds_since_1970_keep_their_variance()
     {
         var layer = LayerState.Create(new NormalizerOptions { NumFeatures = 1, Precision = Precision.Float64 });
-        var statistics = Batch.Of(layer, new Shape(4, 1), Compute).Measure<double>([1.7e9, 1700000001, 1700000002, 1700000003], null);
+        var statistics = Batch.Of(layer, new Shape(4, 1), Compute).Measure(new double[] { 1.7e9, 1700000001, 1700000002, 1700000003 }, null);
         Assert.Equal([1700000001.5], statistics.Moments.Mean);
         Assert.Equal([1.25], statistics.Moments.Variance(unbiased: false));
     }

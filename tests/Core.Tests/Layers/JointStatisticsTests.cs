@@ -18,7 +18,7 @@ public sealed class JointStatisticsTests
     public void The_layer_advances_once_by_all_ranks_together()
     {
         // Channel 0 has 1, 3, 5 and 7, channel 1 has 2 throughout.
-        var moments = Moments.Merge(Pass(1, 2).OwnMoments<float>([1, 2], null), Pass(3, 2).OwnMoments<float>([3, 2, 5, 2, 7, 2], null));
+        var moments = Moments.Merge(Pass(1, 2).OwnMoments(new float[] { 1, 2 }, null), Pass(3, 2).OwnMoments(new float[] { 3, 2, 5, 2, 7, 2 }, null));
         Assert.Equal((4, 1), (moments.Count, LayerState.Create(Options).Version));
         foreach (var samples in new[] { 0, 1, 3 })
         {
@@ -45,17 +45,17 @@ public sealed class JointStatisticsTests
         {
             var pass = Batch.Of(
                 LayerState.Create(options).SizedFor(Layout.Of(new Shape(shape), options)), new Shape(shape), ComputeSettings.Default);
-            var own = pass.OwnMoments<float>([], null);
+            var own = pass.OwnMoments(default, null);
             Assert.Equal((0, statistics), (own.Count, own.Channels));
             double[] Each(double value) => [.. Enumerable.Repeat(value, statistics)];
             var joint = pass.Join(Moments.Merge(own, new(3, Each(1), Each(0), Each(6))), null);
-            pass.Write<float>([], joint, [], []);
+            pass.Write(default, joint, default, default);
             using var output = pass.Output(joint);
             output.Apply(0, [], [], []);
-            var sums = pass.SumGradients<float>([], [], joint, [], []);
+            var sums = pass.SumGradients(default, default, joint, default, default);
             Assert.Equal(Each(0), sums.SumDy);
             Assert.Equal(Each(0), sums.SumDyXmu);
-            var gradients = pass.JoinedGradients<float>([], [], joint, sums, sums, []);
+            var gradients = pass.JoinedGradients(default, default, joint, sums, sums, default);
             Assert.Equal(Each(0), gradients.DGamma);
             Assert.Equal(Each(0), gradients.DBeta);
         }
@@ -65,15 +65,15 @@ public sealed class JointStatisticsTests
     public void Ranks_that_are_all_empty_move_nothing()
     {
         var (pass, before) = (Pass(0, 2), LayerState.Create(Options));
-        var joint = pass.Join(Moments.Merge(pass.OwnMoments<float>([], null), pass.OwnMoments<float>([], null)), null);
+        var joint = pass.Join(Moments.Merge(pass.OwnMoments(default, null), pass.OwnMoments(default, null)), null);
         Assert.Same(before, before.Advance(joint));
-        pass.Write<float>([], joint, [], []);
+        pass.Write(default, joint, default, default);
     }
 
     [Fact]
     public void One_value_per_channel_is_too_few_for_all_ranks_and_enough_for_one()
     {
-        var own = Pass(1, 2).OwnMoments<float>([1, 2], null);
+        var own = Pass(1, 2).OwnMoments(new float[] { 1, 2 }, null);
         foreach (var (samples, mask) in new (int, BatchMask?)[] { (1, null), (0, null), (2, BatchMask.OfSamples(true, false)) })
         {
             var refused = Assert.Throws<LayerException>(() => Pass(samples, 2).Join(own, mask));
@@ -83,7 +83,7 @@ public sealed class JointStatisticsTests
                 : "mask leaves 1 of the values per channel in the parts of all ranks together: a variance needs 2 or more", refused.Message);
         }
         var y = new float[2];
-        Pass(1, 2).Write<float>([1, 2], Pass(1, 2).Join(Moments.Merge(own, Pass(1, 2).OwnMoments<float>([3, 2], null)), null), [], y);
+        Pass(1, 2).Write(new float[] { 1, 2 }, Pass(1, 2).Join(Moments.Merge(own, Pass(1, 2).OwnMoments(new float[] { 3, 2 }, null)), null), default, y);
         Assert.Equal([-0.999995f, 0], y);
     }
 
@@ -92,19 +92,19 @@ public sealed class JointStatisticsTests
     {
         var pass = Pass(2, 2);
         var (none, second) = (BatchMask.OfSamples(false, false), BatchMask.OfSamples(false, true));
-        var own = pass.OwnMoments<float>([1, 2, 3, 4], none);
+        var own = pass.OwnMoments(new float[] { 1, 2, 3, 4 }, none);
         Assert.Equal((0, 2), (own.Count, own.Channels));
         var refused = Assert.Throws<LayerException>(() => pass.Join(own, none));
         Assert.Equal((LayerError.BatchTooSmall, "mask leaves 0 of the values per channel in the parts of all ranks together: a variance needs 2 or more"), (refused.Error, refused.Message));
-        Assert.Equal(1, pass.OwnMoments<float>([1, 2, 3, 4], second).Count);
-        Assert.Equal([3, 4], pass.OwnMoments<float>([1, 2, 3, 4], second).Mean);
+        Assert.Equal(1, pass.OwnMoments(new float[] { 1, 2, 3, 4 }, second).Count);
+        Assert.Equal([3, 4], pass.OwnMoments(new float[] { 1, 2, 3, 4 }, second).Mean);
     }
 
     [Fact]
     public void Moments_that_were_gathered_are_taken_as_they_are()
     {
         var gathered = new Moments(2, [1, 2], [0, 0], [3, 4]);
-        Assert.Same(gathered, Pass(2, 2).OwnMoments<float>([], null, gathered));
+        Assert.Same(gathered, Pass(2, 2).OwnMoments(default, null, gathered));
     }
 
     [Fact]
@@ -145,23 +145,23 @@ public sealed class JointStatisticsTests
     public void What_does_not_fit_is_refused()
     {
         var (pass, moments) = (Pass(3, 2), new Moments(9, [0, 0], [0, 0], [1, 1]));
-        Assert.Equal(LayerError.ShapeMismatch, Assert.Throws<LayerException>(() => pass.OwnMoments<float>(new float[6], BatchMask.OfSamples(true))).Error);
+        Assert.Equal(LayerError.ShapeMismatch, Assert.Throws<LayerException>(() => pass.OwnMoments(new float[6], BatchMask.OfSamples(true))).Error);
         Assert.Equal(LayerError.ShapeMismatch, Assert.Throws<LayerException>(() => pass.Join(moments, BatchMask.OfSamples(true))).Error);
         var refused = Assert.Throws<LayerException>(() => pass.Join(Moments.Empty(3), null));
         Assert.Equal((LayerError.ShapeMismatch, "the parts of a batch must have the same number of statistics, got 3 and 2 for a part of shape [3, 2]"),
             (refused.Error, refused.Message));
 
         var (values, joint) = (new float[6], pass.Join(moments, null));
-        var own = pass.SumGradients<float>(values, values, joint, [], values);
-        Assert.Throws<ArgumentException>("statistics", () => pass.Gradients<float>(values, values, joint, [], new float[6], []));
-        var alone = pass.Measure<float>(values, null);
-        Assert.Throws<ArgumentException>("statistics", () => pass.SumGradients<float>(values, values, alone, [], new float[6]));
-        Assert.Throws<ArgumentException>("statistics", () => pass.JoinedGradients<float>(values, values, alone, own, own, new float[6]));
-        Assert.Throws<ArgumentException>("own", () => pass.JoinedGradients<float>(values, values, joint, GradientSums.Empty(3), own, new float[6]));
-        Assert.Throws<ArgumentException>("total", () => pass.JoinedGradients<float>(values, values, joint, own, GradientSums.Empty(3), new float[6]));
-        Assert.Throws<ArgumentException>("dx", () => pass.JoinedGradients<float>(values, values, joint, own, own, new float[5]));
+        var own = pass.SumGradients(values, values, joint, default, values);
+        Assert.Throws<ArgumentException>("statistics", () => pass.Gradients(values, values, joint, default, new float[6], default));
+        var alone = pass.Measure(values, null);
+        Assert.Throws<ArgumentException>("statistics", () => pass.SumGradients(values, values, alone, default, new float[6]));
+        Assert.Throws<ArgumentException>("statistics", () => pass.JoinedGradients(values, values, alone, own, own, new float[6]));
+        Assert.Throws<ArgumentException>("own", () => pass.JoinedGradients(values, values, joint, GradientSums.Empty(3), own, new float[6]));
+        Assert.Throws<ArgumentException>("total", () => pass.JoinedGradients(values, values, joint, own, GradientSums.Empty(3), new float[6]));
+        Assert.Throws<ArgumentException>("dx", () => pass.JoinedGradients(values, values, joint, own, own, new float[5]));
         var masked = pass.Join(moments, BatchMask.OfSamples(true, false, true));
-        Assert.Throws<ArgumentException>("dx", () => pass.JoinedGradients<float>(values, values, masked, own, own, values));
+        Assert.Throws<ArgumentException>("dx", () => pass.JoinedGradients(values, values, masked, own, own, values));
         Assert.Throws<ArgumentException>("sumDyXmu", () => new GradientSums([1], [1, 2]));
         Assert.Throws<ArgumentException>("other", () => GradientSums.Empty(1).Plus(GradientSums.Empty(2)));
     }
@@ -170,8 +170,8 @@ public sealed class JointStatisticsTests
     {
         foreach (var refused in new[]
         {
-            Assert.Throws<LayerException>(() => pass.OwnMoments<float>(new float[6], null)),
-            Assert.Throws<LayerException>(() => pass.OwnMoments<float>([], null, new Moments(1, [0], [0], [0]))),
+            Assert.Throws<LayerException>(() => pass.OwnMoments(new float[6], null)),
+            Assert.Throws<LayerException>(() => pass.OwnMoments(default, null, new Moments(1, [0], [0], [0]))),
             Assert.Throws<LayerException>(() => pass.Join(new Moments(9, [0, 0], [0, 0], [1, 1]), null)),
         }) Assert.Equal((LayerError.InvalidOption, message), (refused.Error, refused.Message));
     }

@@ -1,4 +1,3 @@
-using BnService.Core.Normalizers;
 using BnService.Core.Simd;
 using BnService.Core.Statistics;
 using BnService.Core.Tests.Expected;

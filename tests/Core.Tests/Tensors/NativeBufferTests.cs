@@ -162,12 +162,12 @@ public sealed unsafe class NativeBufferTests
         var before = NativeBuffer.RentedBytes;
         var batch = Expected.HardBatches.Of(columns: true, 300, 1e-5, (place, _) => place);
         var settings = ComputeSettings.Default;
-        var moments = Normalizers.Forward.BatchMoments(batch.Plan, batch.X, settings);
+        var moments = Forward.BatchMoments(batch.Plan, batch.X, settings);
         var map = Normalizers.AffineMap.Of(moments, batch.Gamma, batch.Beta, batch.Eps);
         Assert.True(NativeBuffer.RentedBytes > before);
         var dx = new float[batch.X.Length];
-        Normalizers.Backward.Training(batch.Plan, batch.X, batch.Dy, moments, batch.Gamma, batch.Eps, dx, settings);
-        Normalizers.Backward.Inference(batch.Plan, batch.X, batch.Dy, batch.Running, batch.Gamma, batch.Eps, dx, settings);
+        Backward.Training(batch.Plan, batch.X, batch.Dy, moments, batch.Gamma, batch.Eps, dx, settings);
+        Backward.Inference(batch.Plan, batch.X, batch.Dy, batch.Running, batch.Gamma, batch.Eps, dx, settings);
         map.Dispose();
         map.Dispose();
         Assert.Equal(before, NativeBuffer.RentedBytes);
