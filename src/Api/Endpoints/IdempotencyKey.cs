@@ -1,6 +1,7 @@
 using System.Security.Cryptography;
 using System.Text;
 using BnService.Api.Errors;
+using BnService.Api.Hosting;
 using BnService.Api.Sessions;
 using BnService.Api.Wire;
 
@@ -34,12 +35,12 @@ internal sealed class IdempotencyKey : IDisposable
     }
 
     /// <summary>Looks for a key before anything of the body is read; belongs after the negotiation.</summary>
-    public static Task ReadAsync(HttpContext context, RequestDelegate next)
+    public static void Read(HttpContext context)
     {
         var values = context.Request.Headers[Header];
         if (values.Count == 0 || context.GetEndpoint() is not RouteEndpoint endpoint
             || endpoint.Metadata.GetMetadata<RemembersAnswerMetadata>() is null)
-            return next(context);
+            return;
         var key = values.ToString();
         if (values.Count > 1 || key.Length is 0 or > Longest || key.Any(c => c is < '!' or > '~'))
             throw new ProblemException(ProblemCode.InvalidOption,
@@ -51,9 +52,8 @@ internal sealed class IdempotencyKey : IDisposable
             $"{endpoint.RoutePattern.RawText}\n{parts}\n{context.Request.QueryString}\n{Negotiation.Of(context).Request}\n";
         var found = new IdempotencyKey(key, call);
         context.Response.RegisterForDispose(found);
-        context.Features.Set(found);
+        RequestContext.Of(context).Key = found;
         RequestBytes.Watch(context, found.Take);
-        return next(context);
     }
 
     /// <summary>The key and what was asked, once the body has been read.</summary>

@@ -1,4 +1,5 @@
 using BnService.Api.Errors;
+using BnService.Api.Hosting;
 using BnService.Api.Wire;
 
 namespace BnService.Api.Endpoints;
@@ -14,21 +15,18 @@ internal sealed record WritableForms(IReadOnlyList<string> MediaTypes);
 /// <param name="Answer">Form of the answer.</param>
 internal sealed record Negotiation(string Request, string Answer)
 {
-    public static Negotiation Of(HttpContext context) => context.Features.Get<Negotiation>() ?? Plain;
+    public static Negotiation Of(HttpContext context) => RequestContext.Of(context).Forms;
 
-    private static Negotiation Plain { get; } = new(MediaTypes.Json, MediaTypes.Json);
+    public static Negotiation Plain { get; } = new(MediaTypes.Json, MediaTypes.Json);
 
     /// <summary>Refuses forms that the call does not read or write; belongs after routing.</summary>
-    public static Task DecideAsync(HttpContext context, RequestDelegate next)
+    public static void Decide(HttpContext context)
     {
-        if (context.GetEndpoint() is { } endpoint)
-        {
-            var (readable, writable) = (endpoint.Metadata.GetMetadata<ReadableForms>(), endpoint.Metadata.GetMetadata<WritableForms>());
-            var request = readable is null ? MediaTypes.Json : FormOfBody(context.Request, readable.MediaTypes);
-            var answer = writable is null ? MediaTypes.Json : FormOfAnswer(context.Request, writable.MediaTypes);
-            if ((request, answer) != (MediaTypes.Json, MediaTypes.Json)) context.Features.Set(new Negotiation(request, answer));
-        }
-        return next(context);
+        if (context.GetEndpoint() is not { } endpoint) return;
+        var (readable, writable) = (endpoint.Metadata.GetMetadata<ReadableForms>(), endpoint.Metadata.GetMetadata<WritableForms>());
+        var request = readable is null ? MediaTypes.Json : FormOfBody(context.Request, readable.MediaTypes);
+        var answer = writable is null ? MediaTypes.Json : FormOfAnswer(context.Request, writable.MediaTypes);
+        if ((request, answer) != (MediaTypes.Json, MediaTypes.Json)) RequestContext.Of(context).Forms = new Negotiation(request, answer);
     }
 
     /// <summary>Refuses a body that is no JSON and does not say what it is.</summary>

@@ -1,5 +1,6 @@
 using System.Globalization;
 using BnService.Api.Errors;
+using BnService.Api.Hosting;
 using BnService.Api.Sessions;
 using Microsoft.Net.Http.Headers;
 
@@ -56,7 +57,7 @@ internal sealed class Precondition
 internal sealed record ChangeHeaders(Precondition IfMatch, IdempotencyKey? Key)
 {
     public static async ValueTask<ChangeHeaders?> BindAsync(HttpContext context) =>
-        new((await Precondition.BindAsync(context))!, context.Features.Get<IdempotencyKey>());
+        new((await Precondition.BindAsync(context))!, RequestContext.Of(context).Key);
 
     /// <summary>The conditions of the change, once the body has been read.</summary>
     public ChangeTerms Terms => new(IfMatch.Check, Key?.ToAnswerKey()) { AllowedVersions = IfMatch.Versions };

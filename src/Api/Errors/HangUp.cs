@@ -24,7 +24,7 @@ internal static class HangUp
     /// <summary>Ends a request whose client has gone.</summary>
     public static void End(HttpContext context)
     {
-        RequestMetering.Of(context).IsHungUp = true;
+        RequestContext.Of(context).IsHungUp = true;
         if (!context.Response.HasStarted)
         {
             // The server would miss the rest of an answer whose length has been said.

@@ -1,3 +1,4 @@
+using BnService.Api.Hosting;
 using BnService.Api.Hosting.Limits;
 using BnService.Api.Wire;
 
@@ -20,7 +21,7 @@ internal static class UnreadBody
     {
         // Who waits for 100 Continue has sent nothing, and will not.
         if (!IsWorthIt(code) || context.Request.Headers.Expect.Count > 0 || !context.Response.HasStarted) return;
-        var (places, caller) = (context.RequestServices.GetRequiredService<Places>(), Places.CallerOf(context));
+        var (places, caller) = (context.RequestServices.GetRequiredService<Places>(), RequestContext.Of(context).Caller);
         if (caller == Caller.Stranger || places.TryTake(Place.Refused, caller) is not null) return;
         using var patience = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, caller.Ended);
         patience.CancelAfter(Most);

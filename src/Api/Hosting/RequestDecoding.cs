@@ -1,3 +1,4 @@
+using BnService.Api.Endpoints;
 using BnService.Api.Errors;
 using BnService.Api.Wire;
 using Microsoft.Net.Http.Headers;
@@ -13,7 +14,7 @@ internal static class RequestDecoding
     /// <summary>Registers the codings.</summary>
     public static void AddRequestDecoding(this IServiceCollection services) => services.AddRequestDecompression();
 
-    /// <summary>Undoes the coding of each request, or refuses it.</summary>
+    /// <summary>Undoes the coding of each request, decides on the forms of its body and answer, and looks for its Idempotency-Key.</summary>
     public static void UseRequestDecoding(this IApplicationBuilder app)
     {
         app.UseWhen(context => context.Request.Headers.ContentEncoding.Count > 0, coded => coded.Use((context, next) =>
@@ -28,8 +29,14 @@ internal static class RequestDecoding
         {
             // The header of a coding that was undone is gone.
             var left = context.Request.Headers.ContentEncoding;
-            if (left.Count == 0 || left.ToString().Equals("identity", StringComparison.OrdinalIgnoreCase)) return next(context);
-            throw new ProblemException(ProblemCode.UnsupportedMediaType, $"{HeaderNames.ContentEncoding} must be one of gzip, deflate, br, got '{left}'");
+            if (left.Count > 0 && !left.ToString().Equals("identity", StringComparison.OrdinalIgnoreCase))
+            {
+                throw new ProblemException(
+                    ProblemCode.UnsupportedMediaType, $"{HeaderNames.ContentEncoding} must be one of gzip, deflate, br, got '{left}'");
+            }
+            Negotiation.Decide(context);
+            IdempotencyKey.Read(context);
+            return next(context);
         });
     }
 }

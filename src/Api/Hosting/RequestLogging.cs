@@ -4,6 +4,7 @@ using BnService.Api.Endpoints;
 using BnService.Api.Errors;
 using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.Connections;
+using BnService.Api.Hosting.Edge;
 using BnService.Api.Hosting.Limits;
 using BnService.Api.Hosting.Telemetry;
 using Microsoft.AspNetCore.Connections;
@@ -45,14 +46,18 @@ internal static partial class RequestLogging
     {
         var logger = app.ApplicationServices.GetRequiredService<ILoggerFactory>().CreateLogger("BnService.Request");
         var calls = app.ApplicationServices.GetRequiredService<CallMeter>();
+        var places = app.ApplicationServices.GetRequiredService<Places>();
         var strangers = app.ApplicationServices.GetRequiredService<WrongKeys>();
         var heads = app.ApplicationServices.GetService<IMemoryPoolFactory<byte>>() is PinnedBlockPoolFactory { Blocks: var blocks } ? new HeadMemory(blocks) : null;
         app.Use(async (context, next) =>
         {
             var started = Stopwatch.GetTimestamp();
-            var metering = RequestMetering.Of(context);
+            var metering = RequestContext.Of(context);
             var body = context.Features.GetRequiredFeature<IHttpResponseBodyFeature>();
             context.Features.Set<IHttpResponseBodyFeature>(new MeteredResponseBody(body, metering, context));
+            context.Response.OnStarting(EdgeComposition.SecureAsync, context.Response);
+            var isProbe = RequestRate.IsHealth(context.Request.Path);
+            if (!isProbe) places.Begin();
             calls.Begun();
             var place = ConnectionPlace.Of(context);
             place?.Begin();
@@ -64,6 +69,7 @@ internal static partial class RequestLogging
             finally
             {
                 place?.End();
+                if (!isProbe) places.End();
                 var status = metering.IsHungUp || context.RequestAborted.IsCancellationRequested ? StatusCodes.Status499ClientClosedRequest : context.Response.StatusCode;
                 var (method, call, elapsed) = (Excerpt.Of(context.Request.Method), metering.PathTemplate ?? "(none)", Stopwatch.GetElapsedTime(started));
                 calls.Answered(method, call, status, elapsed, metering, context.Response.Headers.ContainsKey(IdempotencyKey.ReplayedHeader));
@@ -73,17 +79,6 @@ internal static partial class RequestLogging
             }
         });
     }
-
-    /// <summary>Notes which route was found, for the event; belongs behind routing.</summary>
-    public static void UseRouteMetering(this IApplicationBuilder app) => app.Use((context, next) =>
-    {
-        var metering = RequestMetering.Of(context);
-        metering.PathTemplate = (context.GetEndpoint() as RouteEndpoint)?.RoutePattern.RawText?.TrimEnd('/');
-        metering.Session = context.GetRouteValue("session") is string session ? Excerpt.Of(KeyText.Mask(session), 128) : null;
-        // Log events of the request are told apart by it, as are traces.
-        if (metering.Session is { } masked) Activity.Current?.SetTag(Spans.Session, masked);
-        return next(context);
-    });
 
     private static void Describe(Activity? request, string method, string? call, int status)
     {
@@ -110,7 +105,7 @@ internal static partial class RequestLogging
         long requestBytes, long answerBytes);
 
     // Counts what is written, whichever way it is written.
-    private sealed class MeteredResponseBody(IHttpResponseBodyFeature inner, RequestMetering metering, HttpContext context) : IHttpResponseBodyFeature
+    private sealed class MeteredResponseBody(IHttpResponseBodyFeature inner, RequestContext metering, HttpContext context) : IHttpResponseBodyFeature
     {
         private MeteredWriter? _writer;
 
@@ -131,7 +126,7 @@ internal static partial class RequestLogging
         }
     }
 
-    private sealed class MeteredWriter(PipeWriter inner, RequestMetering metering, HttpContext context) : PipeWriter
+    private sealed class MeteredWriter(PipeWriter inner, RequestContext metering, HttpContext context) : PipeWriter
     {
         public override bool CanGetUnflushedBytes => inner.CanGetUnflushedBytes;
 

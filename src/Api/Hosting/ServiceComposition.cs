@@ -143,27 +143,37 @@ internal static partial class ServiceComposition
         // What waits for its next use lies beside the budget.
         NativeBuffer.MapLongBuffers();
         var services = app.Services;
-        var (limits, time, admission) = (services.GetRequiredService<IOptions<LimitOptions>>().Value, services.GetRequiredService<TimeProvider>(), services.GetRequiredService<MemoryAdmission>());
-        NativeBuffer.MostIdleBytes = Math.Min(NativeBuffer.MostIdleBytes, admission.Budget.Limit / 4);
+        NativeBuffer.MostIdleBytes = Math.Min(NativeBuffer.MostIdleBytes, services.GetRequiredService<MemoryBudget>().Limit / 4);
         app.UseRequestLogging();
-        app.UseEdge();
+        if (services.GetRequiredService<IOptions<CorsOptions>>().Value.Origins.Count > 0) app.UseCors();
         app.UseExceptionHandler(_ => { });
         app.UseStatusCodePages(ProblemAnswers.WriteStatusAsync);
-        app.UseForeignPages();
-        app.Use(services.GetRequiredService<Places>().CountAsync);
-        app.Use((context, next) => RequestDeadline.ServeAsync(context, next, limits.RequestTime, time));
-        app.Use((context, next) => RequestMemory.CountAsync(context, next, admission));
+        app.UseAdmission();
         app.UseRouting();
-        app.UseRouteMetering();
         app.UseApiKeys();
-        if (limits.RequestsPerSecond > 0) app.UseRateLimiter();
+        if (services.GetRequiredService<IOptions<LimitOptions>>().Value.RequestsPerSecond > 0) app.UseRateLimiter();
         app.Use(services.GetRequiredService<Places>().ServeAsync);
         app.UseRequestDecoding();
         app.UseAnswerCompression();
-        app.Use(Negotiation.DecideAsync);
-        app.Use(IdempotencyKey.ReadAsync);
         app.MapService();
         app.MapServiceDocument();
+    }
+
+    // Lets a request in: not for the page of another origin, for a bounded time, and with an account of its memory.
+    private static void UseAdmission(this WebApplication app)
+    {
+        var (services, most) = (app.Services, app.Services.GetRequiredService<IOptions<LimitOptions>>().Value.RequestTime);
+        var (pages, time) = (services.GetRequiredService<ForeignPages>(), services.GetRequiredService<TimeProvider>());
+        var admission = services.GetRequiredService<MemoryAdmission>();
+        app.Use(next =>
+        {
+            RequestDelegate accounted = context => RequestMemory.CountAsync(context, next, admission);
+            return context =>
+            {
+                pages.Refuse(context.Request);
+                return RequestDeadline.ServeAsync(context, accounted, most, time);
+            };
+        });
     }
 
     /// <summary>Whether the process runs in a container, as the base images say.</summary>

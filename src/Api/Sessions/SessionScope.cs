@@ -1,5 +1,5 @@
+using BnService.Api.Hosting;
 using BnService.Api.Hosting.Limits;
-using Microsoft.AspNetCore.Http.Features;
 
 namespace BnService.Api.Sessions;
 
@@ -29,5 +29,6 @@ internal sealed record SessionScope(string? Prefix)
     public string? Within(string prefix) => Contains(prefix) ? prefix : Prefix!.StartsWith(prefix, StringComparison.Ordinal) ? Prefix : null;
 
     /// <summary>Binds a handler's parameter: the scope that was found out with the caller's key. Without one, nothing is answered.</summary>
-    public static ValueTask<SessionScope?> BindAsync(HttpContext context) => new(context.Features.GetRequiredFeature<SessionScope>());
+    public static ValueTask<SessionScope?> BindAsync(HttpContext context) => new(RequestContext.Of(context).Scope
+        ?? throw new InvalidOperationException("the key of the request has not been looked at"));
 }

@@ -31,8 +31,8 @@ internal delegate void ByteWatch(ReadOnlySpan<byte> bytes);
 internal sealed class RequestBytes(HttpRequest request, long limit)
 {
     private readonly BodyReader _reader = new(request.BodyReader);
-    private readonly ByteWatch? _watch = request.HttpContext.Features.Get<ByteWatch>();
-    private readonly RequestMetering _metering = RequestMetering.Of(request.HttpContext);
+    private readonly ByteWatch? _watch = RequestContext.Of(request.HttpContext).Watch;
+    private readonly RequestContext _metering = RequestContext.Of(request.HttpContext);
     private readonly RequestMemory? _memory = RequestMemory.Of(request.HttpContext);
 
     public long Limit => limit;
@@ -47,7 +47,7 @@ internal sealed class RequestBytes(HttpRequest request, long limit)
 
     /// <summary>Lets somebody see the decoded bytes of a request's body as they are read.</summary>
     /// <param name="context">The request, of which nothing has been read yet.</param>
-    public static void Watch(HttpContext context, ByteWatch watch) => context.Features.Set(watch);
+    public static void Watch(HttpContext context, ByteWatch watch) => RequestContext.Of(context).Watch = watch;
 
     /// <summary>Refuses a body whose length is over the limit before a byte of it is read.</summary>
     public void RequireAllowedLength()

@@ -16,13 +16,12 @@ public sealed class ArrivingBodiesTests
     {
         var (time, context) = (new ManualTime(), new DefaultHttpContext());
         var bodies = new ArrivingBodies(time);
-        context.Request.ContentLength = length;
-        RequestMetering.Of(context).IsAwaitingBody = true;
+        RequestContext.Of(context).IsAwaitingBody = true;
         using var account = new MemoryAccount(new MemoryBudget(length));
         Assert.True(account.TryReserve(length, length));
         await RequestDeadline.ServeAsync(context, async request =>
         {
-            bodies.Add(request.Request, RequestDeadline.OfRequest!, account);
+            bodies.Add(RequestContext.Of(request), length, account);
             time.AdvanceBy(TimeSpan.FromMinutes(minutes));
             bodies.MakeRoom(1);
             Assert.True(request.RequestAborted.IsCancellationRequested);

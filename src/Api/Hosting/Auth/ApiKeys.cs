@@ -1,9 +1,11 @@
+using System.Diagnostics;
 using System.Globalization;
 using System.Net;
 using BnService.Api.Errors;
 using BnService.Api.Hosting.Connections;
 using BnService.Api.Hosting.Edge;
 using BnService.Api.Hosting.Limits;
+using BnService.Api.Hosting.Telemetry;
 using BnService.Api.Sessions;
 using Microsoft.Extensions.Options;
 
@@ -30,6 +32,7 @@ internal static class ApiKeys
         var isMetricsOpen = app.Services.GetRequiredService<IOptions<AuthOptions>>().Value.OpenMetrics;
         app.Use(async (context, next) =>
         {
+            var request = NoteRoute(context);
             var least = keys.IsOff ? null : AccessOf(context, isMetricsOpen).Least;
             if (least is not null && keys.HasKeys is null) await keys.RequireReadAsync(context.RequestAborted);
             var isOpen = keys.IsOff || (keys.HasKeys is false && IsLocal(context));
@@ -48,10 +51,20 @@ internal static class ApiKeys
                 Require(key, role, IsOfAll(context));
                 scope = key.Scope;
             }
-            context.Features.Set(scope);
+            request.Scope = scope;
             if (keys.IsOff || least is not null) ConnectionPlace.Of(context)?.Recognize(scope.Caller);
             await next(context);
         });
+    }
+
+    // For the log event, the metrics and the trace: an exception handler forgets the endpoint.
+    private static RequestContext NoteRoute(HttpContext context)
+    {
+        var request = RequestContext.Of(context);
+        request.PathTemplate = (context.GetEndpoint() as RouteEndpoint)?.RoutePattern.RawText?.TrimEnd('/');
+        request.Session = context.GetRouteValue("session") is string session ? Excerpt.Of(KeyText.Mask(session), 128) : null;
+        if (request.Session is { } masked) Activity.Current?.SetTag(Spans.Session, masked);
+        return request;
     }
 
     private static Access AccessOf(HttpContext context, bool isMetricsOpen)
@@ -83,7 +96,7 @@ internal static class ApiKeys
     // Without an exception, which costs more than all the rest of it.
     private static Task RefuseAsync(HttpContext context, WrongKeys wrong, int seconds)
     {
-        RequestMetering.Of(context).IsOneOfMany = true;
+        RequestContext.Of(context).IsOneOfMany = true;
         context.Response.Headers.RetryAfter = seconds.ToString(CultureInfo.InvariantCulture);
         return ProblemAnswers.RefuseAsync(context, ProblemCode.TooManyRequests, wrong.Refusal);
     }

@@ -33,6 +33,7 @@ internal static class EdgeComposition
             });
         });
         services.AddSingleton<OwnHosts>();
+        services.AddSingleton<ForeignPages>();
         // The server's own look at AllowedHosts would answer with a page, before anything here.
         services.Configure<HostFilteringOptions>(filtering => filtering.AllowedHosts = ["*"]);
         services.AddCors();
@@ -40,24 +41,16 @@ internal static class EdgeComposition
             policy.WithOrigins([.. own.Value.Origins]).AllowAnyMethod().AllowAnyHeader().WithExposedHeaders(ReadableHeaders)));
     }
 
-    /// <summary>Puts it in front of everything.</summary>
-    public static void UseEdge(this WebApplication app)
+    /// <summary>Adds to an answer the headers by which a browser does nothing with it that it is not for; called when it starts.</summary>
+    public static Task SecureAsync(object state)
     {
-        app.Use((context, next) =>
-        {
-            context.Response.OnStarting(static state =>
-            {
-                var response = (HttpResponse)state;
-                response.Headers.XContentTypeOptions = "nosniff";
-                if (response.ContentType?.StartsWith("text/html", StringComparison.Ordinal) != true) return Task.CompletedTask;
-                // A page that can do with less says so itself.
-                if (response.Headers.ContentSecurityPolicy.Count == 0) response.Headers.ContentSecurityPolicy = ContentPolicy;
-                response.Headers["Referrer-Policy"] = "no-referrer";
-                response.Headers.XFrameOptions = "DENY";
-                return Task.CompletedTask;
-            }, context.Response);
-            return next(context);
-        });
-        if (app.Services.GetRequiredService<IOptions<CorsOptions>>().Value.Origins.Count > 0) app.UseCors();
+        var response = (HttpResponse)state;
+        response.Headers.XContentTypeOptions = "nosniff";
+        if (response.ContentType?.StartsWith("text/html", StringComparison.Ordinal) != true) return Task.CompletedTask;
+        // A page that can do with less says so itself.
+        if (response.Headers.ContentSecurityPolicy.Count == 0) response.Headers.ContentSecurityPolicy = ContentPolicy;
+        response.Headers["Referrer-Policy"] = "no-referrer";
+        response.Headers.XFrameOptions = "DENY";
+        return Task.CompletedTask;
     }
 }

@@ -1,4 +1,5 @@
 using BnService.Api.Errors;
+using Microsoft.AspNetCore.Cors.Infrastructure;
 using Microsoft.Extensions.Options;
 using CorsPolicies = Microsoft.AspNetCore.Cors.Infrastructure.CorsOptions;
 
@@ -9,24 +10,20 @@ namespace BnService.Api.Hosting.Edge;
 /// request without asking as long as it looks like a form, hides only its answer from the page, and says whose it is; other clients say
 /// nothing of the kind.
 /// </summary>
-internal static class ForeignPages
+internal sealed class ForeignPages(IOptions<CorsPolicies> policies)
 {
-    /// <summary>Adds the check, in front of everything that a request changes.</summary>
-    public static void UseForeignPages(this WebApplication app)
+    private readonly CorsPolicy _policy = policies.Value.GetPolicy(policies.Value.DefaultPolicyName)!;
+
+    /// <exception cref="ProblemException">A page of another origin asks for a change.</exception>
+    public void Refuse(HttpRequest request)
     {
-        var policies = app.Services.GetRequiredService<IOptions<CorsPolicies>>().Value;
-        var policy = policies.GetPolicy(policies.DefaultPolicyName)!;
-        app.Use((context, next) =>
-        {
-            var request = context.Request;
-            // Methods are compared as they are written: what is spelled another way is none of these.
-            if (request.Method is "GET" or "HEAD" or "OPTIONS") return next(context);
-            var (site, origin) = (request.Headers["Sec-Fetch-Site"].ToString(), request.Headers.Origin.ToString());
-            if (IsOwn(site, origin, request) || policy.AllowAnyOrigin || policy.IsOriginAllowed(origin)) return next(context);
-            var page = origin.Length > 0 ? $"'{Excerpt.Of(origin, 128)}'" : "another origin";
-            throw new ProblemException(
-                ProblemCode.ForeignOrigin, $"a page of {page} may not send {request.Method}: Cors:Origins does not name its origin");
-        });
+        // Methods are compared as they are written: what is spelled another way is none of these.
+        if (request.Method is "GET" or "HEAD" or "OPTIONS") return;
+        var (site, origin) = (request.Headers["Sec-Fetch-Site"].ToString(), request.Headers.Origin.ToString());
+        if (IsOwn(site, origin, request) || _policy.AllowAnyOrigin || _policy.IsOriginAllowed(origin)) return;
+        var page = origin.Length > 0 ? $"'{Excerpt.Of(origin, 128)}'" : "another origin";
+        throw new ProblemException(
+            ProblemCode.ForeignOrigin, $"a page of {page} may not send {request.Method}: Cors:Origins does not name its origin");
     }
 
     // What the browser says of itself no page can write, nor a proxy that gives the request another name. Where it says nothing (as over

@@ -22,7 +22,7 @@ internal sealed class LargeBodies(IOptions<ComputeOptions> options)
     {
         var bytes = 0L;
         for (var i = 0; i < parts.Count; i++) bytes += parts[i] is IncomingValues ? parts[i].Bytes : 0;
-        return bytes < LargeBytes || Places.CallerOf(context) is not { IsOne: true } caller
+        return bytes < LargeBytes || RequestContext.Of(context).Caller is not { IsOne: true } caller
             ? default
             : context.RequestServices.GetRequiredService<LargeBodies>().EnterAsync(caller, context.RequestAborted);
     }

@@ -1,5 +1,4 @@
 using BnService.Api.Errors;
-using BnService.Api.Sessions;
 using Microsoft.Extensions.Options;
 
 namespace BnService.Api.Hosting.Limits;
@@ -41,27 +40,14 @@ internal sealed class Places
     /// <summary>Whether none is on its way, refused ones included.</summary>
     public bool IsIdle => Interlocked.Read(ref _ended) == Begun;
 
+    /// <summary>A request that is no probe has come.</summary>
+    public void Begin() => Interlocked.Increment(ref _begun);
+
+    /// <summary>It has been answered, or has ended without an answer.</summary>
+    public void End() => Interlocked.Increment(ref _ended);
+
     /// <summary>Number of places of a kind that are held.</summary>
     public int Held(Place place) => Volatile.Read(ref _kinds[(int)place].Held);
-
-    /// <summary>Counts what comes and goes.</summary>
-    public async Task CountAsync(HttpContext context, RequestDelegate next)
-    {
-        if (RequestRate.IsHealth(context.Request.Path))
-        {
-            await next(context);
-            return;
-        }
-        Interlocked.Increment(ref _begun);
-        try
-        {
-            await next(context);
-        }
-        finally
-        {
-            Interlocked.Increment(ref _ended);
-        }
-    }
 
     /// <summary>
     /// Serves a request where there is a place for it, until it is answered or its key is no more; belongs behind the keys: who has none holds
@@ -69,7 +55,8 @@ internal sealed class Places
     /// </summary>
     public async Task ServeAsync(HttpContext context, RequestDelegate next)
     {
-        var (place, caller) = (PlaceOf(context), CallerOf(context));
+        var (place, request) = (PlaceOf(context), RequestContext.Of(context));
+        var caller = request.Caller;
         if (place == Place.None)
         {
             await next(context);
@@ -79,7 +66,7 @@ internal sealed class Places
         {
             try
             {
-                using var end = RequestDeadline.EndWith(caller.Ended);
+                using var end = request.Deadline?.EndWith(caller.Ended);
                 await next(context);
                 return;
             }
@@ -112,14 +99,11 @@ internal sealed class Places
         Interlocked.Decrement(ref _kinds[(int)place].Held);
     }
 
-    /// <summary>Who has sent a request, behind the keys; a stranger before.</summary>
-    public static Caller CallerOf(HttpContext context) => context.Features.Get<SessionScope>()?.Caller ?? Caller.Stranger;
-
     private static Place PlaceOf(HttpContext context)
     {
         if (context.GetEndpoint()?.Metadata.GetMetadata<PlaceMetadata>() is { } said) return said.Place;
         if (RequestRate.IsHealth(context.Request.Path)) return Place.None;
-        return CallerOf(context) == Caller.Stranger ? Place.Page : Place.Request;
+        return RequestContext.Of(context).Caller == Caller.Stranger ? Place.Page : Place.Request;
     }
 
     /// <summary>Why there is no place.</summary>

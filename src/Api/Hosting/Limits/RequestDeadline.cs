@@ -3,8 +3,8 @@ using BnService.Api.Errors;
 namespace BnService.Api.Hosting.Limits;
 
 /// <summary>
-/// The time that a request may take until it is answered (Limits:RequestTime), its key is no more, or others need what it holds. It is over for good once a change goes to
-/// the store: what has been changed is answered as what it is, and the store has times of its own.
+/// The time that a request may take until it is answered (Limits:RequestTime), its key is revoked, or others need what it holds. It is over
+/// for good once a change goes to the store: what has been changed is answered as what it is, and the store has times of its own.
 /// </summary>
 internal sealed class RequestDeadline : IDisposable
 {
@@ -38,17 +38,12 @@ internal sealed class RequestDeadline : IDisposable
             throw new OperationCanceledException(deadline._either.Token);
     }
 
-    /// <summary>That of the request that runs here.</summary>
-    public static RequestDeadline? OfRequest => Current.Value;
-
     /// <summary>Ends the request: others wait for the memory that its body, which comes slowly, would hold for long.</summary>
     public void GiveWay() => End(GaveWay);
 
-    /// <summary>Ends the request that runs here with the key that it was sent with, until what is returned is disposed.</summary>
-    /// <param name="revoked">Is cancelled when the key is no more.</param>
-    public static CancellationTokenRegistration EndWith(CancellationToken revoked) => Current.Value is { } deadline
-        ? revoked.UnsafeRegister(static state => ((RequestDeadline)state!).End(Revoked), deadline)
-        : default;
+    /// <summary>Ends the request when its key is revoked, until what is returned is disposed.</summary>
+    public CancellationTokenRegistration EndWith(CancellationToken revoked) =>
+        revoked.UnsafeRegister(static state => ((RequestDeadline)state!).End(Revoked), this);
 
     /// <summary>Serves a request within the time.</summary>
     /// <param name="context">The request.</param>
@@ -59,7 +54,7 @@ internal sealed class RequestDeadline : IDisposable
     {
         var aborted = context.RequestAborted;
         using var deadline = new RequestDeadline(most, time, aborted);
-        (Current.Value, context.RequestAborted) = (deadline, deadline._either.Token);
+        (Current.Value, RequestContext.Of(context).Deadline, context.RequestAborted) = (deadline, deadline, deadline._either.Token);
         try
         {
             await next(context);

@@ -1,7 +1,6 @@
 using System.Globalization;
 using System.Threading.RateLimiting;
 using BnService.Api.Errors;
-using BnService.Api.Sessions;
 using Microsoft.AspNetCore.RateLimiting;
 using Microsoft.Extensions.Options;
 
@@ -32,7 +31,7 @@ internal static class RequestRate
 
     /// <summary>Who is counted as one: the key that the request was sent with, or else the address that it came from, of which there is a bounded number.</summary>
     public static string CallerOf(HttpContext context) =>
-        context.Features.Get<SessionScope>()?.KeyId is { } key ? $"key {key}" : $"address {WrongKeys.SlotOf(context.Connection.RemoteIpAddress)}";
+        RequestContext.Of(context).Scope?.KeyId is { } key ? $"key {key}" : $"address {WrongKeys.SlotOf(context.Connection.RemoteIpAddress)}";
 
     /// <summary>Whether a path is a probe's, which no limit is on: an orchestrator must not take a busy process for a broken one.</summary>
     public static bool IsHealth(PathString path) => path.StartsWithSegments("/health") || path.StartsWithSegments("/v2/health");

@@ -23,12 +23,12 @@ internal static class UnreadAnswer
 
     private static async Task<FlushResult> WaitAsync(HttpContext context, Task<FlushResult> flush)
     {
-        var metering = RequestMetering.Of(context);
+        var request = RequestContext.Of(context);
         var limits = context.RequestServices.GetRequiredService<IOptions<LimitOptions>>().Value;
         var least = Math.Max(1, limits.MinBytesPerSecond * limits.UnreadTime.TotalSeconds);
         while (true)
         {
-            var (taken, sent) = (Taken(context), metering.BodyBytes);
+            var (taken, sent) = (Taken(context), request.BodyBytes);
             try
             {
                 return await flush.WaitAsync(limits.UnreadTime);
@@ -38,7 +38,7 @@ internal static class UnreadAnswer
                 // It may have come to its end in this very moment.
                 if (flush.IsCompleted) return await flush;
                 // It takes something, or sends all of its request first.
-                if (metering.BodyBytes != sent || Taken(context) - taken >= least) continue;
+                if (request.BodyBytes != sent || Taken(context) - taken >= least) continue;
                 context.Abort();
                 return await flush;
             }

@@ -1,4 +1,3 @@
-using BnService.Api.Hosting.Limits;
 using BnService.Core.Tensors;
 
 namespace BnService.Api.Hosting.Memory;
@@ -19,12 +18,9 @@ internal sealed class ArrivingBodies(TimeProvider time)
     private readonly LinkedList<Body> _bodies = [];
 
     /// <summary>A body is on its way, until <see cref="Remove"/>.</summary>
-    /// <param name="request">Its request.</param>
-    /// <param name="deadline">Ends the request.</param>
-    /// <param name="account">What it holds.</param>
-    public LinkedListNode<Body> Add(HttpRequest request, RequestDeadline deadline, MemoryAccount account)
+    public LinkedListNode<Body> Add(RequestContext request, long? length, MemoryAccount account)
     {
-        var body = new Body(RequestMetering.Of(request.HttpContext), deadline, account, request.ContentLength, time.GetTimestamp());
+        var body = new Body(request, length, account, time.GetTimestamp());
         lock (_lock) return _bodies.AddLast(body);
     }
 
@@ -42,7 +38,7 @@ internal sealed class ArrivingBodies(TimeProvider time)
         foreach (var (body, taken) in slow)
         {
             if (bytes <= 0) return;
-            body.Deadline.GiveWay();
+            body.Request.Deadline!.GiveWay();
             bytes -= taken;
         }
     }
@@ -50,16 +46,15 @@ internal sealed class ArrivingBodies(TimeProvider time)
     private bool IsSlow((Body Body, long Taken) one)
     {
         var (body, taken) = one;
-        var (age, come) = (time.GetElapsedTime(body.Since), body.Metering.BodyBytes);
-        return age >= Grace && body.Metering.IsAwaitingBody && taken > MemoryAdmission.SmallBytes
+        var (age, come) = (time.GetElapsedTime(body.Since), body.Request.BodyBytes);
+        return age >= Grace && body.Request.IsAwaitingBody && taken > MemoryAdmission.SmallBytes
             && come * Longest.TotalSeconds < (body.Length ?? Math.Max(come, taken / PartOfBody)) * age.TotalSeconds;
     }
 
     /// <summary>A body that is on its way.</summary>
-    /// <param name="Metering">Tells how much of it has come.</param>
-    /// <param name="Deadline">Ends its request.</param>
-    /// <param name="Account">What it holds.</param>
+    /// <param name="Request">Tells how much of it has come, and can be ended.</param>
     /// <param name="Length">Its length, where it says it.</param>
+    /// <param name="Account">What it holds.</param>
     /// <param name="Since">When it was found to be large.</param>
-    internal sealed record Body(RequestMetering Metering, RequestDeadline Deadline, MemoryAccount Account, long? Length, long Since);
+    internal sealed record Body(RequestContext Request, long? Length, MemoryAccount Account, long Since);
 }

@@ -1,4 +1,3 @@
-using BnService.Api.Hosting.Limits;
 using BnService.Core.Layers;
 using BnService.Core.Tensors;
 
@@ -13,7 +12,7 @@ internal sealed class RequestMemory(HttpContext context, MemoryAccount account, 
     private LinkedListNode<ArrivingBodies.Body>? _arriving;
 
     /// <summary>Where a request's memory is kept.</summary>
-    public static RequestMemory? Of(HttpContext context) => context.Features.Get<RequestMemory>();
+    public static RequestMemory? Of(HttpContext context) => RequestContext.Of(context).Memory;
 
     /// <summary>Reserves what the request will need beside what it has rented.</summary>
     /// <exception cref="Errors.ProblemException">There is no room.</exception>
@@ -26,8 +25,8 @@ internal sealed class RequestMemory(HttpContext context, MemoryAccount account, 
     /// <summary>Its body is large, and on its way.</summary>
     public void Arrives()
     {
-        if (_arriving is null && RequestDeadline.OfRequest is { } deadline)
-            _arriving = admission.Arriving.Add(context.Request, deadline, account);
+        if (_arriving is null && RequestContext.Of(context) is { Deadline: not null } request)
+            _arriving = admission.Arriving.Add(request, context.Request.ContentLength, account);
     }
 
     /// <summary>Counts the state that an answer is written from, until the request ends.</summary>
@@ -60,7 +59,7 @@ internal sealed class RequestMemory(HttpContext context, MemoryAccount account, 
         {
             MemoryAccount.Current = account;
             var memory = new RequestMemory(context, account, admission);
-            context.Features.Set(memory);
+            RequestContext.Of(context).Memory = memory;
             try
             {
                 await next(context);

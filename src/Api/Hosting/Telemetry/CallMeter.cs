@@ -33,17 +33,17 @@ internal sealed class CallMeter
     /// <param name="call">Template of its path.</param>
     /// <param name="status">Status of the answer.</param>
     /// <param name="elapsed">What it took.</param>
-    /// <param name="metering">What it has moved.</param>
+    /// <param name="request">What it has moved.</param>
     /// <param name="isReplayed">Whether it was answered as another one before.</param>
-    public void Answered(string method, string call, int status, TimeSpan elapsed, RequestMetering metering, bool isReplayed)
+    public void Answered(string method, string call, int status, TimeSpan elapsed, RequestContext request, bool isReplayed)
     {
         _active.Add(-1);
         if (isReplayed) _replays.Add(1);
         // One look for all of them, and nothing is allocated: small requests take little longer than being counted would otherwise.
         var series = _series.GetOrAdd((Known(method), call, status), static key => new Series(key.Method, key.Call, key.Status));
         series.Requests.Add(1);
-        series.RequestBytes.Add(metering.BodyBytes);
-        series.ResponseBytes.Add(metering.AnswerBytes);
+        series.RequestBytes.Add(request.BodyBytes);
+        series.ResponseBytes.Add(request.AnswerBytes);
         _duration.Record(elapsed.TotalSeconds, series.Tags);
     }
 
