@@ -23,7 +23,8 @@ public sealed record ProblemCode(string Code, int Status, string Title, string M
     /// <summary>No key, or none that is known.</summary>
     public static ProblemCode Unauthorized { get; } = new("unauthorized", 401, "A key is needed",
         "The request has no API key, or one that the service does not know: it may be mistyped, rotated or revoked.",
-        "Send a key in the header Authorization: Bearer <key>, or X-Api-Key: <key>. An admin creates keys with POST /v1/keys, the operator the first one with the verb keys create of the service's program.");
+        "Send a key in the header Authorization: Bearer <key>, or X-Api-Key: <key>. An admin creates keys with POST /v1/keys, the " +
+            "operator the first one with the verb keys create of the service's program.");
 
     /// <summary>A key that may not do this.</summary>
     public static ProblemCode Forbidden { get; } = new("forbidden", 403, "The key may not do this",
@@ -77,13 +78,16 @@ public sealed record ProblemCode(string Code, int Status, string Title, string M
 
     /// <summary>No running statistics to infer with.</summary>
     public static ProblemCode NoRunningStatistics { get; } = new("no-running-statistics", 409, "No running statistics yet",
-        "The session requires running statistics (require_statistics), but no batch has moved them and nobody has set them; or a calibration is committed, or a session merged, that has gathered none.",
+        "The session requires running statistics (require_statistics), but no batch has moved them and nobody has set them; or a " +
+            "calibration is committed, or a session merged, that has gathered none.",
         "Train it for some steps, send calibration batches, or set them with PUT /v1/sessions/{session}/running-stats.");
 
     /// <summary>What is stored is not what was written.</summary>
     public static ProblemCode StateDamaged { get; } = new("state-damaged", 409, "The stored state is damaged",
-        "What is stored of the session, the snapshot or the remembered answer that the detail names is not what was written there: its checksum does not match, or it cannot be read. Repeating the request does not help; nothing else is affected.",
-        "Restore the session from a snapshot, replace it with PUT /v1/sessions/{session}/state, or delete it; have the operator look at the disk.");
+        "What is stored of the session, the snapshot or the remembered answer that the detail names is not what was written there: its " +
+            "checksum does not match, or it cannot be read. Repeating the request does not help; nothing else is affected.",
+        "Restore the session from a snapshot, replace it with PUT /v1/sessions/{session}/state, or delete it; have the operator look at " +
+            "the disk.");
 
     /// <summary>A configured limit on stored things.</summary>
     public static ProblemCode LimitReached { get; } = new("limit-reached", 409, "A limit is reached",
@@ -93,11 +97,13 @@ public sealed record ProblemCode(string Code, int Status, string Title, string M
     /// <summary>The key that all others depend on.</summary>
     public static ProblemCode LastAdminKey { get; } = new("last-admin-key", 409, "The last key of an admin",
         "Without this key nobody could create, rotate or revoke keys any more.",
-        "Create another key with the role admin first, or rotate this one; the operator can revoke it with the verb keys revoke of the service's program.");
+        "Create another key with the role admin first, or rotate this one; the operator can revoke it with the verb keys revoke of the " +
+            "service's program.");
 
     /// <summary>The activations of a step are gone.</summary>
     public static ProblemCode StepExpired { get; } = new("step-expired", 410, "The step is no longer retained",
-        "The activations of the step were dropped: their time to live is over, newer steps needed the memory, or the step was never retained here.",
+        "The activations of the step were dropped: their time to live is over, newer steps needed the memory, or the step was never " +
+            "retained here.",
         "Send x again with dy (and mode train) instead of step_id.");
 
     /// <summary>If-Match does not hold.</summary>
@@ -122,8 +128,10 @@ public sealed record ProblemCode(string Code, int Status, string Title, string M
 
     /// <summary>A request for somebody else.</summary>
     public static ProblemCode MisdirectedRequest { get; } = new("misdirected-request", 421, "The request is for another host",
-        "The Host of the request is no name of this service: none that AllowedHosts has, or, as long as there is no key, none of the machine itself.",
-        "Call the service by a name that it has (localhost, while there is no key), or have the operator allow the name with AllowedHosts.");
+        "The Host of the request is no name of this service: none that AllowedHosts has, or, as long as there is no key, none of the " +
+            "machine itself.",
+        "Call the service by a name that it has (localhost, while there is no key), or have the operator allow the name with " +
+            "AllowedHosts.");
 
     /// <summary>An option outside its range.</summary>
     public static ProblemCode InvalidOption { get; } = new("invalid-option", 422, "An option is not valid",
@@ -131,7 +139,8 @@ public sealed record ProblemCode(string Code, int Status, string Title, string M
         "The detail names the option, the value that came and what is allowed.");
 
     /// <summary>An Idempotency-Key that was used for something else.</summary>
-    public static ProblemCode IdempotencyKeyReused { get; } = new("idempotency-key-reused", 422, "The Idempotency-Key was used for another request",
+    public static ProblemCode IdempotencyKeyReused { get; } =
+        new("idempotency-key-reused", 422, "The Idempotency-Key was used for another request",
         "The session remembers the key of an earlier request that had another body, other options or another path.",
         "Use a new key for each request, and the same key only to repeat a request as it was.");
 
@@ -157,7 +166,9 @@ public sealed record ProblemCode(string Code, int Status, string Title, string M
 
     /// <summary>One caller asks for too much.</summary>
     public static ProblemCode TooManyRequests { get; } = new("too-many-requests", 429, "Too many requests",
-        "The caller sends more requests per second than one may (Limits:RequestsPerSecond), its address more that no key lets in (Limits:WrongKeysPerSecond), or its key has more requests, streams or waiting ranks at one time than one may (Limits:MaxRequestsPerKey, MaxStreamsPerKey, MaxWaitingRanksPerKey).",
+        "The caller sends more requests per second than one may (Limits:RequestsPerSecond), its address more that no key lets in " +
+            "(Limits:WrongKeysPerSecond), or its key has more requests, streams or waiting ranks at one time than one may " +
+            "(Limits:MaxRequestsPerKey, MaxStreamsPerKey, MaxWaitingRanksPerKey).",
         "Send the request again after the time in the Retry-After header; send larger batches less often, and fewer at one time.");
 
     /// <summary>Not now.</summary>
@@ -168,9 +179,12 @@ public sealed record ProblemCode(string Code, int Status, string Title, string M
     /// <summary>Every problem, by its code.</summary>
     public static FrozenDictionary<string, ProblemCode> All { get; } = new[]
     {
-        MalformedBody, BadRequest, Unauthorized, Forbidden, ForeignOrigin, SessionNotFound, VersionNotFound, KeyNotFound, NotFound, MethodNotAllowed, NotAcceptable,
-        RequestTimeout, SessionExists, NoRunningStatistics, StateDamaged, LimitReached, LastAdminKey, StepExpired, VersionConflict, PayloadTooLarge,
-        UnsupportedMediaType, ShapeMismatch, InvalidOption, IdempotencyKeyReused, BatchTooSmall, NonFiniteInput, TooManyRequests, InternalError,
+        MalformedBody, BadRequest, Unauthorized, Forbidden, ForeignOrigin, SessionNotFound, VersionNotFound, KeyNotFound, NotFound,
+        MethodNotAllowed, NotAcceptable,
+        RequestTimeout, SessionExists, NoRunningStatistics, StateDamaged, LimitReached, LastAdminKey, StepExpired, VersionConflict,
+        PayloadTooLarge,
+        UnsupportedMediaType, ShapeMismatch, InvalidOption, IdempotencyKeyReused, BatchTooSmall, NonFiniteInput, TooManyRequests,
+        InternalError,
         Overloaded, SyncTimeout, MisdirectedRequest,
     }.ToFrozenDictionary(problem => problem.Code);
 }

@@ -29,14 +29,16 @@ internal sealed class DashboardFiles
     private static Dictionary<string, DashboardFile> Read()
     {
         var assembly = typeof(DashboardFiles).Assembly;
-        var contents = assembly.GetManifestResourceNames().Where(name => name.StartsWith(Root, StringComparison.Ordinal)).ToDictionary(name => name.Replace('\\', '/')[Root.Length..], name =>
+        var contents = assembly.GetManifestResourceNames().Where(name => name.StartsWith(Root, StringComparison.Ordinal))
+            .ToDictionary(name => name.Replace('\\', '/')[Root.Length..], name =>
         {
             using var stream = assembly.GetManifestResourceStream(name)!;
             var content = new byte[stream.Length];
             stream.ReadExactly(content);
             return content;
         });
-        return contents.Keys.Where(path => !Codings.Any(coding => path.EndsWith(coding.Suffix, StringComparison.Ordinal))).ToDictionary(path => path, path =>
+        return contents.Keys.Where(path => !Codings.Any(coding => path.EndsWith(coding.Suffix, StringComparison.Ordinal)))
+            .ToDictionary(path => path, path =>
         {
             var forms = new Dictionary<string, byte[]>();
             foreach (var (suffix, coding) in Codings)

@@ -1,8 +1,12 @@
 using System.ComponentModel.DataAnnotations;
+using System.Globalization;
+using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.Commands;
 using BnService.Api.Hosting.Edge;
+using BnService.Api.Hosting.Memory;
 using BnService.Api.Hosting.Telemetry;
-using System.Globalization;
+using BnService.Api.Sessions;
+using BnService.Api.Storage;
 using Microsoft.Extensions.Options;
 
 namespace BnService.Api.Hosting;
@@ -35,7 +39,8 @@ internal static class OptionsBinding
     {
         services.AddSingleton(new SettingsSection(section, typeof(T)));
         services.AddOptions<T>().BindConfiguration(section).ValidateOnStart();
-        services.AddSingleton<IValidateOptions<T>>(provider => new SectionValidation<T>(section, provider.GetRequiredService<IConfiguration>()));
+        services.AddSingleton<IValidateOptions<T>>(provider =>
+            new SectionValidation<T>(section, provider.GetRequiredService<IConfiguration>()));
     }
 
     // A request whose ranks are waited for must not be given up before they are.
@@ -43,7 +48,8 @@ internal static class OptionsBinding
     {
         public ValidateOptionsResult Validate(string? name, LimitOptions options) =>
             // A text that is no time is refused where it belongs.
-            (TimeSpan.TryParse(configuration["Sync:Timeout"], CultureInfo.InvariantCulture, out var sync) ? sync : new SyncOptions().Timeout) is var timeout
+            (TimeSpan.TryParse(configuration["Sync:Timeout"], CultureInfo.InvariantCulture, out var sync) ? sync
+                : new SyncOptions().Timeout) is var timeout
                 && options.RequestTime < timeout
                 ? ValidateOptionsResult.Fail($"Limits:RequestTime must be at least Sync:Timeout, {timeout}, got '{options.RequestTime}'")
                 : ValidateOptionsResult.Success;
@@ -67,6 +73,7 @@ internal static class OptionsBinding
         }
 
         private static bool IsSecret(string member) =>
-            typeof(T).GetProperty(member)?.GetCustomAttributes(typeof(DataTypeAttribute), inherit: false) is [DataTypeAttribute { DataType: DataType.Password }];
+            typeof(T).GetProperty(member)?.GetCustomAttributes(
+                typeof(DataTypeAttribute), inherit: false) is [DataTypeAttribute { DataType: DataType.Password }];
     }
 }

@@ -31,7 +31,6 @@ internal sealed class PinnedBlockPoolFactory : IMemoryPoolFactory<byte>
     /// <summary>The blocks of all pools that were made here.</summary>
     public PinnedBlocks Blocks { get; }
 
-    /// <inheritdoc/>
     public MemoryPool<byte> Create(MemoryPoolOptions? options = null)
     {
         if (_budget is not null)
@@ -44,7 +43,9 @@ internal sealed class PinnedBlockPoolFactory : IMemoryPoolFactory<byte>
         return pool;
     }
 
-    /// <summary>Leaves the blocks that nobody uses to the collector. It cannot move pinned ones: a few that are kept hold the memory around them.</summary>
+    /// <summary>
+    /// Leaves the blocks that nobody uses to the collector. It cannot move pinned ones: a few that are kept hold the memory around them.
+    /// </summary>
     public void Trim()
     {
         foreach (var pool in _pools) pool.Trim();
@@ -100,10 +101,8 @@ internal sealed class PinnedBlockPool(PinnedBlocks blocks) : MemoryPool<byte>
     private readonly ConcurrentQueue<Block> _idle = new(), _idleSmall = new();
     private int _idleCount, _idleSmallCount;
 
-    /// <inheritdoc/>
     public override int MaxBufferSize => BlockLength;
 
-    /// <inheritdoc/>
     public override IMemoryOwner<byte> Rent(int minBufferSize = -1)
     {
         ArgumentOutOfRangeException.ThrowIfGreaterThan(minBufferSize, BlockLength);
@@ -119,7 +118,6 @@ internal sealed class PinnedBlockPool(PinnedBlocks blocks) : MemoryPool<byte>
         return block.Rented();
     }
 
-    /// <inheritdoc/>
     protected override void Dispose(bool disposing) => Trim();
 
     /// <summary>Leaves the blocks that nobody uses to the collector.</summary>

@@ -2,7 +2,6 @@ using System.Diagnostics;
 using System.IO.Pipelines;
 using BnService.Api.Endpoints;
 using BnService.Api.Errors;
-using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.Connections;
 using BnService.Api.Hosting.Edge;
 using BnService.Api.Hosting.Limits;
@@ -18,7 +17,8 @@ namespace BnService.Api.Hosting;
 /// <summary>Structured logging: one event per request, readable on a terminal, JSON in a container.</summary>
 internal static partial class RequestLogging
 {
-    // What the server says of what clients do: streams that are reset faster than they end are too many, and it ends the connection, as it should.
+    // What the server says of what clients do: streams that are reset faster than they end are too many, and it ends the connection, as it
+    // should.
     private static readonly string[] ClientTexts = ["exceeded the output operations maximum queue size."];
 
     /// <summary>Makes Serilog the only logger, configured from the section <c>Serilog</c> and <c>Telemetry:LogFormat</c>.</summary>
@@ -32,23 +32,29 @@ internal static partial class RequestLogging
                 // What the host says of each request has its query in it; a request's own event has what may be told.
                 .MinimumLevel.Override("Microsoft.AspNetCore.Hosting.Diagnostics", LogEventLevel.Warning)
                 .Enrich.With(new SessionOfRequest())
-                .Filter.ByExcluding(log => Array.Exists(ClientTexts, text => log.MessageTemplate.Text.EndsWith(text, StringComparison.Ordinal)))
+                .Filter.ByExcluding(log => Array.Exists(ClientTexts, text =>
+                    log.MessageTemplate.Text.EndsWith(text, StringComparison.Ordinal)))
                 // The program tells it in a line when it ends.
-                .Filter.ByExcluding(log => log.MessageTemplate.Text == "Hosting failed to start" && StartFailure.LinesOf(log.Exception!) is not null)
+                .Filter.ByExcluding(log => log.MessageTemplate.Text == "Hosting failed to start"
+                    && StartFailure.LinesOf(log.Exception!) is not null)
                 .Enrich.With(HasOtherSinks(configuration) ? [new PlainProperties()] : [])
-                .WriteTo.Sink(new ConsoleBatches(WritesJson(configuration) ? new JsonFormatter(renderMessage: true) : new TextEvents()), ConsoleBatches.Options);
+                .WriteTo.Sink(new ConsoleBatches(WritesJson(configuration) ? new JsonFormatter(renderMessage: true) : new TextEvents()),
+                    ConsoleBatches.Options);
         }, preserveStaticLogger: true);
     }
 
     /// <summary>Logs one event per request when its answer has been sent.</summary>
-    /// <remarks>UseSerilogRequestLogging logs as Serilog.AspNetCore alone, which the level that is set for BnService.Request would not reach.</remarks>
+    /// <remarks>
+    /// UseSerilogRequestLogging logs as Serilog.AspNetCore alone, which the level that is set for BnService.Request would not reach.
+    /// </remarks>
     public static void UseRequestLogging(this IApplicationBuilder app)
     {
         var logger = app.ApplicationServices.GetRequiredService<ILoggerFactory>().CreateLogger("BnService.Request");
         var calls = app.ApplicationServices.GetRequiredService<CallMeter>();
         var places = app.ApplicationServices.GetRequiredService<Places>();
         var strangers = app.ApplicationServices.GetRequiredService<WrongKeys>();
-        var heads = app.ApplicationServices.GetService<IMemoryPoolFactory<byte>>() is PinnedBlockPoolFactory { Blocks: var blocks } ? new HeadMemory(blocks) : null;
+        var heads = app.ApplicationServices.GetService<IMemoryPoolFactory<byte>>() is PinnedBlockPoolFactory { Blocks: var blocks }
+            ? new HeadMemory(blocks) : null;
         app.Use(async (context, next) =>
         {
             var started = Stopwatch.GetTimestamp();
@@ -70,12 +76,16 @@ internal static partial class RequestLogging
             {
                 place?.End();
                 if (!isProbe) places.End();
-                var status = metering.IsHungUp || context.RequestAborted.IsCancellationRequested ? StatusCodes.Status499ClientClosedRequest : context.Response.StatusCode;
-                var (method, call, elapsed) = (Excerpt.Of(context.Request.Method), metering.PathTemplate ?? "(none)", Stopwatch.GetElapsedTime(started));
-                calls.Answered(method, call, status, elapsed, metering, context.Response.Headers.ContainsKey(IdempotencyKey.ReplayedHeader));
+                var status = metering.IsHungUp || context.RequestAborted.IsCancellationRequested ? StatusCodes.Status499ClientClosedRequest
+                    : context.Response.StatusCode;
+                var (method, call, elapsed) = (Excerpt.Of(context.Request.Method), metering.PathTemplate
+                    ?? "(none)", Stopwatch.GetElapsedTime(started));
+                calls.Answered(method, call, status, elapsed, metering,
+                    context.Response.Headers.ContainsKey(IdempotencyKey.ReplayedHeader));
                 Describe(Activity.Current, method, metering.PathTemplate, status);
                 if (!metering.IsOneOfMany && (place is not { IsKnown: false } || strangers.IsLogged()))
-                    LogRequest(logger, method, call, metering.Session, status, elapsed.TotalMilliseconds, metering.BodyBytes, metering.AnswerBytes);
+                    LogRequest(logger, method, call, metering.Session, status, elapsed.TotalMilliseconds, metering.BodyBytes,
+                        metering.AnswerBytes);
             }
         });
     }
@@ -99,13 +109,15 @@ internal static partial class RequestLogging
     };
 
     [LoggerMessage(Level = LogLevel.Information,
-        Message = "{Method} {Path} session {Session} answered {Status} in {ElapsedMilliseconds:F1} ms, {RequestBytes} bytes in, {AnswerBytes} bytes out")]
+        Message = "{Method} {Path} session {Session} answered {Status} in {ElapsedMilliseconds:F1} ms, {RequestBytes} bytes in, " +
+            "{AnswerBytes} bytes out")]
     private static partial void LogRequest(
         Microsoft.Extensions.Logging.ILogger logger, string method, string path, string? session, int status, double elapsedMilliseconds,
         long requestBytes, long answerBytes);
 
     // Counts what is written, whichever way it is written.
-    private sealed class MeteredResponseBody(IHttpResponseBodyFeature inner, RequestContext metering, HttpContext context) : IHttpResponseBodyFeature
+    private sealed class MeteredResponseBody(IHttpResponseBodyFeature inner, RequestContext metering, HttpContext context)
+        : IHttpResponseBodyFeature
     {
         private MeteredWriter? _writer;
 

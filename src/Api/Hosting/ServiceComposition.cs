@@ -33,7 +33,8 @@ internal static partial class ServiceComposition
     /// <exception cref="UnknownSettingException">A section of this service has a setting that there is not.</exception>
     public static WebApplicationBuilder CreateBuilder(string[] arguments)
     {
-        var builder = WebApplication.CreateBuilder(new WebApplicationOptions { Args = arguments, ContentRootPath = AppContext.BaseDirectory });
+        var options = new WebApplicationOptions { Args = arguments, ContentRootPath = AppContext.BaseDirectory };
+        var builder = WebApplication.CreateBuilder(options);
         var (sources, own) = (builder.Configuration.Sources, Path.GetFullPath(SettingsFile));
         if (own != Path.Combine(AppContext.BaseDirectory, SettingsFile) && File.Exists(own))
         {
@@ -102,7 +103,8 @@ internal static partial class ServiceComposition
         services.AddSingleton<WrongKeys>();
         services.AddSingleton<Places>();
         services.AddSingleton<ComputeGate>();
-        services.AddOptions<HostOptions>().Configure<IOptions<ShutdownOptions>>((host, shutdown) => host.ShutdownTimeout = shutdown.Value.Drain);
+        services.AddOptions<HostOptions>().Configure<IOptions<ShutdownOptions>>(
+            (host, shutdown) => host.ShutdownTimeout = shutdown.Value.Drain);
     }
 
     /// <summary>Registers what is kept, and where.</summary>
@@ -207,7 +209,8 @@ internal static partial class ServiceComposition
     [LoggerMessage(Level = LogLevel.Information, Message = "Sessions are kept in a PostgreSQL database")]
     private static partial void LogDatabase(ILogger logger);
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "Answers come before the disk has what they tell: {Cause} loses the last moment (Storage:Durability is interval)")]
+    [LoggerMessage(Level = LogLevel.Warning,
+        Message = "Answers come before the disk has what they tell: {Cause} loses the last moment (Storage:Durability is interval)")]
     private static partial void LogInterval(ILogger logger, string cause);
 
     // The document's schemas are made with the serializer options of ASP.NET Core: they must be the contract's.
@@ -219,4 +222,12 @@ internal static partial class ServiceComposition
         target.RespectNullableAnnotations = contract.RespectNullableAnnotations;
         foreach (var converter in contract.Converters) target.Converters.Add(converter);
     }
+}
+
+/// <summary>Whether the service takes requests: from the end of start-up, with a store that is open, until it is told to stop.</summary>
+internal sealed class Readiness(IHostApplicationLifetime lifetime, ISessionStore store)
+{
+    /// <summary>Whether the service takes requests now.</summary>
+    public bool IsReady => lifetime.ApplicationStarted.IsCancellationRequested && !lifetime.ApplicationStopping.IsCancellationRequested
+        && store.IsOpen;
 }

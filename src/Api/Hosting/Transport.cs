@@ -1,3 +1,4 @@
+using BnService.Api.Hosting.Memory;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
@@ -24,7 +25,8 @@ internal static class Transport
     {
         services.AddSingleton<IMemoryPoolFactory<byte>, PinnedBlockPoolFactory>();
         // As much of an answer may be on its way before writing waits; an answer to a request that is still arriving goes on otherwise.
-        services.AddOptions<SocketTransportOptions>().Configure<IOptions<LimitOptions>, IOptions<MemoryOptions>>((sockets, limits, memory) =>
+        services.AddOptions<SocketTransportOptions>().Configure<IOptions<LimitOptions>,
+            IOptions<MemoryOptions>>((sockets, limits, memory) =>
         {
             // In a flood of connections a caller waits its turn in the kernel, instead of for its next attempt.
             sockets.Backlog = WaitingConnections;
@@ -44,13 +46,16 @@ internal static class Transport
             kestrel.Limits.MaxResponseBufferSize = unsent;
             // What is left of an answer may take as long as a request.
             kestrel.Limits.MinResponseDataRate = limits.Value.MinBytesPerSecond == 0
-                ? null : new MinDataRate(Math.Max(limits.Value.MinBytesPerSecond, unsent / limits.Value.RequestTime.TotalSeconds), limits.Value.MinRateGrace);
+                ? null : new MinDataRate(Math.Max(limits.Value.MinBytesPerSecond, unsent / limits.Value.RequestTime.TotalSeconds),
+                    limits.Value.MinRateGrace);
             kestrel.Limits.RequestHeadersTimeout = limits.Value.HeadTime;
             kestrel.Limits.KeepAliveTimeout = limits.Value.IdleTime;
             // A client that is gone without a word is noticed, and a body that nobody reads is held back at its sender.
             kestrel.Limits.Http2.KeepAlivePingDelay = BetweenPings;
-            kestrel.Limits.Http2.InitialStreamWindowSize = (int)Math.Max(ushort.MaxValue, Math.Min(kestrel.Limits.Http2.InitialStreamWindowSize, 3 * unread));
-            kestrel.Limits.Http2.InitialConnectionWindowSize = (int)Math.Max(ushort.MaxValue, Math.Min(kestrel.Limits.Http2.InitialConnectionWindowSize, 4 * unread));
+            kestrel.Limits.Http2.InitialStreamWindowSize = (int)Math.Max(
+                ushort.MaxValue, Math.Min(kestrel.Limits.Http2.InitialStreamWindowSize, 3 * unread));
+            kestrel.Limits.Http2.InitialConnectionWindowSize =
+                (int)Math.Max(ushort.MaxValue, Math.Min(kestrel.Limits.Http2.InitialConnectionWindowSize, 4 * unread));
             kestrel.Limits.MaxRequestBodySize = limits.Value.MaxBodyBytes;
         });
     }

@@ -1,4 +1,3 @@
-using BnService.Api.Hosting;
 using BnService.Api.Hosting.Telemetry;
 using BnService.Core.Tensors;
 using Microsoft.Extensions.Options;

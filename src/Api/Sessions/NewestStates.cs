@@ -1,5 +1,4 @@
 using BnService.Api.Errors;
-using BnService.Api.Hosting;
 using BnService.Api.Hosting.Telemetry;
 using BnService.Api.Storage;
 using Microsoft.Extensions.Options;

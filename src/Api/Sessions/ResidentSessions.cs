@@ -1,5 +1,4 @@
 using System.Collections.Concurrent;
-using BnService.Api.Hosting;
 using Microsoft.Extensions.Options;
 
 namespace BnService.Api.Sessions;

@@ -1,7 +1,6 @@
 using System.Security.Cryptography;
 using System.Text;
 using BnService.Api.Errors;
-using BnService.Api.Hosting;
 using BnService.Core.Layers;
 using BnService.Core.Normalizers;
 using BnService.Core.Tensors;

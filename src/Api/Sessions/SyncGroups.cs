@@ -1,7 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
 using BnService.Api.Errors;
-using BnService.Api.Hosting;
 using BnService.Api.Hosting.Telemetry;
 using BnService.Api.Storage;
 using BnService.Core;

@@ -1,5 +1,4 @@
 using System.Collections.Concurrent;
-using BnService.Api.Hosting;
 using BnService.Api.Storage;
 using Microsoft.Extensions.Options;
 

@@ -45,7 +45,9 @@ public interface ISessionStore
     ValueTask<bool> TryUpdateAsync(
         StoredSession session, StoredVersion expected, IReadOnlyList<StoredAnswer> answers, CancellationToken cancellationToken);
 
-    /// <summary>Deletes a session with all that belongs to it; false if its state is not the <paramref name="expected"/> one or it is gone.</summary>
+    /// <summary>
+    /// Deletes a session with all that belongs to it; false if its state is not the <paramref name="expected"/> one or it is gone.
+    /// </summary>
     ValueTask<bool> TryDeleteAsync(string id, StoredVersion expected, CancellationToken cancellationToken);
 
     /// <summary>A page of sessions, newest first.</summary>
@@ -54,7 +56,9 @@ public interface ISessionStore
     /// <summary>Number of sessions: of an owner, or with null of all.</summary>
     ValueTask<long> CountAsync(string? owner, CancellationToken cancellationToken);
 
-    /// <summary>What is stored of each owner: states, snapshots, and remembered answers of more than <see cref="StoredAnswer.LargeBytes"/>.</summary>
+    /// <summary>
+    /// What is stored of each owner: states, snapshots, and remembered answers of more than <see cref="StoredAnswer.LargeBytes"/>.
+    /// </summary>
     ValueTask<IReadOnlyList<StoredUsage>> MeasureAsync(CancellationToken cancellationToken);
 
     /// <summary>The place of the last one of a number of sessions, newest first; null where there are not so many.</summary>
@@ -71,7 +75,8 @@ public interface ISessionStore
 
     /// <summary>Forgets an answer whose state is not stored any more; false if the session's state is not the expected one.</summary>
     /// <remarks>There is none where nobody else can set the store back.</remarks>
-    ValueTask<bool> TryForgetAnswerAsync(string sessionId, string topic, string key, StoredVersion expected, CancellationToken cancellationToken) =>
+    ValueTask<bool> TryForgetAnswerAsync(string sessionId, string topic, string key, StoredVersion expected,
+        CancellationToken cancellationToken) =>
         new(true);
 
     /// <summary>The newest answer of a topic; null if there is none.</summary>
@@ -104,7 +109,9 @@ public interface ISessionStore
 /// <param name="Content">What it contributes, as bytes whose meaning the store does not know.</param>
 internal sealed record StoredContribution(int Rank, int WorldSize, string Nonce, ReadOnlyMemory<byte> Content)
 {
-    /// <summary>How long it has been there, by the store's clock and no node's: those of two nodes need not agree. Zero where it is not stored yet.</summary>
+    /// <summary>
+    /// How long it has been there, by the store's clock and no node's: those of two nodes need not agree. Zero where it is not stored yet.
+    /// </summary>
     public TimeSpan Age { get; init; }
 }
 
@@ -171,7 +178,9 @@ public interface IKeyStore
 /// <param name="Content">What it was, as bytes whose meaning the store does not know.</param>
 internal sealed record StoredTraffic(string SessionId, string Node, ReadOnlyMemory<byte> Content);
 
-/// <summary>Keeps what has lately passed through sessions, besides their states: nothing depends on it, and it may be a moment late.</summary>
+/// <summary>
+/// Keeps what has lately passed through sessions, besides their states: nothing depends on it, and it may be a moment late.
+/// </summary>
 internal interface ITrafficStore
 {
     /// <summary>Replaces what a node has kept of sessions; of those that are gone nothing is kept.</summary>

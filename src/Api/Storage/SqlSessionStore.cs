@@ -26,7 +26,8 @@ internal abstract class SqlSessionStore(SqlDialect sql)
     public ValueTask<StoredSession?> FindAsync(string nameOrId, long most, CancellationToken cancellationToken) => FindOneAsync(
         $"SELECT {HeaderColumns}, s.owner, {sql.Writes}, {BoundedState(most)} FROM {Named(nameOrId)}",
         row => new StoredSession(
-            row.GetString(0), row.GetString(1), row.GetString(2), row.GetInt64(3), StoredHeader.Time(row.GetInt64(4)), Bytes(row, 5), Bytes(row, 8))
+            row.GetString(0), row.GetString(1), row.GetString(2), row.GetInt64(3), StoredHeader.Time(row.GetInt64(4)), Bytes(row, 5),
+                Bytes(row, 8))
         {
             Owner = Text(row, 6),
             Mark = WriteMark.NumberOf(Bytes(row, 7)),
@@ -36,7 +37,8 @@ internal abstract class SqlSessionStore(SqlDialect sql)
         cancellationToken);
 
     public ValueTask<string?> FindNameAsync(string? name, string id, CancellationToken cancellationToken) => FindOneAsync(
-        $"SELECT s.name FROM {sql.Bn}sessions AS s WHERE s.id = {id}{(name is null ? null : OrNamed(name))}", row => row.GetString(0), cancellationToken);
+        $"SELECT s.name FROM {sql.Bn}sessions AS s WHERE s.id = {id}{(name is null ? null : OrNamed(name))}", row =>
+            row.GetString(0), cancellationToken);
 
     public async ValueTask<StoredVersion?> FindVersionAsync(string id, CancellationToken cancellationToken) => await FindAllAsync(
         $"SELECT s.version, substr({sql.Writes}, 1, {MarkLength}) FROM {sql.Bn}sessions AS s WHERE s.id = {id}",
@@ -59,8 +61,10 @@ internal abstract class SqlSessionStore(SqlDialect sql)
 
     public async ValueTask<SessionPosition?> FindPositionAsync(SessionPosition? after, int number, CancellationToken cancellationToken) =>
         await FindAllAsync(
-            $"SELECT s.created_at, s.id FROM {sql.Bn}sessions AS s WHERE {Listed(new(null, null, 1, after))} {Newest} LIMIT 1 OFFSET {number - 1}",
-            row => new SessionPosition(StoredHeader.Time(row.GetInt64(0)), row.GetString(1)), cancellationToken) is [var position] ? position : null;
+            $"SELECT s.created_at, s.id FROM {sql.Bn}sessions AS s WHERE {Listed(new(null, null, 1, after))} {Newest} LIMIT 1 OFFSET " +
+                $"{number - 1}",
+            row => new SessionPosition(StoredHeader.Time(row.GetInt64(0)), row.GetString(1)), cancellationToken) is [var position]
+                ? position : null;
 
     public ValueTask<long> CountAsync(string? owner, CancellationToken cancellationToken) => CountAsync(owner is null
         ? (SqlStatement)$"SELECT count(*) FROM {sql.Bn}sessions"
@@ -79,23 +83,29 @@ internal abstract class SqlSessionStore(SqlDialect sql)
         """,
         row => new StoredUsage(Text(row, 0), row.GetInt64(1), row.GetInt64(2)), cancellationToken);
 
-    public ValueTask<StoredAnswer?> FindAnswerAsync(string sessionId, string topic, string key, CancellationToken cancellationToken) => FindOneAsync(
+    public ValueTask<StoredAnswer?> FindAnswerAsync(string sessionId, string topic, string key, CancellationToken cancellationToken) =>
+        FindOneAsync(
         $"SELECT content FROM {sql.Bn}answers WHERE session_id = {sessionId} AND topic = {topic} AND key = {key}",
         row => new StoredAnswer(topic, key, Bytes(row, 0)), cancellationToken);
 
-    public ValueTask<StoredAnswer?> FindLastAnswerAsync(string sessionId, string topic, CancellationToken cancellationToken) => FindOneAsync(
+    public ValueTask<StoredAnswer?> FindLastAnswerAsync(string sessionId, string topic, CancellationToken cancellationToken) =>
+        FindOneAsync(
         $"SELECT key, content FROM {sql.Bn}answers WHERE session_id = {sessionId} AND topic = {topic} ORDER BY sequence DESC LIMIT 1",
         row => new StoredAnswer(topic, row.GetString(0), Bytes(row, 1)), cancellationToken);
 
-    public ValueTask<StoredSnapshot?> FindSnapshotAsync(string sessionId, long version, long most, CancellationToken cancellationToken) => FindOneAsync(
+    public ValueTask<StoredSnapshot?> FindSnapshotAsync(string sessionId, long version, long most, CancellationToken cancellationToken) =>
+        FindOneAsync(
         $"SELECT header, {BoundedState(most)} FROM {sql.Bn}snapshots AS s WHERE session_id = {sessionId} AND version = {version}",
-        row => new StoredSnapshot(sessionId, version, Bytes(row, 0), Bytes(row, 1)) { Withheld = Withheld(row, 2, most) }, cancellationToken);
+        row => new StoredSnapshot(sessionId, version, Bytes(row, 0), Bytes(row, 1)) { Withheld = Withheld(row, 2, most) },
+            cancellationToken);
 
-    public ValueTask<IReadOnlyList<StoredSnapshot>> ListSnapshotsAsync(string sessionId, CancellationToken cancellationToken) => FindAllAsync(
+    public ValueTask<IReadOnlyList<StoredSnapshot>> ListSnapshotsAsync(string sessionId, CancellationToken cancellationToken) =>
+        FindAllAsync(
         $"SELECT version, header FROM {sql.Bn}snapshots WHERE session_id = {sessionId} ORDER BY version DESC",
         row => new StoredSnapshot(sessionId, row.GetInt64(0), Bytes(row, 1), default), cancellationToken);
 
-    public async ValueTask<ILookup<string, long>> FindSnapshotVersionsAsync(IReadOnlyCollection<string> sessionIds, CancellationToken cancellationToken)
+    public async ValueTask<ILookup<string, long>> FindSnapshotVersionsAsync(
+        IReadOnlyCollection<string> sessionIds, CancellationToken cancellationToken)
     {
         var found = await FindAllAsync(
             $"SELECT session_id, version FROM {sql.Bn}snapshots WHERE session_id {Among(sessionIds)} ORDER BY version DESC",
@@ -110,14 +120,18 @@ internal abstract class SqlSessionStore(SqlDialect sql)
             row[5] as byte[], row[6] as byte[]),
         cancellationToken);
 
-    public ValueTask<IReadOnlyList<ReadOnlyMemory<byte>>> FindTrafficAsync(string sessionId, CancellationToken cancellationToken) => FindAllAsync(
-        $"SELECT content FROM {sql.Bn}traffic WHERE session_id = {sessionId}", row => (ReadOnlyMemory<byte>)Bytes(row, 0), cancellationToken);
+    public ValueTask<IReadOnlyList<ReadOnlyMemory<byte>>> FindTrafficAsync(string sessionId, CancellationToken cancellationToken) =>
+        FindAllAsync(
+        $"SELECT content FROM {sql.Bn}traffic WHERE session_id = {sessionId}", row =>
+            (ReadOnlyMemory<byte>)Bytes(row, 0), cancellationToken);
 
     /// <summary>The rows of a statement; none where the database cannot hold what is looked for.</summary>
     protected abstract ValueTask<IReadOnlyList<T>> FindAllAsync<T>(
         SqlStatement statement, Func<DbDataReader, T> row, CancellationToken cancellationToken);
 
-    /// <summary>The tables in which a session is <c>s</c>, with the condition that it has a name or, if none has that name, an id.</summary>
+    /// <summary>
+    /// The tables in which a session is <c>s</c>, with the condition that it has a name or, if none has that name, an id.
+    /// </summary>
     protected abstract SqlStatement Named(string nameOrId);
 
     /// <summary>A further condition that finds a session of a name.</summary>
@@ -153,7 +167,8 @@ internal abstract class SqlSessionStore(SqlDialect sql)
     protected static byte[] Bytes(DbDataReader row, int column) => row.IsDBNull(column) ? [] : row.GetFieldValue<byte[]>(column);
 
     // PostgreSQL's tables have an empty text where SQLite's have none.
-    private static string? Text(DbDataReader row, int column) => row.IsDBNull(column) || row.GetString(column) is not { Length: > 0 } text ? null : text;
+    private static string? Text(DbDataReader row, int column) =>
+        row.IsDBNull(column) || row.GetString(column) is not { Length: > 0 } text ? null : text;
 
     private static long Withheld(DbDataReader row, int column, long most) =>
         !row.IsDBNull(column) && row.GetInt64(column) is var length && length > most ? length : 0;
@@ -198,7 +213,8 @@ internal sealed class SqlStatement(int literalLength, int formattedCount)
 
     /// <summary>The text, in which parameters are <c>$1</c>, <c>$2</c> and so on.</summary>
     /// <param name="add">
-    /// Takes each parameter: a <see cref="string"/> or null, an array of them, a <see cref="long"/>, or a <see cref="ReadOnlyMemory{T}"/> of bytes.
+    /// Takes each parameter: a <see cref="string"/> or null, an array of them, a <see cref="long"/>, or a <see cref="ReadOnlyMemory{T}"/>
+    /// of bytes.
     /// </param>
     public string Write(Action<object?> add)
     {

@@ -37,7 +37,9 @@ public sealed record StoredSession(
     /// <summary>Bytes of its arrays where they were too many to be read; else 0.</summary>
     public long Withheld { get; init; }
 
-    /// <summary>The number of the write that makes this state, or has made it (<see cref="WriteMark"/>); 0 where that is not known.</summary>
+    /// <summary>
+    /// The number of the write that makes this state, or has made it (<see cref="WriteMark"/>); 0 where that is not known.
+    /// </summary>
     public long Mark { get; init; }
 
     /// <summary>The marks of the newest writes, as the store has them; empty where it keeps none, and where this is to be stored.</summary>
@@ -47,14 +49,15 @@ public sealed record StoredSession(
     public StoredVersion Stored => new(Version, Mark);
 
     /// <summary>
-    /// Whether this state has come from an earlier one; null where that is not known, since there are many writes between them, or the store,
-    /// which has no other writer, keeps no marks.
+    /// Whether this state has come from an earlier one; null where that is not known, since there are many writes between them, or the
+    /// store, which has no other writer, keeps no marks.
     /// </summary>
     public bool? Follows(StoredVersion earlier)
     {
         if (Version < earlier.Number) return false;
         if (Stored.Is(earlier)) return true;
-        return earlier.Mark == 0 || Writes.IsEmpty ? null : new WriteMark(earlier.Number, earlier.Mark).IsAmong(Writes.Span, earlier.Number);
+        return earlier.Mark == 0 || Writes.IsEmpty ? null : new WriteMark(earlier.Number, earlier.Mark)
+            .IsAmong(Writes.Span, earlier.Number);
     }
 }
 
@@ -81,7 +84,9 @@ public sealed record StoredSnapshot(string SessionId, long Version, ReadOnlyMemo
 /// <param name="Content">What is remembered, as bytes whose meaning the store does not know.</param>
 public sealed record StoredAnswer(string Topic, string Key, ReadOnlyMemory<byte> Content)
 {
-    /// <summary>Answers of more bytes than this count among what is stored of an owner: those with arrays of the size of the state.</summary>
+    /// <summary>
+    /// Answers of more bytes than this count among what is stored of an owner: those with arrays of the size of the state.
+    /// </summary>
     public const int LargeBytes = 4 << 10;
 
     /// <summary>What it counts for.</summary>
@@ -90,7 +95,9 @@ public sealed record StoredAnswer(string Topic, string Key, ReadOnlyMemory<byte>
     /// <summary>How many are kept of each topic of a session.</summary>
     public const int Kept = 256;
 
-    /// <summary>How many are kept of all groups of a session together: more than can be asked for at one time, however many names there are.</summary>
+    /// <summary>
+    /// How many are kept of all groups of a session together: more than can be asked for at one time, however many names there are.
+    /// </summary>
     public const int KeptOfGroups = 512;
 
     /// <summary>How many more there may be: those of groups are looked through once for so many that come.</summary>
@@ -134,8 +141,9 @@ public readonly record struct SessionPosition(DateTimeOffset CreatedAt, string I
 }
 
 /// <summary>
-/// The sign that a write leaves in what it writes. It tells two states of one version number apart, which there are where a database has gone
-/// back, and it tells whether a write was made when the connection broke before the answer: a session keeps those of its newest writes.
+/// The sign that a write leaves in what it writes. It tells two states of one version number apart, which there are where a database has
+/// gone back, and it tells whether a write was made when the connection broke before the answer: a session keeps those of its newest
+/// writes.
 /// </summary>
 /// <param name="Version">The version that was written.</param>
 /// <param name="Number">A number that nobody else draws; never 0.</param>
@@ -144,7 +152,9 @@ internal readonly record struct WriteMark(long Version, long Number)
     /// <summary>Bytes of one: the version and the number, the highest byte first.</summary>
     public const int Length = sizeof(long) + sizeof(long);
 
-    /// <summary>Bytes of those that a session keeps: 32 writes, of which only those matter that are made while a connection is made anew.</summary>
+    /// <summary>
+    /// Bytes of those that a session keeps: 32 writes, of which only those matter that are made while a connection is made anew.
+    /// </summary>
     public const int Kept = 32 * Length;
 
     /// <summary>The mark as it is stored.</summary>
@@ -179,7 +189,8 @@ internal readonly record struct WriteMark(long Version, long Number)
 
     /// <summary>The number of the write that has made a session's state; 0 where it has none.</summary>
     /// <param name="writes">The session's marks, that of its state first.</param>
-    public static long NumberOf(ReadOnlySpan<byte> writes) => writes.Length < Length ? 0 : BinaryPrimitives.ReadInt64BigEndian(writes[sizeof(long)..]);
+    public static long NumberOf(ReadOnlySpan<byte> writes) =>
+        writes.Length < Length ? 0 : BinaryPrimitives.ReadInt64BigEndian(writes[sizeof(long)..]);
 
     /// <summary>Whether the write was made, by the marks that a session has; null where they do not reach back to it.</summary>
     /// <param name="writes">The session's marks, that of its state first and then the newest first.</param>
@@ -197,7 +208,9 @@ internal readonly record struct WriteMark(long Version, long Number)
     }
 }
 
-/// <summary>A state that is stored: the number of a version alone is not enough, for a database that has gone back gives it a second time.</summary>
+/// <summary>
+/// A state that is stored: the number of a version alone is not enough, for a database that has gone back gives it a second time.
+/// </summary>
 /// <param name="Number">The version.</param>
 /// <param name="Mark">The number of the write that has made it (<see cref="WriteMark"/>); 0 where that is not known.</param>
 public readonly record struct StoredVersion(long Number, long Mark)

@@ -32,7 +32,7 @@ internal static class Arrows
         ("Api.Hosting.Memory", "Core.Tensors Core.Layers Api.Errors Api.Hosting.Limits"),
         ("Api.Hosting.Telemetry", "Core.Tensors Core.Statistics Core.Layers Api.Storage Api.Hosting.Connections"),
         ("Api.Sessions",
-            "Core.Tensors Core Core.Statistics Core.Normalizers Core.Layers Api.Errors Api.Wire " +
+            "Core.Simd Core.Tensors Core Core.Statistics Core.Normalizers Core.Layers Api.Errors Api.Wire " +
             "Api.Wire.Safetensors Api.Storage Api.Hosting.Limits Api.Hosting.Memory Api.Hosting.Telemetry"),
         ("Api.Hosting.Commands", ""),
         ("Api.Hosting.Auth",
@@ -56,13 +56,6 @@ internal static class Arrows
     public static readonly string[] Mistaken =
     [
         "Core.Tensors -> Core",
-        "Api.Errors -> Api.Contracts",
-        "Api.Errors -> Api.Wire",
-        "Api.Errors -> Api.Storage",
-        "Api.Errors -> Api.Hosting.Limits",
-        "Api.Errors -> Api.Hosting.Telemetry",
-        "Api.Errors -> Api.Hosting.Auth",
-        "Api.Errors -> Api.Hosting",
         "Api.Contracts -> Api.Wire",
         "Api.Contracts -> Api.Wire.Json",
         "Api.Contracts -> Api.Sessions",
@@ -72,8 +65,6 @@ internal static class Arrows
         "Api.Wire -> Api.Hosting",
         "Api.Wire.Json -> Api.Hosting.Limits",
         "Api.Wire.Json -> Api.Hosting",
-        "Api.Storage.Postgres -> Api.Hosting",
-        "Api.Storage.Sqlite -> Api.Hosting",
         "Api.Hosting.Limits -> Api.Sessions",
         "Api.Hosting.Limits -> Api.Hosting",
         "Api.Hosting.Connections -> Api.Hosting",

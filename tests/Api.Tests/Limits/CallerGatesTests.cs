@@ -1,6 +1,6 @@
 using System.Runtime.CompilerServices;
-using BnService.Api.Hosting;
 using BnService.Api.Hosting.Limits;
+using BnService.Api.Sessions;
 using Microsoft.Extensions.Options;
 
 namespace BnService.Api.Tests.Limits;

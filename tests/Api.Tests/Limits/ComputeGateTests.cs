@@ -1,4 +1,3 @@
-using BnService.Api.Hosting;
 using BnService.Api.Hosting.Telemetry;
 using BnService.Api.Sessions;
 using BnService.Core.Tensors;

@@ -1,7 +1,7 @@
 using System.Text.Json.Serialization.Metadata;
 using BnService.Api.Contracts;
-using BnService.Api.Hosting;
 using BnService.Api.Hosting.Limits;
+using BnService.Api.Sessions;
 using BnService.Api.Wire.Json;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.DependencyInjection;

@@ -1,5 +1,4 @@
 using BnService.Api.Errors;
-using BnService.Api.Hosting;
 using BnService.Api.Hosting.Memory;
 using BnService.Api.Hosting.Telemetry;
 using BnService.Core.Tensors;

@@ -1,4 +1,4 @@
-using BnService.Api.Errors;
+using BnService.Api.Hosting;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Http;
 

@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using BnService.Api.Hosting;
 using BnService.Api.Storage;
 using BnService.Api.Storage.Sqlite;
 using Microsoft.Data.Sqlite;

@@ -1,4 +1,5 @@
 using BnService.Api.Hosting;
+using BnService.Api.Storage;
 using BnService.Api.Storage.Postgres;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;

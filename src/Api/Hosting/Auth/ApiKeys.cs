@@ -1,3 +1,4 @@
+using System.ComponentModel.DataAnnotations;
 using System.Diagnostics;
 using System.Globalization;
 using System.Net;
@@ -11,7 +12,35 @@ using Microsoft.Extensions.Options;
 
 namespace BnService.Api.Hosting.Auth;
 
-/// <summary>Asks callers for their keys: who has none is 401, whose role is too small 403, and what a key does not reach is not found.</summary>
+/// <summary>Section <c>Auth</c>: who may do what.</summary>
+public sealed record AuthOptions
+{
+    /// <summary>
+    /// <c>keys</c>: callers need a key, and as long as none is stored only this machine's own programs reach the service. <c>none</c>:
+    /// whoever reaches the service may do everything.
+    /// </summary>
+    [AllowedValues("keys", "none", ErrorMessage = "must be keys or none")]
+    public string Mode { get; init; } = "keys";
+
+    /// <summary>
+    /// The key of an admin that is kept where the configuration is, as in a secret of an orchestrator, and not in the storage; made by
+    /// <c>keys generate</c>.
+    /// </summary>
+    [RegularExpression("bn_[0-9a-f]{16}_[A-Za-z0-9_-]{43}", ErrorMessage = "must be a key as 'keys generate' prints it"),
+        DataType(DataType.Password)]
+    public string? AdminKey { get; init; }
+
+    /// <summary>Whether <c>/metrics</c> needs no key.</summary>
+    public bool OpenMetrics { get; init; }
+
+    /// <summary>The most keys; nodes that share a database read all of them every second.</summary>
+    [Range(1, 100_000, ErrorMessage = "must be from 1 to 100000")]
+    public int MaxKeys { get; init; } = 1000;
+}
+
+/// <summary>
+/// Asks callers for their keys: who has none is 401, whose role is too small 403, and what a key does not reach is not found.
+/// </summary>
 internal static class ApiKeys
 {
     /// <summary>The header of a key where <c>Authorization</c> is not to be had.</summary>
@@ -85,11 +114,13 @@ internal static class ApiKeys
     private static void Require(AccessKey key, Role least, bool isOfAll)
     {
         if (key.Role < least)
-            throw new ProblemException(ProblemCode.Forbidden, $"this call needs the role {least.WireName}, key '{key.Id}' has {key.Role.WireName}");
+            throw new ProblemException(ProblemCode.Forbidden,
+                $"this call needs the role {least.WireName}, key '{key.Id}' has {key.Role.WireName}");
         if (isOfAll && key.Scope.Prefix is not null)
         {
             throw new ProblemException(
-                ProblemCode.Forbidden, $"this call tells of all sessions, key '{key.Id}' sees those whose names begin with '{key.Scope.Prefix}'");
+                ProblemCode.Forbidden,
+                    $"this call tells of all sessions, key '{key.Id}' sees those whose names begin with '{key.Scope.Prefix}'");
         }
     }
 
@@ -101,8 +132,8 @@ internal static class ApiKeys
         return ProblemAnswers.RefuseAsync(context, ProblemCode.TooManyRequests, wrong.Refusal);
     }
 
-    // Empty where there is none, with what is wrong with it if it is not known. Two that differ are none: nobody could say whose the request
-    // is.
+    // Empty where there is none, with what is wrong with it if it is not known. Two that differ are none: nobody could say whose the
+    // request is.
     private static (string Text, string Complaint) TextIn(IHeaderDictionary headers)
     {
         var bearer = headers.Authorization is [{ } authorization] && authorization.StartsWith(Scheme, StringComparison.OrdinalIgnoreCase)
@@ -115,5 +146,6 @@ internal static class ApiKeys
 
     // As long as there is no key the service listens on loopback only. That is looked at here as well, for an address can be configured in
     // more ways than the one that was looked at when it started, and while it runs. In the tests there is no connection, and no address.
-    private static bool IsLocal(HttpContext context) => context.Connection.LocalIpAddress is not { } address || IPAddress.IsLoopback(address);
+    private static bool IsLocal(HttpContext context) => context.Connection.LocalIpAddress is not { } address
+        || IPAddress.IsLoopback(address);
 }

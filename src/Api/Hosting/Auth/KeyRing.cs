@@ -14,7 +14,8 @@ internal sealed partial class KeyRing(IKeyStore store, IOptions<AuthOptions> opt
     : IDisposable
 {
     private const string FirstKey =
-        "this would be the first key: from then on every call, of the pages too, needs a key, this one is shown once, and without it nobody gets "
+        "this would be the first key: from then on every call, of the pages too, needs a key, this one is shown once, and without it " +
+            "nobody gets "
         + "in any more. Send \"i_will_keep_the_key\": true with it, or create it with the program: keys create --name first --role admin";
 
     // One change at a time, so that what was read before a change does not come behind it.
@@ -55,7 +56,8 @@ internal sealed partial class KeyRing(IKeyStore store, IOptions<AuthOptions> opt
 
     /// <summary>Reads the keys if they have not been read yet, as at the start, or after it where the disk was away then.</summary>
     /// <exception cref="StorageUnavailableException">They cannot be read.</exception>
-    public Task RequireReadAsync(CancellationToken cancellationToken) => _keys is null ? RefreshAsync(cancellationToken) : Task.CompletedTask;
+    public Task RequireReadAsync(CancellationToken cancellationToken) =>
+        _keys is null ? RefreshAsync(cancellationToken) : Task.CompletedTask;
 
     /// <summary>Reads the keys as they are stored now.</summary>
     /// <exception cref="StorageUnavailableException">They cannot be read; the known ones stay.</exception>
@@ -71,7 +73,6 @@ internal sealed partial class KeyRing(IKeyStore store, IOptions<AuthOptions> opt
     /// <param name="prefix">Beginning of the names of the sessions that its holder sees; null for all.</param>
     /// <param name="isKept">Whether the caller has said that the key will be kept, which the first one asks for.</param>
     /// <param name="isOpen">Whether the caller was let in because there was no key: it may make the first one, and no other.</param>
-    /// <param name="cancellationToken">Ends waiting for the store.</param>
     /// <returns>The key, its text, which is nowhere else, and whether the service asks for keys from now on and has not before.</returns>
     /// <exception cref="ProblemException">There may be no such key.</exception>
     public Task<(AccessKey Key, string Text, bool IsFirst)> CreateAsync(
@@ -92,7 +93,8 @@ internal sealed partial class KeyRing(IKeyStore store, IOptions<AuthOptions> opt
         RequestDeadline.Lift();
         // On another node, or by the command line, somebody may make the first one in this very moment.
         var stored = key.ToStored();
-        if (!await (isOpen ? store.TryInsertFirstKeyAsync(stored, CancellationToken.None) : store.TryInsertKeyAsync(stored, CancellationToken.None)))
+        if (!await (isOpen ? store.TryInsertFirstKeyAsync(stored, CancellationToken.None)
+            : store.TryInsertKeyAsync(stored, CancellationToken.None)))
             throw isOpen ? NotFirst() : new InvalidOperationException("a random id was drawn twice");
         keys.Add(key.Id, key);
         LogCreated(logger, key.Id, name, role.WireName, prefix ?? "");
@@ -117,13 +119,13 @@ internal sealed partial class KeyRing(IKeyStore store, IOptions<AuthOptions> opt
     /// <summary>Deletes a key; it is nobody's from now on.</summary>
     /// <param name="id">Its id.</param>
     /// <param name="isLastAllowed">Whether it may be the last one of an admin.</param>
-    /// <param name="cancellationToken">Ends waiting for the store.</param>
     /// <exception cref="ProblemException">There is none of the id, or it is the last one of an admin.</exception>
     public Task<AccessKey> RevokeAsync(string id, bool isLastAllowed, CancellationToken cancellationToken) => AloneAsync(async keys =>
     {
         var key = keys.GetValueOrDefault(id) ?? throw NotFound(id);
         if (!isLastAllowed && _configured is null && IsAdmin(key) && keys.Values.Count(IsAdmin) == 1)
-            throw new ProblemException(ProblemCode.LastAdminKey, $"key '{id}' is the only one with the role admin: without it nobody could create or revoke keys");
+            throw new ProblemException(ProblemCode.LastAdminKey,
+                $"key '{id}' is the only one with the role admin: without it nobody could create or revoke keys");
         RequestDeadline.Lift();
         await store.TryDeleteKeyAsync(id, CancellationToken.None);
         keys.Remove(id);
@@ -131,7 +133,6 @@ internal sealed partial class KeyRing(IKeyStore store, IOptions<AuthOptions> opt
         return key;
     }, cancellationToken);
 
-    /// <inheritdoc/>
     public void Dispose() => _changing.Dispose();
 
     // Does something with the keys as they are stored, in their order, and takes over what has become of them. A change that has begun does
@@ -178,7 +179,8 @@ internal sealed partial class KeyRing(IKeyStore store, IOptions<AuthOptions> opt
     private static bool IsAdmin(AccessKey key) => key.Flaw is null && key.Role == Role.Admin;
 
     private static ProblemException NotFirst() =>
-        new(ProblemCode.Unauthorized, "a key has been created since this request came, from which on every call needs one; nothing has changed");
+        new(ProblemCode.Unauthorized,
+            "a key has been created since this request came, from which on every call needs one; nothing has changed");
 
     private static ProblemException Invalid(string detail) => new(ProblemCode.InvalidOption, detail);
 
@@ -197,4 +199,47 @@ internal sealed partial class KeyRing(IKeyStore store, IOptions<AuthOptions> opt
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Key {Id} '{Name}' revoked")]
     private static partial void LogRevoked(ILogger logger, string id, string name);
+}
+
+/// <summary>
+/// Looks every second for keys that another node, or the command line, has created, rotated or revoked. Beside the requests: none of them
+/// waits for it, and a database that is away stops nobody whose key is known.
+/// </summary>
+internal sealed class KeyRefresh(KeyRing keys, TimeProvider time) : BackgroundService
+{
+    private static readonly TimeSpan Interval = TimeSpan.FromSeconds(1);
+
+    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    {
+        if (!keys.IsShared || keys.IsOff) return;
+        using var timer = new PeriodicTimer(Interval, time);
+        while (await timer.WaitForNextTickAsync(stoppingToken))
+        {
+            try
+            {
+                await keys.RefreshAsync(stoppingToken);
+            }
+            catch (StorageUnavailableException)
+            {
+                // The store says so itself, once.
+            }
+        }
+    }
+}
+
+/// <summary>What whoever gets a key should know: what has changed by it, and what to do.</summary>
+internal static class KeyNotice
+{
+    /// <summary>The old secret is nobody's now.</summary>
+    public const string OfRotated =
+        "It is shown this once: keep it. The old secret is refused from now on, on other nodes after about a second.";
+
+    /// <summary>There is one more key.</summary>
+    /// <param name="isFirst">Whether the service has asked for none before.</param>
+    public static string OfCreated(bool isFirst) => isFirst
+        ? $"It is the first key, and shown this once: keep it. From now on every call needs a key, sent as 'Authorization: Bearer <key>' " +
+            $"or "
+            + $"'{ApiKeys.Header}: <key>'; the page at / asks for it, Swagger has it under Authorize. Create keys for others with it " +
+                $"(POST /v1/keys)."
+        : "It is shown this once: keep it.";
 }

@@ -7,8 +7,8 @@ namespace BnService.Api.Hosting.Auth;
 internal sealed class ListeningRefusedException(string message) : Exception(message);
 
 /// <summary>
-/// Where the service listens as long as no key is stored: on loopback only, whatever is configured. In a container, where nobody could reach
-/// it there, it does not start.
+/// Where the service listens as long as no key is stored: on loopback only, whatever is configured. In a container, where nobody could
+/// reach it there, it does not start.
 /// </summary>
 internal static partial class Listening
 {
@@ -32,7 +32,9 @@ internal static partial class Listening
             return;
         }
         if (ServiceComposition.IsInContainer(configuration))
-            throw new ListeningRefusedException($"the service would listen on {string.Join(", ", outside)}, where anybody could reach it, and no key is stored: {Remedy} (Auth__Mode=none in the environment)");
+            throw new ListeningRefusedException(
+                $"the service would listen on {string.Join(", ", outside)}, where anybody could reach it, and no key is stored: {Remedy} " +
+                "(Auth__Mode=none in the environment)");
         if (bound.Exists(address => !IsLoopback(address)))
         {
             // Where the server has addresses of its own, those of the configuration are not looked at.
@@ -66,10 +68,12 @@ internal static partial class Listening
         var urls = Parts(configuration["urls"]);
         return urls.Length > 0
             ? urls
-            : Parts(configuration["http_ports"]).Select(port => $"http://*:{port}").Concat(Parts(configuration["https_ports"]).Select(port => $"https://*:{port}"));
+            : Parts(configuration["http_ports"]).Select(port => $"http://*:{port}")
+                .Concat(Parts(configuration["https_ports"]).Select(port => $"https://*:{port}"));
     }
 
-    private static string[] Parts(string? value) => value?.Split(';', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries) ?? [];
+    private static string[] Parts(string? value) => value?.Split(
+        ';', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries) ?? [];
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Auth:Mode is none: everybody who reaches this service may do everything")]
     private static partial void LogOff(ILogger logger);
@@ -79,6 +83,7 @@ internal static partial class Listening
     private static partial void LogOpen(ILogger logger, string remedy);
 
     [LoggerMessage(Level = LogLevel.Warning,
-        Message = "No key is stored: requests need none, and the service listens on loopback only, not on {Addresses}. To open it to others {Remedy}, and start it again")]
+        Message = "No key is stored: requests need none, and the service listens on loopback only, not on {Addresses}. To open it to " +
+            "others {Remedy}, and start it again")]
     private static partial void LogRestricted(ILogger logger, string addresses, string remedy);
 }

@@ -30,7 +30,8 @@ internal static class CommandLine
             case "serve":
                 return Mistake(rest, []) is { } mistake ? await RefuseAsync(mistake) : null;
             default:
-                return await RefuseAsync($"there is no command '{verb}'.{(Nearest.Of(verb, Verbs) is { } near ? $" Did you mean {near}?" : "")}");
+                return await RefuseAsync(
+                    $"there is no command '{verb}'.{(Nearest.Of(verb, Verbs) is { } near ? $" Did you mean {near}?" : "")}");
         }
     }
 
@@ -45,7 +46,10 @@ internal static class CommandLine
             if (!IsSetting(argument)) return $"'{argument}' is neither a command nor a setting: settings are --Section:Setting value";
             var key = argument.TrimStart('-', '/').Split('=')[0];
             if (!Settings.IsKnown(key) && !own.Contains(key, StringComparer.OrdinalIgnoreCase))
-                return $"there is no option '{argument.Split('=')[0]}'.{(Nearest.Of(key, own) is { } near ? $" Did you mean --{near}?" : Settings.Suggestion(key))}";
+            {
+                return $"there is no option '{argument.Split('=')[0]}'."
+                    + (Nearest.Of(key, own) is { } near ? $" Did you mean --{near}?" : Settings.Suggestion(key));
+            }
             // As the configuration reads them: a value behind a sign of equality, or the next argument, whatever it is.
             if (!argument.Contains('=', StringComparison.Ordinal) && ++i == arguments.Count) return $"--{key} needs a value";
         }
@@ -66,5 +70,39 @@ internal static class CommandLine
     {
         await Console.Out.WriteLineAsync(text);
         return 0;
+    }
+}
+
+/// <summary>The name that somebody probably meant.</summary>
+internal static class Nearest
+{
+    /// <summary>
+    /// The name with the fewest letters to change, a quarter of it at most and two in any case; null where none is so near.
+    /// </summary>
+    /// <param name="text">What was written.</param>
+    /// <param name="names">What there is.</param>
+    public static string? Of(string text, IEnumerable<string> names)
+    {
+        var (near, distance) = names.Select(name => (Name: name, Distance: Distance(text, name)))
+            .DefaultIfEmpty((Name: "", Distance: int.MaxValue)).MinBy(found => found.Distance);
+        return distance <= Math.Max(2, near.Length / 4) && distance < text.Length ? near : null;
+    }
+
+    // Levenshtein's: letters that were changed, left out or added, whether they are capital or not.
+    private static int Distance(string a, string b)
+    {
+        var last = Enumerable.Range(0, b.Length + 1).ToArray();
+        for (var i = 0; i < a.Length; i++)
+        {
+            var next = new int[b.Length + 1];
+            next[0] = i + 1;
+            for (var j = 0; j < b.Length; j++)
+            {
+                var changed = last[j] + (char.ToUpperInvariant(a[i]) == char.ToUpperInvariant(b[j]) ? 0 : 1);
+                next[j + 1] = Math.Min(changed, Math.Min(last[j + 1], next[j]) + 1);
+            }
+            last = next;
+        }
+        return last[^1];
     }
 }

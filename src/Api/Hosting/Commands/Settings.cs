@@ -41,7 +41,9 @@ internal sealed record Setting(string Name, PropertyInfo Property)
     }
 }
 
-/// <summary>A setting or an argument that this service does not have, or a value that is none of a setting's type: the start ends with it.</summary>
+/// <summary>
+/// A setting or an argument that this service does not have, or a value that is none of a setting's type: the start ends with it.
+/// </summary>
 /// <param name="message">What it is, and what was probably meant.</param>
 internal sealed class UnknownSettingException(string message) : Exception(message);
 
@@ -54,7 +56,8 @@ internal static class Settings
 
     private static readonly string[] HostKeys =
     [
-        "Urls", "server.urls", "http_ports", "https_ports", "https_port", "preferHostingUrls", "AllowedHosts", "environment", "contentRoot", "webRoot",
+        "Urls", "server.urls", "http_ports", "https_ports", "https_port", "preferHostingUrls", "AllowedHosts", "environment", "contentRoot",
+            "webRoot",
         "applicationName", "detailedErrors", "captureStartupErrors", "shutdownTimeoutSeconds", "suppressStatusMessages", "startupAssembly",
         "hostingStartupAssemblies", "hostingStartupExcludeAssemblies", "preventHostingStartup", "forwardedHeaders_enabled",
     ];
@@ -68,11 +71,14 @@ internal static class Settings
             .Where(property => property.SetMethod is not null)
             .Select(property => new Setting($"{section.Name}:{property.Name}", property)))];
 
-    /// <summary>Whether a key of the command line is a setting of this service, or one of those that ASP.NET Core and Serilog read.</summary>
+    /// <summary>
+    /// Whether a key of the command line is a setting of this service, or one of those that ASP.NET Core and Serilog read.
+    /// </summary>
     public static bool IsKnown(string key) => IsOurs(key)
         || HostKeys.Contains(key, StringComparer.OrdinalIgnoreCase)
         || HostSections.Contains(SectionOf(key), StringComparer.OrdinalIgnoreCase)
-        || key.StartsWith("ASPNETCORE_", StringComparison.OrdinalIgnoreCase) || key.StartsWith("DOTNET_", StringComparison.OrdinalIgnoreCase);
+        || key.StartsWith("ASPNETCORE_", StringComparison.OrdinalIgnoreCase)
+            || key.StartsWith("DOTNET_", StringComparison.OrdinalIgnoreCase);
 
     /// <summary>What was probably meant by a key of the command line, as a question for people; empty where nothing is like it.</summary>
     public static string Suggestion(string key) => key.ToUpperInvariant() is "PORT" or "PORTS" or "P" or "HOST" or "URL" or "ADDRESS"
@@ -96,7 +102,8 @@ internal static class Settings
 
     private static void RequireNames(IConfiguration configuration)
     {
-        var unknown = configuration.AsEnumerable().Where(entry => entry.Value is not null && IsMistaken(entry.Key)).Select(entry => entry.Key).ToList();
+        var unknown = configuration.AsEnumerable().Where(entry => entry.Value is not null && IsMistaken(entry.Key))
+            .Select(entry => entry.Key).ToList();
         if (unknown.Count == 0) return;
         var variables = Environment.GetEnvironmentVariables().Keys.Cast<string>().ToList();
         throw new UnknownSettingException(string.Join('\n', unknown.Order(StringComparer.Ordinal).Select(key =>
@@ -104,7 +111,8 @@ internal static class Settings
             var (name, near) = (key.Replace(":", "__", StringComparison.Ordinal), Near(key));
             var variable = variables.FirstOrDefault(known => known.Equals(name, StringComparison.OrdinalIgnoreCase));
             return variable is not null
-                ? $"{variable} in the environment is no setting{(near is null ? "" : $"; did you mean {near.Replace(":", "__", StringComparison.Ordinal)}?")}"
+                ? $"{variable} in the environment is no setting"
+                    + (near is null ? "" : $"; did you mean {near.Replace(":", "__", StringComparison.Ordinal)}?")
                 : $"{key} is no setting{(near is null ? "" : $"; did you mean {near}?")}";
         }).Append("--help lists the settings")));
     }
@@ -129,7 +137,8 @@ internal static class Settings
     {
         var names = All.Select(setting => setting.Written).Concat(HostKeys).ToList();
         return Nearest.Of(key, names)
-            ?? (key.Contains(':', StringComparison.Ordinal) ? null : names.Find(name => name.EndsWith(":" + key, StringComparison.OrdinalIgnoreCase)));
+            ?? (key.Contains(':', StringComparison.Ordinal) ? null
+                : names.Find(name => name.EndsWith(":" + key, StringComparison.OrdinalIgnoreCase)));
     }
 
     private static IReadOnlyList<SettingsSection> SectionsOf(ServiceCollection services)

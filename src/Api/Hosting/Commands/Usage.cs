@@ -16,12 +16,13 @@ internal static partial class Usage
 
     /// <summary>The version of the program.</summary>
     public static string Version =>
-        $"BnService {typeof(Usage).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion ?? "unknown"}";
+        $"BnService {typeof(Usage).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion}";
 
     /// <summary>The verbs, and every setting with its default, what it allows and what it is for.</summary>
     public static string Text()
     {
-        var keys = KeysCommand.Usage.Split('\n').Where(line => line.Contains("keys", StringComparison.Ordinal)).Select(line => $"       dotnet BnService.Api.dll {line[7..]}");
+        var keys = KeysCommand.Usage.Split('\n').Where(line => line.Contains("keys", StringComparison.Ordinal))
+            .Select(line => $"       dotnet BnService.Api.dll {line[7..]}");
         var text = new StringBuilder($"""
             {Version}: normalization layers as a web service
 
@@ -31,16 +32,18 @@ internal static partial class Usage
                    dotnet BnService.Api.dll --help | --version
 
             Settings come from appsettings.json beside the program, then appsettings.json in the working directory, then the environment
-            (Section__Setting=value), then the command line. Those of ASP.NET Core and Serilog are read as well, as --Urls http://localhost:5000
-            and --AllowedHosts bn.example.org (the names that are answered to by Host; any while keys are asked for).
+            (Section__Setting=value), then the command line. Those of ASP.NET Core and Serilog are read as well, as
+            --Urls http://localhost:5000 and --AllowedHosts bn.example.org (the names that are answered to by Host; any while keys are asked for).
 
             """);
-        var (summaries, defaults) = (Summaries(), Settings.Sections.ToDictionary(section => section.Name, section => Activator.CreateInstance(section.Options)!));
+        var (summaries, defaults) = (Summaries(), Settings.Sections.ToDictionary(
+            section => section.Name, section => Activator.CreateInstance(section.Options)!));
         foreach (var setting in Settings.All)
         {
             var section = setting.Name[..setting.Name.LastIndexOf(':')];
             text.Append(CultureInfo.InvariantCulture, $"\n  --{setting.Written} {Default(setting, defaults[section])}\n");
-            var allowed = setting.Property.GetCustomAttributes<ValidationAttribute>().Select(rule => rule.ErrorMessage).FirstOrDefault(rule => rule is not null);
+            var allowed = setting.Property.GetCustomAttributes<ValidationAttribute>().Select(rule => rule.ErrorMessage)
+                .FirstOrDefault(rule => rule is not null);
             var summary = summaries.GetValueOrDefault($"P:{setting.Property.DeclaringType}.{setting.Property.Name}", "");
             Wrap(text, string.Join(' ', new[] { summary, allowed is null ? "" : $"It {allowed}." }.Where(part => part.Length > 0)));
         }
@@ -77,7 +80,8 @@ internal static partial class Usage
         var file = Path.Combine(AppContext.BaseDirectory, $"{typeof(Usage).Assembly.GetName().Name}.xml");
         if (!File.Exists(file)) return [];
         return XDocument.Load(file).Descendants("member").Where(member => member.Element("summary") is not null)
-            .ToDictionary(member => member.Attribute("name")!.Value, member => Spaces().Replace(member.Element("summary")!.Value, " ").Trim());
+            .ToDictionary(member => member.Attribute("name")!.Value, member =>
+                Spaces().Replace(member.Element("summary")!.Value, " ").Trim());
     }
 
     [GeneratedRegex(@"\s+")]

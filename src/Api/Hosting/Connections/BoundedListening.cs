@@ -7,14 +7,13 @@ using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
 namespace BnService.Api.Hosting.Connections;
 
 /// <summary>The server's sockets, whose connections get their places before the server sees them.</summary>
-internal sealed class BoundedListening(IServiceProvider services, ConnectionPlaces places) : IConnectionListenerFactory, IConnectionListenerFactorySelector
+internal sealed class BoundedListening(IServiceProvider services, ConnectionPlaces places)
+    : IConnectionListenerFactory, IConnectionListenerFactorySelector
 {
     private readonly SocketTransportFactory _sockets = ActivatorUtilities.CreateInstance<SocketTransportFactory>(services);
 
-    /// <inheritdoc/>
     public bool CanBind(EndPoint endpoint) => _sockets.CanBind(endpoint);
 
-    /// <inheritdoc/>
     public async ValueTask<IConnectionListener> BindAsync(EndPoint endpoint, CancellationToken cancellationToken = default) =>
         new Listener(await _sockets.BindAsync(endpoint, cancellationToken), places);
 
@@ -30,7 +29,8 @@ internal sealed class BoundedListening(IServiceProvider services, ConnectionPlac
         {
             while (true)
             {
-                for (var looks = 0; places.Open > places.Most + MostClosing && looks < LooksForRoom; looks++) await Task.Delay(BetweenLooks, cancellationToken);
+                for (var looks = 0; places.Open > places.Most + MostClosing && looks < LooksForRoom; looks++) await Task.Delay(
+                    BetweenLooks, cancellationToken);
                 if (places.HoldOff() is { Ticks: > 0 } wait) await Task.Delay(wait, cancellationToken);
                 if (await sockets.AcceptAsync(cancellationToken) is not { } connection) return null;
                 if (places.Admit(connection) is not { } place)
@@ -49,7 +49,8 @@ internal sealed class BoundedListening(IServiceProvider services, ConnectionPlac
     }
 
     // A connection that gives its place back at its end.
-    private sealed class PlacedConnection(ConnectionContext inner, ConnectionPlace place, ConnectionPlaces places) : ConnectionContext, IDuplexPipe
+    private sealed class PlacedConnection(ConnectionContext inner, ConnectionPlace place, ConnectionPlaces places)
+        : ConnectionContext, IDuplexPipe
     {
         private IDuplexPipe? _transport;
 

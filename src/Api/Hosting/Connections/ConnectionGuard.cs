@@ -3,7 +3,9 @@ using Microsoft.AspNetCore.Connections;
 
 namespace BnService.Api.Hosting.Connections;
 
-/// <summary>Closes connections that send no request in time, and some of those that are open while all together hold too much memory.</summary>
+/// <summary>
+/// Closes connections that send no request in time, and some of those that are open while all together hold too much memory.
+/// </summary>
 internal sealed class ConnectionGuard : BackgroundService
 {
     private const int MostWaits = 10;
@@ -23,7 +25,6 @@ internal sealed class ConnectionGuard : BackgroundService
         if (_blocks is not null) _blocks.Overdrawn = Relieve;
     }
 
-    /// <inheritdoc/>
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
         using var timer = new PeriodicTimer(BetweenLooks, _time);
@@ -32,7 +33,8 @@ internal sealed class ConnectionGuard : BackgroundService
 
     private void Relieve()
     {
-        if (_isRelieving == 0 && Interlocked.Exchange(ref _isRelieving, 1) == 0) ThreadPool.UnsafeQueueUserWorkItem(static guard => _ = guard.RelieveAsync(), this, preferLocal: false);
+        if (_isRelieving == 0 && Interlocked.Exchange(ref _isRelieving, 1) == 0) ThreadPool.UnsafeQueueUserWorkItem(
+            static guard => _ = guard.RelieveAsync(), this, preferLocal: false);
     }
 
     // Guests are closed for what they hold; callers who are known only before the memory that all share is at its end.

@@ -19,12 +19,15 @@ internal sealed class ConnectionPlace
 
     public ConnectionPlace(ConnectionPlaces places, ConnectionContext connection)
     {
-        (_places, _connection, Network, AcceptedAt) = (places, connection, CallerNetwork.Of((connection.RemoteEndPoint as IPEndPoint)?.Address), places.Now);
+        (_places, _connection, Network, AcceptedAt) = (places, connection,
+            CallerNetwork.Of((connection.RemoteEndPoint as IPEndPoint)?.Address), places.Now);
         _lastActive = AcceptedAt;
         Node = new LinkedListNode<ConnectionPlace>(this);
     }
 
-    /// <summary>The IPv4 address, or the /64 network of an IPv6 address, which one caller may have as a whole; 0 where there is none.</summary>
+    /// <summary>
+    /// The IPv4 address, or the /64 network of an IPv6 address, which one caller may have as a whole; 0 where there is none.
+    /// </summary>
     public ulong Network { get; }
 
     /// <summary>When it was accepted.</summary>

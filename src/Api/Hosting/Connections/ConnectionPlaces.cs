@@ -44,7 +44,8 @@ internal sealed partial class ConnectionPlaces
 
     /// <summary>The most connections where the configuration does not say.</summary>
     public static int Default { get; } =
-        (int)Math.Clamp(Math.Min(GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / MemoryForOne, Descriptors.Most - DescriptorsOfOthers), 16, 1_000_000);
+        (int)Math.Clamp(Math.Min(GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / MemoryForOne, Descriptors.Most - DescriptorsOfOthers), 16,
+            1_000_000);
 
     /// <summary>The most connections.</summary>
     public int Most { get; }
@@ -85,7 +86,9 @@ internal sealed partial class ConnectionPlaces
     /// <summary>The clock's timestamp.</summary>
     public long Now => _time.GetTimestamp();
 
-    /// <summary>How long not to take another connection in, so that the one which would be closed for it has had time to send a request.</summary>
+    /// <summary>
+    /// How long not to take another connection in, so that the one which would be closed for it has had time to send a request.
+    /// </summary>
     public TimeSpan HoldOff()
     {
         lock (_lock)
@@ -126,7 +129,9 @@ internal sealed partial class ConnectionPlaces
         lock (_lock) Forget(place);
     }
 
-    /// <summary>Closes guests on which no request has come within <c>Limits:HeadTime</c>: a head that does not end, a handshake, or nothing at all.</summary>
+    /// <summary>
+    /// Closes guests on which no request has come within <c>Limits:HeadTime</c>: a head that does not end, a handshake, or nothing at all.
+    /// </summary>
     public void CloseSilent()
     {
         List<ConnectionPlace> silent = [];
@@ -147,8 +152,8 @@ internal sealed partial class ConnectionPlaces
     }
 
     /// <summary>
-    /// Closes some connections for what they hold in memory: those of many requests, then guests, and only where asked for the ones that are
-    /// longest at work.
+    /// Closes some connections for what they hold in memory: those of many requests, then guests, and only where asked for the ones that
+    /// are longest at work.
     /// </summary>
     /// <param name="guestsOnly">Whether to leave those on which a request was let in.</param>
     /// <param name="ofManyRequests">Whether those of many requests at a time alone are to blame.</param>
@@ -229,7 +234,8 @@ internal sealed partial class ConnectionPlaces
     }
 
     // One that has had time to send a request.
-    private ConnectionPlace? OldGuest() => _guests.First is { Value: var first } && _time.GetElapsedTime(first.AcceptedAt) > LeastStay ? first : null;
+    private ConnectionPlace? OldGuest() => _guests.First is { Value: var first } && _time.GetElapsedTime(first.AcceptedAt) > LeastStay
+        ? first : null;
 
     // Of the caller who has most, so that nobody loses theirs to another who opens ever more; of a key that has many also one at work.
     private ConnectionPlace? LongestKnown(bool idleOnly)
@@ -250,7 +256,8 @@ internal sealed partial class ConnectionPlaces
 
     // The kernel gives the lowest number that is free: one near the limit says that all below it are taken, by whatever.
     private static bool IsNearDescriptorLimit(ConnectionContext connection) =>
-        connection.Features.Get<IConnectionSocketFeature>()?.Socket is { } socket && NumberOf(socket) >= Descriptors.Most - Descriptors.Spare;
+        connection.Features.Get<IConnectionSocketFeature>()?.Socket is { } socket
+            && NumberOf(socket) >= Descriptors.Most - Descriptors.Spare;
 
     private static long NumberOf(Socket socket)
     {
@@ -267,12 +274,14 @@ internal sealed partial class ConnectionPlaces
     private void Warn()
     {
         var (now, before) = (_time.GetTimestamp(), Interlocked.Read(ref _warnedAt));
-        if (_time.GetElapsedTime(before, now) < BetweenWarnings || Interlocked.CompareExchange(ref _warnedAt, now, before) != before) return;
+        if (_time.GetElapsedTime(before, now) < BetweenWarnings
+            || Interlocked.CompareExchange(ref _warnedAt, now, before) != before) return;
         LogFull(_logger, Most, Guests, Known, Evicted, Refused);
     }
 
     [LoggerMessage(Level = LogLevel.Warning,
-        Message = "Connections are closed for new ones, or for the memory they hold: {Most} may be open (Limits:MaxConnections), {Guests} have not sent a request that was let in, " +
+        Message = "Connections are closed for new ones, or for the memory they hold: {Most} may be open (Limits:MaxConnections), " +
+            "{Guests} have not sent a request that was let in, " +
             "{Known} have; so far {Evicted} were closed, and {Refused} new ones")]
     private static partial void LogFull(ILogger logger, int most, int guests, int known, long evicted, long refused);
 }

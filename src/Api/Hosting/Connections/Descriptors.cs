@@ -2,10 +2,14 @@ using System.Globalization;
 
 namespace BnService.Api.Hosting.Connections;
 
-/// <summary>File descriptors: connections must leave some to everything else, because the runtime ends the process if it gets none.</summary>
+/// <summary>
+/// File descriptors: connections must leave some to everything else, because the runtime ends the process if it gets none.
+/// </summary>
 internal static class Descriptors
 {
-    /// <summary>Descriptors that connections never take, whatever else has been opened by then: assemblies that load late, the store.</summary>
+    /// <summary>
+    /// Descriptors that connections never take, whatever else has been opened by then: assemblies that load late, the store.
+    /// </summary>
     public const int Spare = 64;
 
     private const string Limits = "/proc/self/limits", OpenFiles = "Max open files";

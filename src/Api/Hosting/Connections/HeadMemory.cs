@@ -17,7 +17,6 @@ internal sealed class HeadMemory(PinnedBlocks blocks)
     private const int LongHead = 4 << 10;
 
     /// <summary>Counts a request until its answer has been taken.</summary>
-    /// <param name="context">The request.</param>
     /// <param name="place">Its connection.</param>
     public void Count(HttpContext context, ConnectionPlace place)
     {
@@ -39,7 +38,8 @@ internal sealed class HeadMemory(PinnedBlocks blocks)
             return Task.CompletedTask;
         });
         // Faster than connections are closed elsewhere, and those alone that hold much of it.
-        if (blocks.RentedBytes > blocks.Share && held > blocks.Share / (place.IsKnown ? 4 : 32)) place.Close("requests hold too much memory (Memory:BudgetBytes)");
+        if (blocks.RentedBytes > blocks.Share && held > blocks.Share / (place.IsKnown ? 4 : 32)) place.Close(
+            "requests hold too much memory (Memory:BudgetBytes)");
     }
 
     private static void Clear(HttpContext context)

@@ -7,10 +7,11 @@ using Microsoft.Extensions.Options;
 namespace BnService.Api.Hosting.Edge;
 
 /// <summary>
-/// The certificate of https addresses. Files that have changed are read again within a minute, beside the connections, so that a certificate
-/// can be renewed without a restart; where the new ones cannot be read, the old certificate goes on.
+/// The certificate of https addresses. Files that have changed are read again within a minute, beside the connections, so that a
+/// certificate can be renewed without a restart; where the new ones cannot be read, the old certificate goes on.
 /// </summary>
-internal sealed partial class ServerCertificate(IOptions<TlsOptions> options, ILogger<ServerCertificate> logger, TimeProvider time) : BackgroundService
+internal sealed partial class ServerCertificate(IOptions<TlsOptions> options, ILogger<ServerCertificate> logger, TimeProvider time)
+    : BackgroundService
 {
     private static readonly TimeSpan BetweenLooks = TimeSpan.FromSeconds(30);
 
@@ -33,11 +34,11 @@ internal sealed partial class ServerCertificate(IOptions<TlsOptions> options, IL
         }
         catch (Exception exception) when (IsUnreadable(exception))
         {
-            throw new StorageUnusableException($"Tls:CertificatePath '{options.Value.CertificatePath}' cannot be used: {exception.Message}");
+            throw new StorageUnusableException(
+                $"Tls:CertificatePath '{options.Value.CertificatePath}' cannot be used: {exception.Message}");
         }
     }
 
-    /// <inheritdoc/>
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
         if (!IsConfigured) return;
@@ -59,10 +60,12 @@ internal sealed partial class ServerCertificate(IOptions<TlsOptions> options, IL
         }
     }
 
-    private static bool IsUnreadable(Exception exception) => exception is CryptographicException or IOException or UnauthorizedAccessException;
+    private static bool IsUnreadable(Exception exception) =>
+        exception is CryptographicException or IOException or UnauthorizedAccessException;
 
     private (DateTime, DateTime) WrittenAt() =>
-        (File.GetLastWriteTimeUtc(options.Value.CertificatePath!), options.Value.KeyPath is { } key ? File.GetLastWriteTimeUtc(key) : default);
+        (File.GetLastWriteTimeUtc(options.Value.CertificatePath!), options.Value.KeyPath is { } key ? File.GetLastWriteTimeUtc(key)
+            : default);
 
     private SslStreamCertificateContext Read()
     {
@@ -71,16 +74,19 @@ internal sealed partial class ServerCertificate(IOptions<TlsOptions> options, IL
         X509Certificate2 own;
         if (File.ReadAllText(path).Contains("-----BEGIN", StringComparison.Ordinal))
         {
-            own = password is null ? X509Certificate2.CreateFromPemFile(path, key) : X509Certificate2.CreateFromEncryptedPemFile(path, password, key);
+            own = password is null ? X509Certificate2.CreateFromPemFile(path, key)
+                : X509Certificate2.CreateFromEncryptedPemFile(path, password, key);
             all.ImportFromPemFile(path);
         }
         else
         {
             all = X509CertificateLoader.LoadPkcs12CollectionFromFile(path, password);
-            own = all.FirstOrDefault(certificate => certificate.HasPrivateKey) ?? throw new CryptographicException("it holds no private key");
+            own = all.FirstOrDefault(certificate => certificate.HasPrivateKey)
+                ?? throw new CryptographicException("it holds no private key");
         }
         // What is sent is what the file has: nothing is fetched from elsewhere.
-        return SslStreamCertificateContext.Create(own, [.. all.Where(certificate => certificate.Thumbprint != own.Thumbprint)], offline: true);
+        return SslStreamCertificateContext.Create(own, [.. all.Where(certificate => certificate.Thumbprint != own.Thumbprint)],
+            offline: true);
     }
 
     [LoggerMessage(Level = LogLevel.Information, Message = "The certificate in {File} has been renewed, until {NotAfter:u}")]

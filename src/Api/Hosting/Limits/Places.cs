@@ -4,8 +4,8 @@ using Microsoft.Extensions.Options;
 namespace BnService.Api.Hosting.Limits;
 
 /// <summary>
-/// The places of requests, of streams and of waiting ranks (section Limits). Of each kind there are so many in all and for one key; and one key
-/// never holds more than are left to all others, so that however many keys take what they can get, there is one for the next.
+/// The places of requests, of streams and of waiting ranks (section Limits). Of each kind there are so many in all and for one key; and one
+/// key never holds more than are left to all others, so that however many keys take what they can get, there is one for the next.
 /// </summary>
 internal sealed class Places
 {
@@ -20,12 +20,14 @@ internal sealed class Places
     {
         var limits = options.Value;
         // All together hold at most three quarters of the connections: new ones have the rest.
-        var requests = Kind.Of(limits.MaxConcurrentRequests, limits.MaxRequestsPerKey, "requests", "MaxConcurrentRequests", "MaxRequestsPerKey", limits, 6);
+        var requests = Kind.Of(limits.MaxConcurrentRequests, limits.MaxRequestsPerKey, "requests", "MaxConcurrentRequests",
+            "MaxRequestsPerKey", limits, 6);
         _kinds =
         [
             requests,
             Kind.Of(limits.MaxStreams, limits.MaxStreamsPerKey, "streams of events", "MaxStreams", "MaxStreamsPerKey", limits, 3),
-            Kind.Of(limits.MaxWaitingRanks, limits.MaxWaitingRanksPerKey, "ranks of synchronized steps", "MaxWaitingRanks", "MaxWaitingRanksPerKey", limits, 3),
+            Kind.Of(limits.MaxWaitingRanks, limits.MaxWaitingRanksPerKey, "ranks of synchronized steps", "MaxWaitingRanks",
+                "MaxWaitingRanksPerKey", limits, 3),
             new(MostPages, MostPages, "pages", null, null),
             new(MostShort, MostShort, "looks at the metrics", null, null),
             new(MostShort, MostShort, "calls about keys", null, null),
@@ -50,8 +52,8 @@ internal sealed class Places
     public int Held(Place place) => Volatile.Read(ref _kinds[(int)place].Held);
 
     /// <summary>
-    /// Serves a request where there is a place for it, until it is answered or its key is no more; belongs behind the keys: who has none holds
-    /// no place that somebody with a key could need.
+    /// Serves a request where there is a place for it, until it is answered or its key is no more; belongs behind the keys: who has none
+    /// holds no place that somebody with a key could need.
     /// </summary>
     public async Task ServeAsync(HttpContext context, RequestDelegate next)
     {
@@ -120,11 +122,13 @@ internal sealed class Places
         public int MostPerKey => mostPerKey;
 
         // At most so many sixteenths of the connections.
-        public static Kind Of(int most, int? mostPerKey, string what, string setting, string settingPerKey, LimitOptions limits, int sixteenths)
+        public static Kind Of(int most, int? mostPerKey, string what, string setting, string settingPerKey, LimitOptions limits,
+            int sixteenths)
         {
             var connections = Math.Max(1, (int)(limits.MaxConnections * (long)sixteenths / 16));
             return connections < most
-                ? new(connections, mostPerKey ?? connections, what, $"Limits:{setting} is {most}, and Limits:MaxConnections leaves no more", $"Limits:{settingPerKey}")
+                ? new(connections, mostPerKey ?? connections, what, $"Limits:{setting} is {most}, and Limits:MaxConnections leaves no more",
+                    $"Limits:{settingPerKey}")
                 : new(most, mostPerKey ?? most, what, $"Limits:{setting}", $"Limits:{settingPerKey}");
         }
 
@@ -134,9 +138,53 @@ internal sealed class Places
             if (all > most) return new(false, $"the service serves {most} {what} at one time{Named(setting)}, got one more");
             if (own > mostPerKey) return new(true, $"one key may have {mostPerKey} {what} at one time{Named(settingPerKey)}, got one more");
             return own <= most - all + 1 ? null
-                : new(true, $"one key may have no more {what} at one time than are left to all others of the {most} that the service serves{Named(setting)}, got {own}");
+                : new(true, $"one key may have no more {what} at one time than are left to all others of the {most} that the service " +
+                    $"serves{Named(setting)}, got {own}");
         }
 
         private static string Named(string? setting) => setting is null ? "" : $" ({setting})";
     }
 }
+
+/// <summary>What a request holds while it is served. Each kind is counted by itself, so that none takes another one's places.</summary>
+internal enum Place
+{
+    /// <summary>Of a request that computes, or whose body comes.</summary>
+    Request,
+
+    /// <summary>Of a stream of events.</summary>
+    Stream,
+
+    /// <summary>Of a rank whose call waits for the other ranks of its step.</summary>
+    Rank,
+
+    /// <summary>Of a page that needs no key, where the service asks for keys.</summary>
+    Page,
+
+    /// <summary>Of a look at the metrics.</summary>
+    Metrics,
+
+    /// <summary>Of a call that lists, rotates or revokes keys: it reads no body, and waits for nobody.</summary>
+    Keys,
+
+    /// <summary>Of a call that creates a key: it reads a body.</summary>
+    NewKey,
+
+    /// <summary>Of the rest of a body that was refused.</summary>
+    Refused,
+
+    /// <summary>None: a probe waits for nothing.</summary>
+    None,
+}
+
+/// <summary>Says in the route tables which places a call is counted by; those of requests where nothing is said.</summary>
+internal static class PlaceDescription
+{
+    /// <summary>The call is counted by these places.</summary>
+    public static TBuilder Takes<TBuilder>(this TBuilder route, Place place)
+        where TBuilder : IEndpointConventionBuilder => route.WithMetadata(new PlaceMetadata(place));
+}
+
+/// <summary>Which places a call is counted by.</summary>
+/// <param name="Place">Their kind.</param>
+internal sealed record PlaceMetadata(Place Place);

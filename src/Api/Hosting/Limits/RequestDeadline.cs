@@ -46,10 +46,7 @@ internal sealed class RequestDeadline : IDisposable
         revoked.UnsafeRegister(static state => ((RequestDeadline)state!).End(Revoked), this);
 
     /// <summary>Serves a request within the time.</summary>
-    /// <param name="context">The request.</param>
-    /// <param name="next">Answers it.</param>
     /// <param name="most">The time.</param>
-    /// <param name="time">What it is measured with.</param>
     public static async Task ServeAsync(HttpContext context, RequestDelegate next, TimeSpan most, TimeProvider time)
     {
         var aborted = context.RequestAborted;
@@ -81,11 +78,12 @@ internal sealed class RequestDeadline : IDisposable
         // What has been said of an answer that does not come, its length above all.
         context.Response.Clear();
         if (Volatile.Read(ref deadline._state) == GaveWay) await ProblemAnswers.RefuseAsync(context, ProblemCode.RequestTimeout, SlowText);
-        else if (Volatile.Read(ref deadline._state) == Revoked) await ProblemAnswers.RefuseAsync(context, ProblemCode.Unauthorized, RevokedText);
-        else await ProblemAnswers.GiveUpAsync(context, $"the request took longer than {most} (Limits:RequestTime) and was given up; nothing has changed");
+        else if (Volatile.Read(ref deadline._state) == Revoked) await ProblemAnswers.RefuseAsync(
+            context, ProblemCode.Unauthorized, RevokedText);
+        else await ProblemAnswers.GiveUpAsync(
+            context, $"the request took longer than {most} (Limits:RequestTime) and was given up; nothing has changed");
     }
 
-    /// <inheritdoc/>
     public void Dispose()
     {
         _time.Dispose();

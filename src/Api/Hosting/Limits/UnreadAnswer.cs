@@ -7,8 +7,8 @@ using Microsoft.Extensions.Options;
 namespace BnService.Api.Hosting.Limits;
 
 /// <summary>
-/// Ends an answer that its client does not take (Limits:UnreadTime): what it is written from is held as long as it waits. The server's own rate
-/// for answers counts all that the kernel has ever taken in advance, and lets a client that reads nothing wait for an hour.
+/// Ends an answer that its client does not take (Limits:UnreadTime): what it is written from is held as long as it waits. The server's own
+/// rate for answers counts all that the kernel has ever taken in advance, and lets a client that reads nothing wait for an hour.
 /// </summary>
 internal static class UnreadAnswer
 {
@@ -16,7 +16,6 @@ internal static class UnreadAnswer
     private const int TcpProtocol = 6, TcpInfo = 11, InfoLength = 128, AcknowledgedAt = 120;
 
     /// <summary>Waits for a client to take what was written, for a bounded time.</summary>
-    /// <param name="context">The request.</param>
     /// <param name="flush">The waiting.</param>
     public static ValueTask<FlushResult> WatchAsync(HttpContext context, ValueTask<FlushResult> flush) =>
         flush.IsCompleted ? flush : new(WaitAsync(context, flush.AsTask()));
@@ -53,7 +52,8 @@ internal static class UnreadAnswer
         try
         {
             return socket.GetRawSocketOption(TcpProtocol, TcpInfo, info) < InfoLength ? 0
-                : (long)(BitConverter.IsLittleEndian ? BinaryPrimitives.ReadUInt64LittleEndian(info[AcknowledgedAt..]) : BinaryPrimitives.ReadUInt64BigEndian(info[AcknowledgedAt..]));
+                : (long)(BitConverter.IsLittleEndian ? BinaryPrimitives.ReadUInt64LittleEndian(info[AcknowledgedAt..])
+                    : BinaryPrimitives.ReadUInt64BigEndian(info[AcknowledgedAt..]));
         }
         catch (Exception exception) when (exception is SocketException or ObjectDisposedException)
         {

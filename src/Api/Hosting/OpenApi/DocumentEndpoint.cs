@@ -11,8 +11,8 @@ using Microsoft.OpenApi;
 namespace BnService.Api.Hosting.OpenApi;
 
 /// <summary>
-/// Serves the OpenAPI document without white space, made once. <c>?forms=json</c> leaves out the binary forms of bodies: generators that type
-/// an answer as one of all its forms then have one.
+/// Serves the OpenAPI document without white space, made once. <c>?forms=json</c> leaves out the binary forms of bodies: generators that
+/// type an answer as one of all its forms then have one.
 /// </summary>
 internal sealed class DocumentEndpoint(IServiceProvider services)
 {
@@ -22,13 +22,15 @@ internal sealed class DocumentEndpoint(IServiceProvider services)
     /// <param name="routes">The routes.</param>
     /// <param name="path">Its path.</param>
     public static void Map(IEndpointRouteBuilder routes, string path) =>
-        routes.MapGet(path, async (string? forms, DocumentEndpoint endpoint) => Results.Bytes(await endpoint.OfAsync(forms), MediaTypes.Json))
+        routes.MapGet(path, async (string? forms, DocumentEndpoint endpoint) =>
+            Results.Bytes(await endpoint.OfAsync(forms), MediaTypes.Json))
             .NeedsNoKey().ExcludeFromDescription().WithMetadata(new CompressedAnswerAttribute());
 
     private async Task<byte[]> OfAsync(string? forms)
     {
         if (forms is not (null or "json"))
-            throw new ProblemException(ProblemCode.InvalidOption, $"forms must be json, or absent for all forms, got '{Excerpt.Of(forms)}'");
+            throw new ProblemException(ProblemCode.InvalidOption,
+                $"forms must be json, or absent for all forms, got '{Excerpt.Of(forms)}'");
         var (whole, json) = await _documents.Value;
         return forms is null ? whole : json;
     }
@@ -45,7 +47,8 @@ internal sealed class DocumentEndpoint(IServiceProvider services)
     private static byte[] Bytes(JsonNode document)
     {
         var bytes = new ArrayBufferWriter<byte>();
-        using (var writer = new Utf8JsonWriter(bytes, new JsonWriterOptions { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping })) document.WriteTo(writer);
+        var options = new JsonWriterOptions { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+        using (var writer = new Utf8JsonWriter(bytes, options)) document.WriteTo(writer);
         return bytes.WrittenSpan.ToArray();
     }
 

@@ -31,7 +31,8 @@ internal static class EndpointDescription
     /// <summary>The call answers with a body of type <typeparamref name="T"/>.</summary>
     public static RouteHandlerBuilder Answers<T>(
         this RouteHandlerBuilder route, int status = StatusCodes.Status200OK, IReadOnlyList<string>? forms = null) =>
-        route.Produces<T>(status, MediaTypes.Json).WithMetadata(new WritableForms(forms ?? MediaTypes.JsonAlone)).Fails(ProblemCode.NotAcceptable);
+        route.Produces<T>(status, MediaTypes.Json).WithMetadata(new WritableForms(forms ?? MediaTypes.JsonAlone))
+            .Fails(ProblemCode.NotAcceptable);
 
     /// <summary>The call answers without a body, so that there is nothing for <c>Accept</c> to choose.</summary>
     public static RouteHandlerBuilder Answers(this RouteHandlerBuilder route, int status) => route.Produces(status);
@@ -57,7 +58,8 @@ internal static class EndpointDescription
         route.WithMetadata(new ReadsRecentMetadata()).Fails(ProblemCode.VersionConflict, ProblemCode.InvalidOption);
 
     /// <summary>The call has options in its query that are not part of a binary body's.</summary>
-    public static RouteHandlerBuilder HasQuery(this RouteHandlerBuilder route, params string[] names) => route.WithMetadata(new CallQuery(names));
+    public static RouteHandlerBuilder HasQuery(this RouteHandlerBuilder route, params string[] names) =>
+        route.WithMetadata(new CallQuery(names));
 
     /// <summary>The call changes state and honours If-Match.</summary>
     public static RouteHandlerBuilder ChangesState(this RouteHandlerBuilder route) =>

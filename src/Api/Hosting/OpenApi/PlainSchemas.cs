@@ -57,7 +57,8 @@ internal static class PlainSchemas
             schema.Properties![name] = property switch
             {
                 OpenApiSchemaReference reference when !isRequired => NullOr(reference),
-                OpenApiSchema { OneOf: [OpenApiSchema { Type: JsonSchemaType.Null }, OpenApiSchemaReference reference] } => NullOr(reference),
+                OpenApiSchema { OneOf: [OpenApiSchema { Type: JsonSchemaType.Null }, OpenApiSchemaReference reference] } =>
+                    NullOr(reference),
                 _ => property,
             };
             if (property is not OpenApiSchema own) continue;

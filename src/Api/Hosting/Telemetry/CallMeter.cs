@@ -17,12 +17,18 @@ internal sealed class CallMeter
     public CallMeter(ServiceMeter service)
     {
         _active = service.Level("bnservice.http.requests.active", "{request}", "Requests that are being answered.");
-        service.Meter.CreateObservableCounter("bnservice.http.requests", () => All(series => series.Requests), "{request}", "Requests that were answered.");
-        _duration = service.Seconds("bnservice.http.request.duration", "Time from the head of a request to the end of its answer.", ServiceMeter.RequestBounds);
-        service.Meter.CreateObservableCounter("bnservice.http.request", () => All(series => series.RequestBytes), "By", "Bytes of request bodies that were read, after decompression.");
-        service.Meter.CreateObservableCounter("bnservice.http.response", () => All(series => series.ResponseBytes), "By", "Bytes of answers' bodies.");
-        _replays = service.Count("bnservice.idempotent.replays", "{request}", "Requests that were answered as the first with their Idempotency-Key.");
-        _storeErrors = service.Meter.CreateCounter<long>("bnservice.store.errors", "{request}", "Requests that failed because the store was away or full, or what it has is damaged.");
+        service.Meter.CreateObservableCounter("bnservice.http.requests", () =>
+            All(series => series.Requests), "{request}", "Requests that were answered.");
+        _duration = service.Seconds("bnservice.http.request.duration", "Time from the head of a request to the end of its answer.",
+            ServiceMeter.RequestBounds);
+        service.Meter.CreateObservableCounter("bnservice.http.request", () =>
+            All(series => series.RequestBytes), "By", "Bytes of request bodies that were read, after decompression.");
+        service.Meter.CreateObservableCounter("bnservice.http.response", () =>
+            All(series => series.ResponseBytes), "By", "Bytes of answers' bodies.");
+        _replays = service.Count("bnservice.idempotent.replays", "{request}",
+            "Requests that were answered as the first with their Idempotency-Key.");
+        _storeErrors = service.Meter.CreateCounter<long>("bnservice.store.errors", "{request}",
+            "Requests that failed because the store was away or full, or what it has is damaged.");
     }
 
     /// <summary>A request has come.</summary>

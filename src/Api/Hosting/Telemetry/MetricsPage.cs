@@ -40,9 +40,9 @@ internal sealed class MetricsPage : IDisposable
     }
 
     /// <summary>The statistics of infer requests alone, as Triton has them.</summary>
-    public Task<byte[]> ReadInferencesAsync(CancellationToken cancellationToken) => WriteAsync(() => _sessions.WriteInferences(_text), cancellationToken);
+    public Task<byte[]> ReadInferencesAsync(CancellationToken cancellationToken) =>
+        WriteAsync(() => _sessions.WriteInferences(_text), cancellationToken);
 
-    /// <inheritdoc/>
     public void Dispose() => _one.Dispose();
 
     // One after the other: pages are short, and have one buffer.

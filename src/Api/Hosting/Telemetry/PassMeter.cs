@@ -22,7 +22,8 @@ internal enum PassKind
 internal sealed class PassMeter(ServiceMeter service)
 {
     private static readonly string[] Names = [Spans.Moments, Spans.Normalize, Spans.Gradients];
-    private static readonly KeyValuePair<string, object?>[] Operations = Array.ConvertAll(Names, name => KeyValuePair.Create("operation", (object?)name));
+    private static readonly KeyValuePair<string, object?>[] Operations =
+        Array.ConvertAll(Names, name => KeyValuePair.Create("operation", (object?)name));
 
     private readonly Histogram<double> _duration =
         service.Seconds("bnservice.kernel.duration", "Time in the kernels for one pass over a batch.", ServiceMeter.PassBounds);
@@ -36,7 +37,8 @@ internal sealed class PassMeter(ServiceMeter service)
     /// <summary>An output that is computed in stretches, the times of which are added up; recorded when it is disposed.</summary>
     /// <param name="output">The output; taken over.</param>
     /// <param name="shape">Shape of the batch.</param>
-    public LayerOutput Metered(LayerOutput output, Shape shape) => new MeteredOutput(output, new DividedPass(this, PassKind.Normalize, shape));
+    public LayerOutput Metered(LayerOutput output, Shape shape) =>
+        new MeteredOutput(output, new DividedPass(this, PassKind.Normalize, shape));
 
     /// <summary>A pass that is done in stretches.</summary>
     public DividedPass Divided(PassKind kind, Shape shape) => new(this, kind, shape);
@@ -60,7 +62,6 @@ internal sealed class PassMeter(ServiceMeter service)
         private readonly Activity? _span = Span(kind, shape);
         private readonly long _begun = Stopwatch.GetTimestamp();
 
-        /// <inheritdoc/>
         public void Dispose()
         {
             meter.Record(kind, shape.Count, Stopwatch.GetElapsedTime(_begun).TotalSeconds);
@@ -99,7 +100,6 @@ internal sealed class PassMeter(ServiceMeter service)
             _elements += elements;
         }
 
-        /// <inheritdoc/>
         public void Dispose()
         {
             if (_isOver) return;

@@ -11,10 +11,12 @@ namespace BnService.Api.Hosting.Telemetry;
 internal static class Spans
 {
     /// <summary>Names of the parts.</summary>
-    public const string Read = "read", Moments = "moments", Commit = "commit", Normalize = "normalize", Gradients = "gradients", Write = "write";
+    public const string Read = "read", Moments = "moments", Commit = "commit", Normalize = "normalize", Gradients = "gradients",
+        Write = "write";
 
     /// <summary>Names of what is told of them.</summary>
-    public const string Session = "bnservice.session", Shape = "bnservice.shape", Elements = "bnservice.elements", Version = "bnservice.version";
+    public const string Session = "bnservice.session", Shape = "bnservice.shape", Elements = "bnservice.elements",
+        Version = "bnservice.version";
 
     private static readonly ActivitySource Source = new(ServiceMeter.Name);
 
@@ -71,6 +73,5 @@ internal readonly struct Span(Activity? activity) : IDisposable
     /// <summary>Says that it has failed.</summary>
     public void Fail() => activity?.SetStatus(ActivityStatusCode.Error);
 
-    /// <inheritdoc/>
     public void Dispose() => Spans.End(activity);
 }

@@ -5,7 +5,8 @@ namespace BnService.Api.Storage.Memory;
 internal sealed class MemoryContributions(TimeProvider time) : IContributions
 {
     private readonly Lock _lock = new();
-    private readonly Dictionary<(string SessionId, string Topic), SortedDictionary<long, SortedDictionary<int, (StoredContribution Contribution, long AddedAt)>>> _steps = [];
+    private readonly Dictionary<(string SessionId, string Topic), SortedDictionary<long, SortedDictionary<int,
+        (StoredContribution Contribution, long AddedAt)>>> _steps = [];
 
     /// <summary>Number of contributions; where there are none, nothing is kept.</summary>
     public int Count
@@ -37,7 +38,8 @@ internal sealed class MemoryContributions(TimeProvider time) : IContributions
         }
     }
 
-    public ValueTask<IReadOnlyList<StoredContribution>> FindAsync(string sessionId, string topic, long step, CancellationToken cancellationToken)
+    public ValueTask<IReadOnlyList<StoredContribution>> FindAsync(
+        string sessionId, string topic, long step, CancellationToken cancellationToken)
     {
         lock (_lock) return new(Aged(_steps.GetValueOrDefault((sessionId, topic))?.GetValueOrDefault(step)?.Values.AsEnumerable() ?? []));
     }
@@ -51,7 +53,8 @@ internal sealed class MemoryContributions(TimeProvider time) : IContributions
     {
         lock (_lock)
         {
-            if (_steps.GetValueOrDefault((sessionId, topic)) is not { } steps || steps.GetValueOrDefault(step) is not { } ranks) return ValueTask.CompletedTask;
+            if (_steps.GetValueOrDefault((sessionId, topic)) is not { } steps
+                || steps.GetValueOrDefault(step) is not { } ranks) return ValueTask.CompletedTask;
             if (ranks.GetValueOrDefault(rank).Contribution?.Nonce == nonce) ranks.Remove(rank);
             // Groups are named by callers: of a step that nobody waits for nothing may be left.
             if (ranks.Count == 0) steps.Remove(step);

@@ -93,7 +93,8 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
 
     public ValueTask<SessionPosition?> FindPositionAsync(SessionPosition? after, int number, CancellationToken cancellationToken)
     {
-        lock (_lock) return new(Range(after, null).Skip(number - 1).Select(session => (SessionPosition?)Position(session)).FirstOrDefault());
+        lock (_lock) return new(Range(after, null).Skip(number - 1).Select(session => (SessionPosition?)Position(session))
+            .FirstOrDefault());
     }
 
     public ValueTask<long> CountAsync(string? owner, CancellationToken cancellationToken)
@@ -105,8 +106,10 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
     {
         lock (_lock)
         {
-            return new([.. _byId.Values.GroupBy(entry => entry.Session.Owner, (owner, entries) => entries.Aggregate(new StoredUsage(owner, 0, 0),
-                (sum, entry) => sum with { Sessions = sum.Sessions + 1, Bytes = sum.Bytes + entry.Session.Size + entry.LargeBytesBesideState }))]);
+            return new([.. _byId.Values.GroupBy(entry => entry.Session.Owner, (owner, entries) =>
+                entries.Aggregate(new StoredUsage(owner, 0, 0),
+                (sum, entry) => sum with { Sessions = sum.Sessions + 1,
+                    Bytes = sum.Bytes + entry.Session.Size + entry.LargeBytesBesideState }))]);
         }
     }
 
@@ -135,7 +138,8 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
     {
         lock (_lock)
         {
-            if (_byId.GetValueOrDefault(snapshot.SessionId) is not { } entry || entry.Snapshots.ContainsKey(snapshot.Version)) return new(false);
+            if (_byId.GetValueOrDefault(snapshot.SessionId) is not { } entry || entry.Snapshots.ContainsKey(snapshot.Version)) return new(
+                false);
             Take(entry.Session.Owner, BytesOfEntry + snapshot.State.Length);
             entry.Snapshots.Add(snapshot.Version, snapshot);
             return new(true);
@@ -158,12 +162,14 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
         }
     }
 
-    public ValueTask<ILookup<string, long>> FindSnapshotVersionsAsync(IReadOnlyCollection<string> sessionIds, CancellationToken cancellationToken)
+    public ValueTask<ILookup<string, long>> FindSnapshotVersionsAsync(
+        IReadOnlyCollection<string> sessionIds, CancellationToken cancellationToken)
     {
         lock (_lock)
         {
             return new(sessionIds
-                .SelectMany(id => (_byId.GetValueOrDefault(id)?.Snapshots.Keys.Reverse() ?? []).Select(version => (Id: id, Version: version)))
+                .SelectMany(id => (_byId.GetValueOrDefault(id)?.Snapshots.Keys.Reverse() ?? [])
+                    .Select(version => (Id: id, Version: version)))
                 .ToLookup(found => found.Id, found => found.Version));
         }
     }
@@ -172,13 +178,15 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
     {
         lock (_lock)
         {
-            if (_byId.GetValueOrDefault(sessionId) is not { } entry || !entry.Snapshots.Remove(version, out var snapshot)) return new(false);
+            if (_byId.GetValueOrDefault(sessionId) is not { } entry || !entry.Snapshots.Remove(version, out var snapshot)) return new(
+                false);
             Take(entry.Session.Owner, -BytesOfEntry - snapshot.State.Length);
             return new(true);
         }
     }
 
-    // No key's sessions take more than are left to all others, so that however many keys take what they can get, there is room for the next.
+    // No key's sessions take more than are left to all others, so that however many keys take what they can get, there is room for the
+    // next.
     private void Take(string? owner, long bytes)
     {
         var (all, own) = (_bytes + bytes, owner is null ? 0 : _ofOwners.GetValueOrDefault(owner) + bytes);
@@ -199,7 +207,8 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
         var older = after is { } newest && _order.Count > 0 && _order.Min.CompareTo(newest) <= 0
             ? _order.GetViewBetween(_order.Min, newest).Reverse().SkipWhile(position => position == newest)
             : after is null ? _order.Reverse() : [];
-        return older.TakeWhile(position => through is not { } oldest || position.CompareTo(oldest) >= 0).Select(position => _byId[position.Id].Session);
+        return older.TakeWhile(position => through is not { } oldest || position.CompareTo(oldest) >= 0)
+            .Select(position => _byId[position.Id].Session);
     }
 
     private static bool IsListed(StoredSession session, SessionQuery query) =>
@@ -235,10 +244,12 @@ internal sealed class MemorySessionStore(long mostBytes) : ISessionStore
 
         public StoredAnswer? Find(string topic, string key) => _answers.GetValueOrDefault(topic)?.GetValueOrDefault(key);
 
-        public StoredAnswer? Last(string topic) => _answers.GetValueOrDefault(topic) is { } answers ? answers.GetAt(answers.Count - 1).Value : null;
+        public StoredAnswer? Last(string topic) => _answers.GetValueOrDefault(topic) is { } answers ? answers.GetAt(answers.Count - 1).Value
+            : null;
 
         public long BytesBesideState =>
-            Snapshots.Values.Sum(snapshot => BytesOfEntry + snapshot.State.Length) + _answers.Values.Sum(answers => answers.Values.Sum(Size));
+            Snapshots.Values.Sum(snapshot => BytesOfEntry + snapshot.State.Length) + _answers.Values.Sum(
+                answers => answers.Values.Sum(Size));
 
         public long LargeBytesBesideState => Snapshots.Values.Sum(snapshot => snapshot.Size)
             + _answers.Values.Sum(answers => answers.Values.Sum(answer => answer.CountedBytes));

@@ -1,9 +1,10 @@
-using BnService.Api.Hosting;
 using Npgsql;
 
 namespace BnService.Api.Storage.Postgres;
 
-/// <summary>The database and the connections to it: waited for at the start, asked with bounded patience, and found again when it was away.</summary>
+/// <summary>
+/// The database and the connections to it: waited for at the start, asked with bounded patience, and found again when it was away.
+/// </summary>
 internal sealed partial class PostgresDatabase : IAsyncDisposable
 {
     // What the connection string says comes after these and so goes before them. Who takes too long is told to stop, and not waited for
@@ -49,7 +50,8 @@ internal sealed partial class PostgresDatabase : IAsyncDisposable
             // A host among several may have a port of its own.
             var port = settings.Host?.Contains(':', StringComparison.Ordinal) == true ? "" : $":{settings.Port}";
             _name = $"'{settings.Database ?? settings.Username}' at {settings.Host}{port}";
-            Patience = settings is { Timeout: 0 } or { CommandTimeout: 0 } ? Unlimited : TimeSpan.FromSeconds(Math.Max(settings.Timeout, settings.CommandTimeout));
+            Patience = settings is { Timeout: 0 } or { CommandTimeout: 0 } ? Unlimited
+                : TimeSpan.FromSeconds(Math.Max(settings.Timeout, settings.CommandTimeout));
             if (settings.CommandTimeout > 0) settings.CommandTimeout += SecondsBehind;
             _places = new SemaphoreSlim(Math.Max(1, settings.MaxPoolSize - ConnectionsBeside));
             _hosts = new PostgresHosts(builder);
@@ -59,7 +61,8 @@ internal sealed partial class PostgresDatabase : IAsyncDisposable
                 return await ExecuteAsync(call, connection, "SELECT 1");
             }, Patience), time);
         }
-        catch (Exception exception) when (exception is ArgumentException or FormatException or KeyNotFoundException or InvalidOperationException
+        catch (Exception exception) when (
+            exception is ArgumentException or FormatException or KeyNotFoundException or InvalidOperationException
             or NotSupportedException or InvalidCastException or OverflowException)
         {
             // The cause may quote a part of the password, where that has a semicolon in it.

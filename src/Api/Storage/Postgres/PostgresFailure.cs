@@ -14,10 +14,12 @@ internal static class PostgresFailure
     /// exceptions of every kind for what it reads then, and for what it does afterwards with the connection.
     /// </summary>
     public static bool IsOfDatabase(Exception exception) => exception
-        is NpgsqlException or TimeoutException or IOException or SocketException or ObjectDisposedException || IsOfBrokenConnection(exception);
+        is NpgsqlException or TimeoutException or IOException or SocketException or ObjectDisposedException
+            || IsOfBrokenConnection(exception);
 
     /// <summary>Whether the server takes no writes: it is a standby, or another one has become the primary.</summary>
-    public static bool IsReadOnly(Exception exception) => exception is PostgresException { SqlState: PostgresErrorCodes.ReadOnlySqlTransaction };
+    public static bool IsReadOnly(Exception exception) =>
+        exception is PostgresException { SqlState: PostgresErrorCodes.ReadOnlySqlTransaction };
 
     /// <summary>
     /// Whether the database has said that nothing of the transaction was made. Everything else leaves it open: what ends a connection may
@@ -35,15 +37,16 @@ internal static class PostgresFailure
     /// <summary>Whether a database that is being started, or a table that somebody else makes at the same time, may explain it.</summary>
     public static bool MayPass(Exception exception) => exception is not PostgresException refusal || IsCollision(refusal)
         || IsReadOnly(refusal) || (EndsConnection(refusal) && !IsOfSettings(refusal))
-        || refusal.SqlState is PostgresErrorCodes.TooManyConnections or PostgresErrorCodes.UniqueViolation or PostgresErrorCodes.DuplicateTable
-            or PostgresErrorCodes.DuplicateObject;
+        || refusal.SqlState is PostgresErrorCodes.TooManyConnections or PostgresErrorCodes.UniqueViolation
+            or PostgresErrorCodes.DuplicateTable or PostgresErrorCodes.DuplicateObject;
 
     /// <summary>Why it failed, in words for a client: without names of machines, users and tables.</summary>
     public static string Reason(Exception exception) => exception switch
     {
-        PostgresException { SqlState: PostgresErrorCodes.TooManyConnections or PostgresErrorCodes.InsufficientResources } => "it has no connections left",
-        PostgresException { SqlState: PostgresErrorCodes.AdminShutdown or PostgresErrorCodes.CrashShutdown or PostgresErrorCodes.CannotConnectNow } =>
-            "it is being restarted",
+        PostgresException { SqlState: PostgresErrorCodes.TooManyConnections or PostgresErrorCodes.InsufficientResources } =>
+            "it has no connections left",
+        // admin_shutdown, crash_shutdown and cannot_connect_now.
+        PostgresException { SqlState: "57P01" or "57P02" or "57P03" } => "it is being restarted",
         PostgresException { SqlState: PostgresErrorCodes.DiskFull } => "its disk is full",
         PostgresException { SqlState: PostgresErrorCodes.ReadOnlySqlTransaction } => "it is read-only",
         PostgresException { SqlState: PostgresErrorCodes.QueryCanceled } => "it takes too long",

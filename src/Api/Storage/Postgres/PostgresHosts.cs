@@ -58,7 +58,8 @@ internal sealed class PostgresHosts : IAsyncDisposable
     public string CauseOf(Exception failure)
     {
         var cause = $"{failure.Message}{(failure.InnerException is { } inner ? $": {inner.Message}" : "")}";
-        return _several is null || failure is PostgresException ? cause : $"none of these servers can be reached and takes writes ({cause})";
+        return _several is null || failure is PostgresException ? cause
+            : $"none of these servers can be reached and takes writes ({cause})";
     }
 
     /// <summary>Refuses a server that takes no writes, which may be promoted in a moment.</summary>
@@ -114,7 +115,8 @@ internal sealed class PostgresHosts : IAsyncDisposable
         if (timeline < newest)
         {
             throw new NpgsqlException(
-                $"{connection.Host}:{connection.Port} is on timeline {timeline} of this database, of which timeline {newest} was seen: another server "
+                $"{connection.Host}:{connection.Port} is on timeline {timeline} of this database, of which timeline {newest} was seen: " +
+                    $"another server "
                 + "has taken its place. Make it a standby of that one; where it is to be used all the same, start this node again");
         }
         // Connections to the server that was used before are left.

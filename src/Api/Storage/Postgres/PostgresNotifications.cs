@@ -7,7 +7,8 @@ namespace BnService.Api.Storage.Postgres;
 /// What nodes tell each other of new versions, with LISTEN and NOTIFY: who has been told is sooner up to date, and who has not finds out
 /// by asking. Off where the options say so, or the engine cannot.
 /// </summary>
-internal sealed partial class PostgresNotifications(PostgresDatabase database, bool isWanted, ILogger logger, TimeProvider time) : IAsyncDisposable
+internal sealed partial class PostgresNotifications(PostgresDatabase database, bool isWanted, ILogger logger, TimeProvider time)
+    : IAsyncDisposable
 {
     private const string Channel = "bn_versions";
     private static readonly TimeSpan Heartbeat = TimeSpan.FromSeconds(30), ShortestPause = TimeSpan.FromMilliseconds(50);
@@ -130,7 +131,8 @@ internal sealed partial class PostgresNotifications(PostgresDatabase database, b
             Received?.Invoke(sessionId, version);
     }
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "The database has no LISTEN and NOTIFY ({Cause}): nodes find out about new versions by asking")]
+    [LoggerMessage(Level = LogLevel.Warning,
+        Message = "The database has no LISTEN and NOTIFY ({Cause}): nodes find out about new versions by asking")]
     private static partial void LogUnsupported(ILogger logger, string cause);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Notifications of the database are interrupted: {Cause}")]

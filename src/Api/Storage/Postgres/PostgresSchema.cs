@@ -111,7 +111,8 @@ internal static class PostgresSchema
             "CREATE INDEX IF NOT EXISTS bn_answers_of_groups ON bn_answers (session_id, sequence) WHERE strpos(topic, ' ') > 0",
         ],
         // What is remembered of large answers is measured by this index alone.
-        ["CREATE INDEX IF NOT EXISTS bn_answers_large ON bn_answers (session_id, octet_length(content)) WHERE octet_length(content) > 4096"],
+        ["CREATE INDEX IF NOT EXISTS bn_answers_large ON bn_answers (session_id, octet_length(content)) WHERE octet_length(content) > " +
+            "4096"],
     ];
 
     /// <summary>Number of the schema that this service makes.</summary>
@@ -123,7 +124,8 @@ internal static class PostgresSchema
     {
         // Where all is there, the right to make tables is not needed.
         if (await TryReadNumberAsync(connection, cancellationToken) == Migrations.Length) return;
-        await ExecuteAsync(connection, "CREATE TABLE IF NOT EXISTS bn_schema (id bigint PRIMARY KEY, number bigint NOT NULL)", cancellationToken);
+        await ExecuteAsync(connection, "CREATE TABLE IF NOT EXISTS bn_schema (id bigint PRIMARY KEY, number bigint NOT NULL)",
+            cancellationToken);
         await ExecuteAsync(connection, "INSERT INTO bn_schema (id, number) VALUES (1, 0) ON CONFLICT DO NOTHING", cancellationToken);
         while (!await MigrateOnceAsync(connection, cancellationToken))
         {
@@ -161,7 +163,8 @@ internal static class PostgresSchema
         return applied <= Migrations.Length || applied is null
             ? applied
             : throw new StorageUnusableException(
-                $"the database of Storage:ConnectionString has schema number {applied}, of a newer service; this one knows {Migrations.Length}. "
+                $"the database of Storage:ConnectionString has schema number {applied}, of a newer service; this one knows " +
+                    $"{Migrations.Length}. "
                 + "It has been left as it is");
     }
 

@@ -2,7 +2,8 @@ using System.Data.Common;
 
 namespace BnService.Api.Storage.Postgres;
 
-// What is not a session: where the ranks of a step meet, the keys of callers, and what has passed through sessions. All of it may be done twice.
+// What is not a session: where the ranks of a step meet, the keys of callers, and what has passed through sessions. All of it may be done
+// twice.
 internal sealed partial class PostgresSessionStore
 {
     public ValueTask<IReadOnlyList<StoredContribution>> AddAsync(
@@ -12,21 +13,24 @@ internal sealed partial class PostgresSessionStore
             [
                 $"""
                 INSERT INTO bn_contributions (session_id, topic, step, rank, world_size, nonce, content, added_at)
-                VALUES ({sessionId}, {topic}, {step}, {contribution.Rank}, {contribution.WorldSize}, {contribution.Nonce}, {contribution.Content}, now())
+                VALUES ({sessionId}, {topic}, {step}, {contribution.Rank}, {contribution.WorldSize}, {contribution.Nonce},
+                    {contribution.Content}, now())
                 ON CONFLICT DO NOTHING
                 """,
                 Contributions(sessionId, topic, step),
             ],
             Contribution, cancellationToken);
 
-    public ValueTask<IReadOnlyList<StoredContribution>> FindAsync(string sessionId, string topic, long step, CancellationToken cancellationToken) =>
+    public ValueTask<IReadOnlyList<StoredContribution>> FindAsync(
+        string sessionId, string topic, long step, CancellationToken cancellationToken) =>
         FindAllAsync(Contributions(sessionId, topic, step), Contribution, cancellationToken);
 
     public async ValueTask<long?> FindStepAsync(string sessionId, string topic, CancellationToken cancellationToken) => await FindAllAsync(
         $"SELECT step FROM bn_contributions WHERE session_id = {sessionId} AND topic = {topic} ORDER BY step DESC LIMIT 1",
         row => row.GetInt64(0), cancellationToken) is [var step] ? step : null;
 
-    public async ValueTask RemoveAsync(string sessionId, string topic, long step, int rank, string nonce, CancellationToken cancellationToken) =>
+    public async ValueTask RemoveAsync(string sessionId, string topic, long step, int rank, string nonce,
+        CancellationToken cancellationToken) =>
         await FindAllAsync(
             $"""
             DELETE FROM bn_contributions
@@ -34,7 +38,8 @@ internal sealed partial class PostgresSessionStore
             """,
             Contribution, cancellationToken);
 
-    public async ValueTask ForgetAsync(string sessionId, string topic, long step, CancellationToken cancellationToken) => await FindAllAsync(
+    public async ValueTask ForgetAsync(string sessionId, string topic, long step, CancellationToken cancellationToken) =>
+        await FindAllAsync(
         // And what nodes that are gone have left behind under names that nobody uses any more: no rank waits for so long.
         $"""
         DELETE FROM bn_contributions
@@ -101,7 +106,8 @@ internal sealed partial class PostgresSessionStore
             """;
         yield return $"""
             DELETE FROM bn_traffic WHERE session_id = {traffic.SessionId} AND saved_at <
-                (SELECT saved_at FROM bn_traffic WHERE session_id = {traffic.SessionId} ORDER BY saved_at DESC LIMIT 1 OFFSET {MostNodes - 1})
+                (SELECT saved_at FROM bn_traffic WHERE session_id = {traffic.SessionId}
+                    ORDER BY saved_at DESC LIMIT 1 OFFSET {MostNodes - 1})
             """;
     }
 }

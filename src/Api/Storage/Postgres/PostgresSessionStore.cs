@@ -1,5 +1,4 @@
 using System.Data.Common;
-using BnService.Api.Hosting;
 using Microsoft.Extensions.Options;
 using Npgsql;
 
@@ -9,10 +8,12 @@ namespace BnService.Api.Storage.Postgres;
 /// Keeps sessions in a database that several nodes share: PostgreSQL, or another one that speaks its language (Citus, CockroachDB,
 /// YugabyteDB), for only what they all know is asked of it.
 /// </summary>
-internal sealed partial class PostgresSessionStore : SqlSessionStore, ISessionStore, IContributions, IKeyStore, ITrafficStore, IAsyncDisposable
+internal sealed partial class PostgresSessionStore : SqlSessionStore, ISessionStore, IContributions, IKeyStore, ITrafficStore,
+    IAsyncDisposable
 {
     private static readonly SqlDialect Sql = new(
-        Bn: new("bn_"), C: new(" COLLATE \"C\""), Find: new("strpos"), Length: new("octet_length"), Writes: new("s.writes"), LargeAnswers: new(""));
+        Bn: new("bn_"), C: new(" COLLATE \"C\""), Find: new("strpos"), Length: new("octet_length"), Writes: new("s.writes"),
+            LargeAnswers: new(""));
 
     private readonly PostgresDatabase _database;
     private readonly PostgresNotifications _notifications;
@@ -82,7 +83,8 @@ internal sealed partial class PostgresSessionStore : SqlSessionStore, ISessionSt
         try
         {
             await using var transaction = await connection.BeginTransactionAsync(cancellationToken);
-            await using var command = new NpgsqlCommand(_isRelaxed ? "SET LOCAL synchronous_commit = off" : "SHOW synchronous_commit", connection);
+            await using var command = new NpgsqlCommand(_isRelaxed ? "SET LOCAL synchronous_commit = off"
+                : "SHOW synchronous_commit", connection);
             var answer = await command.ExecuteScalarAsync(cancellationToken);
             return _isRelaxed ? "off" : answer is "off" ? "on" : null;
         }
@@ -94,7 +96,8 @@ internal sealed partial class PostgresSessionStore : SqlSessionStore, ISessionSt
     }
 
     protected override ValueTask<IReadOnlyList<T>> FindAllAsync<T>(
-        SqlStatement statement, Func<DbDataReader, T> row, CancellationToken cancellationToken) => FindAllAsync([statement], row, cancellationToken);
+        SqlStatement statement, Func<DbDataReader, T> row, CancellationToken cancellationToken) =>
+            FindAllAsync([statement], row, cancellationToken);
 
     protected override SqlStatement Named(string nameOrId) =>
         $"bn_names AS n JOIN bn_sessions AS s ON s.id = n.session_id WHERE n.name = {nameOrId}";

@@ -5,7 +5,8 @@ namespace BnService.Api.Storage.Postgres;
 
 /// <summary>
 /// Writes: what waits while a transaction is on its way is one transaction together and one round trip, so that many sessions share what
-/// one commit costs; a large one is a transaction of its own, beside which the others go on. Each is answered for itself. When a connection breaks before the answer, it is found out on another one what was made.
+/// one commit costs; a large one is a transaction of its own, beside which the others go on. Each is answered for itself. When a connection
+/// breaks before the answer, it is found out on another one what was made.
 /// </summary>
 internal sealed class PostgresWriter : IAsyncDisposable
 {
@@ -27,7 +28,8 @@ internal sealed class PostgresWriter : IAsyncDisposable
 
     private readonly PostgresDatabase _database;
     private readonly TimeProvider _time;
-    private readonly Channel<PostgresWrite> _waiting = Channel.CreateUnbounded<PostgresWrite>(new UnboundedChannelOptions { SingleReader = true });
+    private readonly Channel<PostgresWrite> _waiting = Channel.CreateUnbounded<PostgresWrite>(
+        new UnboundedChannelOptions { SingleReader = true });
     private readonly SemaphoreSlim _underWay = new(MostUnderWay);
     private readonly Queue<PostgresWrite> _large = new();
     private readonly Task _writing;
@@ -44,10 +46,13 @@ internal sealed class PostgresWriter : IAsyncDisposable
 
     /// <summary>Writes.</summary>
     /// <returns>Whether it was made.</returns>
-    /// <exception cref="StorageUnavailableException">It was not made, or it is not known whether it was: the message tells which.</exception>
+    /// <exception cref="StorageUnavailableException">
+    /// It was not made, or it is not known whether it was: the message tells which.
+    /// </exception>
     public async ValueTask<bool> WriteAsync(PostgresWrite write, CancellationToken cancellationToken)
     {
-        if (!_waiting.Writer.TryWrite(write)) throw new StorageUnavailableException("the store has been closed: the service is stopping", null);
+        if (!_waiting.Writer.TryWrite(write)) throw new StorageUnavailableException(
+            "the store has been closed: the service is stopping", null);
         return await write.Task.WaitAsync(cancellationToken);
     }
 
@@ -93,7 +98,8 @@ internal sealed class PostgresWriter : IAsyncDisposable
     private List<PostgresWrite> Take()
     {
         var together = new List<PostgresWrite>();
-        for (var size = 0L; together.Count < MostTogether && size < MostBytesTogether && _waiting.Reader.TryRead(out var write); size += write.Size)
+        for (var size = 0L; together.Count < MostTogether && size < MostBytesTogether
+            && _waiting.Reader.TryRead(out var write); size += write.Size)
         {
             if (write.Size >= LargeBytes) _large.Enqueue(write);
             else together.Add(write);
@@ -167,7 +173,8 @@ internal sealed class PostgresWriter : IAsyncDisposable
                 together.ForEach(write => write.Fail(failure));
                 return;
             }
-            var isWorthwhile = PostgresFailure.IsCollision(failure) || (together.Any(write => write.IsInDoubt) && PostgresFailure.MayPass(failure));
+            var isWorthwhile = PostgresFailure.IsCollision(failure)
+                || (together.Any(write => write.IsInDoubt) && PostgresFailure.MayPass(failure));
             if (!isWorthwhile || _time.GetElapsedTime(begun) > Patience || !await _database.AnswersWithinAsync(PatienceWithSilence))
             {
                 together.ForEach(write => write.Fail(PostgresFailure.Reason(failure), failure));

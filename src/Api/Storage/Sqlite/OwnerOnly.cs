@@ -57,7 +57,8 @@ internal static class OwnerOnly
         try
         {
             return !OperatingSystem.IsWindows() && (File.GetUnixFileMode(path) & UnixFileMode.StickyBit) == 0
-                && Directory.EnumerateFileSystemEntries(path).All(entry => Path.GetFileName(entry).StartsWith(file, StringComparison.Ordinal))
+                && Directory.EnumerateFileSystemEntries(path)
+                    .All(entry => Path.GetFileName(entry).StartsWith(file, StringComparison.Ordinal))
                 && TryTighten(path);
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
@@ -68,7 +69,8 @@ internal static class OwnerOnly
 }
 
 /// <summary>
-/// The write-ahead log of the file (sqlite.org/fileformat2.html, section 4), which SQLite passes over without a word where its head is damaged.
+/// The write-ahead log of the file (sqlite.org/fileformat2.html, section 4), which SQLite passes over without a word where its head is
+/// damaged.
 /// </summary>
 internal static class SqliteLog
 {

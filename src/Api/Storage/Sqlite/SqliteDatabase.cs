@@ -1,10 +1,11 @@
 using System.Collections.Concurrent;
-using BnService.Api.Hosting;
 using Microsoft.Data.Sqlite;
 
 namespace BnService.Api.Storage.Sqlite;
 
-/// <summary>An open file: one writer, whose waiting writes share a transaction, unless it can only be read now, and a few readers besides.</summary>
+/// <summary>
+/// An open file: one writer, whose waiting writes share a transaction, unless it can only be read now, and a few readers besides.
+/// </summary>
 internal sealed class SqliteDatabase : IAsyncDisposable
 {
     private const int Readers = 4;
@@ -23,7 +24,8 @@ internal sealed class SqliteDatabase : IAsyncDisposable
     {
         _file = new SqliteFile(options.Path);
         if (_file.WriteFailure is not null) return;
-        _writer = new SqliteWriter(_file.Connect(), options.Durability == "interval" ? TimeSpan.FromMilliseconds(options.IntervalMs) : null, time);
+        _writer = new SqliteWriter(_file.Connect(), options.Durability == "interval" ? TimeSpan.FromMilliseconds(options.IntervalMs)
+            : null, time);
     }
 
     public StorageUnavailableException? WriteFailure => _file.WriteFailure;
@@ -84,9 +86,9 @@ internal sealed class SqliteDatabase : IAsyncDisposable
 }
 
 /// <summary>
-/// The only writer of the file: what waits while a transaction is on its way to the disk is one transaction together, so that many
-/// sessions share what one commit costs. Each is answered when it is on the disk. A large one has a transaction of its own, before which the
-/// small ones that wait are written: they wait for one of them at most.
+/// The only writer of the file: what waits while a transaction is on its way to the disk is one transaction together, so that many sessions
+/// share what one commit costs. Each is answered when it is on the disk. A large one has a transaction of its own, before which the small
+/// ones that wait are written: they wait for one of them at most.
 /// </summary>
 internal sealed class SqliteWriter : IAsyncDisposable
 {
@@ -171,7 +173,8 @@ internal sealed class SqliteWriter : IAsyncDisposable
         catch (Exception exception)
         {
             RollBack();
-            var refusal = exception is SqliteException cause ? new StorageUnavailableException($"the store cannot be written: {cause.Message}", cause) : exception;
+            var refusal = exception is SqliteException cause
+                ? new StorageUnavailableException($"the store cannot be written: {cause.Message}", cause) : exception;
             together.ForEach(write => write.Fail(refusal));
             // Not at once again: a full disk is not empty in a moment.
             if (_since is not null) _since = _time.GetTimestamp();
@@ -184,7 +187,8 @@ internal sealed class SqliteWriter : IAsyncDisposable
     {
         var patience = _since is { } begun ? _interval!.Value - _time.GetElapsedTime(begun) : Timeout.InfiniteTimeSpan;
         if (_large.Count > 0 || (_since is not null && patience < TimeSpan.Zero)) patience = TimeSpan.Zero;
-        for (var bytes = 0L; together.Count < MostTogether && bytes < MostBytesTogether && _waiting.TryTake(out var next, patience); patience = TimeSpan.Zero)
+        for (var bytes = 0L; together.Count < MostTogether && bytes < MostBytesTogether
+            && _waiting.TryTake(out var next, patience); patience = TimeSpan.Zero)
         {
             if (next.Bytes >= LargeBytes) _large.Enqueue(next);
             else together.Add(next);

@@ -95,7 +95,8 @@ internal sealed class SqliteFile : IDisposable
         return File.ResolveLinkTarget(full, returnFinalTarget: true) is { Exists: true } file
             ? file.FullName
             : throw new StorageUnusableException(
-                $"Storage:Path '{path}' is a link to '{target}', where there is no file: is a disk not mounted? To begin anew, name that file itself");
+                $"Storage:Path '{path}' is a link to '{target}', where there is no file: is a disk not mounted? To begin anew, name that " +
+                    $"file itself");
     }
 
     // One that may only be read locks as well. Null where there is none and none can be made: nobody has ever opened the file to write.
@@ -137,7 +138,8 @@ internal sealed class SqliteFile : IDisposable
         if (SqliteLog.IsDamaged(_path + LogSuffix))
         {
             throw Unusable(
-                $"its log '{_path}{LogSuffix}' is damaged, and with it what was answered last. Put the log back, or remove it to go on without that");
+                $"its log '{_path}{LogSuffix}' is damaged, and with it what was answered last. Put the log back, or remove it to go on " +
+                    $"without that");
         }
     }
 
@@ -202,7 +204,8 @@ internal sealed class SqliteFile : IDisposable
 
     private void Tighten()
     {
-        var (folder, files) = (Path.GetDirectoryName(_path)!, (string[])[_path, _path + LogSuffix, _path + IndexSuffix, _path + LockSuffix]);
+        var (folder, files) = (Path.GetDirectoryName(_path)!,
+            (string[])[_path, _path + LogSuffix, _path + IndexSuffix, _path + LockSuffix]);
         var tightened = files.Where(OwnerOnly.TryTighten).ToList();
         if (OwnerOnly.TryTightenFolder(folder, Path.GetFileName(_path))) tightened.Add(folder);
         Tightened = tightened;
@@ -246,7 +249,9 @@ internal sealed class SqliteFile : IDisposable
 
     private StorageUnusableException InUse() => new($"Storage:Path '{_name}' is in use by another process") { IsInUse = true };
 
-    private StorageUnusableException Unusable(string why) => new($"Storage:Path '{_name}' cannot be used: {why}. It has been left as it is");
+    private StorageUnusableException Unusable(string why) =>
+        new($"Storage:Path '{_name}' cannot be used: {why}. It has been left as it is");
 
-    private StorageUnavailableException Unavailable(Exception cause) => new($"Storage:Path '{_name}' cannot be written: {cause.Message}", cause);
+    private StorageUnavailableException Unavailable(Exception cause) =>
+        new($"Storage:Path '{_name}' cannot be written: {cause.Message}", cause);
 }

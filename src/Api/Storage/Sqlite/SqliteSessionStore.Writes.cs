@@ -34,12 +34,14 @@ internal sealed partial class SqliteSessionStore
         StoredSession session, StoredVersion expected, IReadOnlyList<StoredAnswer> answers, CancellationToken cancellationToken) =>
         WriteAsync(session.Size + answers.Sum(answer => (long)answer.Content.Length), connection =>
         {
-            if (Ask(connection, $"SELECT version FROM sessions WHERE id = {session.Id}") is not long version || version != expected.Number) return false;
+            if (Ask(connection, $"SELECT version FROM sessions WHERE id = {session.Id}") is not long version
+                || version != expected.Number) return false;
             if (answers.Any(answer => IsRemembered(connection, session.Id, answer))) return false;
             if (session.Version != expected.Number)
             {
                 Execute(connection,
-                    $"UPDATE sessions SET version = {session.Version}, header = {session.Header}, state = {session.State} WHERE id = {session.Id}");
+                    $"UPDATE sessions SET version = {session.Version}, header = {session.Header}, state = {session.State} WHERE id = " +
+                        $"{session.Id}");
             }
             foreach (var answer in answers) Remember(connection, session.Id, answer);
             return true;
@@ -67,7 +69,8 @@ internal sealed partial class SqliteSessionStore
             """) == 1);
 
     public ValueTask<bool> TryDeleteSnapshotAsync(string sessionId, long version, CancellationToken cancellationToken) =>
-        WriteAsync(0, connection => Execute(connection, $"DELETE FROM snapshots WHERE session_id = {sessionId} AND version = {version}") == 1);
+        WriteAsync(0, connection =>
+            Execute(connection, $"DELETE FROM snapshots WHERE session_id = {sessionId} AND version = {version}") == 1);
 
     public ValueTask<bool> TryInsertKeyAsync(StoredKey key, CancellationToken cancellationToken) => TryInsertKeyAsync(key, null);
 
@@ -81,12 +84,14 @@ internal sealed partial class SqliteSessionStore
         WriteKeyAsync($"DELETE FROM keys WHERE coalesce(id, '') = {id}");
 
     // One process has the file, so that there is one node, whatever it is called.
-    public async ValueTask SaveTrafficAsync(IReadOnlyList<StoredTraffic> traffic, CancellationToken cancellationToken) => await WriteAsync(0, connection =>
+    public async ValueTask SaveTrafficAsync(IReadOnlyList<StoredTraffic> traffic, CancellationToken cancellationToken) =>
+        await WriteAsync(0, connection =>
     {
         foreach (var (id, _, content) in traffic)
         {
             Execute(connection, $"""
-                INSERT OR REPLACE INTO traffic (session_id, content) SELECT {id}, {content} WHERE EXISTS (SELECT 1 FROM sessions WHERE id = {id})
+                INSERT OR REPLACE INTO traffic (session_id, content)
+                SELECT {id}, {content} WHERE EXISTS (SELECT 1 FROM sessions WHERE id = {id})
                 """);
         }
         return true;
@@ -112,8 +117,9 @@ internal sealed partial class SqliteSessionStore
         return true;
     }
 
-    // What a session has left behind may be gigabytes, which nobody has to wait for at once: each piece is written as a large state is. Without
-    // an id it is that of all whose deletion was not brought to its end: ids are not used again, so that nobody would ever look at it.
+    // What a session has left behind may be gigabytes, which nobody has to wait for at once: each piece is written as a large state is.
+    // Without an id it is that of all whose deletion was not brought to its end: ids are not used again, so that nobody would ever look at
+    // it.
     private async Task SweepAsync(string? gone)
     {
         try
@@ -163,7 +169,8 @@ internal sealed partial class SqliteSessionStore
             // By their number, for before this order each group had one of its own: many answers may have the same place.
             Execute(connection, $"""
                 DELETE FROM answers WHERE {others}
-                    AND sequence <= (SELECT sequence FROM answers WHERE {others} ORDER BY sequence DESC LIMIT 1 OFFSET {StoredAnswer.KeptOfGroups})
+                    AND sequence <= (SELECT sequence FROM answers WHERE {others}
+                        ORDER BY sequence DESC LIMIT 1 OFFSET {StoredAnswer.KeptOfGroups})
                 """);
         }
     }

@@ -1,7 +1,6 @@
 using System.Data.Common;
 using System.Runtime.InteropServices;
 using System.Text.Json;
-using BnService.Api.Hosting;
 using Microsoft.Data.Sqlite;
 using Microsoft.Extensions.Options;
 
@@ -11,7 +10,8 @@ namespace BnService.Api.Storage.Sqlite;
 internal sealed partial class SqliteSessionStore : SqlSessionStore, ISessionStore, IKeyStore, ITrafficStore, IAsyncDisposable
 {
     private static readonly SqlDialect Sql = new(
-        Bn: new(""), C: new(""), Find: new("instr"), Length: new("length"), Writes: new("NULL"), LargeAnswers: new("INDEXED BY answers_large"));
+        Bn: new(""), C: new(""), Find: new("instr"), Length: new("length"), Writes: new("NULL"),
+            LargeAnswers: new("INDEXED BY answers_large"));
 
     internal const string Closed = "the store has been closed: the service is stopping";
 
@@ -32,8 +32,8 @@ internal sealed partial class SqliteSessionStore : SqlSessionStore, ISessionStor
     public event Action<string, long>? Changed { add { } remove { } }
 
     /// <summary>
-    /// Opens the file. Where it cannot be written now, as on a full or read-only disk, it is read, and that it can is tried again when something
-    /// is to be stored.
+    /// Opens the file. Where it cannot be written now, as on a full or read-only disk, it is read, and that it can is tried again when
+    /// something is to be stored.
     /// </summary>
     /// <exception cref="StorageUnusableException">The file cannot be used at all.</exception>
     public SqliteSessionStore(IOptions<StorageOptions> options, ILogger<SqliteSessionStore> logger, TimeProvider time)

@@ -1,15 +1,16 @@
 using System.Diagnostics;
 using System.Text.Json.Serialization.Metadata;
 using BnService.Api.Contracts;
+using BnService.Api.Errors;
 using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.Telemetry;
-using BnService.Api.Wire;
 using BnService.Api.Storage;
+using BnService.Api.Wire;
 using BnService.Core;
 using BnService.Core.Tensors;
 using Microsoft.AspNetCore.Diagnostics;
 
-namespace BnService.Api.Errors;
+namespace BnService.Api.Hosting;
 
 /// <summary>
 /// Turns every failure into an answer: the only place that knows how one is written. Under <c>/v2</c> the Open Inference Protocol
@@ -17,7 +18,6 @@ namespace BnService.Api.Errors;
 /// </summary>
 internal sealed partial class ProblemAnswers(CallMeter calls, ILogger<ProblemAnswers> logger) : IExceptionHandler
 {
-    /// <inheritdoc/>
     public async ValueTask<bool> TryHandleAsync(HttpContext context, Exception exception, CancellationToken cancellationToken)
     {
         if (HangUp.IsOne(exception, context.RequestAborted))
@@ -31,7 +31,8 @@ internal sealed partial class ProblemAnswers(CallMeter calls, ILogger<ProblemAns
             LayerException layer => (ProblemException.CodeOf(layer.Error), layer.Message),
             StorageUnavailableException storage => (ProblemCode.Overloaded, storage.Message),
             MemoryBudgetException memory => (ProblemCode.Overloaded, memory.Message),
-            OutOfMemoryException => (ProblemCode.Overloaded, "the process has no memory left for the request; send it again later, or smaller batches"),
+            OutOfMemoryException => (ProblemCode.Overloaded,
+                "the process has no memory left for the request; send it again later, or smaller batches"),
             StorageFullException full => (ProblemCode.LimitReached, full.Message),
             BadHttpRequestException http => (CodeOf(http.StatusCode), DetailOf(http)),
             _ => (ProblemCode.InternalError, "an unexpected condition; the service's log has the cause under this trace_id"),
@@ -79,7 +80,8 @@ internal sealed partial class ProblemAnswers(CallMeter calls, ILogger<ProblemAns
         if (code.Status == StatusCodes.Status503ServiceUnavailable) RetryAfter.Tell(context, cause ?? code.Code);
         if (code == ProblemCode.Unauthorized) context.Response.Headers.WWWAuthenticate = "Bearer";
         // Kestrel ends the connection, whose unread body is too large to be skipped: a client must not send its next request on it.
-        if (code == ProblemCode.PayloadTooLarge && !HttpProtocol.IsHttp2(context.Request.Protocol)) context.Response.Headers.Connection = "close";
+        if (code == ProblemCode.PayloadTooLarge && !HttpProtocol.IsHttp2(context.Request.Protocol)) context.Response.Headers.Connection =
+            "close";
         var traceId = Activity.Current?.TraceId.ToHexString() ?? context.TraceIdentifier;
         if (isOpenInference)
         {
@@ -118,15 +120,15 @@ internal sealed partial class ProblemAnswers(CallMeter calls, ILogger<ProblemAns
     {
         StatusCodes.Status408RequestTimeout => "the body came more slowly than the service waits for; send it again, or in smaller batches",
         StatusCodes.Status413PayloadTooLarge => "the body must be at most Limits:MaxBodyBytes long, got more",
-        StatusCodes.Status400BadRequest => "the request is not valid HTTP: its body ends before its Content-Length, or a header or chunk is malformed",
+        StatusCodes.Status400BadRequest =>
+            "the request is not valid HTTP: its body ends before its Content-Length, or a header or chunk is malformed",
         _ => exception.Message,
     };
 
     // What the protocol's clients know to tell apart; everything else that is wrong with a request is 400 to them.
     private static int OpenInferenceStatus(int status) => status switch
     {
-        StatusCodes.Status401Unauthorized or StatusCodes.Status403Forbidden or StatusCodes.Status404NotFound or StatusCodes.Status405MethodNotAllowed
-            or StatusCodes.Status413PayloadTooLarge or StatusCodes.Status421MisdirectedRequest or StatusCodes.Status429TooManyRequests or >= 500 => status,
+        401 or 403 or 404 or 405 or 413 or 421 or 429 or >= 500 => status,
         _ => StatusCodes.Status400BadRequest,
     };
 
