@@ -15,7 +15,7 @@ internal static class Arrows
         ("Core.Kernels", "Core.Simd Core.Tensors Core"),
         ("Core.Statistics", "Core.Tensors Core"),
         ("Core.Normalizers", "Core.Simd Core.Tensors Core Core.Kernels Core.Statistics"),
-        ("Core.Layers", "Core.Tensors Core Core.Statistics Core.Normalizers"),
+        ("Core.Layers", "Core.Simd Core.Tensors Core Core.Kernels Core.Statistics Core.Normalizers"),
         ("Api.Errors", "Core.Tensors Core"),
         ("Api.Contracts", "Core.Tensors Core Core.Statistics Core.Normalizers Core.Layers Api.Errors"),
         ("Api.Wire", "Core.Tensors Core Core.Normalizers Core.Layers Api.Errors Api.Contracts"),

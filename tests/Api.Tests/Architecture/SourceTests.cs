@@ -22,13 +22,6 @@ public sealed partial class SourceTests(Service service) : IClassFixture<Service
         ["Client.Results"] = 3,
         ["Client.Sending"] = 5,
         ["Client.Wire"] = 5,
-        ["Core"] = 1,
-        ["Core.Kernels"] = 11,
-        ["Core.Layers"] = 15,
-        ["Core.Normalizers"] = 28,
-        ["Core.Simd"] = 4,
-        ["Core.Statistics"] = 5,
-        ["Core.Tensors"] = 5,
     };
 
     /// <summary>Number of handlers with more parameters: it only gets smaller.</summary>
