@@ -17,7 +17,7 @@ public sealed class ClientHygieneTests
     [Fact]
     public async Task The_key_is_in_one_header_and_in_no_log_exception_or_activity()
     {
-        var (log, activities) = (new RememberedLog(), new ConcurrentQueue<Activity>());
+        var (log, activities) = (new LogLines<BnClient>(), new ConcurrentQueue<Activity>());
         using var listener = Listen(activities);
         using var client = new ClientOfService(new Service(), new FaultHandler(Fault.LostAfter, Fault.Unavailable), options => options.ApiKey = Secret, log);
         var failures = new List<Exception>();
@@ -118,19 +118,6 @@ public sealed class ClientHygieneTests
         };
         ActivitySource.AddActivityListener(listener);
         return listener;
-    }
-
-    private sealed class RememberedLog : ILogger<BnClient>
-    {
-        public List<string> Lines { get; } = [];
-
-        public IDisposable? BeginScope<TState>(TState state)
-            where TState : notnull => null;
-
-        public bool IsEnabled(LogLevel logLevel) => true;
-
-        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter) =>
-            Lines.Add($"{formatter(state, exception)} {exception}");
     }
 
     private sealed class WatchedStream : MemoryStream

@@ -1,6 +1,4 @@
 using System.Globalization;
-using System.Net;
-using System.Net.Sockets;
 
 namespace BnService.Client.Tests;
 
@@ -19,7 +17,7 @@ public sealed class KilledServiceTests : IDisposable
     public async Task Final_statistics_and_parameters_are_those_of_the_uninterrupted_run_to_the_last_bit(string durability)
     {
         var wines = Repository.Wines();
-        var port = FreePort().ToString(CultureInfo.InvariantCulture);
+        var port = Loopback.FreePort().ToString(CultureInfo.InvariantCulture);
         var service = await StartAsync(port, durability);
         try
         {
@@ -72,11 +70,4 @@ public sealed class KilledServiceTests : IDisposable
 
     private Task<ServiceProcess> StartAsync(string port, string durability) => ServiceProcess.StartAsync(
         ("ASPNETCORE_HTTP_PORTS", port), ("Storage__Path", Path.Combine(_folder, "bn.db")), ("Storage__Durability", durability));
-
-    private static int FreePort()
-    {
-        using var listener = new TcpListener(IPAddress.Loopback, 0);
-        listener.Start();
-        return ((IPEndPoint)listener.LocalEndpoint).Port;
-    }
 }

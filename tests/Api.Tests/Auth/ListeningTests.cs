@@ -10,7 +10,7 @@ public sealed class ListeningTests : IDisposable
 {
     private static readonly (string, string) InContainer = ("DOTNET_RUNNING_IN_CONTAINER", "true");
     private readonly string _folder = Directory.CreateTempSubdirectory("bn-listening").FullName;
-    private readonly int _port = FreePort();
+    private readonly int _port = Loopback.FreePort();
 
     private (string, string) Storage => ("Storage__Path", Path.Combine(_folder, "bn.db"));
 
@@ -142,12 +142,5 @@ public sealed class ListeningTests : IDisposable
         {
             return false;
         }
-    }
-
-    private static int FreePort()
-    {
-        using var listener = new TcpListener(IPAddress.Loopback, 0);
-        listener.Start();
-        return ((IPEndPoint)listener.LocalEndpoint).Port;
     }
 }

@@ -1,5 +1,3 @@
-using System.Net;
-using System.Net.Sockets;
 
 namespace BnService.Api.Tests.Running;
 
@@ -9,7 +7,7 @@ public sealed class HealthcheckTests
     [Fact]
     public async Task It_tells_whether_a_service_runs_on_the_port_that_the_environment_names()
     {
-        var port = $"{FreePort()}";
+        var port = $"{Loopback.FreePort()}";
         using (await ServiceProcess.StartAsync(("ASPNETCORE_HTTP_PORTS", port)))
         {
             var (exitCode, output, errors) = await ServiceProcess.RunAsync(["healthcheck"], ("ASPNETCORE_HTTP_PORTS", port));
@@ -21,12 +19,5 @@ public sealed class HealthcheckTests
         var gone = await ServiceProcess.RunAsync(["healthcheck"], ("ASPNETCORE_HTTP_PORTS", port));
         Assert.Equal(1, gone.ExitCode);
         Assert.NotEmpty(gone.Errors);
-    }
-
-    private static int FreePort()
-    {
-        using var listener = new TcpListener(IPAddress.Loopback, 0);
-        listener.Start();
-        return ((IPEndPoint)listener.LocalEndpoint).Port;
     }
 }

@@ -1,6 +1,3 @@
-using System.Diagnostics;
-using System.Net;
-using System.Net.Sockets;
 using Microsoft.Data.Sqlite;
 
 namespace BnService.Dashboard.Tests.Harness;
@@ -9,7 +6,7 @@ namespace BnService.Dashboard.Tests.Harness;
 public sealed class Sessions : IDisposable
 {
     private readonly string _folder = Directory.CreateTempSubdirectory("bn-dashboard").FullName;
-    private readonly int _port = FreePort();
+    private readonly int _port = Loopback.FreePort();
 
     private string File => Path.Combine(_folder, "bn.db");
 
@@ -34,25 +31,4 @@ public sealed class Sessions : IDisposable
     }
 
     public void Dispose() => Directory.Delete(_folder, recursive: true);
-
-    private static int FreePort()
-    {
-        using var listener = new TcpListener(IPAddress.Loopback, 0);
-        listener.Start();
-        return ((IPEndPoint)listener.LocalEndpoint).Port;
-    }
-}
-
-/// <summary>Programs that somebody runs beside the page.</summary>
-public static class Shell
-{
-    /// <summary>Runs a program in a folder, and returns what it has written where it has ended well.</summary>
-    public static async Task<string> RunAsync(string program, string folder, params string[] arguments)
-    {
-        using var process = Process.Start(new ProcessStartInfo(program, arguments) { WorkingDirectory = folder, RedirectStandardOutput = true, RedirectStandardError = true })!;
-        var (output, errors) = (process.StandardOutput.ReadToEndAsync(), process.StandardError.ReadToEndAsync());
-        await process.WaitForExitAsync();
-        Assert.True(process.ExitCode == 0, $"{program} {string.Join(' ', arguments)}: {await errors}{await output}");
-        return await output;
-    }
 }

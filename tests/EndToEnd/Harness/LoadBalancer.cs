@@ -1,6 +1,5 @@
 using System.Diagnostics;
 using System.Net;
-using System.Net.Sockets;
 using System.Text.RegularExpressions;
 
 namespace BnService.EndToEnd.Harness;
@@ -13,7 +12,7 @@ public sealed partial class LoadBalancer : IDisposable
 
     private LoadBalancer(IReadOnlyList<Uri> nodes)
     {
-        Address = new Uri($"http://127.0.0.1:{FreePort()}");
+        Address = new Uri($"http://127.0.0.1:{Loopback.FreePort()}");
         var configuration = File.ReadAllText(Path.Combine(Repository.Root, "docker", "nginx.conf"));
         configuration = NodeAddress().Replace(configuration, match => nodes[int.Parse(match.Groups[1].Value, System.Globalization.CultureInfo.InvariantCulture) - 1].Authority)
             .Replace("listen 8080", $"listen {Address.Port}", StringComparison.Ordinal)
@@ -52,13 +51,6 @@ public sealed partial class LoadBalancer : IDisposable
         _nginx.WaitForExit();
         _nginx.Dispose();
         Directory.Delete(_folder, recursive: true);
-    }
-
-    private static int FreePort()
-    {
-        using var listener = new TcpListener(IPAddress.Loopback, 0);
-        listener.Start();
-        return ((IPEndPoint)listener.LocalEndpoint).Port;
     }
 
     [GeneratedRegex(@"bnservice-(\d):8080")]

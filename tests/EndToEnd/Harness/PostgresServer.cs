@@ -1,6 +1,4 @@
 using System.Diagnostics;
-using System.Net;
-using System.Net.Sockets;
 using System.Runtime.InteropServices;
 using Npgsql;
 
@@ -119,7 +117,7 @@ public sealed partial class PostgresServer : IAsyncLifetime
     /// <summary>Starts the server where and as it was, and waits until it answers.</summary>
     public async Task StartAsync()
     {
-        if (Port == 0) Port = FreePort();
+        if (Port == 0) Port = Loopback.FreePort();
         var started = Stopwatch.StartNew();
         while (true)
         {
@@ -199,25 +197,7 @@ public sealed partial class PostgresServer : IAsyncLifetime
         return newest ?? throw new InvalidOperationException("PostgreSQL is missing: ./test.sh endtoend installs it, or: apt-get install postgresql");
     }
 
-    private static int FreePort()
-    {
-        using var listener = new TcpListener(IPAddress.Loopback, 0);
-        listener.Start();
-        return ((IPEndPoint)listener.LocalEndpoint).Port;
-    }
-
-    private static async Task<string> RunAsync(params string[] command)
-    {
-        using var process = Process.Start(new ProcessStartInfo(Prefix[0], [.. Prefix[1..], .. command])
-        {
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-            WorkingDirectory = "/",
-        })!;
-        var (output, errors) = (process.StandardOutput.ReadToEndAsync(), process.StandardError.ReadToEndAsync());
-        await process.WaitForExitAsync();
-        return process.ExitCode == 0 ? await output : throw new InvalidOperationException($"{command[0]}: {await errors}{await output}");
-    }
+    private static Task<string> RunAsync(params string[] command) => Shell.RunAsync(Prefix[0], "/", [.. Prefix[1..], .. command]);
 
     [LibraryImport("libc", EntryPoint = "kill")]
     private static partial int Signal(int process, int signal);

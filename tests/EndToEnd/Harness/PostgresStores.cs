@@ -1,7 +1,6 @@
 using BnService.Api.Hosting;
 using BnService.Api.Storage;
 using BnService.Api.Storage.Postgres;
-using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 
 namespace BnService.EndToEnd.Harness;
@@ -25,7 +24,7 @@ internal sealed class PostgresStores : IAsyncDisposable
     public string ConnectionString { get; }
 
     /// <summary>What the stores have logged.</summary>
-    public LogLines Log { get; } = new();
+    public LogLines<PostgresSessionStore> Log { get; } = new();
 
     /// <summary>Opens one more.</summary>
     public async Task<PostgresSessionStore> OpenAsync(bool notifications = true, string durability = "step", TimeProvider? time = null)
@@ -44,29 +43,5 @@ internal sealed class PostgresStores : IAsyncDisposable
     {
         foreach (var store in _stores) await store.DisposeAsync();
         if (_server is not null) await _server.DropDatabaseAsync(ConnectionString);
-    }
-}
-
-/// <summary>Keeps what is logged.</summary>
-internal sealed class LogLines : ILogger<PostgresSessionStore>
-{
-    private readonly List<string> _lines = [];
-
-    public string Text
-    {
-        get
-        {
-            lock (_lines) return string.Join('\n', _lines);
-        }
-    }
-
-    public IDisposable? BeginScope<TState>(TState state)
-        where TState : notnull => null;
-
-    public bool IsEnabled(LogLevel logLevel) => true;
-
-    public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
-    {
-        lock (_lines) _lines.Add($"{logLevel}: {formatter(state, exception)} {exception}");
     }
 }
