@@ -3,7 +3,6 @@ using System.Diagnostics;
 using BnService.Client.Tests.Harness;
 using BnService.Client.Wire;
 using Microsoft.Extensions.DependencyInjection;
-using Microsoft.Extensions.Logging;
 
 namespace BnService.Client.Tests;
 

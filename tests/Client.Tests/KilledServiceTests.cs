@@ -5,7 +5,9 @@ namespace BnService.Client.Tests;
 /// <summary>A service of its own process that is killed in the midst of training and started again: the client goes on as if nothing had been.</summary>
 public sealed class KilledServiceTests : IDisposable
 {
-    private const int Kills = 4, StepsBetween = 12, Features = 13;
+    private const int StepsBetween = 12, Features = 13;
+
+    private static readonly int Kills = Soak.Of(2, 20);
 
     private readonly string _folder = Directory.CreateTempSubdirectory("bn-client").FullName;
 

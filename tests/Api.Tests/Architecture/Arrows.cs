@@ -16,7 +16,7 @@ internal static class Arrows
         ("Core.Statistics", "Core.Tensors Core"),
         ("Core.Normalizers", "Core.Simd Core.Tensors Core Core.Kernels Core.Statistics"),
         ("Core.Layers", "Core.Simd Core.Tensors Core Core.Kernels Core.Statistics Core.Normalizers"),
-        ("Api.Errors", "Core.Tensors Core"),
+        ("Api.Errors", "Core"),
         ("Api.Contracts", "Core.Tensors Core Core.Statistics Core.Normalizers Core.Layers Api.Errors"),
         ("Api.Wire", "Core.Tensors Core Core.Normalizers Core.Layers Api.Errors Api.Contracts"),
         ("Api.Wire.Json", "Core.Tensors Core Core.Layers Api.Errors Api.Contracts Api.Wire"),
@@ -46,7 +46,7 @@ internal static class Arrows
             "Api.Hosting.Limits Api.Hosting.Memory Api.Hosting.Telemetry Api.Sessions Api.Hosting.Auth " +
             "Api.Hosting.OpenApi"),
         ("Api.Hosting",
-            "Core.Simd Core.Tensors Core Api.Errors Api.Contracts Api.Wire Api.Storage Api.Storage.Memory " +
+            "Core.Tensors Core Api.Errors Api.Contracts Api.Wire Api.Storage Api.Storage.Memory " +
             "Api.Storage.Postgres Api.Storage.Sqlite Api.Hosting.Limits Api.Hosting.Connections " +
             "Api.Hosting.Memory Api.Hosting.Telemetry Api.Sessions Api.Hosting.Commands Api.Hosting.Auth " +
             "Api.Hosting.Edge Api.Hosting.OpenApi Api.Endpoints"),

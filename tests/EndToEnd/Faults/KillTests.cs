@@ -19,7 +19,7 @@ public sealed class KillTests : IDisposable
     [InlineData("interval")]
     public async Task Every_change_that_was_answered_is_made_once_and_no_half_of_another_one(string durability)
     {
-        var (rounds, random) = (Soak.Of(3, 200), new Random(11));
+        var (rounds, random) = (Soak.Of(2, 200), new Random(11));
         var writers = Enumerable.Range(0, Writers).Select(i => new Writer($"w{i}")).ToList();
         for (var round = 0; round <= rounds; round++)
         {

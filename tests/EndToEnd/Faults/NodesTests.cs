@@ -18,7 +18,7 @@ public sealed class NodesTests(PostgresServer postgres)
     public async Task Nodes_and_the_database_may_go_at_any_moment(bool notifications)
     {
         // Without notifications nodes learn of each other's steps only by asking: a shorter run of the same.
-        var enough = Soak.Of(480, notifications ? 10_000 : 2_000);
+        var enough = Soak.Of(240, notifications ? 10_000 : 2_000);
         using var cluster = await Cluster.StartAsync(
             Nodes, await postgres.CreateDatabaseAsync(), ("Storage__Notifications", notifications ? "true" : "false"));
         foreach (var session in Enumerable.Range(0, Sessions))

@@ -1,4 +1,3 @@
-using BnService.Api.Hosting;
 using BnService.Api.Storage;
 using BnService.Api.Storage.Postgres;
 using Microsoft.Extensions.Options;
