@@ -33,7 +33,8 @@ internal static partial class Usage
 
             Settings come from appsettings.json beside the program, then appsettings.json in the working directory, then the environment
             (Section__Setting=value), then the command line. Those of ASP.NET Core and Serilog are read as well, as
-            --Urls http://localhost:5000 and --AllowedHosts bn.example.org (the names that are answered to by Host; any while keys are asked for).
+            --Urls http://localhost:5000 and --AllowedHosts bn.example.org (the names that are answered to by Host; any while keys are
+            asked for).
 
             """);
         var (summaries, defaults) = (Summaries(), Settings.Sections.ToDictionary(
