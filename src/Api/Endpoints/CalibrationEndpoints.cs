@@ -1,7 +1,7 @@
 using BnService.Api.Contracts;
+using BnService.Api.Errors;
 using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.OpenApi;
-using BnService.Api.Errors;
 using BnService.Api.Sessions;
 using BnService.Api.Wire;
 
@@ -79,10 +79,10 @@ internal static class CalibrationEndpoints
         var result = await calibration.CommitAsync(await call.GetAsync(), headers.Terms, call.Ended);
         var statistics = new RunningStatsResponse
         {
-            RunningMean = result.Mean!,
-            RunningVar = result.Variance!,
-            NumBatchesTracked = result.Answer.BatchesTracked,
-            Version = result.Answer.Version,
+            RunningMean = result.Replay.Mean!,
+            RunningVar = result.Replay.Variance!,
+            NumBatchesTracked = result.Replay.BatchesTracked,
+            Version = result.Replay.Version,
         };
         return new Answer<RunningStatsResponse>(statistics, statistics.Version) { IsReplayed = result.IsReplayed };
     }
@@ -95,7 +95,7 @@ internal static class CalibrationEndpoints
         [AsParameters] SessionCall call, ChangeHeaders headers, Calibration calibration, HttpResponse response)
     {
         var dropped = await calibration.DropAsync(await call.GetAsync(), headers.Terms, call.Ended);
-        response.Headers.ETag = Precondition.Tag(dropped.Answer.Version);
+        response.Headers.ETag = Precondition.Tag(dropped.Replay.Version);
         if (dropped.IsReplayed) response.Headers[IdempotencyKey.ReplayedHeader] = "true";
         return TypedResults.NoContent();
     }
@@ -104,14 +104,14 @@ internal static class CalibrationEndpoints
     {
         var gathered = new PopulationResponse
         {
-            Batches = result.Answer.Batches,
-            Count = result.Answer.Count,
-            Mean = result.Mean,
-            Var = result.Variance,
-            Version = result.Answer.Version,
+            Batches = result.Replay.Batches,
+            Count = result.Replay.Count,
+            Mean = result.Replay.Mean,
+            Var = result.Replay.Variance,
+            Version = result.Replay.Version,
             Warnings = DiagnosticsEndpoints.Warnings(result.Rounding),
         };
-        return new(gathered, result.Answer.Version) { IsReplayed = result.IsReplayed, Rounding = result.Rounding };
+        return new(gathered, result.Replay.Version) { IsReplayed = result.IsReplayed, Rounding = result.Rounding };
     }
 
     private static ProblemException Invalid(string detail) => new(ProblemCode.InvalidOption, detail);

@@ -1,7 +1,7 @@
 using BnService.Api.Contracts;
+using BnService.Api.Errors;
 using BnService.Api.Hosting.Auth;
 using BnService.Api.Hosting.OpenApi;
-using BnService.Api.Errors;
 using BnService.Api.Sessions;
 using BnService.Core.Layers;
 using BnService.Core.Statistics;
@@ -13,32 +13,47 @@ internal static class DiagnosticsEndpoints
 {
     private const int DefaultSteps = 100;
 
+    private const string AboutDiagnostics =
+        "Whether the running estimate has settled and how noisy it is, how far training and serving drift from it and from each "
+        + "other, how much a batch scatters by chance, and findings with remedies. Inference traffic is looked at in passing: batches "
+        + "of at least 8 values per statistic; of those up to 65,536 elements each one, as long as they are not more than 50 a "
+        + "second, and of larger ones (where they are streamed, the first samples) one a second. The last of them is this node's, or "
+        + "after a restart the last that any node has stored (of up to 4,096 channels); in mode frozen the batches of train-steps are "
+        + "looked at in the same way.";
+
+    private const string AboutHistory =
+        "A line per train-step, newest first: the last 1,024 that this node has answered, kept in its memory (about 256 kB per "
+        + "session at most), after the last 128 of any node that were stored before the session came into its memory; and one per "
+        + "inference batch that was looked at, the last 256 and 64. Nodes store them about once a second and when they stop: a "
+        + "restart keeps them, a kill loses the last moment. What steps were in a channel is in memory alone, and everything is with "
+        + "the engine memory. Drift is that of the batch against the running statistics, of a step's after it. With `channel` a step "
+        + "says what it was there, as far back as 64 kB for all channels of the session reach: 1,024 steps of 4 channels, 16 of 256, "
+        + "none of more than 4,096.";
+
     /// <summary>Maps the calls.</summary>
     public static void MapDiagnostics(this IEndpointRouteBuilder routes)
     {
         var group = routes.MapGroup("/sessions/{session}").WithTags("Diagnostics");
         group.MapGet("/diagnostics", Diagnose).Needs(Role.Reader).Answers<DiagnosticsResponse>().FindsSession()
-            .Describe("GetDiagnostics", "Diagnose a session", "Whether the running estimate has settled and how noisy it is, how far training and serving drift from it and from each other, how much a batch scatters by chance, and findings with remedies. Inference traffic is looked at in passing: batches of at least 8 values per statistic; of those up to 65,536 elements each one, as long as they are not more than 50 a second, and of larger ones (where they are streamed, the first samples) one a second. The last of them is this node's, or after a restart the last that any node has stored (of up to 4,096 channels); in mode frozen the batches of train-steps are looked at in the same way.");
+            .Describe("GetDiagnostics", "Diagnose a session", AboutDiagnostics);
         group.MapGet("/history", History).Needs(Role.Reader).Answers<HistoryResponse>().FindsSession().Fails(ProblemCode.InvalidOption)
-            .Describe("GetHistory", "The last train-steps", "A line per train-step, newest first: the last 1,024 that this node has answered, kept in its memory (about 256 kB per session at most), after the last 128 of any node that were stored before the session came into its memory; and one per inference batch that was looked at, the last 256 and 64. Nodes store them about once a second and when they stop: a restart keeps them, a kill loses the last moment. What steps were in a channel is in memory alone, and everything is with the engine memory. Drift is that of the batch against the running statistics, of a step's after it. With `channel` a step says what it was there, as far back as 64 kB for all channels of the session reach: 1,024 steps of 4 channels, 16 of 256, none of more than 4,096.");
+            .Describe("GetHistory", "The last train-steps", AboutHistory);
     }
 
-    private static async Task<IResult> Diagnose(
-        string session, SessionScope scope, SessionCatalog catalog, TrafficHistory history, CancellationToken cancellationToken)
+    private static async Task<IResult> Diagnose([AsParameters] SessionCall call, TrafficHistory history)
     {
-        var found = await catalog.GetAsync(scope, session, cancellationToken);
-        await history.TryRestoreAsync(found, cancellationToken);
+        var found = await call.GetAsync();
+        await history.TryRestoreAsync(found, call.Ended);
         var (layer, inference) = (found.Current.Layer, found.Traffic.Inference);
         var diagnosis = Diagnosis.Of(layer, inference?.Statistics, found.Traffic.Frozen?.Statistics);
         return new Answer<DiagnosticsResponse>(Response(layer, diagnosis, inference), layer.Version);
     }
 
-    private static async Task<IResult> History(
-        string session, string? limit, string? channel, SessionScope scope, SessionCatalog catalog, TrafficHistory history, CancellationToken cancellationToken)
+    private static async Task<IResult> History([AsParameters] SessionCall call, string? limit, string? channel, TrafficHistory history)
     {
         var size = (int)(QueryNumber.Parse(limit, "limit", 1, SessionTraffic.MostSteps) ?? DefaultSteps);
-        var found = await catalog.GetAsync(scope, session, cancellationToken);
-        await history.TryRestoreAsync(found, cancellationToken);
+        var found = await call.GetAsync();
+        await history.TryRestoreAsync(found, call.Ended);
         var layer = found.Current.Layer;
         var index = (int?)QueryNumber.Parse(channel, "channel", 0, Math.Max(layer.Features, 1) - 1);
         return new Answer<HistoryResponse>(new HistoryResponse
@@ -94,7 +109,12 @@ internal static class DiagnosticsEndpoints
             Skew = diagnosis.Skew is { } skew ? new SkewReport { KlDifference = skew.Difference, Largest = Report(skew.Channel) } : null,
         },
         BatchNoise = layer.LastBatch is { } last
-            ? new BatchNoiseReport { Count = last.Count, RelativeSdOfVar = BatchNoise.OfVariance(last.Count), SdOfMean = Report(diagnosis.BatchMeanNoise) }
+            ? new BatchNoiseReport
+            {
+                Count = last.Count,
+                RelativeSdOfVar = BatchNoise.OfVariance(last.Count),
+                SdOfMean = Report(diagnosis.BatchMeanNoise),
+            }
             : null,
         Findings = [.. diagnosis.Findings.Select(Report)],
     };
@@ -114,21 +134,34 @@ internal static class DiagnosticsEndpoints
         largest is null ? null : new LargestReport { Channel = largest.Channel, Value = largest.Value };
 
     /// <summary>A step in the contract's terms.</summary>
-    internal static HistoryLine Line(StepLine step, int? channel) => new()
+    internal static HistoryLine Line(StepLine line, int? channel)
     {
-        Version = step.Version,
-        NumBatchesTracked = step.BatchesTracked,
-        At = step.At,
-        Count = step.Count,
-        Drift = Report(step.Drift),
-        Warnings = step.Warnings,
-        Shift = step.Shift is { } shift ? new BatchShiftReport { Rms = shift.Rms, Largest = Report(shift.Largest)!, VarRatio = shift.VarianceRatio } : null,
-        Milliseconds = step.Elapsed?.TotalMilliseconds,
-        Channel = channel is { } index && step.Trace?.Channel(index) is { } trace
-            ? new ChannelStepReport { BatchMean = trace.BatchMean, BatchVar = trace.BatchVariance, RunningMean = trace.RunningMean, RunningVar = trace.RunningVariance }
-            : null,
-    };
+        var step = line.Seen();
+        return new()
+        {
+            Version = step.Version,
+            NumBatchesTracked = step.BatchesTracked,
+            At = step.At,
+            Count = step.Count,
+            Drift = Report(step.Drift),
+            Warnings = step.Warnings,
+            Shift = step.Shift is { } shift
+                ? new BatchShiftReport { Rms = shift.Rms, Largest = Report(shift.Largest)!, VarRatio = shift.VarianceRatio }
+                : null,
+            Milliseconds = step.Elapsed?.TotalMilliseconds,
+            Channel = channel is { } index && step.Moments?.Channel(index) is { } values
+                ? new ChannelStepReport
+                {
+                    BatchMean = values.BatchMean,
+                    BatchVar = values.BatchVariance,
+                    RunningMean = values.RunningMean,
+                    RunningVar = values.RunningVariance,
+                }
+                : null,
+        };
+    }
 
     /// <summary>An inference batch in the contract's terms.</summary>
-    internal static InferenceHistoryLine Line(InferenceLine inference) => new() { At = inference.At, Count = inference.Count, Drift = Report(inference.Drift) };
+    internal static InferenceHistoryLine Line(InferenceLine inference) =>
+        new() { At = inference.At, Count = inference.Count, Drift = Report(inference.Drift) };
 }

@@ -1,121 +1,157 @@
 using BnService.Api.Contracts;
-using BnService.Api.Hosting.Auth;
-using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Errors;
-using BnService.Api.Hosting.Telemetry;
+using BnService.Api.Hosting.Auth;
+using BnService.Api.Hosting.Limits;
+using BnService.Api.Hosting.OpenApi;
 using BnService.Api.Sessions;
 using BnService.Api.Wire;
-using BnService.Core;
 using BnService.Core.Layers;
 using BnService.Core.Normalizers;
 using BnService.Core.Tensors;
 
 namespace BnService.Api.Endpoints;
 
-/// <summary>The calls of the main job: train-step, inference, backward.</summary>
+/// <summary>The calls of the main job: train-step, inference and backward; alone, and joined with those of other ranks.</summary>
 internal static class LayerEndpoints
 {
-    /// <summary>Maps the calls.</summary>
+    private const string AboutTrainStep =
+        "Normalizes the batch with its own statistics (biased variance), applies gamma and beta, and moves the running statistics "
+        + "by one step.";
+
+    private const string AboutInference =
+        "Normalizes with the running statistics and changes nothing; a single example is fine. `version` picks a snapshot. With "
+        + "several nodes the state may be up to Storage:RefreshMs behind another node's, unless Bn-Min-Version asks for more.";
+
+    private const string AboutBackward =
+        "Gradients by x, gamma and beta, through a retained step (`step_id`) or through `x` sent again. With `update` they are "
+        + "applied to gamma and beta in the same call.";
+
+    private const string AboutUpdate =
+        "The session's optimizer takes `dgamma` and `dbeta` that a client has summed itself, over several backward calls "
+        + "(accumulation) or several machines, as `update` of backward takes its own.";
+
+    private const string AboutSyncTrainStep =
+        "Normalizes this rank's part of a batch with the statistics of the parts of all `world_size` ranks, each of which makes "
+        + "this call with its `rank`, on any node; the calls wait for each other. The running statistics move once. Parts may have "
+        + "different sizes, and may be empty. A rank that does not come ends the step for all, and nothing has changed. To a frozen "
+        + "session there is nothing to wait for.";
+
+    private const string AboutSyncBackward =
+        "Gradients of this rank's part of a batch, through the statistics of the parts of all ranks: by x, and this part's own by "
+        + "gamma and beta, whose sum over the ranks is that of the whole batch. `update`, the same for all ranks, applies that sum "
+        + "once.";
+
+    /// <summary>Maps the calls of a session.</summary>
     public static void MapLayer(this IEndpointRouteBuilder routes)
     {
         var group = routes.MapGroup("/sessions/{session}").WithTags("Layer");
-        group.MapPost("/train-step", TrainStep).Needs(Role.Trainer).Reads<TrainStepRequest>(MediaTypes.Tensors).Answers<TrainStepResponse>(forms: MediaTypes.Tensors).FindsSession().ChangesState().RemembersAnswer()
-            .Fails(ProblemCode.ShapeMismatch, ProblemCode.BatchTooSmall, ProblemCode.NonFiniteInput, ProblemCode.InvalidOption,
-                ProblemCode.LimitReached, ProblemCode.NoRunningStatistics)
-            .Describe("TrainStep", "Train on a batch", "Normalizes the batch with its own statistics (biased variance), applies gamma and beta, and moves the running statistics by one step.");
-        group.MapPost("/inference", Infer).Needs(Role.Reader).Reads<InferenceRequest>(MediaTypes.Tensors).Answers<InferenceResponse>(forms: MediaTypes.Tensors).FindsVersion().ReadsRecent().HasQuery("version")
-            .Fails(ProblemCode.ShapeMismatch, ProblemCode.BatchTooSmall, ProblemCode.NonFiniteInput, ProblemCode.InvalidOption, ProblemCode.LimitReached,
-                ProblemCode.NoRunningStatistics)
-            .Describe("Inference", "Infer a batch", "Normalizes with the running statistics and changes nothing; a single example is fine. `version` picks a snapshot. With several nodes the state may be up to Storage:RefreshMs behind another node's, unless Bn-Min-Version asks for more.");
-        group.MapPost("/backward", Backward).Needs(Role.Trainer).Reads<BackwardRequest>(MediaTypes.Tensors).Answers<BackwardResponse>(forms: MediaTypes.Tensors).FindsSession().ChangesState().RemembersAnswer()
-            .Fails(ProblemCode.ShapeMismatch, ProblemCode.BatchTooSmall, ProblemCode.NonFiniteInput, ProblemCode.InvalidOption,
-                ProblemCode.StepExpired, ProblemCode.LimitReached)
-            .Describe("Backward", "Gradients of a batch", "Gradients by x, gamma and beta, through a retained step (`step_id`) or through `x` sent again. With `update` they are applied to gamma and beta in the same call.");
-        group.MapPost("/update", Update).Needs(Role.Trainer).Reads<UpdateParametersRequest>(MediaTypes.Named).Answers<ParametersResponse>(forms: MediaTypes.Named).FindsSession().ChangesState().RemembersAnswer()
+        group.MapPost("/train-step", TrainStep).Trains().Fails(ProblemCode.NoRunningStatistics)
+            .Describe("TrainStep", "Train on a batch", AboutTrainStep);
+        group.MapPost("/inference", Infer).Needs(Role.Reader)
+            .Reads<InferenceRequest>(MediaTypes.Tensors).Answers<InferenceResponse>(forms: MediaTypes.Tensors)
+            .FindsVersion().ReadsRecent().HasQuery("version").FailsByBatch().Fails(ProblemCode.NoRunningStatistics)
+            .Describe("Inference", "Infer a batch", AboutInference);
+        group.MapPost("/backward", Backward).TakesBack()
+            .Describe("Backward", "Gradients of a batch", AboutBackward);
+        group.MapPost("/update", Update).Needs(Role.Trainer)
+            .Reads<UpdateParametersRequest>(MediaTypes.Named).Answers<ParametersResponse>(forms: MediaTypes.Named).Changes()
             .Fails(ProblemCode.ShapeMismatch, ProblemCode.NonFiniteInput, ProblemCode.InvalidOption, ProblemCode.LimitReached)
-            .Describe("UpdateParameters", "Apply gradients from elsewhere", "The session's optimizer takes `dgamma` and `dbeta` that a client has summed itself, over several backward calls (accumulation) or several machines, as `update` of backward takes its own.");
+            .Describe("UpdateParameters", "Apply gradients from elsewhere", AboutUpdate);
+    }
+
+    /// <summary>Maps the calls that the ranks of a group make together.</summary>
+    public static void MapSync(this IEndpointRouteBuilder routes)
+    {
+        var group = routes.MapGroup("/sessions/{session}/sync/{group}").WithTags("Synchronized");
+        group.MapPost("/train-step", JoinTrainStep).Trains().JoinsRanks().Fails(ProblemCode.NoRunningStatistics)
+            .Describe("SyncTrainStep", "Train on a part of a batch", AboutSyncTrainStep);
+        group.MapPost("/backward", JoinBackward).TakesBack().JoinsRanks()
+            .Describe("SyncBackward", "Gradients of a part of a batch", AboutSyncBackward);
+    }
+
+    private static Task<IResult> TrainStep([AsParameters] ChangingCall call, Body<TrainStepRequest> body, TrainStep training) =>
+        TrainAsync(call.Found, body, training);
+
+    private static Task<IResult> JoinTrainStep([AsParameters] RankCall call, Body<TrainStepRequest> body, TrainStep training) =>
+        TrainAsync(call.Found, body, training);
+
+    private static async Task<IResult> TrainAsync(SessionToChange found, Body<TrainStepRequest> body, TrainStep training)
+    {
+        await body.OpenAsync();
+        var layer = found.Layer;
+        var digits = body.Digits(layer.Options, layer.NormalizesWithBatch, request => request.X);
+        using var arriving = training.Arriving(found.Session, digits);
+        var outputs = WholeOutputs(layer.Options, layer.Running is null || !layer.Options.Kind.IsOverBatch);
+        var request = await body.ReadAsync(arriving, layer.Options.Precision, outputs, keepsText: digits is not null);
+        var input = new BatchInput(request.X, request.Residual, request.Mask) { Own = OwnParameters.Of(request.Gamma, request.Beta) };
+        var step = await training.RunAsync(new(found.Session, found.Join, found.Terms, input, arriving, request.Retain), found.Aborted);
+        if (step.HasTakenInput) (request.X, request.Residual) = (null!, null); // retained: no longer this request's to give back
+        return new Answer<TrainStepResponse>(Response(step), step.Replay.Version) { IsReplayed = step.IsReplayed };
+    }
+
+    private static async Task<IResult> Infer(
+        [AsParameters] ReadingCall call, Body<InferenceRequest> body, Inference inference, TrafficObserver observer)
+    {
+        var (session, layer, context) = call.Found;
+        await body.OpenAsync();
+        if (StreamedOutput.InputOf(body.Message, Negotiation.Of(context).Answer) is { } x && body.Message!.Begun is { } begun
+            && inference.RunArriving(layer, x.Shape, OwnParameters.Of(begun.Gamma, begun.Beta)) is { } arriving)
+        {
+            var sampled = observer.SampleArriving(session, x.Shape);
+            return new StreamedOutput(body.Message.Bytes, x, arriving, sampled).ToAnswer(layer.Version);
+        }
+        var digits = body.Digits(layer.Options, layer.Running is null, request => request.X);
+        var outputs = WholeOutputs(layer.Options, layer.Running is null);
+        var request = await body.ReadAsync(digits, layer.Options.Precision, outputs, keepsText: digits is not null);
+        var sample = observer.Sample(session, request.X);
+        var input = new BatchInput(request.X, request.Residual, null) { Own = OwnParameters.Of(request.Gamma, request.Beta) };
+        var (y, rounding) = await inference.RunAsync(layer, input, digits, context.RequestAborted);
+        observer.Inferred(session, sample);
+        var answer = new InferenceResponse { Y = y, Version = layer.Version, Warnings = DiagnosticsEndpoints.Warnings(rounding) };
+        return new Answer<InferenceResponse>(answer, layer.Version) { Rounding = rounding };
+    }
+
+    private static Task<IResult> Backward([AsParameters] ChangingCall call, Body<BackwardRequest> body, Differentiation gradients) =>
+        TakeBackAsync(call.Found, body, gradients);
+
+    private static Task<IResult> JoinBackward([AsParameters] RankCall call, Body<BackwardRequest> body, Differentiation gradients) =>
+        TakeBackAsync(call.Found, body, gradients);
+
+    private static async Task<IResult> TakeBackAsync(SessionToChange found, Body<BackwardRequest> body, Differentiation gradients)
+    {
+        await body.OpenAsync();
+        var layer = found.Layer;
+        var usesBatch = layer.Running is null || (layer.NormalizesWithBatch && !body.Says("mode", "inference"u8));
+        var digits = body.Digits(layer.Options, usesBatch, request => request.X);
+        var request = await body.ReadAsync(digits, layer.Options.Precision, keepsText: digits is not null);
+        RequireStepOrInput(request);
+        var call = new BackwardCall(found.Session, found.Join, found.Terms, request.Dy, request.Update?.ToUpdate());
+        var result = request.StepId is { } stepId
+            ? await gradients.ThroughStepAsync(call, stepId, found.Aborted)
+            : await gradients.ThroughInputAsync(call, InputOf(request), request.Mode != BackwardMode.Inference, digits, found.Aborted);
+        return new Answer<BackwardResponse>(Response(result), result.Replay.Version)
+        {
+            IsReplayed = result.IsReplayed,
+            Rounding = result.Rounding,
+        };
     }
 
     private static async Task<IResult> Update(
-        string session, Body<UpdateParametersRequest> body, ChangeHeaders headers, SessionScope scope, SessionCatalog catalog, BackwardPass backward,
-        CancellationToken cancellationToken)
+        [AsParameters] ChangingCall call, Body<UpdateParametersRequest> body, Differentiation gradients)
     {
-        var found = await catalog.GetAsync(scope, session, cancellationToken);
-        var request = await body.ReadAsync();
-        var update = request.Update.ToUpdate();
-        var (answer, isReplayed) = await backward.UpdateAsync(found, request.Dgamma, request.Dbeta, update, headers.Terms, cancellationToken);
-        var parameters = new ParametersResponse
-        {
-            Gamma = answer.Arrays.GetValueOrDefault(BackwardResult.Gamma),
-            Beta = answer.Arrays.GetValueOrDefault(BackwardResult.Beta),
-            Version = answer.Version,
-        };
-        return new Answer<ParametersResponse>(parameters, answer.Version) { IsReplayed = isReplayed };
-    }
-
-    private static async Task<IResult> TrainStep(
-        string session, Body<TrainStepRequest> body, ChangeHeaders headers, SessionScope scope, SessionCatalog catalog, TrainStep training,
-        PassMeter passes, ComputeSettings compute, CancellationToken cancellationToken)
-    {
-        var found = await catalog.GetAsync(scope, session, cancellationToken);
-        await body.OpenAsync();
-        var layer = found.Current.Layer;
-        var digits = body.Digits(layer.Options, layer.NormalizesWithBatch, request => request.X);
-        using var gathered = new ArrivingBatch(catalog, found, digits, passes, compute);
-        var request = await body.ReadAsync(gathered, layer.Options.Precision, WholeOutputs(layer.Options, layer.Running is null || !layer.Options.Kind.IsOverBatch), digits is not null);
-        var input = new BatchInput(request.X, request.Residual, request.Mask) { Own = OwnParameters.Of(request.Gamma, request.Beta) };
-        var step = await training.RunAsync(found, input, gathered, request.Retain, headers.Terms, cancellationToken);
-        if (step.HasTakenInput) (request.X, request.Residual) = (null!, null); // retained: no longer this request's to give back
-        return new Answer<TrainStepResponse>(Response(step), step.Version) { IsReplayed = step.IsReplayed };
+        var (request, found) = (await body.ReadAsync(), call.Found);
+        var change = new UpdateChange(request.Update.ToUpdate(), request.Dgamma, request.Dbeta, found.Terms);
+        var (replay, isReplayed) = await gradients.UpdateAsync(found.Session, change, found.Aborted);
+        var parameters = new ParametersResponse { Gamma = replay.After?.Gamma, Beta = replay.After?.Beta, Version = replay.Version };
+        return new Answer<ParametersResponse>(parameters, replay.Version) { IsReplayed = isReplayed };
     }
 
     // Where y is not computed where it is sent from, it lies in memory as a whole; over the channels of positions, so do the rows of x.
     private static int WholeOutputs(NormalizerOptions options, bool isWhole) =>
         options.IsOverChannels ? 2 : isWhole || options.Precision == Precision.Float64 ? 1 : 0;
 
-    private static async Task<IResult> Infer(
-        string session, string? version, Body<InferenceRequest> body, MinVersion least, HttpContext context, SessionScope scope, SessionCatalog catalog, Snapshots snapshots,
-        Inference inference, TrafficObserver observer, CancellationToken cancellationToken)
-    {
-        var found = await catalog.GetRecentAsync(scope, session, least.Value, cancellationToken);
-        var layer = await snapshots.LayerAsync(found, QueryNumber.Version(version), cancellationToken);
-        await body.OpenAsync();
-        if (StreamedOutput.InputOf(body.Message, Negotiation.Of(context).Answer) is { } x && inference.RunArriving(layer, x.Shape, OwnParameters.Of(body.Message!.Begun!.Gamma, body.Message.Begun.Beta)) is { } arriving)
-            return new StreamedOutput(body.Message.Bytes, x, arriving, observer.SampleArriving(found, x.Shape)).ToAnswer(layer.Version);
-        var options = layer.Options;
-        var digits = body.Digits(options, layer.Running is null, request => request.X);
-        var request = await body.ReadAsync(digits, options.Precision, WholeOutputs(options, layer.Running is null), digits is not null);
-        var sample = observer.Sample(found, request.X);
-        var input = new BatchInput(request.X, request.Residual, null) { Own = OwnParameters.Of(request.Gamma, request.Beta) };
-        var (y, rounding) = await inference.RunAsync(layer, input, digits, cancellationToken);
-        observer.Inferred(found, sample);
-        var answer = new InferenceResponse { Y = y, Version = layer.Version, Warnings = DiagnosticsEndpoints.Warnings(rounding) };
-        return new Answer<InferenceResponse>(answer, layer.Version) { Rounding = rounding };
-    }
-
-    private static async Task<IResult> Backward(
-        string session, Body<BackwardRequest> body, ChangeHeaders headers, SessionScope scope, SessionCatalog catalog, BackwardPass backward,
-        CancellationToken cancellationToken)
-    {
-        var found = await catalog.GetAsync(scope, session, cancellationToken);
-        await body.OpenAsync();
-        var digits = DigitsOf(body, found.Current.Layer);
-        var request = await body.ReadAsync(digits, found.Current.Layer.Options.Precision, keepsText: digits is not null);
-        RequireStepOrInput(request);
-        var update = request.Update?.ToUpdate();
-        var result = request.StepId is { } stepId
-            ? await backward.ThroughStepAsync(found, stepId, request.Dy, update, headers.Terms, cancellationToken)
-            : await backward.ThroughInputAsync(found, InputOf(request), request.Dy, request.Mode != BackwardMode.Inference, digits, update, headers.Terms, cancellationToken);
-        return new Answer<BackwardResponse>(Response(result), result.Answer.Version) { IsReplayed = result.IsReplayed, Rounding = result.Rounding };
-    }
-
-    /// <summary>Watches the digits of what a gradient goes through; null where float32 has all of them.</summary>
-    internal static SentDigits? DigitsOf(Body<BackwardRequest> body, LayerState layer) =>
-        body.Digits(layer.Options, layer.Running is null || (layer.NormalizesWithBatch && !body.Says("mode", "inference"u8)), request => request.X);
-
-    /// <summary>Refuses a gradient of which it is not clear what it goes through.</summary>
-    /// <exception cref="ProblemException">Both or neither of step_id and x, or something that belongs to the other one.</exception>
-    internal static void RequireStepOrInput(BackwardRequest request)
+    // A gradient of which it is not clear what it goes through.
+    private static void RequireStepOrInput(BackwardRequest request)
     {
         if (request.StepId is null == request.X is null) throw Invalid("send either step_id or x with dy, and not both");
         if (request is { StepId: not null, Mode: not null }) throw Invalid("mode belongs to x; with step_id the step decides");
@@ -123,40 +159,54 @@ internal static class LayerEndpoints
             throw Invalid("mask and residual belong to x; with step_id the step knows them");
         if ((request.Gamma ?? request.Beta) is null) return;
         if (request.StepId is not null) throw Invalid("gamma and beta belong to x; with step_id the step knows them");
-        if (request.Update is not null)
-            throw Invalid("update has nothing to update: gamma and beta of this call are the caller's, who applies the gradients to them; send them or update");
+        if (request.Update is null) return;
+        throw Invalid("update has nothing to update: gamma and beta of this call are the caller's, who applies the gradients to them; "
+            + "send them or update");
     }
 
-    /// <summary>The input of a forward pass, which the request brings.</summary>
-    internal static BatchInput InputOf(BackwardRequest request) =>
+    private static BatchInput InputOf(BackwardRequest request) =>
         new(request.X!, request.Residual, request.Mask) { Own = OwnParameters.Of(request.Gamma, request.Beta) };
 
-    /// <summary>A train-step in the contract's terms.</summary>
-    internal static TrainStepResponse Response(TrainStepResult step) => new()
+    private static TrainStepResponse Response(TrainStepResult result) => new()
     {
-        Y = step.Y,
-        StepId = step.StepId,
-        BatchMean = step.Mean,
-        BatchVar = step.Variance,
-        Count = step.Count,
-        NumBatchesTracked = step.BatchesTracked,
-        Version = step.Version,
-        Warnings = [.. step.Warnings.Select(DiagnosticsEndpoints.Report)],
+        Y = result.Y,
+        StepId = result.StepId,
+        BatchMean = result.Step.Mean,
+        BatchVar = result.Step.Variance,
+        Count = result.Step.Count,
+        NumBatchesTracked = result.Replay.BatchesTracked,
+        Version = result.Replay.Version,
+        Warnings = [.. result.Warnings.Select(DiagnosticsEndpoints.Report)],
     };
 
-    /// <summary>Gradients in the contract's terms.</summary>
-    internal static BackwardResponse Response(BackwardResult result) => new()
+    private static BackwardResponse Response(BackwardResult result) => new()
     {
         Dx = result.Dx,
         Dresidual = result.Dresidual,
         Dgamma = result.Layer.Gamma is null ? null : result.Gradients.DGamma,
         Dbeta = result.Layer.Beta is null ? null : result.Gradients.DBeta,
-        Version = result.Answer.Version,
-        Gamma = result.Answer.Arrays.GetValueOrDefault(BackwardResult.Gamma),
-        Beta = result.Answer.Arrays.GetValueOrDefault(BackwardResult.Beta),
+        Version = result.Replay.Version,
+        Gamma = result.Replay.After?.Gamma,
+        Beta = result.Replay.After?.Beta,
         ParameterShape = result.Layer.Options.ParameterShape(result.Dx.Shape),
         Warnings = DiagnosticsEndpoints.Warnings(result.Rounding),
     };
 
     private static ProblemException Invalid(string detail) => new(ProblemCode.InvalidOption, detail);
+
+    private static RouteHandlerBuilder Trains(this RouteHandlerBuilder route) => route.Needs(Role.Trainer)
+        .Reads<TrainStepRequest>(MediaTypes.Tensors).Answers<TrainStepResponse>(forms: MediaTypes.Tensors).Changes().FailsByBatch();
+
+    private static RouteHandlerBuilder TakesBack(this RouteHandlerBuilder route) => route.Needs(Role.Trainer)
+        .Reads<BackwardRequest>(MediaTypes.Tensors).Answers<BackwardResponse>(forms: MediaTypes.Tensors).Changes().FailsByBatch()
+        .Fails(ProblemCode.StepExpired);
+
+    private static RouteHandlerBuilder Changes(this RouteHandlerBuilder route) => route.FindsSession().ChangesState().RemembersAnswer();
+
+    private static RouteHandlerBuilder FailsByBatch(this RouteHandlerBuilder route) => route.Fails(
+        ProblemCode.ShapeMismatch, ProblemCode.BatchTooSmall, ProblemCode.NonFiniteInput, ProblemCode.InvalidOption,
+        ProblemCode.LimitReached);
+
+    private static RouteHandlerBuilder JoinsRanks(this RouteHandlerBuilder route) =>
+        route.Takes(Place.Rank).HasQuery(SessionToChange.Rank, SessionToChange.WorldSize).Fails(ProblemCode.SyncTimeout);
 }

@@ -1,11 +1,8 @@
 namespace BnService.Api.Sessions;
 
 /// <summary>How often something happened, and how long it took altogether.</summary>
-/// <param name="Count">How often.</param>
-/// <param name="Nanoseconds">How long.</param>
 internal readonly record struct TimesTaken(long Count, long Nanoseconds)
 {
-    /// <summary>One time more.</summary>
     public TimesTaken Plus(TimeSpan once) => new(Count + 1, Nanoseconds + (once.Ticks * TimeSpan.NanosecondsPerTick));
 }
 
@@ -15,10 +12,8 @@ internal readonly record struct InferenceTotals
     /// <summary>When the last inference ended; null where there was none.</summary>
     public DateTimeOffset? LastInference { get; init; }
 
-    /// <summary>Samples that were inferred.</summary>
     public long Samples { get; init; }
 
-    /// <summary>Requests that were answered.</summary>
     public TimesTaken Success { get; init; }
 
     /// <summary>Requests that were refused or given up.</summary>
@@ -43,7 +38,6 @@ internal sealed class InferenceTally
     private readonly Lock _lock = new();
     private InferenceTotals _totals;
 
-    /// <summary>What it has come to.</summary>
     public InferenceTotals Totals
     {
         get
@@ -52,7 +46,6 @@ internal sealed class InferenceTally
         }
     }
 
-    /// <summary>Adds a request to the totals.</summary>
     public void Add(Func<InferenceTotals, InferenceTotals> request)
     {
         lock (_lock) _totals = request(_totals);
@@ -66,14 +59,11 @@ internal sealed class InferenceTiming(InferenceTally tally, TimeProvider time) :
     private long? _arrived, _read;
     private bool _isCounted;
 
-    /// <summary>The body is there.</summary>
     public void Arrived() => _arrived = time.GetTimestamp();
 
-    /// <summary>The tensors have been read.</summary>
     public void Read() => _read = time.GetTimestamp();
 
     /// <summary>The answer is written, but for its last bytes: whoever has read all of it finds it counted.</summary>
-    /// <param name="samples">Size of the batch.</param>
     public void Answered(int samples)
     {
         var now = time.GetTimestamp();
@@ -91,7 +81,6 @@ internal sealed class InferenceTiming(InferenceTally tally, TimeProvider time) :
         });
     }
 
-    /// <inheritdoc/>
     public void Dispose()
     {
         if (_isCounted) return;

@@ -24,7 +24,6 @@ internal sealed class LargeWrites(MemoryBudget budget, TimeProvider time)
     private long _smallAt, _waitingBytes;
     private bool _hasSmall, _isTaken;
 
-    /// <summary>Number of large states that wait.</summary>
     public int Waiting
     {
         get
@@ -52,7 +51,8 @@ internal sealed class LargeWrites(MemoryBudget budget, TimeProvider time)
         {
             try
             {
-                using var ended = cancellationToken.UnsafeRegister(static state => ((TaskCompletionSource)state!).TrySetCanceled(), waiting);
+                using var ended = cancellationToken.UnsafeRegister(
+                    static state => ((TaskCompletionSource)state!).TrySetCanceled(), waiting);
                 await waiting.Task;
             }
             finally
@@ -77,7 +77,8 @@ internal sealed class LargeWrites(MemoryBudget budget, TimeProvider time)
             if (_waitingBytes > 0 && _waitingBytes + bytes > budget.Limit / 2)
             {
                 throw new ProblemException(ProblemCode.Overloaded,
-                    $"states of {_waitingBytes} bytes wait to be stored, and half of {budget.Limit} may (Memory:BudgetBytes); nothing has changed: send it again later");
+                    $"states of {_waitingBytes} bytes wait to be stored, and half of {budget.Limit} may (Memory:BudgetBytes); "
+                    + "nothing has changed: send it again later");
             }
             Interlocked.Add(ref _waitingBytes, bytes);
             var waiting = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -91,7 +92,8 @@ internal sealed class LargeWrites(MemoryBudget budget, TimeProvider time)
 
     private async Task PassOnAsync(long begun)
     {
-        var pause = _hasSmall && time.GetElapsedTime(Volatile.Read(ref _smallAt)) < Recent ? PauseFactor * time.GetElapsedTime(begun) : TimeSpan.Zero;
+        var isContested = _hasSmall && time.GetElapsedTime(Volatile.Read(ref _smallAt)) < Recent;
+        var pause = isContested ? PauseFactor * time.GetElapsedTime(begun) : TimeSpan.Zero;
         if (pause > LongestPause) pause = LongestPause;
         if (pause > TimeSpan.Zero) await Task.Delay(pause, time).ConfigureAwait(false);
         lock (_lock)
@@ -112,7 +114,6 @@ internal sealed class LargeWrites(MemoryBudget budget, TimeProvider time)
     /// <param name="begun">When it was given.</param>
     internal readonly struct Turn(LargeWrites? writes, long begun) : IDisposable
     {
-        /// <inheritdoc/>
         public void Dispose() => _ = writes?.PassOnAsync(begun);
     }
 }

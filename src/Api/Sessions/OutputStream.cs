@@ -6,12 +6,8 @@ using BnService.Core.Tensors;
 namespace BnService.Api.Sessions;
 
 /// <summary>Turns the elements of a batch into those of its output while they arrive, straight into the answer's memory.</summary>
-/// <param name="input">The batch.</param>
-/// <param name="output">What computes the output.</param>
-/// <param name="answer">Where it goes.</param>
-/// <param name="answerType">Type of the output's elements.</param>
-/// <param name="sample">Receives the first elements, for whoever looks at them; or null.</param>
-internal sealed class OutputStream(IncomingTensor input, LayerOutput output, OverflowingWriter answer, ElementType answerType, Tensor? sample)
+internal sealed class OutputStream(
+    IncomingTensor input, LayerOutput output, OverflowingWriter answer, ElementType answerType, Tensor? sample)
     : ElementConsumer(input.Type, input.IsBigEndian), IDisposable
 {
     // What is computed at once where elements have to be put together first: whole samples, about a part of the second-level cache.
@@ -27,7 +23,6 @@ internal sealed class OutputStream(IncomingTensor input, LayerOutput output, Ove
     private int _waiting;
     private int _sampled;
 
-    /// <summary>Number of elements whose output has been written.</summary>
     public int Position { get; private set; }
 
     /// <summary>Told how many bytes of the output are still to be written, each time when some have been.</summary>
@@ -36,20 +31,17 @@ internal sealed class OutputStream(IncomingTensor input, LayerOutput output, Ove
     /// <summary>The most bytes that elements are put together in.</summary>
     public static long GatheredBytes(LayerOutput output) => 2L * Capacity(output) * sizeof(float);
 
-    /// <inheritdoc/>
     public override ValueTask TakenAsync(CancellationToken cancellationToken)
     {
         LeftToWrite?.Invoke((long)(input.Shape.Count - Position) * answerType.Size());
         return answer.FlushAsync(cancellationToken);
     }
 
-    /// <inheritdoc/>
-    public override ValueTask WaitingAsync(Task arrival, CancellationToken cancellationToken) => answer.DrainAsync(arrival, cancellationToken);
+    public override ValueTask WaitingAsync(Task arrival, CancellationToken cancellationToken) =>
+        answer.DrainAsync(arrival, cancellationToken);
 
-    /// <inheritdoc/>
     public void Dispose() => _gathered?.Dispose();
 
-    /// <inheritdoc/>
     protected override void TakeWhole(ReadOnlySpan<byte> elements)
     {
         if (_gathered is null) Compute(MemoryMarshal.Cast<byte, float>(elements));
@@ -111,4 +103,65 @@ internal sealed class OutputStream(IncomingTensor input, LayerOutput output, Ove
         x[..count].CopyTo(sample.Data[_sampled..]);
         _sampled += count;
     }
+}
+
+/// <summary>y of a batch, computed where it is written to: into the answer's own memory.</summary>
+/// <param name="input">The batch, which stays the caller's and must live until this is disposed.</param>
+/// <param name="output">What computes y; taken over.</param>
+internal sealed class ComputedOutput(BatchInput input, LayerOutput output) : TensorSource
+{
+    // As much as is sent at once, so that it pays to have it ready; the whole of a small batch.
+    private const int Beginning = 1 << 18;
+
+    private Tensor? _beginning;
+    private RetainedStep? _held;
+
+    /// <summary>The most bytes that the output of a batch holds beside the batch.</summary>
+    public static long BytesOf(Shape shape) => NativeBuffer.LengthFor(Math.Min(shape.Count, Beginning) * sizeof(float));
+
+    public override Shape Shape => input.X.Shape;
+
+    public override void CopyTo(int start, Span<float> values)
+    {
+        if (_beginning is { } ready && start < ready.Shape.Count)
+        {
+            var part = ready.Data[start..];
+            if (part.Length >= values.Length)
+            {
+                part[..values.Length].CopyTo(values);
+                return;
+            }
+            part.CopyTo(values);
+            start += part.Length;
+            values = values[part.Length..];
+        }
+        Compute(start, values);
+    }
+
+    /// <summary>Computes the beginning of y now, while there is nothing else to do.</summary>
+    public void ComputeBeginning()
+    {
+        // Whole units: what is computed together is asked for together.
+        var count = Math.Min(Shape.Count, Beginning / output.Unit * output.Unit);
+        if (count == 0) return;
+        _beginning = Tensor.Rent(new Shape([count]));
+        Compute(0, _beginning.Data);
+    }
+
+    /// <summary>Keeps a step, which has the batch, until this is disposed.</summary>
+    public void Hold(RetainedStep step)
+    {
+        if (step.TryHold()) _held = step;
+    }
+
+    protected override void Dispose(bool disposing)
+    {
+        output.Dispose();
+        _beginning?.Dispose();
+        _held?.Dispose();
+    }
+
+    private void Compute(int start, Span<float> values) => output.Apply(
+        start, input.X.Data.Slice(start, values.Length),
+        input.Residual is { } residual ? residual.Data.Slice(start, values.Length) : [], values);
 }

@@ -8,14 +8,12 @@ using Microsoft.Extensions.Options;
 
 namespace BnService.Api.Sessions;
 
-/// <summary>What backward needs of a train-step. Shared by the catalog of steps and the calls that use it; its memory goes back when both are done.</summary>
-/// <param name="id">Names the step.</param>
-/// <param name="sessionId">Whose step it is.</param>
-/// <param name="input">The batch; owned by the step from here on.</param>
-/// <param name="layer">The layer as it was when the batch was normalized.</param>
-/// <param name="statistics">The batch's statistics; null where the running statistics normalized it.</param>
-/// <param name="bytes">Memory that the step keeps alive.</param>
-internal sealed class RetainedStep(string id, string sessionId, BatchInput input, LayerState layer, StepStatistics? statistics, long bytes) : IDisposable
+/// <summary>
+/// What backward needs of a train-step. Shared by the catalog of steps and the calls that use it; its memory goes back when both are
+/// done.
+/// </summary>
+internal sealed class RetainedStep(string id, string sessionId, BatchInput input, LayerState layer, StepStatistics? statistics, long bytes)
+    : IDisposable
 {
     // Identifiers, list nodes and the objects around them.
     private const long BytesBesideArrays = 1024;
@@ -34,13 +32,12 @@ internal sealed class RetainedStep(string id, string sessionId, BatchInput input
     /// <summary>Memory that the step keeps alive, in bytes; the layer's arrays are shared with the session for the most part.</summary>
     public long Bytes { get; } = bytes;
 
-    /// <summary>Memory that a step of this batch would keep alive, in bytes.</summary>
-    public static long BytesOf(BatchInput input, Layout plan, int? ghostBatchSize) =>
-        BytesBesideArrays + input.X.AllocatedBytes + (input.Residual?.AllocatedBytes ?? 0) + (input.Mask is { } mask ? mask.Values.Length + plan.Count : 0)
-        + (input.Own is null ? 0 : 2L * plan.Parameters * sizeof(double))
-        + (5L * ((input.X.Shape[0] / (ghostBatchSize ?? int.MaxValue)) + 1) * plan.Statistics * sizeof(double));
+    public static long BytesOf(BatchInput input, Layout layout, int? ghostBatchSize) =>
+        BytesBesideArrays + input.X.AllocatedBytes + (input.Residual?.AllocatedBytes ?? 0)
+        + (input.Mask is { } mask ? mask.Values.Length + layout.Count : 0)
+        + (input.Own is null ? 0 : 2L * layout.Parameters * sizeof(double))
+        + (5L * ((input.X.Shape[0] / (ghostBatchSize ?? int.MaxValue)) + 1) * layout.Statistics * sizeof(double));
 
-    /// <summary>One more holder; false if the last one has already let go.</summary>
     public bool TryHold()
     {
         var holders = Volatile.Read(ref _holders);
@@ -86,10 +83,8 @@ internal sealed class RetainedSteps : IDisposable
         _sweep = time.CreateTimer(_ => DropExpired(), null, period, period);
     }
 
-    /// <summary>Bytes that are retained at this moment.</summary>
     public long Bytes => Interlocked.Read(ref _bytes);
 
-    /// <summary>Number of steps that are retained at this moment.</summary>
     public int Count
     {
         get
@@ -99,11 +94,14 @@ internal sealed class RetainedSteps : IDisposable
     }
 
     /// <summary>A name for a step: that of this node, which will have it, and a part that no other step has.</summary>
-    public string NewId() => $"{_node.Name}:{Guid.NewGuid():N}";
-
-    /// <summary>The name for the step of a call that has named itself: the same for its repetitions, whichever of them will retain it.</summary>
-    public string IdFor(string sessionId, AnswerKey key) =>
-        $"{_node.Name}:{Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes($"{sessionId} {key.Key} {key.Fingerprint}")).AsSpan(0, 16))}";
+    /// <param name="sessionId">The session.</param>
+    /// <param name="key">The call, whose repetitions name the step in the same way; null for a name of its own.</param>
+    public string NewId(string sessionId, AnswerKey? key)
+    {
+        if (key is null) return $"{_node.Name}:{Guid.NewGuid():N}";
+        var hash = SHA256.HashData(Encoding.UTF8.GetBytes($"{sessionId} {key.Key} {key.Fingerprint}"));
+        return $"{_node.Name}:{Convert.ToHexStringLower(hash.AsSpan(0, 16))}";
+    }
 
     /// <summary>Refuses a step that could not be retained even alone.</summary>
     /// <exception cref="ProblemException">It is larger than the whole budget.</exception>
@@ -112,7 +110,8 @@ internal sealed class RetainedSteps : IDisposable
         if (bytes > _options.MaxBytes)
         {
             throw new ProblemException(ProblemCode.LimitReached,
-                $"retaining this step takes {bytes} bytes; Retention:MaxBytes allows {_options.MaxBytes} over all sessions; send \"retain\": false");
+                $"retaining this step takes {bytes} bytes; Retention:MaxBytes allows {_options.MaxBytes} over all sessions; "
+                + "send \"retain\": false");
         }
     }
 
@@ -148,7 +147,6 @@ internal sealed class RetainedSteps : IDisposable
                 + "resend x with dy instead of step_id, or have the load balancer send all calls of a session to one node");
     }
 
-    /// <summary>Drops all steps of a session.</summary>
     public void Drop(string sessionId)
     {
         lock (_lock)
@@ -162,7 +160,6 @@ internal sealed class RetainedSteps : IDisposable
         }
     }
 
-    /// <inheritdoc/>
     public void Dispose()
     {
         _sweep.Dispose();

@@ -19,8 +19,6 @@ internal sealed class SessionCount(ISessionStore store, IOptions<LimitOptions> l
     private readonly ConcurrentDictionary<string, Tally> _ofKeys = new();
 
     /// <summary>Takes the place of another session.</summary>
-    /// <param name="keyId">The key that it is created with; null where that is none.</param>
-    /// <param name="cancellationToken">Ends waiting for the store.</param>
     /// <returns>The place, which is given back where it is not kept.</returns>
     /// <exception cref="ProblemException">There are as many sessions as allowed.</exception>
     public async ValueTask<Place> TakeAsync(string? keyId, CancellationToken cancellationToken)
@@ -29,8 +27,9 @@ internal sealed class SessionCount(ISessionStore store, IOptions<LimitOptions> l
         try
         {
             await TakeAsync(_all, limits.Value.MaxSessions, "there are", nameof(LimitOptions.MaxSessions));
-            if (keyId is not null)
-                await TakeAsync(OfKey(keyId), limits.Value.MaxSessionsPerKey, $"key '{keyId}' has created", nameof(LimitOptions.MaxSessionsPerKey));
+            if (keyId is null) return place;
+            var mostOfKey = limits.Value.MaxSessionsPerKey;
+            await TakeAsync(OfKey(keyId), mostOfKey, $"key '{keyId}' has created", nameof(LimitOptions.MaxSessionsPerKey));
             return place;
         }
         catch
@@ -44,7 +43,8 @@ internal sealed class SessionCount(ISessionStore store, IOptions<LimitOptions> l
             if (IsOutdated(tally)) await CountAsync(tally, cancellationToken);
             // At the limit only the store knows.
             if (tally.Number >= most) await CountAsync(tally, cancellationToken);
-            if (!place.TryAdd(tally, most)) throw new ProblemException(ProblemCode.LimitReached, $"{whose} {most} sessions, as many as Limits:{limit} allows");
+            if (place.TryAdd(tally, most)) return;
+            throw new ProblemException(ProblemCode.LimitReached, $"{whose} {most} sessions, as many as Limits:{limit} allows");
         }
     }
 
@@ -52,10 +52,10 @@ internal sealed class SessionCount(ISessionStore store, IOptions<LimitOptions> l
     public long? Known => _all.IsKnown ? Math.Max(_all.Stored, 0) : null;
 
     /// <summary>Counts where that was never done, or too long ago to tell what other nodes have done since.</summary>
-    public ValueTask FreshenAsync(CancellationToken cancellationToken) => IsOutdated(_all) ? new ValueTask(CountAsync(_all, cancellationToken)) : ValueTask.CompletedTask;
+    public ValueTask FreshenAsync(CancellationToken cancellationToken) =>
+        IsOutdated(_all) ? new ValueTask(CountAsync(_all, cancellationToken)) : ValueTask.CompletedTask;
 
     /// <summary>A session is going to be deleted.</summary>
-    /// <param name="keyId">The key that it was created with; null where that was none.</param>
     /// <returns>Its place, which it leaves where that is kept.</returns>
     public Place Leave(string? keyId)
     {
@@ -79,7 +79,6 @@ internal sealed class SessionCount(ISessionStore store, IOptions<LimitOptions> l
     }
 
     /// <summary>A place for a session that is being created, or of one that is being deleted.</summary>
-    /// <param name="change">How many sessions more there are when it is kept.</param>
     internal sealed class Place(long change) : IDisposable
     {
         private readonly List<Tally> _tallies = new(2);
@@ -106,7 +105,6 @@ internal sealed class SessionCount(ISessionStore store, IOptions<LimitOptions> l
             foreach (var tally in _tallies) tally.Change(change);
         }
 
-        /// <inheritdoc/>
         public void Dispose()
         {
             foreach (var tally in _tallies) tally.End(change);

@@ -6,17 +6,9 @@ using BnService.Core.Statistics;
 namespace BnService.Api.Sessions;
 
 /// <summary>A batch that was looked at in passing.</summary>
-/// <param name="Statistics">Its statistics.</param>
-/// <param name="At">When it passed.</param>
 internal sealed record ObservedBatch(LastBatch Statistics, DateTimeOffset At);
 
 /// <summary>One train-step, as the history keeps it.</summary>
-/// <param name="Version">Version after the step.</param>
-/// <param name="BatchesTracked">Number of batches that had moved the running statistics.</param>
-/// <param name="At">When it was answered.</param>
-/// <param name="Count">Number of values per statistic.</param>
-/// <param name="Drift">Drift of its batch, or null.</param>
-/// <param name="Warnings">Codes of its warnings.</param>
 internal readonly record struct StepLine(long Version, long BatchesTracked, DateTimeOffset At, long Count, Drift? Drift, string[] Warnings)
 {
     /// <summary>Where its batch lies against the running statistics, or null.</summary>
@@ -25,19 +17,21 @@ internal readonly record struct StepLine(long Version, long BatchesTracked, Date
     /// <summary>From the batch's arrival until the step was stored; null where it waited for other ranks.</summary>
     public TimeSpan? Elapsed { get; init; }
 
-    /// <summary>What it was in each channel, or null.</summary>
+    /// <summary>
+    /// What its drift and shift are computed of when somebody looks; null where they are known, or the step left nothing.
+    /// </summary>
     [JsonIgnore]
-    public ChannelTrace? Trace { get; init; }
+    public StepMoments? Moments { get; init; }
 
-    /// <summary>Whether the database has gone back behind it.</summary>
+    /// <summary>Whether the database has gone back to a version before it.</summary>
     [JsonIgnore]
     public bool IsLost { get; init; }
+
+    /// <summary>The line with its drift and shift.</summary>
+    public StepLine Seen() => Moments?.Look() is { } seen ? this with { Drift = seen.Drift, Shift = seen.Shift } : this;
 }
 
 /// <summary>One inference batch that was looked at, as the history keeps it.</summary>
-/// <param name="At">When it passed.</param>
-/// <param name="Count">Number of values per statistic.</param>
-/// <param name="Drift">Its drift against the running statistics of then, or null.</param>
 internal readonly record struct InferenceLine(DateTimeOffset At, long Count, Drift? Drift);
 
 /// <summary>
@@ -46,10 +40,8 @@ internal readonly record struct InferenceLine(DateTimeOffset At, long Count, Dri
 /// </summary>
 internal sealed class SessionTraffic
 {
-    /// <summary>The most steps that are remembered.</summary>
     public const int MostSteps = 1024;
 
-    /// <summary>The most inference batches that are remembered.</summary>
     public const int MostInferences = 256;
 
     /// <summary>Whether it waits to be stored.</summary>
@@ -70,14 +62,14 @@ internal sealed class SessionTraffic
     private readonly Queue<InferenceLine> _inferences = new();
     private StepLine[] _steps = [], _earlierSteps = [];
     private InferenceLine[] _earlierInferences = [];
-    private long _stepsTaken, _inferencesSeen, _bytesOfTraces;
-    private TaskCompletionSource _next = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private long _stepsTaken, _inferencesSeen, _bytesOfMoments, _bytesOfOne;
+    private TaskCompletionSource? _next;
 
     /// <summary>Memory that it takes, roughly.</summary>
-    public long Bytes => ((_steps.Length + _earlierSteps.Length) * BytesOfStep) + ((_inferences.Count + _earlierInferences.Length) * BytesOfInference)
-        + Interlocked.Read(ref _bytesOfTraces) + BytesOf(Inference) + BytesOf(Frozen);
+    public long Bytes => ((_steps.Length + _earlierSteps.Length) * BytesOfStep)
+        + ((_inferences.Count + _earlierInferences.Length) * BytesOfInference)
+        + Interlocked.Read(ref _bytesOfMoments) + BytesOf(Inference) + BytesOf(Frozen);
 
-    /// <summary>Number of train-steps that have passed.</summary>
     public long StepsTaken => Interlocked.Read(ref _stepsTaken);
 
     /// <summary>The last step; null before the first.</summary>
@@ -85,7 +77,13 @@ internal sealed class SessionTraffic
     {
         get
         {
-            lock (_lock) return _stepsTaken == 0 || _steps[(_stepsTaken - 1) % _steps.Length] is not { IsLost: false } last ? null : last;
+            StepLine last;
+            lock (_lock)
+            {
+                if (_stepsTaken == 0) return null;
+                last = _steps[(_stepsTaken - 1) % _steps.Length];
+            }
+            return last.IsLost ? null : last.Seen();
         }
     }
 
@@ -116,14 +114,16 @@ internal sealed class SessionTraffic
     /// <summary>Remembers a step and forgets the oldest where there are too many.</summary>
     public void Add(StepLine step)
     {
+        StepMoments? old;
         lock (_lock)
         {
             // Most sessions have few steps or many: the ring grows to its size and stays there.
             if (_stepsTaken == _steps.Length && _steps.Length < MostSteps) Array.Resize(ref _steps, Math.Max(FewSteps, 2 * _steps.Length));
             _steps[_stepsTaken++ % _steps.Length] = step;
-            ForgetTraces(step.Trace);
+            old = TooOld(step.Moments);
             Tell();
         }
+        old?.Forget();
     }
 
     /// <summary>Forgets the steps beyond a version: the database has gone back to it.</summary>
@@ -133,14 +133,13 @@ internal sealed class SessionTraffic
         {
             foreach (ref var step in _steps.AsSpan())
             {
-                if (step.Version > version) step = step with { IsLost = true, Trace = null };
+                if (step.Version > version) step = step with { IsLost = true, Moments = null };
             }
             _earlierSteps = [.. _earlierSteps.Where(step => step.Version <= version)];
             Tell();
         }
     }
 
-    /// <summary>Remembers an inference batch that was looked at.</summary>
     public void Add(InferenceLine inference)
     {
         lock (_lock)
@@ -160,21 +159,21 @@ internal sealed class SessionTraffic
 
     /// <summary>The divergences of the last steps, oldest first.</summary>
     public IReadOnlyList<double> RecentDrift(int limit) =>
-        [.. Newest(limit).Reverse().Select(step => step.Drift?.Divergence).OfType<double>()];
+        [.. Newest(limit).Reverse().Select(step => step.Seen().Drift?.Divergence).OfType<double>()];
 
     /// <summary>What has passed since a place in the traffic: what was forgotten meanwhile is left out.</summary>
     /// <param name="place">The place; the start of all for what is remembered.</param>
     public TrafficNews Since(TrafficPlace place)
     {
+        var steps = new List<StepLine>();
         lock (_lock)
         {
-            var steps = new List<StepLine>();
             for (var i = Math.Max(place.Steps, _stepsTaken - _steps.Length); i < _stepsTaken; i++)
             {
                 if (_steps[i % _steps.Length] is { IsLost: false } step) steps.Add(step);
             }
             var inferences = _inferences.Skip((int)Math.Max(0, _inferences.Count - (_inferencesSeen - place.Inferences))).ToList();
-            return new TrafficNews(steps, inferences, new TrafficPlace(_stepsTaken, _inferencesSeen), _next.Task);
+            return new TrafficNews(steps, inferences, new TrafficPlace(_stepsTaken, _inferencesSeen), (_next ??= NewTold()).Task);
         }
     }
 
@@ -197,17 +196,19 @@ internal sealed class SessionTraffic
     /// <summary>Its session leaves memory: what is not kept besides it goes as well.</summary>
     public void Shed()
     {
+        List<StepMoments> moments;
         lock (_lock)
         {
-            foreach (ref var step in _steps.AsSpan()) step = step with { Trace = null };
-            Interlocked.Exchange(ref _bytesOfTraces, 0);
+            moments = [.. _steps.Select(step => step.Moments).OfType<StepMoments>()];
+            Interlocked.Exchange(ref _bytesOfMoments, 0);
         }
+        moments.ForEach(step => step.Forget());
         (Inference, Frozen) = (KeptTraffic.Small(Inference), KeptTraffic.Small(Frozen));
     }
 
-    /// <summary>What is kept of it besides the session.</summary>
-    public KeptTraffic Keep() =>
-        new([.. Newest(KeptTraffic.MostSteps).Reverse()], [.. NewestInferences(KeptTraffic.MostInferences).Reverse()], Inference, Frozen);
+    public KeptTraffic Keep() => new(
+        [.. Newest(KeptTraffic.MostSteps).Reverse().Select(step => step.Seen())],
+        [.. NewestInferences(KeptTraffic.MostInferences).Reverse()], Inference, Frozen);
 
     /// <summary>Takes in what passed before; what is known already is left out.</summary>
     public void Restore(KeptTraffic earlier)
@@ -223,45 +224,30 @@ internal sealed class SessionTraffic
         if (earlier.Frozen is { } frozen && !(Frozen?.At >= frozen.At)) Frozen = frozen;
     }
 
-    // Channels are many and the room for them is not: of the older steps only the rest is kept. Called under the lock.
-    private void ForgetTraces(ChannelTrace? newest)
+    // Channels are many and the room for them is not: the moments of the older steps have to go. Called under the lock.
+    private StepMoments? TooOld(StepMoments? newest)
     {
-        if (newest is null) return;
-        var kept = ChannelTrace.MostBytes / newest.Bytes;
-        var (first, bytes) = (Math.Max(0, _stepsTaken - _steps.Length), 0L);
-        for (var i = _stepsTaken - 1; i >= first; i--)
-        {
-            ref var step = ref _steps[i % _steps.Length];
-            if (step.Trace is null) continue;
-            if (kept-- > 0) bytes += step.Trace.Bytes;
-            else
-            {
-                step = step with { Trace = null };
-                // What is older has been forgotten before.
-                break;
-            }
-        }
-        Interlocked.Exchange(ref _bytesOfTraces, bytes);
+        if (newest is not null) _bytesOfOne = newest.Bytes;
+        if (_bytesOfOne == 0) return null;
+        var (kept, first) = (StepMoments.MostBytes / _bytesOfOne, Math.Max(0, _stepsTaken - _steps.Length));
+        Interlocked.Exchange(ref _bytesOfMoments, Math.Min(kept, _stepsTaken - first) * _bytesOfOne);
+        // What is older has been forgotten before.
+        return _stepsTaken - 1 - kept is var place && place >= first ? _steps[place % _steps.Length].Moments : null;
     }
 
     private static long BytesOf(ObservedBatch? batch) => batch is null ? 0 : 2L * batch.Statistics.Mean.Length * sizeof(double);
 
+    private static TaskCompletionSource NewTold() => new(TaskCreationOptions.RunContinuationsAsynchronously);
+
     private void Tell()
     {
-        var told = _next;
-        _next = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-        told.SetResult();
+        _next?.SetResult();
+        _next = null;
     }
 }
 
 /// <summary>A place in what passes through a session on this node.</summary>
-/// <param name="Steps">Number of train-steps before it.</param>
-/// <param name="Inferences">Number of inference batches before it that were looked at.</param>
 internal readonly record struct TrafficPlace(long Steps, long Inferences);
 
 /// <summary>What has passed through a session since a place.</summary>
-/// <param name="Steps">The train-steps, oldest first.</param>
-/// <param name="Inferences">The inference batches that were looked at, oldest first.</param>
-/// <param name="Place">Where that ends.</param>
-/// <param name="Next">Is done when more has passed.</param>
 internal sealed record TrafficNews(IReadOnlyList<StepLine> Steps, IReadOnlyList<InferenceLine> Inferences, TrafficPlace Place, Task Next);

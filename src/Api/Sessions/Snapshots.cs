@@ -10,10 +10,6 @@ using Microsoft.Extensions.Options;
 namespace BnService.Api.Sessions;
 
 /// <summary>What a list shows of a snapshot.</summary>
-/// <param name="Version">The version that the session had.</param>
-/// <param name="FrozenAt">When it was frozen.</param>
-/// <param name="Description">What the caller said of it, or null.</param>
-/// <param name="BatchesTracked">Number of batches that had moved the running statistics.</param>
 internal sealed record SnapshotSummary(long Version, DateTimeOffset FrozenAt, string? Description, long BatchesTracked)
 {
     /// <summary>Whether nothing but its version can be read.</summary>
@@ -22,8 +18,8 @@ internal sealed record SnapshotSummary(long Version, DateTimeOffset FrozenAt, st
 
 /// <summary>States that are frozen under their versions: inference can use one while training goes on.</summary>
 internal sealed class Snapshots(
-    ISessionStore store, StateReads reads, SessionCatalog catalog, SessionLists lists, ResidentSessions resident, LargeWrites large, StoredBytes bytes,
-    IOptions<LimitOptions> limits, IOptions<StorageOptions> storage, TimeProvider time)
+    ISessionStore store, StateReads reads, SessionCatalog catalog, SessionLists lists, ResidentSessions resident, LargeWrites large,
+    StoredBytes bytes, IOptions<LimitOptions> limits, IOptions<StorageOptions> storage, TimeProvider time)
 {
     // Of each session so many are kept in memory: a few are in use, and the others are looked at once.
     private const int MostInMemory = 8;
@@ -31,10 +27,6 @@ internal sealed class Snapshots(
     private readonly TimeSpan _refresh = TimeSpan.FromMilliseconds(storage.Value.RefreshMs);
 
     /// <summary>Freezes the newest state; where it is frozen already, that is all there is to do.</summary>
-    /// <param name="session">The session.</param>
-    /// <param name="description">What is said of it, or null.</param>
-    /// <param name="check">Throws to refuse, given the version that would be frozen.</param>
-    /// <param name="cancellationToken">Ends waiting for the store.</param>
     /// <returns>The snapshot, and whether it is new.</returns>
     public async Task<(SnapshotSummary Snapshot, bool IsNew)> CreateAsync(
         LayerSession session, string? description, Action<long> check, CancellationToken cancellationToken)
@@ -64,7 +56,6 @@ internal sealed class Snapshots(
         return (Intact(session, SessionEncoding.DecodeSummary(other)), false);
     }
 
-    /// <summary>The snapshots of a session, newest first.</summary>
     public async Task<IReadOnlyList<SnapshotSummary>> ListAsync(LayerSession session, CancellationToken cancellationToken) =>
         [.. (await store.ListSnapshotsAsync(session.Id, cancellationToken)).Select(SessionEncoding.DecodeSummary)];
 
@@ -81,15 +72,13 @@ internal sealed class Snapshots(
 
     /// <summary>A snapshot with its state.</summary>
     /// <exception cref="ProblemException">There is none of the version.</exception>
-    public async Task<(SnapshotSummary Snapshot, LayerState Layer)> GetAsync(LayerSession session, long version, CancellationToken cancellationToken) =>
+    public async Task<(SnapshotSummary Snapshot, LayerState Layer)> GetAsync(
+        LayerSession session, long version, CancellationToken cancellationToken) =>
         await reads.FindSnapshotAsync(session, version, cancellationToken) is { } frozen
             ? (Intact(session, frozen.Summary), frozen.Layer)
             : throw NotFound(session, version);
 
     /// <summary>The state of a snapshot, from memory where it is there.</summary>
-    /// <param name="session">The session.</param>
-    /// <param name="version">The snapshot's version; null for the session's newest state.</param>
-    /// <param name="cancellationToken">Ends waiting for the store.</param>
     /// <exception cref="ProblemException">There is none of the version.</exception>
     public async ValueTask<LayerState> LayerAsync(LayerSession session, long? version, CancellationToken cancellationToken)
     {
@@ -101,11 +90,10 @@ internal sealed class Snapshots(
         try
         {
             // What is known is not read again, and not waited for long.
-            var layer = isKnown
-                ? await store.FindSnapshotAsync(session.Id, wanted, 0, cancellationToken).AsTask().WaitAsync(NewestStates.PatienceForRecent, time, cancellationToken) is null
-                    ? null
-                    : known.Layer
-                : (await reads.FindSnapshotAsync(session, wanted, cancellationToken))?.Layer;
+            var layer = !isKnown ? (await reads.FindSnapshotAsync(session, wanted, cancellationToken))?.Layer
+                : await store.FindSnapshotAsync(session.Id, wanted, 0, cancellationToken).AsTask()
+                    .WaitAsync(NewestStates.PatienceForRecent, time, cancellationToken) is null ? null
+                : known.Layer;
             if (layer is null)
             {
                 session.Snapshots.TryRemove(wanted, out _);
@@ -148,12 +136,9 @@ internal sealed class Snapshots(
     }
 
     /// <summary>Makes the state of a snapshot the session's newest one, under a version of its own.</summary>
-    /// <param name="session">The session.</param>
-    /// <param name="version">The snapshot's version.</param>
-    /// <param name="check">Throws to refuse, given the version that would be changed.</param>
-    /// <param name="cancellationToken">Ends waiting for the store.</param>
     /// <exception cref="ProblemException">There is none of the version.</exception>
-    public async Task<SessionRecord> RestoreAsync(LayerSession session, long version, Action<long> check, CancellationToken cancellationToken)
+    public async Task<SessionRecord> RestoreAsync(
+        LayerSession session, long version, Action<long> check, CancellationToken cancellationToken)
     {
         if (await reads.FindSnapshotAsync(session, version, cancellationToken) is not { Header: var header, Layer: var layer })
             throw NotFound(session, version);

@@ -33,9 +33,6 @@ internal sealed class StoredBytes(ISessionStore store, IOptions<LimitOptions> li
         : _ofKeys.TryGetValue(keyId, out var tally) ? (Math.Max(0, tally.Sessions), Math.Max(0, tally.Bytes)) : (0, 0);
 
     /// <summary>Takes room for what a write adds.</summary>
-    /// <param name="keyId">The key that the session was created with; null where that was none, which counts in all alone.</param>
-    /// <param name="bytes">How many bytes more are stored then.</param>
-    /// <param name="cancellationToken">Ends waiting for the store.</param>
     /// <returns>The room, which is given back where it is not kept.</returns>
     /// <exception cref="ProblemException">There is none.</exception>
     public ValueTask<Room> TakeAsync(string? keyId, long bytes, CancellationToken cancellationToken)
@@ -53,7 +50,8 @@ internal sealed class StoredBytes(ISessionStore store, IOptions<LimitOptions> li
             if (!_isKnown) await MeasureAsync().WaitAsync(cancellationToken);
             else if (!_isMeasuring) _ = FreshenAsync();
             // At the limit only the store knows, which need not be asked each time.
-            if (Refusal(keyId, room) is not null && (_isFreed || IsOlderThan(ShortestPause))) await MeasureAsync().WaitAsync(cancellationToken);
+            if (Refusal(keyId, room) is not null && (_isFreed || IsOlderThan(ShortestPause)))
+                await MeasureAsync().WaitAsync(cancellationToken);
             return Refusal(keyId, room) is { } refusal ? throw new ProblemException(ProblemCode.LimitReached, refusal) : room;
         }
         catch
@@ -89,7 +87,6 @@ internal sealed class StoredBytes(ISessionStore store, IOptions<LimitOptions> li
         }
     }
 
-    /// <inheritdoc/>
     public void Dispose() => _one.Dispose();
 
     private Tally OfKey(string keyId) => _ofKeys.GetOrAdd(keyId, _ => new Tally());
@@ -97,12 +94,14 @@ internal sealed class StoredBytes(ISessionStore store, IOptions<LimitOptions> li
     private string? Refusal(string? keyId, Room room)
     {
         var (mostOfKey, most) = (limits.Value.MaxBytesPerKey, limits.Value.MaxStoredBytes);
-        return room.OfKey?.Taken > mostOfKey ? Refusal($"the sessions of key '{keyId}' take", room.OfKey, mostOfKey, nameof(LimitOptions.MaxBytesPerKey))
+        return room.OfKey?.Taken > mostOfKey
+                ? Refusal($"the sessions of key '{keyId}' take", room.OfKey, mostOfKey, nameof(LimitOptions.MaxBytesPerKey))
             : _all.Taken > most ? Refusal("all sessions take", _all, most, nameof(LimitOptions.MaxStoredBytes))
             : null;
 
         string Refusal(string whose, Tally tally, long allowed, string limit) =>
-            $"{whose} {tally.Taken - room.Bytes} bytes and would take {tally.Taken}, Limits:{limit} allows {allowed}; nothing has changed: delete snapshots or sessions";
+            $"{whose} {tally.Taken - room.Bytes} bytes and would take {tally.Taken}, Limits:{limit} allows {allowed}; "
+            + "nothing has changed: delete snapshots or sessions";
     }
 
     // As the store is at this call or later.
@@ -123,7 +122,8 @@ internal sealed class StoredBytes(ISessionStore store, IOptions<LimitOptions> li
             {
                 if (usage.Owner is not null) OfKey(usage.Owner).Correct(before.GetValueOrDefault(usage.Owner), usage.Bytes, usage.Sessions);
             }
-            foreach (var (key, then) in before.ExceptBy(found.Select(usage => usage.Owner), entry => entry.Key)) OfKey(key).Correct(then, 0, 0);
+            foreach (var (key, then) in before.ExceptBy(found.Select(usage => usage.Owner), entry => entry.Key))
+                OfKey(key).Correct(then, 0, 0);
             _all.Correct(ofAll, found.Sum(usage => usage.Bytes), found.Sum(usage => usage.Sessions));
             (_measuredAt, _took) = (begun, time.GetElapsedTime(begun));
             (_isExact, _isKnown) = (changes == Interlocked.Read(ref _changes), true);
@@ -153,7 +153,6 @@ internal sealed class StoredBytes(ISessionStore store, IOptions<LimitOptions> li
         }
 
         /// <summary>The store has it.</summary>
-        /// <param name="sessions">How many sessions more there are.</param>
         public void Keep(int sessions = 0)
         {
             owner._all.Change(bytes, sessions);
@@ -161,7 +160,6 @@ internal sealed class StoredBytes(ISessionStore store, IOptions<LimitOptions> li
             Interlocked.Increment(ref owner._changes);
         }
 
-        /// <inheritdoc/>
         public void Dispose()
         {
             if (bytes <= 0) return;

@@ -9,29 +9,15 @@ using Microsoft.Extensions.Options;
 
 namespace BnService.Api.Sessions;
 
-/// <summary>A rank of a group whose calls make one step together.</summary>
-/// <param name="Group">Name of the group.</param>
-/// <param name="Rank">The rank, from 0.</param>
-/// <param name="WorldSize">Number of ranks.</param>
-internal sealed record SyncRank(string Group, int Rank, int WorldSize);
-
-/// <summary>What is done when all ranks are there.</summary>
-/// <param name="Apply">New state from old; the same state if there is nothing to change. Throws to refuse, which then is the answer to all.</param>
-/// <param name="Answer">What all ranks are told, given the state before and after.</param>
-internal sealed record SyncCompletion(Func<SessionRecord, SessionRecord> Apply, Func<SessionRecord, SessionRecord, RememberedAnswer> Answer)
-{
-    /// <summary>Told of the state after the step, once it has been made.</summary>
-    public Action<SessionRecord>? Made { get; init; }
-}
-
 /// <summary>
-/// Joins the calls of all ranks of a step, on whatever nodes they are. Each rank puts what it contributes where all can see it; whoever sees
-/// that all are there makes the change. The outcome, a success or a failure, is remembered in the same write as the change under the number
-/// of the step, which the store takes once: so a step that has been made cannot time out, and one that has timed out cannot be made.
+/// Joins the calls of all ranks of a step, on whatever nodes they are. Each rank puts what it contributes where all can see it; the
+/// first that sees that all are there makes the change. The outcome, a success or a failure, is remembered in the same write as the
+/// change under the number of the step, which the store takes once: a step that has been made cannot time out, and one that has timed
+/// out cannot be made.
 /// </summary>
 internal sealed class SyncGroups(
-    ISessionStore store, IContributions contributions, SessionCatalog catalog, StepWaits waits, IOptions<SyncOptions> options,
-    SyncMeter meter, TimeProvider time)
+    ISessionStore store, IContributions contributions, Commits commits, StepWaits waits, IOptions<SyncOptions> options, SyncMeter meter,
+    TimeProvider time)
 {
     // Other nodes' outcomes are looked for so often; those of this node come by themselves.
     private static readonly TimeSpan FirstPause = TimeSpan.FromMilliseconds(2), LongestPause = TimeSpan.FromMilliseconds(50);
@@ -41,28 +27,24 @@ internal sealed class SyncGroups(
 
     /// <summary>Takes part in a step, and waits for the others.</summary>
     /// <param name="session">The session.</param>
-    /// <param name="call">Which call it is.</param>
     /// <param name="rank">The rank.</param>
-    /// <param name="terms">The rank's terms: its condition has to hold when the step is made, whoever makes it.</param>
-    /// <param name="own">What it contributes.</param>
-    /// <param name="complete">What is done when all are there, given what each has contributed, in the order of the ranks.</param>
+    /// <param name="change">The change; its conditions have to hold when the step is made, on whatever node.</param>
     /// <param name="cancellationToken">Ends waiting, and takes back what was contributed.</param>
     /// <returns>What all ranks are told.</returns>
     /// <exception cref="ProblemException">A rank has not come in time, or the step was refused; nothing has changed.</exception>
-    public async Task<RememberedAnswer> JoinAsync(
-        LayerSession session, string call, SyncRank rank, ChangeTerms terms, RememberedAnswer own,
-        Func<IReadOnlyList<RememberedAnswer>, SyncCompletion> complete, CancellationToken cancellationToken)
+    public async Task<StoredReplay> JoinAsync<T>(
+        LayerSession session, SyncRank rank, JoinedChange<T> change, CancellationToken cancellationToken)
     {
         var begun = Stopwatch.GetTimestamp();
-        var (topic, key) = ($"{call} {rank.Group}", terms.Key ?? AnswerKey.None);
+        var (topic, key) = ($"{change.Call} {rank.Group}", change.Terms.Key ?? AnswerKey.None);
         // Once all ranks have come, none must fail for want of memory.
-        MemoryAccount.Expect(SessionCatalog.AnswerBytes + (64L * session.Current.Layer.Features));
+        MemoryAccount.Expect(Commits.AnswerBytes + (64L * session.Current.Layer.Features));
         // A repetition of a call with a key is the same contribution.
         var nonce = key.Key.Length > 0 ? $"{key.Topic} {key.Key} {key.Fingerprint}" : Guid.NewGuid().ToString("N");
         while (true)
         {
-            var step = new Step(session, topic, await NextNumberAsync(session.Id, topic, cancellationToken), rank, complete);
-            var part = own with { Key = key, AllowedVersions = terms.AllowedVersions, JoinedAt = time.GetUtcNow() };
+            var step = new Step<T>(session, topic, await NextNumberAsync(session.Id, topic, cancellationToken), rank, change);
+            var part = change.Part with { Key = key, AllowedVersions = change.Terms.AllowedVersions, JoinedAt = time.GetUtcNow() };
             var contribution = new StoredContribution(rank.Rank, rank.WorldSize, nonce, part.Encode().Content);
             using var wait = waits.Begin(step.Name);
             try
@@ -71,8 +53,8 @@ internal sealed class SyncGroups(
                 var outcome = await GiveUpAsync(step, contribution, present);
                 if (outcome is null)
                 {
-                    RequireAgreement(step, key, contribution, present);
-                    outcome = await WaitAsync(step, contribution, wait, cancellationToken);
+                    RequireAgreement(rank, key, contribution, present);
+                    outcome = await WaitAsync(step, contribution, wait.Over, cancellationToken);
                 }
                 // Over before this rank has come: the next one is this rank's.
                 if (!outcome.Participants.Contains(nonce)) continue;
@@ -99,38 +81,43 @@ internal sealed class SyncGroups(
             : await contributions.FindStepAsync(sessionId, topic, cancellationToken) ?? 1;
 
     // A contribution that is older than any call waits has been left by a node that is gone: its step ends without the rank that finds it.
-    private async Task<RememberedAnswer?> GiveUpAsync(Step step, StoredContribution mine, IReadOnlyList<StoredContribution> present)
+    private async Task<StoredReplay?> GiveUpAsync<T>(Step<T> step, StoredContribution mine, IReadOnlyList<StoredContribution> present)
     {
         var waiting = present.Where(other => other.Age <= options.Value.Timeout).ToList();
         if (waiting.Count == present.Count) return null;
-        return await FailAsync(step, ProblemCode.SyncTimeout, TimeoutText(step, waiting), [.. present.Where(other => other.Nonce != mine.Nonce)]);
+        return await TimeOutAsync(step, waiting, [.. present.Where(other => other.Nonce != mine.Nonce)]);
     }
 
-    private static void RequireAgreement(Step step, AnswerKey key, StoredContribution mine, IReadOnlyList<StoredContribution> present)
+    private static void RequireAgreement(SyncRank mine, AnswerKey key, StoredContribution own, IReadOnlyList<StoredContribution> present)
     {
-        var (rank, size) = (step.Rank.Rank, step.Rank.WorldSize);
-        if (present.First(other => other.Rank == rank) is var there && there.Nonce != mine.Nonce)
+        var (rank, size) = (mine.Rank, mine.WorldSize);
+        if (present.First(other => other.Rank == rank) is var there && there.Nonce != own.Nonce)
         {
-            if (Decode(there, withArrays: false) is var earlier && earlier.Key.Key == key.Key && key.Key.Length > 0) key.RequireSame(earlier);
+            var earlier = Decode(there, withArrays: false);
+            if (earlier.Key.Key == key.Key && key.Key.Length > 0) key.RequireSame(earlier);
             throw new ProblemException(ProblemCode.InvalidOption,
-                $"rank {rank} of group '{step.Rank.Group}' has come to this step already with another call, which still waits for the others; a repetition needs its Idempotency-Key");
+                $"rank {rank} of group '{mine.Group}' has come to this step already with another call, which still waits for the others; "
+                + "a repetition needs its Idempotency-Key");
         }
-        if (present.FirstOrDefault(other => other.WorldSize != size) is { } odd)
-            throw new ProblemException(ProblemCode.InvalidOption, $"world_size must be the same for all ranks: rank {odd.Rank} says {odd.WorldSize}, rank {rank} says {size}");
+        if (present.FirstOrDefault(other => other.WorldSize != size) is not { } odd) return;
+        throw new ProblemException(ProblemCode.InvalidOption,
+            $"world_size must be the same for all ranks: rank {odd.Rank} says {odd.WorldSize}, rank {rank} says {size}");
     }
 
-    private async Task<RememberedAnswer> WaitAsync(Step step, StoredContribution mine, StepWait wait, CancellationToken cancellationToken)
+    private async Task<StoredReplay> WaitAsync<T>(
+        Step<T> step, StoredContribution mine, Task<StoredReplay> over, CancellationToken cancellationToken)
     {
         var (begun, counted, pause) = (time.GetTimestamp(), (long?)null, FirstPause);
         for (var isJustAdded = true; ;)
         {
-            // Who waits here is told, however many outcomes have come since that only so many are kept of.
-            var outcome = wait.Over.IsCompletedSuccessfully ? await wait.Over
-                : await store.FindAnswerAsync(step.Session.Id, step.Topic, step.Key, cancellationToken) is { } stored ? RememberedAnswer.Decode(stored)
+            // A call that waits here is told, however many outcomes have come since that only so many are kept of.
+            var outcome = over.IsCompletedSuccessfully ? await over
+                : await store.FindAnswerAsync(step.Session.Id, step.Topic, step.Key, cancellationToken) is { } stored
+                    ? StoredReplay.Decode(stored)
                 : null;
             if (outcome is not null)
             {
-                // What was added behind the end of the step has not been forgotten with it.
+                // What was added after the end of the step has not been forgotten with it.
                 if (isJustAdded) await TakeBackAsync(step, mine);
                 return outcome;
             }
@@ -142,76 +129,67 @@ internal sealed class SyncGroups(
                 if (counted is null) present = await contributions.FindAsync(step.Session.Id, step.Topic, step.Number, cancellationToken);
                 else
                 {
-                    await ((ICommits)catalog).RefreshAsync(step.Session);
-                    // Who waits is there, although another call under the same key may have hung up and taken it back.
+                    await commits.RefreshAsync(step.Session);
+                    // A call that waits is there, although another one under the same key may have hung up and taken it back.
                     present = await contributions.AddAsync(step.Session.Id, step.Topic, step.Number, mine, cancellationToken);
                     isJustAdded = true;
                 }
                 counted = time.GetTimestamp();
-                // Who says that there are others will be refused.
-                if (present.Count == step.Rank.WorldSize && present.All(other => other.WorldSize == step.Rank.WorldSize)) return await CompleteAsync(step, present);
-                if (isOver) return await FailAsync(step, ProblemCode.SyncTimeout, TimeoutText(step, present), present);
+                // A rank that says that there are others will be refused.
+                var size = step.Rank.WorldSize;
+                if (present.Count == size && present.All(other => other.WorldSize == size)) return await CompleteAsync(step, present);
+                if (isOver) return await TimeOutAsync(step, present, present);
             }
             var left = options.Value.Timeout - time.GetElapsedTime(begun);
             var next = store.IsShared ? pause : CountInterval;
             if (next > left) next = left;
-            await Task.WhenAny(wait.Over, Task.Delay(next > TimeSpan.Zero ? next : TimeSpan.Zero, time, cancellationToken));
+            await Task.WhenAny(over, Task.Delay(next > TimeSpan.Zero ? next : TimeSpan.Zero, time, cancellationToken));
             cancellationToken.ThrowIfCancellationRequested();
             pause = pause * 1.5 < LongestPause ? pause * 1.5 : LongestPause;
         }
     }
 
-    private async Task<RememberedAnswer> CompleteAsync(Step step, IReadOnlyList<StoredContribution> present)
+    private async Task<StoredReplay> CompleteAsync<T>(Step<T> step, IReadOnlyList<StoredContribution> present)
     {
-        var parts = present.Select(part => Decode(part)).ToList();
         try
         {
-            var completion = step.Complete(parts);
-            return await OutcomeAsync(step, present, parts, completion with
-            {
-                Apply = record =>
-                {
-                    RequireConditions(parts, record.Layer.Version);
-                    return completion.Apply(record);
-                },
-            });
+            var parts = present.Select(part => Decode(part)).ToList();
+            return await EndAsync(step, new JointChange<T>(step.Change.Of(parts), parts, OutcomeOf(step, present)));
         }
         catch (LayerException refusal)
         {
-            return await FailAsync(step, ProblemException.CodeOf(refusal.Error), refusal.Message, present);
+            return await EndAsync(step, new Failure(ProblemException.CodeOf(refusal.Error), refusal.Message, OutcomeOf(step, present)));
         }
         catch (ProblemException refusal) when (refusal.Code != ProblemCode.SessionNotFound)
         {
-            return await FailAsync(step, refusal.Code, refusal.Message, present);
+            return await EndAsync(step, new Failure(refusal.Code, refusal.Message, OutcomeOf(step, present)));
         }
     }
 
-    private Task<RememberedAnswer> FailAsync(Step step, ProblemCode code, string detail, IReadOnlyList<StoredContribution> present) => OutcomeAsync(
-        step, present, [], new(record => record, (_, after) => new(after.Layer.Version, 0) { ProblemCode = code.Code, Detail = detail }));
+    private Task<StoredReplay> TimeOutAsync<T>(
+        Step<T> step, IReadOnlyList<StoredContribution> there, IReadOnlyList<StoredContribution> told)
+    {
+        var (group, size) = (step.Rank.Group, step.Rank.WorldSize);
+        var missing = Enumerable.Range(0, size).Except(there.Select(other => other.Rank)).ToList();
+        var detail = string.Create(CultureInfo.InvariantCulture,
+            $"of the {size} ranks of group '{group}' {missing.Count} did not come within {options.Value.Timeout} (Sync:Timeout), "
+            + $"the first of them rank {missing.FirstOrDefault()}; nothing has changed");
+        return EndAsync(step, new Failure(ProblemCode.SyncTimeout, detail, OutcomeOf(step, told)));
+    }
+
+    private static Outcome OutcomeOf<T>(Step<T> step, IReadOnlyList<StoredContribution> present) =>
+        new(new AnswerKey(step.Topic, step.Key, ""), [.. present.Select(other => other.Nonce)]);
 
     // The outcome of the step: this one, unless another one has come first.
-    private async Task<RememberedAnswer> OutcomeAsync(
-        Step step, IReadOnlyList<StoredContribution> present, List<RememberedAnswer> parts, SyncCompletion completion)
+    private async Task<StoredReplay> EndAsync<T>(Step<T> step, Change<StoredReplay> change)
     {
-        RememberedAnswer? made = null;
-        var key = new AnswerKey(step.Topic, step.Key, "");
-        var committed = await catalog.ChangeAsync(step.Session, new SessionChange(completion.Apply)
+        var committed = await commits.CommitAsync(step.Session, change, CancellationToken.None);
+        var outcome = committed is Made<StoredReplay> { Answer: var made } ? made : ((Replayed<StoredReplay>)committed).Answer;
+        if (committed is Made<StoredReplay>)
         {
-            Key = key,
-            Remember = (before, after) =>
-            {
-                made = completion.Answer(before, after) with { Key = key, Participants = [.. present.Select(other => other.Nonce)] };
-                // Each rank that has named its call finds the answer under that name as well.
-                var named = parts.Where(part => part.Key.Key.Length > 0).Select(part => made with { Key = part.Key, StepId = part.StepId, Participants = [] });
-                return [made, .. named];
-            },
-        }, CancellationToken.None);
-        if (committed.Replayed is null)
-        {
-            meter.Ended(step.Topic.Split(' ')[0], made!.ProblemCode is not { } code ? "made" : code == ProblemCode.SyncTimeout.Code ? "timeout" : "refused");
-            completion.Made?.Invoke(committed.State);
+            meter.Ended(step.Topic.Split(' ')[0],
+                outcome.ProblemCode is not { } code ? "made" : code == ProblemCode.SyncTimeout.Code ? "timeout" : "refused");
         }
-        var outcome = committed.Replayed ?? made!;
         waits.End(step.Name, outcome);
         try
         {
@@ -224,15 +202,7 @@ internal sealed class SyncGroups(
         return outcome;
     }
 
-    private static void RequireConditions(List<RememberedAnswer> parts, long version)
-    {
-        var rank = parts.FindIndex(part => part.AllowedVersions?.Contains(version) == false);
-        if (rank < 0) return;
-        throw new ProblemException(ProblemCode.VersionConflict,
-            $"If-Match of rank {rank} allows {string.Join(", ", parts[rank].AllowedVersions!.Select(allowed => $"\"{allowed}\""))}, the session is at version \"{version}\"");
-    }
-
-    private async Task TakeBackAsync(Step step, StoredContribution mine)
+    private async Task TakeBackAsync<T>(Step<T> step, StoredContribution mine)
     {
         try
         {
@@ -244,25 +214,76 @@ internal sealed class SyncGroups(
         }
     }
 
-    // Contributions are written as answers are: the same numbers and arrays.
-    private static RememberedAnswer Decode(StoredContribution contribution, bool withArrays = true)
+    // Contributions are written as replays are: the same numbers and arrays.
+    private static StoredReplay Decode(StoredContribution contribution, bool withArrays = true)
     {
         var (topic, key) = contribution.Nonce.Split(' ') is [var first, var second, _] ? (first, second) : ("", "");
-        return RememberedAnswer.Decode(new StoredAnswer(topic, key, contribution.Content), withArrays);
+        return StoredReplay.Decode(new StoredAnswer(topic, key, contribution.Content), withArrays);
     }
 
-    private string TimeoutText(Step step, IReadOnlyList<StoredContribution> present)
-    {
-        var missing = Enumerable.Range(0, step.Rank.WorldSize).Except(present.Select(other => other.Rank)).ToList();
-        return string.Create(CultureInfo.InvariantCulture,
-            $"of the {step.Rank.WorldSize} ranks of group '{step.Rank.Group}' {missing.Count} did not come within {options.Value.Timeout} (Sync:Timeout), the first of them rank {missing.FirstOrDefault()}; nothing has changed");
-    }
-
-    private sealed record Step(
-        LayerSession Session, string Topic, long Number, SyncRank Rank, Func<IReadOnlyList<RememberedAnswer>, SyncCompletion> Complete)
+    private sealed record Step<T>(LayerSession Session, string Topic, long Number, SyncRank Rank, JoinedChange<T> Change)
     {
         public StepName Name => new(Session.Id, Topic, Number);
 
         public string Key => Number.ToString(CultureInfo.InvariantCulture);
+    }
+}
+
+/// <summary>A step of several ranks, by what all nodes know it by.</summary>
+/// <param name="SessionId">The session.</param>
+/// <param name="Topic">The call and the group.</param>
+/// <param name="Number">Its number.</param>
+internal sealed record StepName(string SessionId, string Topic, long Number);
+
+/// <summary>
+/// The calls of this node that wait for steps of several ranks to be over. Nothing is kept of a step for which none waits.
+/// </summary>
+internal sealed class StepWaits
+{
+    private readonly Lock _lock = new();
+    private readonly Dictionary<StepName, (TaskCompletionSource<StoredReplay> Over, int Calls)> _steps = [];
+
+    public int Count
+    {
+        get
+        {
+            lock (_lock) return _steps.Values.Sum(step => step.Calls);
+        }
+    }
+
+    /// <summary>Waits for a step, until the wait is disposed.</summary>
+    public StepWait Begin(StepName step)
+    {
+        lock (_lock)
+        {
+            var (over, calls) = _steps.GetValueOrDefault(step, (new(TaskCreationOptions.RunContinuationsAsynchronously), 0));
+            _steps[step] = (over, calls + 1);
+            return new StepWait(this, step, over.Task);
+        }
+    }
+
+    /// <summary>Tells all that wait for a step its outcome.</summary>
+    public void End(StepName step, StoredReplay outcome)
+    {
+        lock (_lock)
+        {
+            if (_steps.TryGetValue(step, out var waiting)) waiting.Over.TrySetResult(outcome);
+        }
+    }
+
+    private void Leave(StepName step)
+    {
+        lock (_lock)
+        {
+            var (over, calls) = _steps[step];
+            if (calls == 1) _steps.Remove(step);
+            else _steps[step] = (over, calls - 1);
+        }
+    }
+
+    /// <summary>A call that waits for a step; Over ends with the outcome, where this node comes to know that by itself.</summary>
+    internal sealed record StepWait(StepWaits Waits, StepName Step, Task<StoredReplay> Over) : IDisposable
+    {
+        public void Dispose() => Waits.Leave(Step);
     }
 }

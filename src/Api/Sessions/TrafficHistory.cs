@@ -1,15 +1,19 @@
 using System.Collections.Concurrent;
+using System.IO.Compression;
+using System.Text.Json;
+using System.Text.Json.Serialization;
 using BnService.Api.Storage;
 using Microsoft.Extensions.Options;
 
 namespace BnService.Api.Sessions;
 
 /// <summary>
-/// Keeps the last of what passes through sessions in the store, where that can, so that it survives a restart: written about once a second and
-/// at the end, never while a request waits for it. A process that is killed loses the last moment of it.
+/// Keeps the last of what passes through sessions in the store, where that can, so that it survives a restart: written about once a second
+/// and at the end, never while a request waits for it. A process that is killed loses the last moment of it.
 /// </summary>
 internal sealed partial class TrafficHistory(
-    ISessionStore store, ResidentSessions resident, IOptions<NodeOptions> node, TimeProvider time, ILogger<TrafficHistory> logger) : BackgroundService
+    ISessionStore store, ResidentSessions resident, IOptions<NodeOptions> node, TimeProvider time, ILogger<TrafficHistory> logger)
+    : BackgroundService
 {
     // What is written a second at the most: who trains has the disk first.
     private const int MostBytesAtOnce = 1 << 20;
@@ -39,7 +43,8 @@ internal sealed partial class TrafficHistory(
 
     /// <summary>Brings what the store has kept of a session, once.</summary>
     /// <exception cref="StorageUnavailableException">The store cannot be read now.</exception>
-    public ValueTask RestoreAsync(LayerSession session, CancellationToken cancellationToken) => RestoreAsync(session.Id, session.Traffic, cancellationToken);
+    public ValueTask RestoreAsync(LayerSession session, CancellationToken cancellationToken) =>
+        RestoreAsync(session.Id, session.Traffic, cancellationToken);
 
     /// <summary>Brings what the store has kept of a session, where it can be read now.</summary>
     public async ValueTask TryRestoreAsync(LayerSession session, CancellationToken cancellationToken)
@@ -85,7 +90,6 @@ internal sealed partial class TrafficHistory(
         }
     }
 
-    /// <inheritdoc/>
     public override async Task StopAsync(CancellationToken cancellationToken)
     {
         await base.StopAsync(cancellationToken);
@@ -99,7 +103,6 @@ internal sealed partial class TrafficHistory(
         }
     }
 
-    /// <inheritdoc/>
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
         resident.Left += Leave;
@@ -133,7 +136,7 @@ internal sealed partial class TrafficHistory(
     private void Leave(LayerSession session)
     {
         session.Traffic.Shed();
-        if (session.Traffic.IsMarked && _marked.Count > MostThatLeft) _marked.TryRemove(new KeyValuePair<string, SessionTraffic>(session.Id, session.Traffic));
+        if (session.Traffic.IsMarked && _marked.Count > MostThatLeft) _marked.TryRemove(new(session.Id, session.Traffic));
     }
 
     private static void TakeOver(SessionTraffic traffic, SessionTraffic other)
@@ -141,9 +144,57 @@ internal sealed partial class TrafficHistory(
         if (!ReferenceEquals(traffic, other)) traffic.Restore(other.Keep());
     }
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "The stored history of session {Session} is damaged, or of another version, and left out")]
+    [LoggerMessage(
+        Level = LogLevel.Warning, Message = "The stored history of session {Session} is damaged, or of another version, and left out")]
     private static partial void LogUnread(ILogger logger, string session);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "The history of the last moment is not stored: {Reason}")]
     private static partial void LogLost(ILogger logger, string reason);
 }
+
+/// <summary>The last of what has passed through a session, as a store keeps it: without what steps were in their channels.</summary>
+internal sealed record KeptTraffic(
+    IReadOnlyList<StepLine> Steps, IReadOnlyList<InferenceLine> Inferences, ObservedBatch? Inference, ObservedBatch? Frozen)
+{
+    public const int MostSteps = 128;
+
+    public const int MostInferences = 64;
+
+    /// <summary>The most channels of a batch that is kept: those of more are as large as all the rest.</summary>
+    public const int MostChannels = 4096;
+
+    public byte[] Encode()
+    {
+        using var bytes = new MemoryStream();
+        using (var compressed = new BrotliStream(bytes, CompressionLevel.Fastest, leaveOpen: true))
+        {
+            var small = this with { Inference = Small(Inference), Frozen = Small(Frozen) };
+            JsonSerializer.Serialize(compressed, small, KeptTrafficJson.Default.KeptTraffic);
+        }
+        bytes.SetLength(bytes.Length + Checksum.Bytes);
+        return Checksum.Append(bytes.ToArray());
+    }
+
+    /// <summary>Reads it; null where it is damaged, or of a form that this service does not know.</summary>
+    public static KeptTraffic? Decode(ReadOnlyMemory<byte> content)
+    {
+        try
+        {
+            using var compressed = new BrotliStream(new MemoryStream(Checksum.Content(content).ToArray()), CompressionMode.Decompress);
+            var kept = JsonSerializer.Deserialize(compressed, KeptTrafficJson.Default.KeptTraffic);
+            return kept is { Steps: not null, Inferences: not null } ? kept : null;
+        }
+        catch (Exception exception) when (exception is not OutOfMemoryException)
+        {
+            return null;
+        }
+    }
+
+    /// <summary>A batch, where it is kept.</summary>
+    public static ObservedBatch? Small(ObservedBatch? batch) => batch?.Statistics.Mean.Length <= MostChannels ? batch : null;
+}
+
+/// <summary>How it is written.</summary>
+[JsonSourceGenerationOptions(NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals, IgnoreReadOnlyProperties = true)]
+[JsonSerializable(typeof(KeptTraffic))]
+internal sealed partial class KeptTrafficJson : JsonSerializerContext;

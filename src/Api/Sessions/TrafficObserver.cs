@@ -12,7 +12,7 @@ namespace BnService.Api.Sessions;
 /// samples are, once a second at most.
 /// </summary>
 internal sealed class TrafficObserver(
-    SessionCatalog catalog, ResidentSessions resident, PassMeter passes, ComputeSettings compute, SessionActivity activity, TrafficHistory history, TimeProvider time)
+    ResidentSessions resident, Computing computing, SessionActivity activity, TrafficHistory history, TimeProvider time)
 {
     // Batches of more elements are large.
     private const int SmallSample = 1 << 16;
@@ -22,7 +22,9 @@ internal sealed class TrafficObserver(
     public LastBatch? Sample(LayerSession session, Tensor x) =>
         IsLookedAt(session, x.Shape) && TakesSample(session, x.Shape) ? StatisticsOf(session, x) : null;
 
-    /// <summary>A look at a batch that is about to arrive, at its first samples where it is large; null where it is not looked at.</summary>
+    /// <summary>
+    /// A look at a batch that is about to arrive, at its first samples where it is large; null where it is not looked at.
+    /// </summary>
     /// <exception cref="LayerException">The batch does not fit the session.</exception>
     public ArrivingSample? SampleArriving(LayerSession session, Shape shape)
     {
@@ -32,7 +34,6 @@ internal sealed class TrafficObserver(
         return new ArrivingSample(part, x => Inferred(session, StatisticsOf(session, x)));
     }
 
-    /// <summary>Remembers an inference batch.</summary>
     public void Inferred(LayerSession session, LastBatch? sample)
     {
         if (sample is null) return;
@@ -44,22 +45,15 @@ internal sealed class TrafficObserver(
         activity.Touch(session.Current);
     }
 
-    /// <summary>Remembers a train-step.</summary>
-    /// <param name="session">The session.</param>
-    /// <param name="layer">The layer after the step.</param>
-    /// <param name="step">The step.</param>
-    /// <param name="elapsed">From the batch's arrival until the step was stored; null where it waited for other ranks.</param>
-    public void Stepped(LayerSession session, LayerState layer, PreparedStep step, TimeSpan? elapsed)
+    public void Stepped(LayerSession session, StepChange change, Made<StepReplay> made)
     {
-        var (batch, now) = (step.BatchFor(layer), time.GetUtcNow());
-        var compared = layer.Running is { } running && batch is { Count: > 0 } && batch.Mean.Length == running.Mean.Length ? batch : null;
+        var (step, layer, now) = (change.Step, made.State.Layer, time.GetUtcNow());
         if (step.Frozen is { } frozen) session.Traffic.Frozen = new ObservedBatch(frozen, now);
-        session.Traffic.Add(new StepLine(layer.Version, layer.Running?.BatchesTracked ?? 0, now, step.Count,
-            layer.Running is null ? null : Diagnosis.DriftOf(batch, layer.Running), [.. step.Answer(layer).Warnings.Select(finding => finding.Code)])
+        string[] warnings = [.. made.Answer.Warnings.Select(finding => finding.Code)];
+        session.Traffic.Add(new StepLine(layer.Version, layer.Running?.BatchesTracked ?? 0, now, step.Count, null, warnings)
         {
-            Elapsed = elapsed,
-            Shift = compared is { } against ? BatchShift.Of(against.Mean, against.Variance, layer.Running!) : null,
-            Trace = compared is null ? null : ChannelTrace.Of(compared, layer.Running!),
+            Elapsed = change.Begun is { } begun ? time.GetElapsedTime(begun) : null,
+            Moments = StepMoments.Of(step.BatchFor(layer), layer.Running),
         });
         history.Mark(session);
         activity.Touch(session.Current);
@@ -70,7 +64,7 @@ internal sealed class TrafficObserver(
 
     private bool IsLookedAt(LayerSession session, Shape shape)
     {
-        var batch = catalog.BatchOf(session.Current.Layer, shape, compute);
+        var batch = computing.BatchOf(session.Current.Layer, shape);
         // Fewer values diverge from anything by chance.
         return batch.Layer.Running is not null && batch.RunningLayout.Count >= BatchNoise.SmallBatch
             && batch.RunningLayout.Statistics == batch.Layer.Features;
@@ -78,23 +72,138 @@ internal sealed class TrafficObserver(
 
     private LastBatch StatisticsOf(LayerSession session, Tensor x)
     {
-        using var timed = passes.Begin(PassKind.Moments, x.Shape);
-        var moments = Batch.Of(session.Current.Layer, x.Shape, compute).RunningMoments(x);
+        using var timed = computing.Begin(PassKind.Moments, x.Shape);
+        var moments = computing.BatchOf(session.Current.Layer, x.Shape).RunningMoments(x);
         return new LastBatch(moments.Mean, moments.Variance(unbiased: false), moments.Count) { Samples = x.Shape[0] };
     }
 }
 
 /// <summary>The first samples of a batch that is arriving.</summary>
-/// <param name="shape">Their shape.</param>
-/// <param name="look">What is done with them.</param>
 internal sealed class ArrivingSample(Shape shape, Action<Tensor> look) : IDisposable
 {
-    /// <summary>Where they are put.</summary>
     public Tensor Memory { get; } = Tensor.Rent(shape);
 
-    /// <summary>Looks at them, once they are there.</summary>
     public void Finish() => look(Memory);
 
-    /// <inheritdoc/>
     public void Dispose() => Memory.Dispose();
+}
+
+/// <summary>Which of many are looked at: one an interval in the long run, and some more at once after a pause.</summary>
+/// <param name="interval">The time between two in the long run.</param>
+/// <param name="atOnce">How many may follow each other without it, 1 or more.</param>
+internal sealed class SampleRate(TimeSpan interval, int atOnce)
+{
+    private readonly Lock _lock = new();
+
+    // The clock when it was first asked: far from zero an elapsed time is not exact.
+    private long? _start;
+
+    // When the next one would be taken, had all been taken one an interval.
+    private TimeSpan _due;
+
+    /// <summary>Whether one is to be looked at now, which then counts as done.</summary>
+    public bool Takes(TimeProvider time)
+    {
+        lock (_lock)
+        {
+            var now = time.GetElapsedTime(_start ??= time.GetTimestamp());
+            if (now < _due - ((atOnce - 1) * interval)) return false;
+            _due = (_due > now ? _due : now) + interval;
+            return true;
+        }
+    }
+}
+
+/// <summary>Which sessions have moved on this node: for who looks at many of them at once.</summary>
+internal sealed class SessionActivity
+{
+    // Who asks once a second and still misses some sees those that are moving on the next time.
+    private const int Kept = 4096;
+
+    private readonly Lock _lock = new();
+    private readonly string[] _names = new string[Kept];
+    private readonly string[] _ids = new string[Kept];
+    private long _moves;
+    private TaskCompletionSource? _next;
+
+    public long Moves => Interlocked.Read(ref _moves);
+
+    /// <summary>A session has been created, changed or deleted, or a batch has passed through it.</summary>
+    public void Touch(SessionRecord session)
+    {
+        TaskCompletionSource? told;
+        lock (_lock)
+        {
+            (_names[_moves % Kept], _ids[_moves % Kept]) = (session.Name, session.Id);
+            _moves++;
+            (told, _next) = (_next, null);
+        }
+        told?.SetResult();
+    }
+
+    /// <summary>The sessions of a scope that have moved since, each once.</summary>
+    /// <returns>Their ids, the number of moves now, and what is done when there are more.</returns>
+    public (IReadOnlyList<string> Ids, long Moves, Task Next) Since(SessionScope scope, long since)
+    {
+        lock (_lock)
+        {
+            var ids = new HashSet<string>();
+            for (var i = Math.Max(since, _moves - Kept); i < _moves; i++)
+            {
+                if (scope.Contains(_names[i % Kept])) ids.Add(_ids[i % Kept]);
+            }
+            _next ??= new(TaskCreationOptions.RunContinuationsAsynchronously);
+            return ([.. ids], _moves, _next.Task);
+        }
+    }
+}
+
+/// <summary>The moments of a step, and the running ones after it: drift and shift are computed of them when somebody looks.</summary>
+internal sealed class StepMoments
+{
+    /// <summary>
+    /// Bytes that the moments of one session take at most: 1,024 steps of few channels, 16 of 256, none of more than 4,096.
+    /// </summary>
+    public const long MostBytes = 1 << 17;
+
+    private const int Values = 4;
+
+    // Either what is to be looked at or what was seen.
+    private object _content;
+
+    private StepMoments(LastBatch batch, RunningStatistics running) =>
+        (_content, Bytes) = (new Arrays(batch, running), (long)running.Mean.Length * Values * sizeof(double));
+
+    public long Bytes { get; }
+
+    /// <summary>The moments of a step; null where they cannot be compared.</summary>
+    public static StepMoments? Of(LastBatch? batch, RunningStatistics? running)
+    {
+        if (batch is not { Count: > 0, Mean.Length: > 0 } || running is null || batch.Mean.Length != running.Mean.Length) return null;
+        var moments = new StepMoments(batch, running);
+        if (moments.Bytes > MostBytes) moments.Forget();
+        return moments;
+    }
+
+    public Digest Look() => _content is Arrays arrays ? arrays.Seen : (Digest)_content;
+
+    /// <summary>Keeps nothing but what is seen in all channels together.</summary>
+    public void Forget() => _content = Look();
+
+    /// <summary>
+    /// The values of a channel, in the precision of a picture; null where they have been forgotten, and where there is no such channel.
+    /// </summary>
+    public (float BatchMean, float BatchVariance, float RunningMean, float RunningVariance)? Channel(int channel) =>
+        _content is Arrays(var batch, var running) && channel < running.Mean.Length
+            ? ((float)batch.Mean[channel], (float)batch.Variance[channel], (float)running.Mean[channel], (float)running.Variance[channel])
+            : null;
+
+    /// <summary>What is seen in all channels together.</summary>
+    internal sealed record Digest(Drift? Drift, BatchShift? Shift);
+
+    private sealed record Arrays(LastBatch Batch, RunningStatistics Running)
+    {
+        // Twice at the same time it is the same.
+        public Digest Seen => field ??= new(Diagnosis.DriftOf(Batch, Running), BatchShift.Of(Batch.Mean, Batch.Variance, Running));
+    }
 }

@@ -84,6 +84,21 @@ public sealed class HistoryTests(Service service) : IClassFixture<Service>
     }
 
     [Fact]
+    public async Task A_step_says_the_same_at_once_and_after_its_channels_have_been_forgotten()
+    {
+        var (soon, late) = (await service.CreateAsync("""{"num_features":256}"""), await service.CreateAsync("""{"num_features":256}"""));
+        var seen = new List<JsonElement>();
+        for (var i = 0; i < 20; i++)
+        {
+            foreach (var session in new[] { soon, late }) (await session.TrainAsync(Batch.Random(i, 9, 256))).Expect(200);
+            seen.Insert(0, (await soon.HistoryAsync("?limit=1")).Expect(200)["steps"][0]);
+        }
+        var lines = (await late.HistoryAsync()).Expect(200)["steps"].EnumerateArray().ToList();
+        foreach (var field in (string[])["drift", "shift"])
+            Assert.All(lines.Zip(seen), pair => Assert.True(JsonElement.DeepEquals(pair.First.GetProperty(field), pair.Second.GetProperty(field))));
+    }
+
+    [Fact]
     public async Task Inference_batches_that_were_looked_at_are_lines_of_their_own()
     {
         var session = await service.CreateAsync("""{"num_features":2}""");

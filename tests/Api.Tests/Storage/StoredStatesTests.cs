@@ -69,16 +69,16 @@ public sealed class StoredStatesTests
     [Fact]
     public void An_answer_with_a_flipped_bit_is_refused_and_one_of_the_version_before_is_read()
     {
-        var answer = new RememberedAnswer(7, 3) { Key = new AnswerKey("", "k", "f"), Arrays = new Dictionary<string, double[]> { ["mean"] = [1, 2] } };
+        var answer = new StoredReplay(7, 3) { Key = new AnswerKey("", "k", "f"), Arrays = new Dictionary<string, double[]> { ["mean"] = [1, 2] } };
         var stored = answer.Encode();
         for (var bit = 0; bit < 8 * (stored.Content.Length - 16); bit++)
         {
             var flipped = stored.Content.ToArray();
             flipped[bit / 8] ^= (byte)(1 << (bit % 8));
-            Assert.Throws<DamagedStateException>(() => RememberedAnswer.Decode(stored with { Content = flipped }));
+            Assert.Throws<DamagedStateException>(() => StoredReplay.Decode(stored with { Content = flipped }));
         }
         foreach (var content in new[] { stored.Content, stored.Content[..^16] })
-            Assert.Equal(7, RememberedAnswer.Decode(stored with { Content = content }).Version);
+            Assert.Equal(7, StoredReplay.Decode(stored with { Content = content }).Version);
     }
 
     private static SessionRecord Session(LayerState layer) =>

@@ -29,8 +29,8 @@ internal static class KnownParameters
         ["PutState.kind"] = new(
             "Kind of a new session, as options.kind. The other options of a layer, and convention, may stand in the query too.", null),
         ["group"] = new("Name of the group of ranks, of the caller's choice.", "workers"),
-        ["rank"] = new("This rank, from 0.", 0, 0, SyncEndpoints.MostRanks - 1) { IsRequired = true },
-        ["world_size"] = new("Number of ranks, the same for all.", 1, 1, SyncEndpoints.MostRanks) { IsRequired = true },
+        ["rank"] = new("This rank, from 0.", 0, 0, SessionToChange.MostRanks - 1) { IsRequired = true },
+        ["world_size"] = new("Number of ranks, the same for all.", 1, 1, SessionToChange.MostRanks) { IsRequired = true },
         ["id"] = new("Id of the key: the part of it between the two first underscores.", "3f9ac02e51b7d846"),
         ["search"] = new("Part of the names to list, in small or capital letters.", "resnet"),
         ["health"] = new("How the sessions to list are: healthy, settling, small_batches, drifting or dead_channels.", "drifting"),

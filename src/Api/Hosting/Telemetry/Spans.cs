@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using BnService.Api.Sessions;
 
 namespace BnService.Api.Hosting.Telemetry;
 
@@ -44,23 +43,6 @@ internal static class Spans
 
     /// <summary>A part that lasts as long as this is not disposed.</summary>
     public static Span Of(string name) => new(Begin(name));
-
-    /// <summary>A change that is being made, in a span of its own.</summary>
-    public static async Task<CommittedChange> CommitAsync(Task<CommittedChange> committing)
-    {
-        using var span = Of(Commit);
-        try
-        {
-            var committed = await committing;
-            span.Tag(Version, committed.State.Layer.Version);
-            return committed;
-        }
-        catch
-        {
-            span.Fail();
-            throw;
-        }
-    }
 }
 
 /// <summary>A part of a request, until it is disposed.</summary>
