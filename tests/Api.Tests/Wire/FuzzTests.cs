@@ -90,7 +90,7 @@ public sealed class FuzzTests
         var context = new DefaultHttpContext { RequestServices = _services };
         var response = new ResponseLifetime();
         context.Features.Set<Microsoft.AspNetCore.Http.Features.IHttpResponseFeature>(response);
-        context.Features.Set(new Negotiation(form, Forms.Json));
+        RequestContext.Of(context).Forms = new Negotiation(form, Forms.Json);
         context.Request.Body = stream;
         if (random.Next(2) == 0) context.Request.ContentLength = body.Length;
         var managed = GC.GetAllocatedBytesForCurrentThread();
