@@ -95,16 +95,19 @@ internal sealed class Commits(
         {
             var write = new Write(session, session.Current);
             foreach (var change in together) await change.ApplyAsync(write, isAgain: times > 1);
-            if (write.IsNothing || await TryStoreAsync(write, together.Count)) return;
+            var begun = Stopwatch.GetTimestamp();
+            if (write.IsNothing || await TryStoreAsync(write, together.Count, begun)) return;
             await Overtaken.WaitAsync(times);
             await RefreshAsync(session);
+            // Where the state is the same, a repetition of the call was faster, and no other node.
+            if (!ReferenceEquals(session.Current, write.Current)) meter.Written(begun, together.Count, isStored: false);
         }
     }
 
     // False where the stored state is no longer the one that the write was made from, or one of the answers is there.
-    private async Task<bool> TryStoreAsync(Write write, int changes)
+    private async Task<bool> TryStoreAsync(Write write, int changes, long begun)
     {
-        var (begun, next) = (Stopwatch.GetTimestamp(), write.State);
+        var next = write.State;
         try
         {
             using var turn = await large.EnterAsync(next.Writer, next.ResidentBytes, CancellationToken.None);
@@ -112,9 +115,8 @@ internal sealed class Commits(
             next.StoredSize = stored.Size;
             var more = next.StoredSize - write.Current.StoredSize + replays.Sum(replay => replay.CountedBytes);
             using var room = await bytes.TakeAsync(next.Owner, more, CancellationToken.None);
-            var isStored = await store.TryUpdateAsync(stored, write.Current.Stored, replays, CancellationToken.None);
-            meter.Written(begun, changes, isStored);
-            if (!isStored) return false;
+            if (!await store.TryUpdateAsync(stored, write.Current.Stored, replays, CancellationToken.None)) return false;
+            meter.Written(begun, changes, isStored: true);
             room.Keep();
         }
         catch

@@ -88,6 +88,20 @@ public sealed partial class MetricsTests
     }
 
     [Fact]
+    public async Task Repetitions_at_the_same_time_are_no_conflict_of_nodes()
+    {
+        using var service = new Service();
+        var session = await service.CreateAsync("""{"num_features":2}""");
+        for (var i = 0; i < 20; i++)
+        {
+            var key = ("Idempotency-Key", $"k{i}");
+            var answers = await Task.WhenAll(Enumerable.Range(0, 8).Select(_ => session.TrainAsync($$"""{"x":{{X.Json}}}""", key)));
+            Assert.All(answers, answer => Assert.Equal(i + 2, answer.Expect(200).Version));
+        }
+        Assert.Equal(0, (await Exposition.OfAsync(service)).Value("bnservice_commit_conflicts_total"));
+    }
+
+    [Fact]
     public async Task A_conflict_is_counted_and_so_is_a_store_that_is_away()
     {
         using var traffic = new Traffic();
